@@ -1,0 +1,97 @@
+"""Parameter roles, and the learning rate at every step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from twostream.optimization import constant, cosine, parameter_groups, plateau, sgd, step
+
+
+class Toy(nn.Module):
+    """Names as in a two-stream network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fusions = nn.ModuleDict({"conv5": nn.Conv2d(4, 2, 1)})
+        stages = nn.ModuleDict({"conv1": nn.Conv2d(3, 2, 3), "conv2": nn.BatchNorm2d(2)})
+        self.flow = nn.Module()
+        self.flow.backbone = nn.Module()
+        self.flow.backbone.stages = stages
+
+
+def test_every_role_has_its_rate_and_decay() -> None:
+    groups = parameter_groups(
+        Toy(), learning_rate=0.1, weight_decay=5e-4, bias_factor=2.0, fusion_factor=3.0, flow_conv1_factor=5.0
+    )
+    found = {group["name"]: (round(group["lr"], 6), group["weight_decay"]) for group in groups}
+    assert found == {
+        "fusion": (0.3, 5e-4),
+        "fusion_bias": (0.6, 0.0),
+        "flow_conv1": (0.5, 5e-4),
+        "flow_conv1_bias": (1.0, 0.0),
+        "tower_norm": (0.1, 0.0),
+        "tower_bias": (0.2, 0.0),
+    }
+    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in Toy().parameters())
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    toy = Toy()
+    toy.flow.requires_grad_(False)
+    names = {g["name"] for g in parameter_groups(toy, learning_rate=0.1, weight_decay=0.0)}
+    assert names == {"fusion", "fusion_bias"}
+    with pytest.raises(ValueError, match="nothing to train"):
+        parameter_groups(toy.requires_grad_(False), learning_rate=0.1, weight_decay=0.0)
+
+
+def test_sgd_step_by_hand() -> None:
+    """w = 1, gradient 2, decay .1, rate .5: w - .5 (2 + .1 · 1) = -.05; the bias has rate 1 and no decay: 1 - 2."""
+    layer = nn.Linear(1, 1)
+    nn.init.ones_(layer.weight)
+    nn.init.ones_(layer.bias)
+    optimizer = sgd(layer, learning_rate=0.5, momentum=0.9, weight_decay=0.1, bias_factor=2.0)
+    layer(torch.full((1, 1), 2.0)).sum().backward()
+    layer.bias.grad = torch.full((1,), 2.0)
+    optimizer.step()
+    assert layer.weight.item() == pytest.approx(-0.05)
+    assert layer.bias.item() == pytest.approx(-1.0)
+
+
+def rates(schedule, steps: int, **options) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    [entry] = schedule(optimizer, steps_per_epoch=4, **options)
+    found = []
+    for _ in range(steps):
+        found.append(round(optimizer.param_groups[0]["lr"], 6))
+        optimizer.step()
+        entry["scheduler"].step()
+    return found
+
+
+def test_constant_with_warm_up() -> None:
+    assert rates(constant, 6, epochs=2, warmup_epochs=1.0) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_step_drops_at_the_start_of_its_epochs() -> None:
+    found = rates(step, 13, epochs=4, milestones=[1, 2.5], gamma=0.1)
+    assert found == [1.0] * 4 + [0.1] * 6 + [0.01] * 3
+
+
+def test_cosine_is_half_at_half_time() -> None:
+    found = rates(cosine, 9, epochs=2)
+    assert found[0] == 1.0
+    assert found[4] == pytest.approx(0.5)
+    assert found[8] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_plateau_drops_after_patience_epochs_without_a_rise() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    [entry] = plateau(optimizer, steps_per_epoch=4, epochs=9, patience=1)
+    assert entry["monitor"] == "val/top1"
+    found = []
+    for accuracy in (0.5, 0.6, 0.6, 0.6, 0.7):
+        entry["scheduler"].step(accuracy)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1])

@@ -1,0 +1,266 @@
+"""Configuration -> objects: with train.py and cli.py the only place that knows Hydra."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.callbacks import (
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from twostream.callbacks import EpochLine
+from twostream.data.dataset import STREAMS, ClipDataset
+from twostream.data.decoding import VideoError
+from twostream.data.module import VideoDataModule
+from twostream.data.sources import hold_out
+from twostream.description import Description, describe
+from twostream.loggers import csv_logger
+from twostream.models.fusion import UpconvAlign, ZeroPadAlign
+from twostream.models.network import MultiLevelNetwork, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.pooling import GAP
+from twostream.system import TwoStreamSystem
+
+ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
+EXPECTED = (HydraException, OmegaConfBaseException, VideoError)
+
+
+class UserError(Exception):
+    """Something the user typed, or a file the user named, that cannot be obeyed: shown as one line."""
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """Turns the errors that wrong input raises into a `UserError`; used around building, not around training."""
+    try:
+        yield
+    except InstantiationException as error:
+        raise UserError(str(error.__cause__ or error)) from error
+    except (ValueError, OSError, VideoError, HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error)) from error
+
+
+def notes_errors(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Leaves `error.txt` in the run folder of a run that failed; a sweep shows it and goes on with the next cell."""
+
+    @functools.wraps(task)
+    def wrapped(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except Exception as error:
+            hydra_config = HydraConfig.get()
+            expected = isinstance(error, (UserError, *EXPECTED))
+            text = one_line(error) if expected else traceback.format_exc()
+            (Path(hydra_config.runtime.output_dir) / "error.txt").write_text(text + "\n", encoding="utf-8")
+            if hydra_config.mode == RunMode.MULTIRUN:
+                print(f"cell {hydra_config.job.num} failed: {one_line(error)}", file=sys.stderr, flush=True)
+            raise
+
+    return wrapped
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
+    try:
+        main()
+    except (UserError, *EXPECTED) as error:
+        sys.exit(f"error: {one_line(error)}")
+
+
+def one_line(error: BaseException) -> str:
+    """The message without its line breaks.
+
+    >>> one_line(ValueError("In 'config':\\n\\tno such option"))
+    "In 'config': no such option"
+    """
+    text = str(error).split("Config search path:")[0]  # of no help to who mistyped an option
+    return " ".join(text.split()) or type(error).__name__
+
+
+def conf_folder() -> Path:
+    """Where conf/ is: inside an installed package, or beside it in a clone."""
+    package = Path(__file__).parent
+    return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that `python train.py <overrides>` runs with."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=False)
+
+
+def streams_of(cfg: DictConfig) -> tuple[str, ...]:
+    """The wanted streams, in their usual order."""
+    wanted = [cfg.streams] if isinstance(cfg.streams, str) else list(cfg.streams)
+    for name in wanted or [""]:
+        if name not in STREAMS:
+            raise ValueError(f"streams={cfg.streams!r}: choose from rgb, flow, [rgb,flow]")
+    return tuple(name for name in STREAMS if name in wanted)
+
+
+def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
+    """The network of the configuration; with `meta`, its shape alone: no memory, no weights loaded."""
+    streams = streams_of(cfg)
+    if cfg.align not in ALIGN:
+        raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
+    backbones = {}
+    for stream, config in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
+        config = OmegaConf.merge(config, {"weights": None}) if meta else config
+        backbones[stream] = instantiate(config, dropout=cfg.dropout[stream])
+    shared: dict[str, Any] = {
+        "num_classes": num_classes,
+        "flow_channels": 2 * cfg.flow.length,
+        "temporal": instantiate(cfg.temporal),
+        "pooling": instantiate(cfg.pooling) or None,
+        "attention": instantiate(cfg.attention),
+        "attention_after": tuple(cfg.attention_after),
+        "image_size": cfg.transform.size,
+    }
+    with torch.device("meta" if meta else "cpu"):
+        if len(streams) == 1:
+            return SingleStreamNetwork(stream=streams[0], backbone=backbones[streams[0]], **shared)
+        fusion = instantiate(cfg.fusion)
+        shared |= {
+            "backbone": backbones["rgb"],
+            "flow_backbone": backbones["flow"],
+            "fusion": fusion,
+            "align": ALIGN[cfg.align],
+            "layer": cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer),
+        }
+        if getattr(fusion.func, "takes_levels", False):
+            if cfg.two_towers:
+                raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
+            return MultiLevelNetwork(**{**shared, "pooling": shared["pooling"] or GAP, "dropout": cfg.dropout.rgb})
+        return TwoStreamNetwork(two_towers=cfg.two_towers, **shared)
+
+
+def describe_config(cfg: DictConfig, num_classes: int) -> Description:
+    """Shapes, parameters and FLOPs of the configured network, without building it in memory."""
+    return describe(
+        build_network(cfg, num_classes, meta=True),
+        num_chunks=instantiate(cfg.sampling).fixed(1, cfg.flow.length).shape[1],
+        flow_channels=2 * cfg.flow.length,
+        image_size=cfg.transform.size,
+    )
+
+
+def build_source(cfg: DictConfig) -> Any:
+    """The data set's classes, training and test videos."""
+    return instantiate(cfg.data)(split=cfg.split)
+
+
+def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
+    """Loaders for training, validation (whole groups out of the training list) and testing."""
+    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    shared: dict[str, Any] = {
+        "sampling": instantiate(cfg.sampling),
+        "transform": instantiate(cfg.transform),
+        "flow": instantiate(cfg.flow),
+        "streams": streams_of(cfg),
+        "decoder": cfg.decoder,
+        "seed": cfg.seed,
+    }
+    return VideoDataModule(
+        train=ClipDataset(train, training=True, **shared),
+        validation=ClipDataset(validation, **shared),
+        test=ClipDataset(source.test, **shared),
+        batch_size=cfg.batch_size,
+        test_batch_size=cfg.test_batch_size,
+        num_workers=cfg.num_workers,
+        prefetch_factor=cfg.prefetch,
+        pin_memory=torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
+        seed=cfg.seed,
+    )
+
+
+def build_system(cfg: DictConfig, classes: tuple[str, ...]) -> TwoStreamSystem:
+    """The network with its weights, losses, metrics and optimizer."""
+    network = build_network(cfg, len(classes))
+    frozen: list[nn.Module] = network.modules_below(cfg.train_from)  # type: ignore[operator]
+    for module in frozen:
+        module.requires_grad_(False)
+    if cfg.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if cfg.compile:
+        network.compile()
+    return TwoStreamSystem(
+        network,
+        classes=tuple(classes),
+        frozen=frozen,
+        optimizer=instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.schedule),
+        label_smoothing=cfg.label_smoothing,
+    )
+
+
+def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Trainer:
+    """Lightning's trainer with its loggers and callbacks; `validate=False` where no video is held out."""
+    quieten()
+    checkpoint = ModelCheckpoint(
+        folder / "checkpoints",
+        filename="best",
+        monitor="val/top1" if validate else None,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[pl.Callback] = [checkpoint, EpochLine(), LearningRateMonitor("epoch")]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar())
+    if cfg.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=cfg.ema))
+    loggers: list[Logger] = [csv_logger(folder)]
+    loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
+    for logger in loggers[1:]:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    return instantiate(cfg.trainer)(
+        max_epochs=cfg.epochs,
+        precision=cfg.precision,
+        accumulate_grad_batches=cfg.accumulate,
+        gradient_clip_val=cfg.gradient_clip,
+        logger=loggers,
+        callbacks=callbacks,
+        default_root_dir=folder,
+        use_distributed_sampler=False,  # ours gives every video to exactly one process
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validate else 0,
+        log_every_n_steps=10,
+    )
+
+
+def quieten() -> None:
+    """Leave out what Lightning and PyTorch say of themselves at every start; their warnings about a run stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.*",  # between versions of PyTorch and Lightning
+        "Experiment logs directory .* exists and is not empty",  # it is the run folder
+        ".*does not have many workers.*",  # num_workers is the user's choice
+        "The number of training batches .* is smaller than the logging interval",
+        "Starting from v1.9.0, `tensorboardX` has been removed",
+    ):
+        warnings.filterwarnings("ignore", message)

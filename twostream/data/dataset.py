@@ -1,0 +1,133 @@
+"""Videos, sampling, flow and transform -> Clips."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from twostream.data.clip import Clip
+from twostream.data.decoding import count_frames, read_frames
+from twostream.data.flow import OpticalFlow, quantise
+from twostream.data.sampling import flow_pairs, rgb_indices
+from twostream.data.sources import Video
+from twostream.data.transform import Box, crop_flow, crop_rgb
+
+STREAMS = ("rgb", "flow")
+
+
+class Sampling(Protocol):
+    """Chooses where the chunks of a clip start; see `twostream.data.sampling`."""
+
+    def random(self, num_frames: int, flow_length: int, rng: np.random.Generator) -> np.ndarray: ...
+    def fixed(self, num_frames: int, flow_length: int) -> np.ndarray: ...
+
+
+class Transform(Protocol):
+    """Chooses the crops of a clip; see `twostream.data.transform`."""
+
+    size: int
+
+    def random(self, height: int, width: int, rng: np.random.Generator) -> list[Box]: ...
+    def fixed(self, height: int, width: int) -> list[Box]: ...
+    def colour(self, rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+
+
+class ClipDataset(Dataset[Clip]):
+    """One `Clip` per video, by the key (epoch, index).
+
+    Every random choice is drawn from (seed, epoch, index), so that a clip is the same whichever worker makes it.
+    Training draws one view; testing returns v = temporal views × crops, which share decoded frames and flow.
+
+    Raises `VideoError` (from `twostream.data.decoding`) for a file that cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        *,
+        sampling: Sampling,
+        transform: Transform,
+        flow: OpticalFlow,
+        streams: Collection[str] = STREAMS,
+        decoder: str = "decord",
+        training: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.videos = tuple(videos)
+        self.sampling = sampling
+        self.transform = transform
+        self.flow = flow
+        self.streams = frozenset(streams)
+        self.decoder = decoder
+        self.training = training
+        self.seed = seed
+        # decoding is the only way to count exactly: each video once, shared by all workers (0 = not counted yet)
+        self._num_frames = torch.zeros(len(self.videos), dtype=torch.int32).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def num_frames(self, index: int) -> int:
+        """How many frames video `index` decodes to."""
+        if self._num_frames[index] == 0:
+            self._num_frames[index] = count_frames(self.videos[index].path, decoder=self.decoder)
+        return int(self._num_frames[index])
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        video, num_frames, length = self.videos[index], self.num_frames(index), self.flow.length
+        if self.training:
+            starts = self.sampling.random(num_frames, length, rng)
+        else:
+            starts = self.sampling.fixed(num_frames, length)
+        shown = rgb_indices(starts, length, num_frames)
+        pairs = flow_pairs(starts, length, num_frames)
+
+        wanted = [chosen for name, chosen in (("rgb", shown), ("flow", pairs)) if name in self.streams]
+        needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
+        frames = dict(zip(needed, read_frames(video.path, needed, decoder=self.decoder), strict=True))
+        height, width = next(iter(frames.values())).shape[:2]
+        boxes = (
+            self.transform.random(height, width, rng)
+            if self.training
+            else self.transform.fixed(height, width)
+        )
+        rgb = self._rgb(frames, shown, boxes)
+        if self.training and "rgb" in self.streams:
+            rgb = self.transform.colour(rgb.reshape(-1, *rgb.shape[2:]), rng).reshape(rgb.shape)
+        return Clip(
+            rgb=torch.from_numpy(rgb),
+            flow=torch.from_numpy(self._flow(frames, pairs, boxes)),
+            label=torch.tensor(video.label),
+            index=torch.tensor(index),
+        )
+
+    def _rgb(self, frames: dict[int, np.ndarray], shown: np.ndarray, boxes: list[Box]) -> np.ndarray:
+        """The frames `shown` (v, t), cropped: uint8 (boxes*v, t, 3, size, size); each frame is resized once a box."""
+        size = self.transform.size
+        if "rgb" not in self.streams:
+            return np.zeros((len(boxes) * shown.shape[0], shown.shape[1], 0, size, size), np.uint8)
+        distinct, place = np.unique(shown, return_inverse=True)
+        stacked = np.stack([frames[i] for i in distinct.tolist()])
+        views = [crop_rgb(stacked, box, size)[place.reshape(shown.shape)] for box in boxes]
+        return np.concatenate(views)
+
+    def _flow(self, frames: dict[int, np.ndarray], pairs: np.ndarray, boxes: list[Box]) -> np.ndarray:
+        """The fields of `pairs` (v, t, L, 2), cropped: int8 (boxes*v, t, 2L, size, size); each pair is computed once."""
+        size = self.transform.size
+        if "flow" not in self.streams:
+            return np.zeros((len(boxes) * pairs.shape[0], pairs.shape[1], 0, size, size), np.int8)
+        distinct, place = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
+        fields = self.flow.fields(frames, [(i, j) for i, j in distinct.tolist()])
+        stacked = np.stack([fields[i, j] for i, j in distinct.tolist()])
+        place = place.reshape(pairs.shape[:-1])
+        views = []
+        for box in boxes:
+            cropped = quantise(crop_flow(stacked, box, size), self.flow.bound)[place]  # (v, t, L, 2, h, w)
+            views.append(cropped.reshape(*place.shape[:2], -1, size, size))  # u1, v1, u2, v2, …
+        return np.concatenate(views)

@@ -1,0 +1,87 @@
+"""Reads with decord, always from the first frame on: its random access gives wrong frames on many AVI files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from os import PathLike
+from os.path import abspath
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from twostream.data.decoding.probe import VideoError, open_video, video_stream
+
+# Opening a file, decord reads all packets and then seeks back to the first. These containers have an index to seek
+# by. In the others it lands late: in an MPEG transport stream on the second keyframe, and every index is wrong.
+REWINDABLE = ("avi", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "asf")
+
+# Behind the last picture decord hands out copies of it. This is the share of copies above which it raises
+# DECORDLimitReachedError instead, so: at the first. (A plain 0 would mean no limit.)
+NO_COPIES = "0.0000001"
+
+
+class DecordReader:
+    """A video opened by decord with one thread, holding one frame at a time; see `frames.Reader`."""
+
+    can_jump = False  # it does not tell which frame a seek has reached
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = path
+        self._decord = load_decord()
+        with open_video(path) as container:  # gives clear reasons, and no lines on stderr
+            codec = video_stream(container, path).codec_context.codec.canonical_name
+            name = container.format.name
+        if name not in REWINDABLE:
+            raise VideoError(path, f"decord cannot return to the start of {name} files: use decoder=pyav")
+        try:
+            self._video = self._decord.VideoReader(
+                abspath(path), ctx=self._decord.cpu(0), num_threads=1, fault_tol=NO_COPIES
+            )
+        except (self._decord.DECORDError, RuntimeError, AssertionError) as error:
+            reason = f"decord cannot open it, codec {codec} ({_first_line(error)}): try decoder=pyav"
+            raise VideoError(path, reason) from None
+
+    def __enter__(self) -> DecordReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        del self._video  # which closes the file
+
+    def pictures(self) -> Iterator[Any]:
+        for index in range(len(self._video)):
+            try:
+                picture = self._video.next()
+            except (StopIteration, self._decord.DECORDLimitReachedError):
+                return  # fewer pictures than packets
+            except self._decord.DECORDError as error:
+                reason = f"is damaged after {index} frames (decord: {_first_line(error)})"
+                raise VideoError(self._path, reason) from None
+            yield picture
+
+    def rgb(self, picture: Any) -> UInt8[np.ndarray, "h w 3"]:
+        return picture.asnumpy()  # decord itself turns frames upright
+
+
+@cache
+def load_decord() -> ModuleType:
+    """The library, with FFmpeg's messages off (damaged files give dozens of lines each); ImportError without it."""
+    try:
+        import decord
+    except (ImportError, OSError) as error:
+        raise ImportError(f"decoder='decord': cannot be imported ({error}); `pip install decord`") from error
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the source lines and checks around it.
+
+    >>> _first_line(Exception("[01:02:03] /src/a.cc:29: Check failed: f(x) >= 0 (-2 vs. 0) Error sending packet."))
+    'Error sending packet.'
+    """
+    text = re.split(r"\.cc:\d+: ", str(error).splitlines()[0])[-1]
+    return re.sub(r"^(Check failed: .*? vs\. \S+\) |\[.*?\] ?)", "", text)

@@ -1,0 +1,184 @@
+"""What a video file says about itself: read by PyAV, which opens a file in a millisecond and gives clear errors."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+from fractions import Fraction
+from os import PathLike
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+# Containers that store when each frame is shown, and codecs whose every packet is one shown frame. MPEG-4 Part 2 is
+# not among them: its "not coded" packets carry no picture, so that all later frames have a lower index than their
+# packet (UCF101's v_Kayaking_g12_c03 holds one).
+TIMED_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+ONE_PICTURE_CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg")
+
+NOT_A_VIDEO = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the video itself: run `git lfs pull`",
+    b"<!doctype html": "is a web page, not a video: download it again",
+    b"<html": "is a web page, not a video: download it again",
+}
+
+
+class VideoError(RuntimeError):
+    """A file that cannot be decoded; `path` and `reason` say which and why, `str` gives both in one line."""
+
+    def __init__(self, path: str | PathLike[str], reason: str = "") -> None:
+        super().__init__(path, reason)  # a DataLoader rebuilds a worker's error from its text alone: no reason beside it
+        self.path = os.fspath(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.reason else self.path
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What one look at a file's packets and one decoded frame tell.
+
+    `header_frames` is the container's claim, 0 where it makes none; how many frames there are, only `count_frames`
+    knows. `width` and `height` are those of upright frames. `random_access_safe`: see `seek_table`.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int  # degrees counter-clockwise that turn the stored frames upright
+    fps: float
+    header_frames: int
+    has_b_frames: bool
+    random_access_safe: bool
+
+
+@dataclass(frozen=True)
+class SeekTable:
+    """The index of every frame by its timestamp (in units of `time_base` seconds), and where decoding may start."""
+
+    indices: dict[int, int]
+    key_indices: list[int]
+    key_timestamps: list[int]
+    time_base: Fraction
+
+    def keyframe_before(self, index: int) -> tuple[int, int]:
+        """Index and timestamp of the last keyframe not after `index`."""
+        place = max(0, bisect_right(self.key_indices, index) - 1)
+        return self.key_indices[place], self.key_timestamps[place]
+
+
+def probe(path: str | PathLike[str]) -> VideoFacts:
+    """Facts of a file from its headers, its packets (not decoded) and its first frame.
+
+    Raises `VideoError` for a file that has no video or whose first frame cannot be decoded.
+    """
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        try:
+            first = next(container.decode(stream), None)
+        except av.FFmpegError as error:
+            raise VideoError(path, f"the first frame cannot be decoded ({error.strerror})") from error
+        if first is None:
+            raise VideoError(path, "holds no frame that can be decoded")
+        quarters = quarter_turns(first.rotation)
+        height, width = (first.height, first.width) if quarters % 2 == 0 else (first.width, first.height)
+        return VideoFacts(
+            container=container.format.name,
+            codec=stream.codec_context.codec.canonical_name,
+            width=width,
+            height=height,
+            rotation=90 * quarters,
+            fps=float(stream.average_rate or 0),
+            header_frames=stream.frames,
+            has_b_frames=bool(stream.codec_context.has_b_frames),
+            random_access_safe=seek_table(path) is not None,
+        )
+
+
+def open_video(path: str | PathLike[str]) -> InputContainer:
+    """The opened file, to be closed by the caller. Raises `VideoError` where PyAV cannot open it."""
+    file = os.path.abspath(path)  # a bare name such as `data:1.avi` would be taken for a protocol
+    try:
+        return av.open(file, metadata_errors="ignore")  # some HMDB51 files carry tags that are not UTF-8
+    except av.FFmpegError as error:
+        raise VideoError(path, _why_not_open(file) or f"cannot be opened ({error.strerror})") from error
+
+
+def video_stream(container: InputContainer, path: str | PathLike[str]) -> VideoStream:
+    """The stream that all decoders choose, set to one thread. Raises `VideoError` where there is none."""
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream):
+        raise VideoError(path, "holds no video stream")
+    if stream.disposition & Disposition.attached_pic:
+        raise VideoError(path, "holds no video stream, only a cover picture")
+    if stream.codec_context is None:
+        raise VideoError(path, "no decoder for its codec in this build of PyAV")
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def quarter_turns(rotation: float) -> int:
+    """How often to turn a frame by 90° counter-clockwise for a display rotation in degrees, 0 to 3.
+
+    >>> quarter_turns(-90), quarter_turns(180), quarter_turns(0)
+    (3, 2, 0)
+    """
+    return round(rotation / 90) % 4
+
+
+def seek_table(path: str | PathLike[str]) -> SeekTable | None:
+    """Where each frame is, or None unless the packets show that it can be reached through the keyframe before it.
+
+    They show it where all of this holds: container and codec store one timed frame per packet; every packet has a
+    timestamp of its own and none is cut off by an edit list; the first is a keyframe; and at each keyframe all
+    packets before it are shown earlier and all behind it later (no frame needs another from across a keyframe). The
+    i-th timestamp is then that of frame i. MPEG-4 in AVI never qualifies. Raises `VideoError` like `open_video`.
+    """
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        if container.format.name not in TIMED_CONTAINERS:
+            return None
+        if stream.codec_context.codec.canonical_name not in ONE_PICTURE_CODECS:
+            return None
+        timestamps: list[int] = []
+        key_indices: list[int] = []
+        key_timestamps: list[int] = []
+        latest: int | None = None
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:  # PyAV's mark for the end
+                    continue
+                if packet.pts is None or packet.is_discard or packet.is_corrupt:
+                    return None
+                if packet.is_keyframe:
+                    if latest is not None and packet.pts <= latest:
+                        return None
+                    key_indices.append(len(timestamps))
+                    key_timestamps.append(packet.pts)
+                elif not key_timestamps or packet.pts <= key_timestamps[-1]:
+                    return None
+                timestamps.append(packet.pts)
+                latest = packet.pts if latest is None else max(latest, packet.pts)
+        except av.FFmpegError:  # damage, which decoding will name
+            return None
+        indices = {timestamp: index for index, timestamp in enumerate(sorted(timestamps))}
+        if not timestamps or len(indices) < len(timestamps) or stream.time_base is None:
+            return None
+        return SeekTable(indices, key_indices, key_timestamps, stream.time_base)
+
+
+def _why_not_open(file: str) -> str | None:
+    """A clearer reason than the decoder's for what is often found in place of a video."""
+    try:
+        with open(file, "rb") as content:
+            head = content.read(64).lstrip().lower()
+    except OSError:
+        return None
+    if not head:
+        return "is empty"
+    return next((reason for start, reason in NOT_A_VIDEO.items() if head.startswith(start)), None)

@@ -1,0 +1,86 @@
+"""Reads with torchcodec's building blocks: unlike its `VideoDecoder`, they decode in order without seeking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from os import PathLike
+from os.path import abspath
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from twostream.data.decoding.probe import SeekTable, VideoError, open_video, video_stream
+
+
+class TorchCodecReader:
+    """A video opened by torchcodec with one thread; see `frames.Reader`."""
+
+    can_jump = True
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = path
+        decoders = load_torchcodec()
+        with open_video(path) as container:  # gives clear reasons
+            index = video_stream(container, path).index
+        try:
+            self._demuxer = decoders.Demuxer(abspath(path), streams=index)
+            self._decoder = self._demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=1)
+        except (RuntimeError, ValueError) as error:
+            raise VideoError(path, f"torchcodec cannot open it ({_first_line(error)})") from None
+        self._converter = decoders.ColorConverter("cpu")
+
+    def __enter__(self) -> TorchCodecReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        del self._demuxer, self._decoder, self._converter  # which closes the file
+
+    def pictures(self) -> Iterator[Any]:
+        count = 0
+        try:
+            for packet in self._demuxer:
+                for picture in self._decoder.decode(packet):
+                    yield picture
+                    count += 1
+            for picture in self._decoder.drain():
+                yield picture
+                count += 1
+        except RuntimeError as error:
+            reason = f"is damaged after {count} frames (torchcodec: {_first_line(error)})"
+            raise VideoError(self._path, reason) from None
+
+    def rgb(self, picture: Any) -> UInt8[np.ndarray, "h w 3"]:
+        return self._converter.convert(picture).data.permute(1, 2, 0).numpy()  # upright already
+
+    def seek(self, table: SeekTable, timestamp: int) -> None:
+        try:
+            self._demuxer.seek(float(timestamp * table.time_base))
+        except RuntimeError as error:
+            raise VideoError(self._path, f"cannot be searched (torchcodec: {_first_line(error)})") from None
+        self._decoder.reset()
+
+    def timestamp(self, table: SeekTable, picture: Any) -> int:
+        return round(picture.pts_seconds / float(table.time_base))
+
+
+@cache
+def load_torchcodec() -> ModuleType:
+    """`torchcodec.decoders`; ImportError that names the extra without torchcodec >= 0.17 or FFmpeg's libraries."""
+    needs = "decoder='torchcodec' needs torchcodec >= 0.17: `pip install \"twostream[codec]\"`"
+    try:
+        import torchcodec  # pyright: ignore[reportMissingImports]
+        from torchcodec import decoders  # pyright: ignore[reportMissingImports]
+    except (ImportError, OSError, RuntimeError) as error:  # versions before 0.16 raise RuntimeError without FFmpeg
+        raise ImportError(f"{needs} and FFmpeg's shared libraries ({_first_line(error)})") from error
+    if not hasattr(decoders, "Demuxer"):
+        raise ImportError(f"{needs} (found {torchcodec.__version__})")
+    if torchcodec.ffmpeg_major_version is None:
+        raise ImportError(f"{needs} and FFmpeg's shared libraries, version 4 or later (found none)")
+    return decoders
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,106 @@
+"""HMDB51 (Kuehne et al. 2011): 51 classes, 6,766 videos, three official splits of 70 + 30 per class."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from twostream.data.sources import tree
+from twostream.data.sources.source import Source, Video
+
+VIDEO_FOLDERS = ("hmdb51", "hmdb51_org", "HMDB51", "videos")
+LIST_FOLDERS = (
+    "testTrainMulti_7030_splits",
+    "test_train_splits/testTrainMulti_7030_splits",
+    "test_train_splits",
+    "official_splits/hmdb51",
+    "splits",
+    "annotations",
+)
+_LIST_NAME = re.compile(r"([^.].*)_test_split(\d+)\.txt")
+_SIDES = {"1": "train", "2": "test", "0": "unused"}
+
+
+class HMDB51(Source):
+    """The official layout: ROOT/hmdb51/<class>/<name>.avi (or ROOT/<class>/…) and the 153 list files.
+
+    A file's class is the name of its list (exactly: climb is not climb_stairs); no index exists, so the
+    classes are sorted. Flag 1 trains, 2 tests, 0 is not used in that split. Group = class and recording, the
+    part of the name before the class; in the official lists no such group is on both sides.
+
+    Args:
+        root: the folder that holds hmdb51/ and testTrainMulti_7030_splits/, or hmdb51 itself.
+        split: 1, 2 or 3.
+        lists: the folder of <class>_test_split<1|2|3>.txt where it is in no usual place.
+        classes: use only these classes, sorted, with labels counted from 0; None: all.
+        missing: "error" or "skip" for listed videos that are absent.
+
+    Raises ValueError, before any video is opened, naming what is wrong and where.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        split: int,
+        lists: str | Path | None = None,
+        classes: Sequence[str] | str | None = None,
+        missing: str = "error",
+    ) -> None:
+        tree.check_options("HMDB51", split=split, missing=missing)
+        top = tree.check_root(root, holds="hmdb51/ (the class folders) and testTrainMulti_7030_splits/")
+        folder = tree.find_lists(
+            top, lists, LIST_FOLDERS, holds=_has_lists, wanted="list files <class>_test_split<1|2|3>.txt"
+        )
+        known = read_classes(folder, split)
+        chosen = tree.choose_classes(known, classes)
+        videos = tree.find_videos(top, VIDEO_FOLDERS, known)
+        train, test = (tree.relabel(side, known, chosen) for side in read_lists(folder, split, known, videos))
+        train, test = tree.keep_existing(train, test, root=top, missing=missing)
+        super().__init__(name="hmdb51", split=split, classes=chosen, train=train, test=test)
+
+
+def read_classes(folder: Path, split: int) -> tuple[str, ...]:
+    """The classes with a list for `split`, sorted. Raises ValueError if one has lists for others only."""
+    found = [match for name in os.listdir(folder) if (match := _LIST_NAME.fullmatch(name))]
+    here = {match[1] for match in found if match[2] == str(split)}
+    if lacking := sorted({match[1] for match in found} - here):
+        raise ValueError(
+            f"{folder / f'{lacking[0]}_test_split{split}.txt'}: missing, while other splits list the class"
+        )
+    return tuple(sorted(here))
+
+
+def read_lists(
+    folder: Path, split: int, classes: Sequence[str], videos: Path
+) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """(train, test) of a split, out of one file per class with lines `<name>.avi <flag> `."""
+    sides: dict[str, list[Video]] = {"train": [], "test": [], "unused": []}
+    for label, class_name in enumerate(classes):
+        listed: set[str] = set()
+        for where, line in tree.read_lines(folder / f"{class_name}_test_split{split}.txt"):
+            name, *flag = line.rsplit(maxsplit=1)
+            if not flag or flag[0] not in _SIDES or "/" in name:
+                raise ValueError(
+                    f"{where}: {line!r}: expected `name.avi FLAG`, the flag 1 (train), 2 (test) or 0 (unused)"
+                )
+            recording, found, _ = name.rpartition(f"_{class_name}_")
+            if not found:
+                raise ValueError(f"{where}: {line!r}: expected a name `<recording>_{class_name}_….avi`")
+            if name in listed:
+                raise ValueError(f"{where}: {name} is listed twice")
+            listed.add(name)
+            video = Video(
+                id=f"{class_name}/{name}",
+                path=videos / class_name / name,
+                label=label,
+                group=f"{class_name}/{recording}",
+            )
+            sides[_SIDES[flag[0]]].append(video)
+    return tuple(sides["train"]), tuple(sides["test"])
+
+
+def _has_lists(folder: Path) -> bool:
+    return any(_LIST_NAME.fullmatch(name) for name in os.listdir(folder))

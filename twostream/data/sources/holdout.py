@@ -1,0 +1,82 @@
+"""Dividing videos in two: whole groups, every class on both sides, the same for the same seed everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from twostream.data.sources.source import Video
+
+log = logging.getLogger(__name__)
+
+
+def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """(train, validation): about `fraction` of each class, in whole groups, held out of the training videos.
+
+    No group is on both sides. Every class keeps at least one group for training and, where it has two, gives
+    at least one (so that small classes may give more than `fraction`); a class with a single group stays
+    wholly in training. The order of `videos` is kept; the choice does not depend on it.
+
+    Raises ValueError unless 0 <= fraction < 1, or where no class has a second group to give.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"validation fraction={fraction!r}: choose 0 (no validation) or more, and less than 1")
+    if fraction == 0:
+        return tuple(videos), ()
+    train, validation = divide(videos, fraction, key=f"validation {seed}")
+    if not validation:
+        raise ValueError(
+            f"validation fraction={fraction!r}: in the {len(videos)} training videos each class is a single "
+            "group, which has to stay in training; choose fraction=0"
+        )
+    return train, validation
+
+
+def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """(kept, held) as `hold_out` promises; `key` stands for the seed."""
+    sizes: dict[str, Counter[int]] = {}  # group -> label -> number of videos; a group may span classes
+    for video in videos:
+        sizes.setdefault(video.group, Counter())[video.label] += 1
+    # by hash, not by a generator: the same with every version, and a new video leaves the others in place
+    order = sorted(sizes, key=lambda group: _hash(f"{key}/{group}"))
+    held = _choose(order, sizes, fraction)
+    divided = [video for video in videos if video.group in held]
+    single = {v.label for v in videos} - {v.label for v in divided}
+    if single:
+        log.info("%d classes have no group to spare and stay on one side (%s)", len(single), key)
+    return tuple(video for video in videos if video.group not in held), tuple(divided)
+
+
+def _choose(order: Sequence[str], sizes: dict[str, Counter[int]], fraction: float) -> set[str]:
+    """Groups to hold: those that bring their classes closer to `fraction`, then one per class without."""
+    kept = Counter(label for group in order for label in sizes[group])  # label -> number of groups kept
+    total: Counter[int] = Counter()
+    for counts in sizes.values():
+        total.update(counts)
+    owed = {label: fraction * count for label, count in total.items()}  # videos of the class still to be held
+    held: set[str] = set()
+
+    def spare(group: str) -> bool:
+        return group not in held and all(kept[label] > 1 for label in sizes[group])
+
+    def hold(group: str) -> None:
+        held.add(group)
+        for label, count in sizes[group].items():
+            kept[label] -= 1
+            owed[label] -= count
+
+    for group in order:
+        gain = sum(abs(owed[label]) - abs(owed[label] - count) for label, count in sizes[group].items())
+        if gain > 0 and spare(group):
+            hold(group)
+    for label in sorted(owed):
+        gives = any(label in sizes[group] for group in held)
+        if not gives and (candidates := [g for g in order if label in sizes[g] and spare(g)]):
+            hold(min(candidates, key=lambda group: sum(sizes[group].values())))  # overshoots least
+    return held
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,105 @@
+"""What every data set is to the rest of the program: named classes, training videos, test videos."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+NUM_SHOWN = 10  # of a list in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One file. Videos of one `group` (cut from one recording) belong on the same side of every split."""
+
+    id: str  # path below the folder of class folders, with forward slashes on every system
+    path: Path
+    label: int  # 0-based position in the source's classes
+    group: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a data set. `classes[video.label]` is the name of a video's class.
+
+    Raises ValueError where there is nothing to learn or to test from: a class without training videos, no
+    test video at all, a video on both sides.
+    """
+
+    name: str
+    split: int
+    classes: tuple[str, ...]
+    train: tuple[Video, ...] = field(repr=False)
+    test: tuple[Video, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        what = f"{self.name} split {self.split}"
+        if both := sorted({video.id for video in self.train} & {video.id for video in self.test}):
+            raise ValueError(f"{what}: {len(both)} videos are in training and in test: {first_ten(both)}")
+        trained = {video.label for video in self.train}
+        if untrained := [name for label, name in enumerate(self.classes) if label not in trained]:
+            others = [name for label, name in enumerate(self.classes) if label in trained]
+            raise ValueError(
+                f"{what}: no training videos for {len(untrained)} of {len(self.classes)} classes: "
+                f"{first_ten(untrained)}; add videos, or name the classes to use with classes=[…] out of "
+                f"those that have some: {', '.join(others) or 'none has'}"
+            )
+        if not self.test:
+            raise ValueError(f"{what}: no test videos (there are {len(self.train)} training videos)")
+        tested = {video.label for video in self.test}
+        if untested := [name for label, name in enumerate(self.classes) if label not in tested]:
+            log.warning("%s: no test videos for %d of the classes: %s", what, len(untested), first_ten(untested))
+        counts = len(self.classes), len(self.train), len(self.test)
+        log.info("%s: %d classes, %d training videos, %d test videos", what, *counts)
+
+    def write_split(self, path: str | Path) -> None:
+        """Writes the sides as a CSV that `Folder(csv=path)` reads back: video, label, group, split.
+
+        The last column is called `split` for split 1 and `split2`, `split3`, … for the others, so that it is
+        read back under the same number. The file appears whole or not at all.
+        """
+        path = Path(path)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        sides = [(video, "train") for video in self.train] + [(video, "test") for video in self.test]
+        try:
+            # surrogateescape: a file name need not be UTF-8, and comes back byte for byte
+            with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["video", "label", "group", "split" if self.split == 1 else f"split{self.split}"])
+                for video, side in sorted(sides, key=lambda pair: pair[0].id):
+                    writer.writerow([video.id, self.classes[video.label], video.group, side])
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def fingerprint(videos: Iterable[Video]) -> str:
+    """A hash of the set of video ids, whatever their order and wherever the files lie.
+
+    >>> a, b = (Video(id=name, path=Path(name), label=0, group=name) for name in ("x/a.avi", "x/b.avi"))
+    >>> fingerprint([a, b]) == fingerprint([b, a]) != fingerprint([a])
+    True
+    """
+    ids = "\0".join(sorted(video.id for video in videos))
+    return hashlib.sha256(ids.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def first_ten(names: Collection[str], separator: str = ", ") -> str:
+    """The first ten names and how many more there are.
+
+    >>> first_ten(["a", "b"])
+    'a, b'
+    >>> first_ten("abcdefghijkl")
+    'a, b, c, d, e, f, g, h, i, j, and 2 more'
+    """
+    shown = list(names)[:NUM_SHOWN]
+    if len(names) > NUM_SHOWN:
+        shown.append(f"and {len(names) - NUM_SHOWN:,} more")
+    return separator.join(shown)

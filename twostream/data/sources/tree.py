@@ -1,0 +1,161 @@
+"""Folders, list files and videos on disk: what the sources share. Names are never used as patterns."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from twostream.data.sources.source import Video, first_ten
+
+log = logging.getLogger(__name__)
+
+OFFICIAL_SPLITS = (1, 2, 3)
+MISSING = ("error", "skip")
+
+
+def check_options(name: str, *, split: int, missing: str) -> None:
+    """Raises ValueError for a split without official lists, or an unknown way to treat absent videos."""
+    if split not in OFFICIAL_SPLITS:
+        raise ValueError(f"split={split!r}: {name} has three official splits; choose from 1, 2, 3")
+    check_missing(missing)
+
+
+def check_missing(missing: str) -> None:
+    """Raises ValueError for an unknown way to treat absent videos."""
+    if missing not in MISSING:
+        raise ValueError(f"missing={missing!r}: choose from {', '.join(MISSING)}")
+
+
+def check_root(root: str | Path | None, *, holds: str) -> Path:
+    """`root` as an absolute path. Raises ValueError, saying what it should hold, if it is no folder."""
+    if root is None or not str(root):
+        raise ValueError(f"root={root!r}: name the folder that holds {holds}")
+    top = Path(os.path.abspath(os.path.expanduser(root)))  # not resolve(): lists may lie beside a linked root
+    if not top.is_dir():
+        what = "is not a folder" if top.exists() else "does not exist"
+        raise ValueError(f"root={str(root)!r}: {top} {what}; it should hold {holds}")
+    if not os.access(top, os.R_OK | os.X_OK):
+        raise ValueError(f"root={str(root)!r}: no permission to read {top}")
+    return top
+
+
+def find_videos(root: Path, names: Sequence[str], classes: Sequence[str]) -> Path:
+    """The folder of class folders: the first of `names` below `root` that has one, or `root` itself."""
+    for folder in (*(root / name for name in names), root):
+        if any((folder / name).is_dir() for name in classes):
+            return folder
+    raise ValueError(
+        f"root={str(root)!r}: found none of the {len(classes)} class folders ({', '.join(classes[:3])}, …); "
+        f"the videos belong in {root / names[0]}/<class>/ or in {root}/<class>/"
+    )
+
+
+def find_lists(
+    root: Path, lists: str | Path | None, names: Sequence[str], *, holds: Callable[[Path], bool], wanted: str
+) -> Path:
+    """The folder of list files: `lists`, else `root`, else the first of `names` that `holds` them."""
+    if lists is not None:
+        folder = Path(os.path.abspath(os.path.expanduser(lists)))
+        if not (folder.is_dir() and holds(folder)):
+            raise ValueError(f"lists={str(lists)!r}: no {wanted} in {folder}")
+        return folder
+    for folder in (root, *(base / name for base in (root, root.parent) for name in names)):
+        if folder.is_dir() and holds(folder):
+            log.info("split lists: %s", folder)
+            return folder
+    raise ValueError(
+        f"root={str(root)!r}: no {wanted} in it, nor below or beside it in {' or '.join(names)}; "
+        "name the folder of the official lists with lists=DIR"
+    )
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(where, line) of each line that is not blank, without its end (LF, CRLF, …); where = "file:line".
+
+    Raises ValueError naming the file where it cannot be read as text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    for number, line in enumerate(text.split("\n"), start=1):  # read_text has made every line end an LF
+        if line.strip():
+            yield f"{path}:{number}", line.strip()
+
+
+def choose_classes(known: Sequence[str], chosen: Sequence[str] | str | None) -> tuple[str, ...]:
+    """The classes to use, in the order of `known` whatever the order of `chosen`; None means all.
+
+    >>> choose_classes(["climb", "wave", "kick"], ["kick", "climb"])
+    ('climb', 'kick')
+    """
+    if chosen is None:
+        return tuple(known)
+    wanted = [chosen] if isinstance(chosen, str) else [str(name) for name in chosen]
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(f"classes={wanted!r}: name at least one class, and each once")
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(close)}? " if close else ""
+            raise ValueError(f"classes: {name!r} is no class here; {hint}choose from {', '.join(known)}")
+    return tuple(name for name in known if name in wanted)
+
+
+def relabel(videos: Sequence[Video], old: Sequence[str], new: Sequence[str]) -> tuple[Video, ...]:
+    """The videos of the classes `new`, their labels counted in `new` instead of `old`."""
+    if tuple(old) == tuple(new):
+        return tuple(videos)
+    position = {name: label for label, name in enumerate(new)}
+    return tuple(replace(video, label=position[old[video.label]]) for video in videos if old[video.label] in position)
+
+
+def keep_existing(
+    train: Sequence[Video], test: Sequence[Video], *, root: Path, missing: str
+) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """The videos that are there. Reads each folder once, opens no video.
+
+    Raises one ValueError with the number of absent videos and the first ten, or with missing="skip" says on
+    the log how many it leaves out.
+    """
+    listing = functools.cache(_listing)
+    absent = [video for video in (*train, *test) if not _exists(video.path, listing)]
+    if not absent:
+        return tuple(train), tuple(test)
+    count = f"{len(absent):,} of {len(train) + len(test):,} listed videos are absent"
+    if missing == "error":
+        names = first_ten([f"{video.id}{_hint(video.path, listing)}" for video in absent], "\n  ")
+        raise ValueError(f"root={str(root)!r}: {count} (missing=skip leaves them out):\n  {names}")
+    log.warning("%s below %s: left out, as missing=skip asks", count, root)
+    gone = {video.id for video in absent}
+    return tuple(v for v in train if v.id not in gone), tuple(v for v in test if v.id not in gone)
+
+
+def _listing(folder: str) -> frozenset[str]:
+    """Names of the files in a folder: far fewer system calls than one per file, for network drives."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def _exists(path: Path, listing: Callable[[str], frozenset[str]]) -> bool:
+    folder, _, name = str(path).rpartition(os.sep)
+    # isfile: a file system that ignores case or composes accents otherwise opens names that it does not list
+    return name in listing(folder) or os.path.isfile(path)
+
+
+def _hint(path: Path, listing: Callable[[str], frozenset[str]]) -> str:
+    folder, _, name = str(path).rpartition(os.sep)
+    alike = [other for other in listing(folder) if other.lower() == name.lower()]
+    return f" (there is {alike[0]}: upper and lower case differ)" if alike else ""

@@ -1,0 +1,107 @@
+"""UCF101 (Soomro, Zamir, Shah 2012): 101 classes, 13,320 videos, three official splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from twostream.data.sources import tree
+from twostream.data.sources.source import Source, Video
+
+VIDEO_FOLDERS = ("UCF-101", "UCF101", "ucf101", "videos")
+LIST_FOLDERS = (
+    "ucfTrainTestlist",
+    "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist",
+    "official_splits/ucf101",
+    "splits",
+    "annotations",
+)
+_FILE_NAME = re.compile(r"v_\w+_(g\d+)_c\d+\.\w+")
+
+
+class UCF101(Source):
+    """The official layout: ROOT/UCF-101/<class>/v_<Class>_gGG_cCC.avi (or ROOT/<class>/…) and the list files.
+
+    A label is the position of the *folder* in classInd.txt: file names spell one class differently
+    (HandstandPushups/v_HandStandPushups_…), and test lists carry no label. Group = class and recording (gGG).
+
+    Args:
+        root: the folder that holds UCF-101/ and ucfTrainTestlist/, or UCF-101 itself (lists in or beside it).
+        split: 1, 2 or 3.
+        lists: the folder of classInd.txt, trainlistNN.txt, testlistNN.txt where it is in no usual place.
+        classes: use only these classes, in official order with labels counted from 0; None: all.
+        missing: "error" or "skip" for listed videos that are absent.
+
+    Raises ValueError, before any video is opened, naming what is wrong and where.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        split: int,
+        lists: str | Path | None = None,
+        classes: Sequence[str] | str | None = None,
+        missing: str = "error",
+    ) -> None:
+        tree.check_options("UCF101", split=split, missing=missing)
+        top = tree.check_root(root, holds="UCF-101/ (the class folders) and ucfTrainTestlist/")
+        folder = tree.find_lists(top, lists, LIST_FOLDERS, holds=_has_class_index, wanted="classInd.txt")
+        known = read_class_index(folder / "classInd.txt")
+        chosen = tree.choose_classes(known, classes)
+        videos = tree.find_videos(top, VIDEO_FOLDERS, known)
+        train, test = (
+            tree.relabel(read_list(folder / f"{side}list{split:02d}.txt", known, videos), known, chosen)
+            for side in ("train", "test")
+        )
+        train, test = tree.keep_existing(train, test, root=top, missing=missing)
+        super().__init__(name="ucf101", split=split, classes=chosen, train=train, test=test)
+
+
+def read_class_index(path: Path) -> tuple[str, ...]:
+    """classInd.txt, lines `1 ApplyEyeMakeup` numbered from 1 -> the names in that order (not sorted)."""
+    names: list[str] = []
+    for where, line in tree.read_lines(path):
+        number, *name = line.split()
+        if number != str(len(names) + 1) or len(name) != 1:
+            raise ValueError(f"{where}: {line!r}: expected `{len(names) + 1} ClassName`")
+        if name[0] in names:
+            raise ValueError(f"{where}: {line!r}: the class is listed twice")
+        names.append(name[0])
+    if not names:
+        raise ValueError(f"{path}: no classes in it")
+    return tuple(names)
+
+
+def read_list(path: Path, classes: Sequence[str], folder: Path) -> tuple[Video, ...]:
+    """trainlistNN.txt (`Class/v_Class_gGG_cCC.avi 1`, the number 1-based) or testlistNN.txt (the path alone).
+
+    The label is the position of the path's first part in `classes`; a number has to agree with it. The paths
+    start in `folder`.
+    """
+    labels = {name: label for label, name in enumerate(classes)}
+    videos: dict[str, Video] = {}
+    for where, line in tree.read_lines(path):
+        name, *number = line.rsplit(maxsplit=1)
+        parts = PurePosixPath(name).parts  # ./Class//file reads as Class/file
+        matched = _FILE_NAME.fullmatch(parts[-1])
+        if len(parts) != 2 or not matched:
+            raise ValueError(
+                f"{where}: {line!r}: expected `Class/v_Class_gGG_cCC.avi`, in training lists with a number"
+            )
+        if parts[0] not in labels:
+            raise ValueError(f"{where}: {line!r}: classInd.txt has no class {parts[0]!r}")
+        label = labels[parts[0]]
+        if number and number[0] != str(label + 1):
+            raise ValueError(f"{where}: {line!r}: classInd.txt numbers {parts[0]} {label + 1}, not {number[0]}")
+        name = "/".join(parts)
+        if name in videos:
+            raise ValueError(f"{where}: {name} is listed twice")
+        group = f"{parts[0]}/{matched[1]}"
+        videos[name] = Video(id=name, path=folder / name, label=label, group=group)
+    return tuple(videos.values())
+
+
+def _has_class_index(folder: Path) -> bool:
+    return (folder / "classInd.txt").is_file()

@@ -1,0 +1,258 @@
+"""Renders the embedded data set: videos in which appearance alone and motion alone both say nothing.
+
+A scene is a square of cells. Each cell is a fixed window onto a texture of its own, wrapped around; in exactly one
+cell the texture drifts behind the window. The label is (which pattern, which motion), so a model must know *where*
+each stream saw *what*: the correspondence that fusion at a convolutional layer keeps and late fusion loses.
+
+Why neither stream can do it alone:
+
+- a pattern is made of colour only. Its luminance is fresh noise in every cell of every clip, always the same set of
+  values; optical flow reads luminance, so it sees where and how something moves, but not what;
+- the wrapped texture starts at a uniformly drawn phase and moves by whole pixels, so every single frame of a moving
+  cell is distributed exactly as that of a resting one, blur and border included;
+- every frame is encoded by itself, at one fixed quantiser, and cells end where the encoder's blocks end: neither
+  prediction nor rate control carries motion into a frame, or from one cell into another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+
+from twostream.data.sources import Source, Video
+
+FORMAT_VERSION = 1  # raise it when the same parameters give other pixels, so that older caches are left alone
+SPLITS = (1, 2, 3)
+CELLS = (4, 9, 16)
+SHAPES = ("checks", "stripes", "bars", "dots")
+TINTS = {
+    "red": (0, 1),
+    "blue": (1, 0),
+    "green": (0, -1),
+    "yellow": (-1, 0),
+}  # direction in the (Cb, Cr) plane
+STEPS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}  # (rows, columns)
+MOTIONS = {
+    "motion": {name: (name,) for name in STEPS},
+    "order": {"left-right": ("left", "right"), "right-left": ("right", "left"),
+              "up-down": ("up", "down"), "down-up": ("down", "up")},
+}  # fmt: skip
+FRAMES = {"motion": 12, "order": 31}
+
+CELL = 32  # pixels; a multiple of 16, the encoder's block
+WINDOW = 24  # pixels of texture, centred in the cell; also the texture's period
+SPEED = 3  # pixels per frame
+TRAVEL = WINDOW // SPEED  # steps of one motion of an `order` clip: once around, so that it ends where it began
+LUMA, LUMA_RANGE, CHROMA = (
+    125,
+    (75, 175),
+    34,
+)  # of 16..235 and of ±112: no pixel saturates when it becomes RGB
+
+log = logging.getLogger(__name__)
+
+
+class MovingPatterns(Source):
+    """The embedded data set, rendered on first use into a folder below `root`.
+
+    `split` 1, 2, 3 are three independent drawings of everything. `cells` is also the number of patterns: 4 differ in
+    both shape and tint, 9 and 16 in the pair of them. Frames are 64, 96 or 128 pixels square.
+
+    - `task="motion"`: one cell moves all the time; a class is (pattern, direction), 4 for each pattern.
+    - `task="order"`: one cell rests r frames, moves for 8, rests r, moves back for 8, rests; a class is (pattern,
+      which way came first). Both motions look alike in all but direction, so a chunk of L <= r flow fields never
+      sees both, and none tells the first from the second. Of two chunks that are 8 + r frames apart, or one in each
+      half of the clip, both meet their motion at the same moment: all that differs is the order of the chunks.
+
+    Args:
+        root: the cache; None: $TWOSTREAM_CACHE, or else ~/.cache/twostream. Every set of parameters has a folder
+            of its own there; the same parameters give the same pixels.
+        frames: of each clip; None: 12, or 16 + 3r with r = 5 for `order`.
+
+    Raises ValueError for anything outside these choices, before anything is rendered.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        split: int,
+        task: str = "motion",
+        cells: int = 4,
+        train_clips: int = 2000,
+        test_clips: int = 400,
+        frames: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        for key, value, choices in (("split", split, SPLITS), ("task", task, MOTIONS), ("cells", cells, CELLS)):
+            if value not in choices:
+                raise ValueError(f"{key}={value!r}: choose from {', '.join(map(str, choices))}")
+        frames = FRAMES[task] if frames is None else frames
+        motions = {name: displacements(ways, frames) for name, ways in MOTIONS[task].items()}
+        classes = tuple(f"{pattern}-{motion}" for pattern in pattern_names(cells) for motion in motions)
+        for key, value in (("train_clips", train_clips), ("test_clips", test_clips)):
+            if value < len(classes):
+                raise ValueError(f"{key}={value!r}: must be at least {len(classes)}, one for each class")
+
+        drawn = {"task": task, "cells": cells, "frames": frames, "split": split, "seed": seed}
+        drawn |= {"train_clips": train_clips, "test_clips": test_clips, "format": FORMAT_VERSION}
+        folder = cache_folder(root) / f"moving_patterns-{task}-{cells}-{hash_of(drawn)}"
+        train, test = (
+            tuple(video_of(folder, part, index, classes) for index in range(count))
+            for part, count in (("train", train_clips), ("test", test_clips))
+        )
+        super().__init__(name="moving_patterns", split=split, classes=classes, train=train, test=test)
+        if not folder.is_dir():  # it gets its name when all of it has been written
+            render(self, folder, list(motions.values()), seed=seed)
+
+
+def video_of(folder: Path, part: str, index: int, classes: tuple[str, ...]) -> Video:
+    """Clip `index` of a part; the classes take turns, so that all have equally many (±1)."""
+    label = index % len(classes)
+    name = f"{classes[label]}/{part}-{index:05d}.mp4"
+    return Video(id=name, path=folder / name, label=label, group=name)
+
+
+def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int) -> None:
+    """Write all clips beside `folder`, then rename: an interrupted or a rival rendering never looks whole."""
+    jobs = [(part, *job) for part, videos in enumerate((source.train, source.test)) for job in enumerate(videos)]
+    patterns = len(source.classes) // len(motions)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    log.info("moving_patterns: rendering %d clips into %s", len(jobs), folder)
+
+    def render_clip(job: tuple[int, int, Video]) -> None:
+        part, index, video = job
+        pattern, motion = divmod(video.label, len(motions))
+        rng = np.random.default_rng((seed, source.split, part, index))
+        write_video(aside / video.id, draw_clip(rng, motions[motion], pattern=pattern, patterns=patterns))
+
+    try:
+        for name in source.classes:
+            (aside / name).mkdir()
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # the encoder works outside the GIL
+            list(pool.map(render_clip, jobs))
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # if it is there, another process was first, with the same pixels
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def hash_of(parameters: dict[str, object]) -> str:
+    """12 characters that differ when the parameters do."""
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def cache_folder(root: str | Path | None) -> Path:
+    """`root`, or $TWOSTREAM_CACHE, or ~/.cache/twostream."""
+    return Path(root or os.environ.get("TWOSTREAM_CACHE") or "~/.cache/twostream").expanduser()
+
+
+def pattern_names(patterns: int) -> list[str]:
+    """The first four differ in both shape and tint and are called by shape.
+
+    >>> pattern_names(4), pattern_names(9)[-2:]
+    (['checks', 'stripes', 'bars', 'dots'], ['yellow-dots', 'green-checks'])
+    """
+    names = [f"{list(TINTS)[(k + k // 4) % 4]}-{SHAPES[k % 4]}" for k in range(patterns)]
+    return list(SHAPES) if patterns == 4 else names
+
+
+def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
+    """Where the texture stands in each frame: pixels (frames, 2) down and right of its place in the first.
+
+    One direction lasts throughout; two last TRAVEL steps each, with r steps of rest before, between and r-1 after.
+    """
+    if len(directions) == 1:
+        if frames < 2:
+            raise ValueError(f"frames={frames!r}: a motion needs at least 2")
+        steps = np.repeat([STEPS[directions[0]]], frames - 1, axis=0)
+    else:
+        rest, left_over = divmod(frames - 2 * TRAVEL, 3)
+        if rest < 1 or left_over:
+            raise ValueError(f"frames={frames!r}: task=order needs {2 * TRAVEL} + 3r, such as 28, 31, 34, 46")
+        steps = np.zeros((frames - 1, 2), int)
+        for nth, direction in enumerate(directions, start=1):
+            end = nth * (rest + TRAVEL)
+            steps[end - TRAVEL : end] = STEPS[direction]
+    return SPEED * np.concatenate([np.zeros((1, 2), int), steps.cumsum(axis=0)])
+
+
+def draw_clip(rng: np.random.Generator, displacement: np.ndarray, *, pattern: int, patterns: int) -> np.ndarray:
+    """One scene of `patterns` cells in which `pattern` follows `displacement` (frames, 2).
+
+    Returns uint8 (frames, 3*size//2, size): Y, then Cb and Cr at half the resolution, as the encoder takes them.
+    """
+    side, frames = math.isqrt(patterns), len(displacement)
+    luma = np.full((frames, side * CELL, side * CELL), LUMA, np.uint8)
+    chroma = np.full((frames, 2, side * CELL // 2, side * CELL // 2), 128, np.uint8)
+    noise = luminance(rng, patterns)
+    for place, shown in enumerate(rng.permutation(patterns).tolist()):
+        top, left = ((CELL - WINDOW) // 2 + CELL * index for index in divmod(place, side))
+        window = np.s_[:, top : top + WINDOW, left : left + WINDOW]
+        half_window = np.s_[:, :, top // 2 : (top + WINDOW) // 2, left // 2 : (left + WINDOW) // 2]
+        colour = np.roll(tint(shown), rng.integers(WINDOW, size=2), (1, 2))
+        moves = displacement if shown == pattern else displacement[:1]  # one picture for all frames
+        luma[window] = [np.roll(noise[place], move, (0, 1)) for move in moves]
+        chroma[half_window] = [halve(np.roll(colour, move, (1, 2))) for move in moves]
+    return np.concatenate([luma.reshape(frames, -1), chroma.reshape(frames, -1)], axis=1).reshape(
+        frames, -1, side * CELL
+    )
+
+
+def luminance(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Smooth isotropic noise that wraps around: uint8 (count, WINDOW, WINDOW), the same values in every drawing."""
+    rows, columns = np.fft.fftfreq(WINDOW, 1 / WINDOW), np.fft.rfftfreq(WINDOW, 1 / WINDOW)
+    cycles = np.hypot(rows[:, None], columns)
+    spectrum = np.fft.rfft2(rng.standard_normal((count, WINDOW, WINDOW))) * ((cycles >= 1) & (cycles <= 4))
+    noise = np.fft.irfft2(spectrum, s=(WINDOW, WINDOW)).reshape(count, -1)
+    values = np.linspace(*LUMA_RANGE, WINDOW * WINDOW).round().astype(np.uint8)
+    return values[noise.argsort(axis=1).argsort(axis=1)].reshape(count, WINDOW, WINDOW)
+
+
+@cache
+def tint(pattern: int) -> np.ndarray:
+    """The colour of a pattern: float (2, WINDOW, WINDOW), Cb and Cr; strong on half of its area, else faint."""
+    down, right = np.mgrid[:WINDOW, :WINDOW]
+    high, wide = down // 6 % 2 == 0, right // 6 % 2 == 0
+    shape = {
+        "checks": high ^ wide,
+        "stripes": high,
+        "bars": wide,
+        "dots": np.hypot(down % 12 - 5.5, right % 12 - 5.5) < 4.8,
+    }[SHAPES[pattern % 4]]
+    blue, red = list(TINTS.values())[(pattern + pattern // 4) % 4]
+    return 128 + CHROMA * np.where(shape, 1.0, 0.3) * np.array([blue, red])[:, None, None]
+
+
+def halve(planes: np.ndarray) -> np.ndarray:
+    """Means of 2x2 pixels, rounded."""
+    c, h, w = planes.shape
+    return planes.reshape(c, h // 2, 2, w // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
+
+
+def write_video(path: Path, planes: np.ndarray) -> None:
+    """MPEG-4 with every frame a key frame and the same quantiser in each: any decoder, any frame, exact."""
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"qmin": "4", "qmax": "4"})
+        stream.width, stream.height = planes.shape[2], planes.shape[1] * 2 // 3
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = 1
+        stream.codec_context.thread_count = 1
+        for plane in planes:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(plane, format="yuv420p")))
+        container.mux(stream.encode())

@@ -1,0 +1,300 @@
+"""Crop and flip: one random draw per clip, for both streams and all frames.
+
+A transform draws a `Box`, a part of the frame as fractions of its height and width, so that RGB frames at
+their own resolution and flow fields at a lower one are cut alike. `crop_rgb` and `crop_flow` cut and
+resize. Everything stays in small types; conversion to float and normalisation happen on the device.
+
+Sizes are relative to the frame's short side: ``crop_fraction=0.875`` is the papers' 224 pixels of frames
+resized to a short side of 256, whatever the size of the file at hand (UCF101 and HMDB51 have 240). No frame
+is resized twice.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from twostream.data.colour import NO_COLOUR_JITTER, ColourJitter
+
+# where a crop lies in the room that it has, 0 = top or left border, 1 = bottom or right border
+CENTRE = ((0.5, 0.5),)
+CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
+EDGES = ((0.0, 0.5), (0.5, 0.0), (0.5, 1.0), (1.0, 0.5))
+QUARTERS = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+TEST_CROPS = {"centre": CENTRE, "full": CENTRE, "five": CORNERS + CENTRE, "ten": CORNERS + CENTRE}
+POSITIONS = ("borders", "corners")
+
+
+class Box(NamedTuple):
+    """A part of the frame, as fractions of its height and width in [0, 1], and whether it is mirrored."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+    flip: bool = False
+
+    def pixels(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the box in an image of the given size; never empty."""
+        rows = max(1, round(self.height * height))
+        columns = max(1, round(self.width * width))
+        top = min(round(self.top * height), height - rows)
+        left = min(round(self.left * width), width - columns)
+        return slice(top, top + rows), slice(left, left + columns)
+
+
+class Transform(ABC):
+    """What both streams of a clip see of its frames; a variant draws the training crops in `_random_box`.
+
+    Args:
+        size: side of the square training crops after resizing, in pixels.
+        crop_fraction: side of the (nominal) crop relative to the frame's short side, in (0, 1].
+        flip: probability of mirroring a training clip. 0 where left and right matter.
+        test: the crops at test time: "centre", "five" (four corners, then the centre), "ten" (those, then
+            mirrored), or "full": the whole frame at its own aspect, its short side ``size / crop_fraction``
+            (see `fixed_size`).
+        test_flip: also score each test crop mirrored.
+        colour: jitter of the RGB colours in training.
+
+    Raises ValueError for an unknown ``test`` and for numbers outside their range.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        crop_fraction: float,
+        flip: float,
+        test: str,
+        test_flip: bool,
+        colour: ColourJitter,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"transform.size={size!r}: must be at least 1 pixel")
+        _check_fraction("crop_fraction", crop_fraction, positive=True)
+        _check_fraction("flip", flip)
+        _check_choice("test", test, TEST_CROPS)
+        self.size = size
+        self.crop_fraction = crop_fraction
+        self.flip = flip
+        self.test = test
+        self.test_flip = test_flip
+        self.colour = colour
+
+    @abstractmethod
+    def _random_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """A training crop, not mirrored."""
+
+    def random(self, height: int, width: int, rng: np.random.Generator) -> list[Box]:
+        """The one box of a training clip."""
+        box = self._random_box(height, width, rng)
+        return [box._replace(flip=bool(rng.random() < self.flip))]
+
+    def fixed(self, height: int, width: int) -> list[Box]:
+        """The boxes of the test views; all mirrored ones follow all others."""
+        side = self._side(height, width)
+        rows, columns = (height, width) if self.test == "full" else (side, side)
+        boxes = [_place(rows, columns, where, height, width) for where in TEST_CROPS[self.test]]
+        if self.test_flip or self.test == "ten":
+            boxes += [box._replace(flip=True) for box in boxes]
+        return boxes
+
+    def fixed_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of a test view of frames of the given size; not square for ``test="full"``."""
+        if self.test != "full":
+            return self.size, self.size
+        scale = self.size / self.crop_fraction / min(height, width)
+        return round(height * scale), round(width * scale)
+
+    def _side(self, height: int, width: int) -> int:
+        """The nominal crop in pixels of a frame of the given size."""
+        return max(1, round(self.crop_fraction * min(height, width)))
+
+
+class JitterCrop(Transform):
+    """The paper's crop: height and width vary independently by ±25 %, near the borders of the frame.
+
+    A side is the nominal one (``crop_fraction`` of the short side) times a number from [1 - jitter, 1 +
+    jitter], but no longer than the frame's; the crop is then resized to ``size``, so that scale and aspect
+    both vary. ``position="borders"`` leaves at most ``border`` = a quarter of the free room between the
+    crop and a border, on each axis; "corners" takes one of the four corners or the centre (the paper's
+    VGG-16). Feichtenhofer et al. 2016, with the formula of the authors' code.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 224,
+        crop_fraction: float = 0.875,
+        jitter: float = 0.25,
+        position: str = "borders",
+        border: float = 0.25,
+        flip: float = 0.5,
+        test: str = "centre",
+        test_flip: bool = True,
+        colour: ColourJitter = NO_COLOUR_JITTER,
+    ) -> None:
+        super().__init__(
+            size=size, crop_fraction=crop_fraction, flip=flip, test=test, test_flip=test_flip, colour=colour
+        )
+        _check_fraction("jitter", jitter)
+        _check_fraction("border", border)
+        _check_choice("position", position, POSITIONS)
+        self.jitter = jitter
+        self.position = position
+        self.border = border
+
+    def _random_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        nominal = self.crop_fraction * min(height, width)
+        factors = rng.uniform(1 - self.jitter, 1 + self.jitter, size=2)
+        rows, columns = (
+            max(1, round(min(nominal * float(factor), side)))
+            for factor, side in zip(factors, (height, width), strict=True)
+        )
+        return _place(rows, columns, self._position(rng), height, width)
+
+    def _position(self, rng: np.random.Generator) -> tuple[float, float]:
+        if self.position == "corners":
+            return (CORNERS + CENTRE)[rng.integers(5)]
+        distances = rng.uniform(0, self.border, size=2)
+        far = rng.random(2) < 0.5  # from the bottom or the right border instead
+        down, right = np.where(far, 1 - distances, distances)
+        return float(down), float(right)
+
+
+class MultiScaleCrop(Transform):
+    """TSN's multi-scale corner crop (Wang et al. 2016).
+
+    Height and width are ``scales`` of the frame's short side, drawn as a pair that lies at most
+    ``max_distort`` apart in that list; the crop sits in one of the four corners or the centre, or, with
+    ``more_positions``, also at the middle of an edge or of a quarter (13 in all). ``crop_fraction`` is for
+    testing only.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 224,
+        scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66),
+        max_distort: int = 1,
+        more_positions: bool = False,
+        crop_fraction: float = 0.875,
+        flip: float = 0.5,
+        test: str = "centre",
+        test_flip: bool = False,
+        colour: ColourJitter = NO_COLOUR_JITTER,
+    ) -> None:
+        super().__init__(
+            size=size, crop_fraction=crop_fraction, flip=flip, test=test, test_flip=test_flip, colour=colour
+        )
+        if not scales or max_distort < 0:
+            raise ValueError(
+                f"transform.scales={list(scales)}, max_distort={max_distort!r}: must be a list and at least 0"
+            )
+        for scale in scales:
+            _check_fraction("scales", scale, positive=True)
+        self.pairs = [
+            (float(tall), float(wide))
+            for i, tall in enumerate(scales)
+            for j, wide in enumerate(scales)
+            if abs(i - j) <= max_distort
+        ]
+        self.positions = CORNERS + CENTRE + (EDGES + QUARTERS if more_positions else ())
+
+    def _random_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        short_side = min(height, width)
+        tall, wide = self.pairs[rng.integers(len(self.pairs))]
+        where = self.positions[rng.integers(len(self.positions))]
+        return _place(max(1, round(tall * short_side)), max(1, round(wide * short_side)), where, height, width)
+
+
+class CentreCrop(Transform):
+    """The centre of the frame, in training too; ``crop_fraction=1`` on square frames is the whole frame."""
+
+    def __init__(
+        self,
+        *,
+        size: int = 224,
+        crop_fraction: float = 0.875,
+        flip: float = 0.0,
+        test: str = "centre",
+        test_flip: bool = False,
+        colour: ColourJitter = NO_COLOUR_JITTER,
+    ) -> None:
+        super().__init__(
+            size=size, crop_fraction=crop_fraction, flip=flip, test=test, test_flip=test_flip, colour=colour
+        )
+
+    def _random_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        side = self._side(height, width)
+        return _place(side, side, CENTRE[0], height, width)
+
+
+def crop_rgb(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]] | UInt8[np.ndarray, "n h w 3"],
+    box: Box,
+    size: int | tuple[int, int],
+) -> UInt8[np.ndarray, "n 3 h2 w2"]:
+    """Cut the box out of every frame and resize it to ``size``: a side, or (height, width)."""
+    height, width = _height_width(size)
+    cropped = np.empty((len(frames), 3, height, width), np.uint8)
+    for frame, planes in zip(frames, cropped, strict=True):
+        cv2.split(_crop(frame, box, height, width), list(planes))
+    return cropped
+
+
+def crop_flow(
+    fields: Sequence[Float32[np.ndarray, "h w 2"]] | Float32[np.ndarray, "n h w 2"],
+    box: Box,
+    size: int | tuple[int, int],
+) -> Float32[np.ndarray, "n 2 h2 w2"]:
+    """Cut the box out of every field, resize it, and scale its displacements to pixels of the result.
+
+    A scene that is resized by a factor moves by that factor, on each axis its own; a mirrored one the other
+    way in x.
+    """
+    height, width = _height_width(size)
+    rows, columns = box.pixels(*fields[0].shape[:2])
+    scale_u = width / (columns.stop - columns.start) * (-1 if box.flip else 1)
+    scale_v = height / (rows.stop - rows.start)
+    cropped = np.empty((len(fields), 2, height, width), np.float32)
+    for field, planes in zip(fields, cropped, strict=True):
+        resized = _crop(field, box, height, width)
+        np.multiply(resized[..., 0], np.float32(scale_u), out=planes[0])
+        np.multiply(resized[..., 1], np.float32(scale_v), out=planes[1])
+    return cropped
+
+
+def _crop(image: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
+    """The box of an image (h, w, c), resized and mirrored as it says."""
+    rows, columns = box.pixels(*image.shape[:2])
+    part = image[rows, columns]  # a view: OpenCV reads it in place
+    shrinks = part.shape[0] > height and part.shape[1] > width
+    resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.flip(resized, 1) if box.flip else resized
+
+
+def _place(rows: int, columns: int, where: tuple[float, float], height: int, width: int) -> Box:
+    """A box of whole pixels at a relative position in the room that it has."""
+    top = round(where[0] * (height - rows))
+    left = round(where[1] * (width - columns))
+    return Box(top / height, left / width, rows / height, columns / width)
+
+
+def _height_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _check_fraction(name: str, value: float, *, positive: bool = False) -> None:
+    if not (0 < value <= 1 or (value == 0 and not positive)):
+        raise ValueError(f"transform.{name}={value!r}: must lie in {'(' if positive else '['}0, 1]")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str] | dict[str, object]) -> None:
+    if value not in choices:
+        raise ValueError(f"transform.{name}={value!r}: no such option; choose from {', '.join(choices)}")

@@ -1,0 +1,134 @@
+"""What a network is, before anything runs: stages, shapes, fusion points, parameters, FLOPs, memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from twostream.models.network import STAGES
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage, fusion or temporal fusion: `shape` is its output for one clip, (t, c, h, w)."""
+
+    part: str
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    stride: int | None
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """`flops` of one forward pass of one clip (a multiplication and an addition count as two); memory in bytes.
+
+    `training_bytes_per_clip` is an estimate: the outputs of all leaf modules, kept for the backward pass, in float32.
+    `weights_bytes` counts weights, gradients and one optimizer state (momentum) in float32.
+    """
+
+    rows: tuple[Row, ...]
+    heads: int
+    parameters: int
+    flops: int
+    weights_bytes: int
+    training_bytes_per_clip: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Numbers in all parameters, biases included."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_size: int) -> Description:
+    """Runs one clip of shapes through a network on the meta device, and notes what every part returns."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    activations = 0
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+            shapes[name] = tuple(output.shape)
+
+        return hook
+
+    def count(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal activations
+        activations += output.numel() if isinstance(output, Tensor) else 0
+
+    parts = list(_parts(network))
+    handles = [module.register_forward_hook(note(path)) for path, _, _, module in parts]
+    handles += [m.register_forward_hook(count) for m in network.modules() if not list(m.children())]
+    side = (image_size, image_size)
+    rgb = torch.zeros(1, num_chunks, 3, *side, device="meta")
+    flow = torch.zeros(1, num_chunks, flow_channels, *side, device="meta")
+    counter = FlopCounterMode(display=False)
+    was_training = network.training
+    with counter, torch.no_grad():
+        heads = network.eval()(rgb, flow)
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
+
+    rows = []
+    for path, part, name, module in parts:
+        shape = shapes[path][-4:]  # of one clip, whether time has an axis of its own or lies with the clips
+        tower = network.get_submodule(part) if part in ("rgb", "flow") else None
+        stride = tower.backbone.strides[name] if tower and name.startswith("conv") else None  # type: ignore
+        rows.append(Row(part, name, _title(module), shape, stride, count_parameters(module)))
+    parameters = count_parameters(network)
+    return Description(
+        rows=tuple(rows),
+        heads=heads.shape[0],
+        parameters=parameters,
+        flops=counter.get_total_flops(),
+        weights_bytes=3 * 4 * parameters,
+        training_bytes_per_clip=4 * activations,
+    )
+
+
+def _parts(network: nn.Module) -> list[tuple[str, str, str, nn.Module]]:
+    """(path, part, stage, module) of all parts, in the order in which data meets them."""
+    parts = []
+    for stage in STAGES:
+        for kind in ("backbone.stages", "attention", "fusions", "temporal"):
+            owners = [""] if kind == "fusions" else ["rgb.", "flow."]
+            for owner in owners:
+                path = f"{owner}{kind}.{stage}"
+                try:
+                    module = network.get_submodule(path)
+                except AttributeError:
+                    continue
+                kind_name = {"backbone.stages": "", "fusions": "fusion"}.get(kind, kind)
+                part = f"{owner.rstrip('.')} {kind_name}".strip()
+                parts.append((path, part, stage, module))
+    return parts
+
+
+def _title(module: nn.Module) -> str:
+    return type(module).__name__ if type(module).__module__.startswith("twostream") else ""
+
+
+def table(description: Description) -> str:
+    """The description as text for a terminal."""
+    lines = [f"{'part':<16}{'stage':<9}{'layer':<22}{'output t×c×h×w':<22}{'stride':>6}{'parameters':>14}"]
+    for row in description.rows:
+        shape = "×".join(map(str, row.shape))
+        stride = "" if row.stride is None else str(row.stride)
+        lines.append(f"{row.part:<16}{row.name:<9}{row.layer:<22}{shape:<22}{stride:>6}{row.parameters:>14,}")
+    lines += [
+        "",
+        f"heads (losses)        {description.heads}",
+        f"parameters            {description.parameters:,}",
+        f"FLOPs per clip        {description.flops / 1e9:,.2f} G (forward; one multiply-add = 2)",
+        f"memory, weights       {description.weights_bytes / 2**20:,.0f} MiB (weights, gradients, momentum; float32)",
+        f"memory, activations   {description.training_bytes_per_clip / 2**20:,.0f} MiB per clip in training (estimate; float32)",
+    ]
+    return "\n".join(lines)

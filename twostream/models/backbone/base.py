@@ -1,0 +1,205 @@
+"""An image classification network cut into ordered, named stages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from twostream.models.backbone.weights import WeightsReport
+
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+ORDERS = ("block", "interleaved")
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # grey levels; torchvision's
+IMAGENET_FLOW_STD = (
+    57.63  # the mean of the three, as in TSN: its conv1 for flow is the mean of those for R, G and B
+)
+
+
+class FullyConnected(nn.Conv2d):
+    """A fully connected layer that takes larger maps too: (n, c, k, k) -> (n, d, 1, 1), convolved over larger ones.
+
+    Raises ValueError for a map smaller than k x k.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel_size)
+
+    def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d g v"]:
+        height, width = input.shape[-2:]
+        side = self.kernel_size[0]
+        if height < side or width < side:
+            raise ValueError(
+                f"a fully connected layer over {side}×{side} cells got a map of {height}×{width}: "
+                "use larger images (vgg16 and vgg_m were made for 224×224)"
+            )
+        if height == width == side:
+            # flattened as it lies in memory: a channels_last weight would be copied otherwise (400 MB in VGG-16)
+            is_last = self.weight.is_contiguous(memory_format=torch.channels_last)
+            order = (0, 2, 3, 1) if is_last else (0, 1, 2, 3)
+            weight = self.weight.permute(order).flatten(1)
+            return F.linear(input.permute(order).flatten(1), weight, self.bias)[:, :, None, None]
+        return super().forward(input)
+
+
+class Backbone(nn.Module):
+    """Ordered stages, each (n, c, h, w) -> (n, d, g, v); their names are a selection of conv1 … conv5, fc6, fc7, fc8.
+
+    A convolutional stage ends at its last ReLU; the pooling that follows it belongs to the next stage, so that stages
+    are fused before pooling. The score is the spatial mean of the map of the last stage.
+
+    - `channels`, `strides`: of each stage's output. A stage that ends in global pooling has the stride of the map
+      that it pools.
+    - `mean`, `std`: of the RGB input, in grey levels 0..255; `flow_std`: of int8 flow, in grey levels around zero.
+    - `dropout`: the probability in all dropout layers.
+    - `source_names`: {name of a tensor here: its name in the published network that `source` is laid out as}.
+    - `urls`: {name: URL} of published weights. `report`: what was loaded, if anything.
+    """
+
+    has_spare_layers = False  # True where published weights hold convolutional layers that no stage uses
+
+    def __init__(
+        self,
+        name: str,
+        stages: Mapping[str, nn.Module],
+        *,
+        channels: Mapping[str, int],
+        strides: Mapping[str, int],
+        dropout: float = 0.0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        flow_std: float = IMAGENET_FLOW_STD,
+        source: nn.Module | None = None,
+        urls: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        assert (
+            list(stages) == [stage for stage in STAGES if stage in stages] == list(channels) == list(strides)
+        )
+        self.name = name
+        self.stages = nn.ModuleDict(stages)
+        self.channels, self.strides, self.dropout = dict(channels), dict(strides), dropout
+        self.mean, self.std, self.flow_std = tuple(mean), tuple(std), flow_std
+        theirs = {} if source is None else source.state_dict(keep_vars=True)
+        name_of = {id(tensor): name for name, tensor in theirs.items()}
+        ours = self.state_dict(keep_vars=True)
+        self.source_names = {name: name_of[id(ours[name])] for name in ours if id(ours[name]) in name_of}
+        self.urls = dict(urls or {})
+        self.report: WeightsReport | None = None
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        for stage in self.stages.values():
+            x = stage(x)
+        return x.mean(dim=(2, 3))
+
+    @property
+    def first(self) -> tuple[str, nn.Conv2d]:
+        """The convolution that reads the image, and its name."""
+        return next((name, module) for name, module in self.named_modules() if isinstance(module, nn.Conv2d))
+
+    @property
+    def classifier(self) -> nn.Conv2d:
+        """The last layer with weights."""
+        return [module for module in self.modules() if isinstance(module, nn.Conv2d)][-1]
+
+    def require(self, stage: str) -> None:
+        """Raises ValueError, with those there are, for a stage that this network lacks."""
+        if stage not in self.stages:
+            raise ValueError(
+                f"layer={stage!r}: {self.name} has no such stage; choose from {', '.join(self.stages)}"
+            )
+
+    def initialise(self, only: Collection[str] | None = None) -> None:
+        """Random initial values, for all layers or for those of which `only` names a tensor.
+
+        He et al. 2015 (normal, fan in) and zero biases; the classifier .01 * randn, as Feichtenhofer et al. 2016 do.
+        """
+        classifier = self.classifier
+        for name, module in self.named_modules():
+            own = [f"{name}.{key}" for key in (*module._parameters, *module._buffers)]
+            if not own or (only is not None and not set(own) & set(only)):
+                continue
+            if isinstance(module, nn.Conv2d):
+                if module is classifier:
+                    nn.init.normal_(module.weight, std=0.01)
+                else:
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            else:
+                assert isinstance(module, nn.BatchNorm2d), f"{name}: {type(module).__name__}"
+                module.reset_parameters()
+
+    def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
+        """Let stage `name` read a concatenated map of `in_channels`.
+
+        Each filter that reads the stage's input is repeated over the new channels, [W, W], so that concatenation
+        starts as sum fusion: exactly where that convolution comes first, and behind a max pool as the sum of both
+        pooled maps. `order` is that of the channels: one tower after the other ("block") or "interleaved".
+        Raises ValueError for an unknown stage or order, for too few channels, and where no filter can be widened.
+        """
+        self.require(name)
+        if order not in ORDERS:
+            raise ValueError(f"order={order!r}: choose from {', '.join(ORDERS)}")
+        for convolution in self._readers(name):
+            widen_convolution(convolution, in_channels, order=order, where=f"layer={name!r}: {self.name}")
+
+    def _readers(self, name: str) -> list[nn.Conv2d]:
+        """The convolutions that read the input of stage `name`, behind at most poolings and the like."""
+        first = first_with_parameters(self.stages[name])
+        if not isinstance(first, nn.Conv2d) or first.groups != 1:
+            raise ValueError(
+                f"layer={name!r}: this stage of {self.name} cannot read more channels than it was made for; "
+                "choose a fusion that keeps their number (sum, max, conv), or an earlier or later layer"
+            )
+        return [first]
+
+    def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int) -> None:
+        """Drop all fully connected stages; end in fc8 = `pooling` (n, c, h, w) -> (n, in_features), dropout, linear."""
+        for name in [name for name in self.stages if name.startswith("fc")]:
+            del self.stages[name]
+        like = self.first[1].weight
+        linear = FullyConnected(in_features, num_classes).to(device=like.device, dtype=like.dtype)
+        column = nn.Unflatten(1, (in_features, 1, 1))
+        self.stages["fc8"] = nn.Sequential(pooling, column, nn.Dropout(self.dropout), linear).train(self.training)
+        self.initialise(only=[f"stages.fc8.3.{key}" for key in ("weight", "bias")])
+        convolutional = [name for name in self.stages if name != "fc8"]
+        self.channels = {name: self.channels[name] for name in convolutional} | {"fc8": num_classes}
+        last = self.strides[convolutional[-1]]
+        self.strides = {name: self.strides[name] for name in convolutional} | {"fc8": last}
+        self.source_names = {k: v for k, v in self.source_names.items() if not k.startswith("stages.fc")}
+
+
+def first_with_parameters(stage: nn.Module) -> nn.Module | None:
+    """The first part of a stage that has parameters: what its input meets behind poolings and normalisations."""
+    parts = list(stage) if isinstance(stage, nn.Sequential) else [stage]
+    return next((part for part in parts if next(part.parameters(), None) is not None), None)
+
+
+def set_in_channels(convolution: nn.Conv2d, in_channels: int) -> None:
+    """Give a convolution that is still without values another number of input channels."""
+    assert convolution.weight.is_meta
+    convolution.in_channels = in_channels
+    out_channels, _, *kernel = convolution.weight.shape
+    convolution.weight = nn.Parameter(convolution.weight.new_empty(out_channels, in_channels, *kernel))
+
+
+def widen_convolution(convolution: nn.Conv2d, in_channels: int, *, order: str, where: str) -> None:
+    """Repeat the filters of a convolution, in place, until they read `in_channels`."""
+    weight = convolution.weight.detach()
+    old = weight.shape[1]
+    if in_channels < old or (order == "interleaved" and in_channels % old):
+        multiple = "a multiple of them" if order == "interleaved" else "at least as many"
+        raise ValueError(
+            f"{where} reads {old} channels here; {in_channels} cannot replace them, {multiple} could"
+        )
+    channel = torch.arange(in_channels, device=weight.device)
+    source = channel % old if order == "block" else channel // (in_channels // old)
+    convolution.in_channels = in_channels
+    convolution.weight = nn.Parameter(weight.index_select(1, source))

@@ -1,0 +1,111 @@
+"""Residual networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from twostream.models.backbone._torchvision import torchvision_models
+from twostream.models.backbone.base import Backbone, FullyConnected, first_with_parameters, set_in_channels
+from twostream.models.backbone.weights import realise
+
+
+class ResNet(Backbone):
+    """A residual network: conv1 is the stem, conv2 … conv5 the residual stages, fc8 global pooling and a layer."""
+
+    def _readers(self, name: str) -> list[nn.Conv2d]:
+        block = first_with_parameters(self.stages[name])
+        if not hasattr(block, "conv1"):
+            return super()._readers(name)
+        if (
+            block.downsample is None
+        ):  # conv2 of ResNet-18 and -34: adding needs equal channels, a 1×1 does not
+            width, like = block.conv1.in_channels, block.conv1.weight
+            shortcut = nn.Conv2d(width, width, 1, bias=False).to(device=like.device, dtype=like.dtype)
+            nn.init.dirac_(shortcut.weight)
+            block.downsample = nn.Sequential(shortcut)
+        return [block.conv1, block.downsample[0]]
+
+
+def resnet18(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """ResNet-18 (He et al. 2016)."""
+    return _resnet("resnet18", in_channels, num_classes, dropout, weights, cross_modality)
+
+
+def resnet34(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """ResNet-34 (He et al. 2016)."""
+    return _resnet("resnet34", in_channels, num_classes, dropout, weights, cross_modality)
+
+
+def resnet50(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """ResNet-50 (He et al. 2016), stride in the 3×3 convolutions as in torchvision."""
+    return _resnet("resnet50", in_channels, num_classes, dropout, weights, cross_modality)
+
+
+def resnet101(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """ResNet-101 (He et al. 2016), stride in the 3×3 convolutions as in torchvision."""
+    return _resnet("resnet101", in_channels, num_classes, dropout, weights, cross_modality)
+
+
+def _resnet(
+    name: str, in_channels: int, num_classes: int, dropout: float, weights: str | None, cross_modality: bool
+) -> Backbone:
+    models = torchvision_models(name)
+    with torch.device("meta"):
+        source = models.get_model(name, num_classes=num_classes)
+        set_in_channels(source.conv1, in_channels)
+        features = source.fc.in_features
+        source.fc = FullyConnected(features, num_classes)
+    stages = {
+        "conv1": nn.Sequential(source.conv1, source.bn1, source.relu),
+        "conv2": nn.Sequential(source.maxpool, *source.layer1),
+        "conv3": source.layer2,
+        "conv4": source.layer3,
+        "conv5": source.layer4,
+        "fc8": nn.Sequential(source.avgpool, nn.Dropout(dropout), source.fc),
+    }
+    published = models.get_model_weights(name)
+    urls = {
+        "imagenet": published.IMAGENET1K_V1.url
+    }  # V2 (better on ImageNet itself) came with the larger ones
+    if "IMAGENET1K_V2" in published.__members__:
+        urls["imagenet_v2"] = published.IMAGENET1K_V2.url
+    widths = (64, features // 8, features // 4, features // 2, features, num_classes)
+    backbone = ResNet(
+        name,
+        stages,
+        channels=dict(zip(stages, widths, strict=True)),
+        strides=dict(zip(stages, (2, 4, 8, 16, 32, 32), strict=True)),
+        dropout=dropout,
+        source=source,
+        urls=urls,
+    )
+    return realise(backbone, weights, cross_modality=cross_modality)

@@ -1,0 +1,140 @@
+"""Any convolutional or hierarchical network of the timm library, by its name there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twostream.models.backbone.base import Backbone, FullyConnected
+from twostream.models.backbone.weights import load_weights, read_weights
+
+NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+class Timm(Backbone):
+    """The feature levels of a timm network as conv stages; fc8 is global pooling, dropout and a linear layer."""
+
+    has_spare_layers = True  # e.g. a norm before the classifier
+
+    def _readers(self, name: str) -> list[nn.Conv2d]:
+        if name != "fc8":
+            raise ValueError(
+                f"layer={name!r}: the stages of {self.name} cannot read more channels than they were made for; choose "
+                "a fusion that keeps their number (sum, max, conv), or concatenate after conv5"
+            )
+        return super()._readers(name)
+
+
+class Level(nn.Module):
+    """Layers that work on (n, h, w, c), or begin to, as a stage of maps (n, c, h, w)."""
+
+    def __init__(self, layers: nn.Module, *, is_first: bool) -> None:
+        super().__init__()
+        self.layers, self.is_first = layers, is_first
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d g v"]:
+        x = self.layers(x if self.is_first else x.permute(0, 2, 3, 1))  # the first level reads the image as it is
+        return x.permute(0, 3, 1, 2)
+
+
+def timm(
+    in_channels: int,
+    num_classes: int,
+    *,
+    name: str,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """The network `name` of timm (`pip install "twostream[timm]"`), cut after its feature levels.
+
+    The deepest level is conv5, the one before it conv4, and so on: a network that starts at a quarter of the
+    resolution (ConvNeXt, Swin) has no conv1. `weights`: "imagenet" for what timm offers as pretrained, or a file with
+    timm's names for this network. Networks of fixed size need images of that size.
+    Raises ValueError for an unknown name, and for networks that are not a chain of levels (ViT, HRNet).
+    """
+    library = _library()
+    if not library.is_model(name):
+        near = ", ".join(get_close_matches(name, library.list_models(), 5, 0.5)) or "resnet50d, convnext_tiny"
+        raise ValueError(f"backbone.name={name!r}: timm has no such model; choose from timm.list_models(): {near}, …")
+    network = library.create_model(name, features_only=True, in_chans=in_channels)
+    levels = _levels(network, name)
+    info = network.feature_info.get_dicts()[-len(levels) :]
+    published: Mapping[str, Any] = library.get_pretrained_cfg(name, allow_unregistered=True).to_dict()
+    width, stride = info[-1]["num_chs"], info[-1]["reduction"]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), FullyConnected(width, num_classes))
+    nn.init.normal_(head[2].weight, std=0.01)
+    nn.init.zeros_(head[2].bias)
+    backbone = Timm(
+        f"timm/{name}",
+        {**levels, "fc8": head},
+        channels={**{stage: level["num_chs"] for stage, level in zip(levels, info, strict=True)}, "fc8": num_classes},
+        strides={**{stage: level["reduction"] for stage, level in zip(levels, info, strict=True)}, "fc8": stride},
+        dropout=dropout,
+        mean=[255 * value for value in published["mean"]],
+        std=[255 * value for value in published["std"]],
+        flow_std=255 * sum(published["std"]) / len(published["std"]),
+        source=network,
+    )
+    if weights is not None and not backbone.first[1].weight.is_meta:
+        _load(backbone, library, name, weights, cross_modality)
+    return backbone
+
+
+def _library() -> Any:
+    try:
+        import timm as library
+    except ImportError as error:
+        raise ImportError(f'backbone=timm needs timm ({error}): pip install "twostream[timm]"') from error
+    return library
+
+
+def _levels(network: nn.Module, name: str) -> dict[str, nn.Module]:
+    """The layers of each feature level, by stage."""
+    if hasattr(network, "return_layers"):  # a chain of layers, some of which are taps
+        layers, taps = list(network.named_children()), set(network.return_layers)
+    elif hasattr(network, "_stage_out_idx") and getattr(network, "feature_hooks", None) is None:  # EfficientNets
+        stem = [getattr(network, part) for part in ("conv_stem", "bn1", "act1") if hasattr(network, part)]
+        layers = list(enumerate([nn.Sequential(*stem), *network.blocks]))
+        taps = set(network._stage_out_idx)
+    else:
+        raise ValueError(
+            f"backbone.name={name!r}: {type(network).__name__} of timm is not a chain of feature levels that could be "
+            "fused one by one; choose a network such as resnet50d, convnext_tiny, swin_tiny_patch4_window7_224"
+        )
+    levels: list[list[nn.Module]] = [[]]
+    for layer_name, layer in layers:
+        levels[-1].append(layer)
+        if layer_name in taps:
+            levels.append([])
+    levels.pop()  # what follows the last tap
+    while len(levels) > len(NAMES):  # VGG in timm has six: the full resolution joins the next
+        levels[:2] = [levels[0] + levels[1]]
+    stages: list[nn.Module] = [nn.Sequential(*level) for level in levels]
+    if str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC"):
+        stages = [Level(stage, is_first=index == 0) for index, stage in enumerate(stages)]
+    return dict(zip(NAMES[-len(stages) :], stages, strict=True))
+
+
+def _load(backbone: Timm, library: Any, name: str, weights: str, cross_modality: bool) -> None:
+    if weights != "imagenet":
+        found, origin = read_weights(backbone, weights)
+        joined = {key: key.replace(".", "_", 1) for key in found}  # timm renames layers when it makes levels of them
+        levels = set(backbone.source_names.values())
+        found = {joined[key] if joined[key] in levels else key: value for key, value in found.items()}
+        load_weights(backbone, found, cross_modality=cross_modality, origin=origin)
+        return
+    try:  # as for RGB: timm's own way to other numbers of channels rescales the filters
+        pretrained = library.create_model(name, features_only=True, pretrained=True)
+    except (RuntimeError, OSError) as error:
+        published = library.get_pretrained_cfg(name, allow_unregistered=True)
+        hub = published.hf_hub_id and f"https://huggingface.co/{published.hf_hub_id}/tree/main"
+        raise ValueError(
+            f"weights='imagenet': timm cannot give those of {name} ({str(error).strip().splitlines()[0]}); download "
+            f"them from {hub or published.url} by other means and give weights=PATH"
+        ) from error
+    load_weights(backbone, pretrained.state_dict(), cross_modality=cross_modality, origin="timm, pretrained")

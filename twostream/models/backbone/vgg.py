@@ -1,0 +1,68 @@
+"""VGG-16, with and without batch norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from twostream.models.backbone._torchvision import torchvision_models
+from twostream.models.backbone.base import Backbone, FullyConnected, set_in_channels
+from twostream.models.backbone.weights import realise
+
+
+def vgg16(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """VGG-16 (Simonyan & Zisserman 2014): 13 convolutions, 3 fully connected layers; images of 224×224 or larger.
+
+    No adaptive pooling before fc6, unlike torchvision: larger images give maps of scores.
+    """
+    return _vgg("vgg16", in_channels, num_classes, dropout, weights, cross_modality)
+
+
+def vgg16_bn(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """`vgg16` with batch norm after every convolution."""
+    return _vgg("vgg16_bn", in_channels, num_classes, dropout, weights, cross_modality)
+
+
+def _vgg(
+    name: str, in_channels: int, num_classes: int, dropout: float, weights: str | None, cross_modality: bool
+) -> Backbone:
+    models = torchvision_models(name)
+    with torch.device("meta"):
+        source = models.get_model(name, num_classes=num_classes, dropout=dropout, init_weights=False)
+        set_in_channels(source.features[0], in_channels)
+        source.classifier[0] = FullyConnected(512, 4096, 7)
+        source.classifier[3] = FullyConnected(4096, 4096)
+        source.classifier[6] = FullyConnected(4096, num_classes)
+
+    parts: list[list[nn.Module]] = [[]]
+    for layer in source.features:
+        if isinstance(layer, nn.MaxPool2d):
+            parts.append([])  # a pool starts the next stage
+        parts[-1].append(layer)
+    parts[-1] += source.classifier[:3]  # fc6: pool5, fully connected, ReLU, dropout
+    parts += [source.classifier[3:6], source.classifier[6:]]
+    names = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+    backbone = Backbone(
+        name,
+        {stage: nn.Sequential(*layers) for stage, layers in zip(names, parts, strict=True)},
+        channels=dict(zip(names, (64, 128, 256, 512, 512, 4096, 4096, num_classes), strict=True)),
+        strides=dict(zip(names, (1, 2, 4, 8, 16, 32, 32, 32), strict=True)),
+        dropout=dropout,
+        source=source,
+        urls={"imagenet": models.get_model_weights(name).IMAGENET1K_V1.url},
+    )
+    return realise(backbone, weights, cross_modality=cross_modality)

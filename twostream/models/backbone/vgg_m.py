@@ -1,0 +1,78 @@
+"""VGG-M-2048, the small network of the paper."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from twostream.models.backbone.base import Backbone, FullyConnected
+from twostream.models.backbone.weights import realise
+
+IMAGENET_MEAN = (
+    123.68,
+    116.779,
+    103.939,
+)  # R, G, B; what the published Caffe networks of that group subtract
+
+
+def vgg_m(
+    in_channels: int,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    norm2: bool | None = None,
+    weights: str | None = None,
+    cross_modality: bool = True,
+) -> Backbone:
+    """CNN-M-2048 of Chatfield et al. 2014 (VGG-M with 2048 features in fc7); images of 224×224 give 1×1 scores.
+
+    `norm2`: response normalisation after conv2. None: as published, in the RGB network alone (Simonyan & Zisserman
+    2014 left it out of the flow network). Input: mean subtracted, not divided by a deviation. `weights`: a file with
+    the Caffe layers' names (conv1.weight … fc8.bias), first filters in R, G, B order; torchvision has none.
+    """
+    with torch.device("meta"):
+        layers = nn.ModuleDict(
+            {
+                "conv1": nn.Conv2d(in_channels, 96, 7, stride=2),
+                "conv2": nn.Conv2d(96, 256, 5, stride=2, padding=1),
+                "conv3": nn.Conv2d(256, 512, 3, padding=1),
+                "conv4": nn.Conv2d(512, 512, 3, padding=1),
+                "conv5": nn.Conv2d(512, 512, 3, padding=1),
+                "fc6": FullyConnected(512, 4096, 6),
+                "fc7": FullyConnected(4096, 2048),
+                "fc8": FullyConnected(2048, num_classes),
+            }
+        )
+    has_norm2 = in_channels == 3 if norm2 is None else norm2
+    pool2 = nn.MaxPool2d(
+        3, stride=2, ceil_mode=True
+    )  # 26 -> 13; rounding down would give 12, and still fit fc6
+    before = {
+        "conv2": [response_norm(), nn.MaxPool2d(3, stride=2)],
+        "conv3": [response_norm(), pool2] if has_norm2 else [pool2],
+        "fc6": [nn.MaxPool2d(3, stride=2)],
+    }
+    after = {"fc6": [nn.Dropout(dropout)], "fc7": [nn.Dropout(dropout)]}
+    stages = {
+        name: nn.Sequential(*before.get(name, []), layer, nn.ReLU(inplace=True), *after.get(name, []))
+        for name, layer in layers.items()
+        if name != "fc8"
+    }
+    stages["fc8"] = nn.Sequential(layers["fc8"])
+    backbone = Backbone(
+        "vgg_m",
+        stages,
+        channels={name: layer.weight.shape[0] for name, layer in layers.items()},
+        strides=dict(zip(stages, (2, 8, 16, 16, 16, 32, 32, 32), strict=True)),
+        dropout=dropout,
+        mean=IMAGENET_MEAN,
+        std=(1.0, 1.0, 1.0),
+        flow_std=1.0,
+        source=layers,
+    )
+    return realise(backbone, weights, cross_modality=cross_modality)
+
+
+def response_norm() -> nn.LocalResponseNorm:
+    """x / (2 + 1e-4 * sum of squares over 5 channels)^.75; PyTorch divides alpha by the 5."""
+    return nn.LocalResponseNorm(size=5, alpha=5e-4, beta=0.75, k=2.0)

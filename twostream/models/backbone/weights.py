@@ -1,0 +1,293 @@
+"""Published or stored weights -> a backbone, with an account of what was loaded and what was not."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from twostream.models.backbone.base import Backbone
+
+CONNECT_SECONDS = 30  # without this an unreachable server is waited for for minutes
+
+log = logging.getLogger(__name__)
+BackboneT = TypeVar("BackboneT", bound=Backbone)
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """Names of a backbone's tensors by what became of them; `unused` are names in the file at `origin`.
+
+    `numbers` counts the values in each of loaded, adapted, random.
+    """
+
+    backbone: str
+    origin: str
+    loaded: tuple[str, ...]
+    adapted: tuple[str, ...]
+    random: tuple[str, ...]
+    unused: tuple[str, ...]
+    numbers: Mapping[str, int]
+
+    @property
+    def summary(self) -> str:
+        """One line: how many tensors, of how many values; and the stages of those that were not simply loaded."""
+        parts = []
+        for kind in ("loaded", "adapted", "random"):
+            names = getattr(self, kind)
+            stages = dict.fromkeys(name.split(".")[1] for name in names) if kind != "loaded" else {}
+            where = f", {' '.join(stages)}" if stages else ""
+            parts.append(f"{len(names)} tensor{'s' * (len(names) != 1)} {kind} ({self.numbers[kind]:,} values{where})")
+        return f"{self.backbone} <- {self.origin}: {', '.join(parts)}"
+
+
+def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = True) -> BackboneT:
+    """Give a backbone built on the meta device its memory and values: `weights`, and random where they have none.
+
+    Under `torch.device("meta")` it stays a shape: nothing is read or downloaded.
+    """
+    if weights is not None:
+        check_weights(backbone, weights)
+    device = torch.empty(0).device
+    if device.type == "meta":
+        return backbone
+    backbone.to_empty(device=device)
+    if weights is None:
+        backbone.initialise()
+        return backbone
+    found, origin = read_weights(backbone, weights)
+    values, report = match(backbone, found, origin=origin, prefix=None, cross_modality=cross_modality)
+    backbone.initialise(only=report.random)  # before the values are copied: a layer may have some of them only
+    copy(backbone, values, report)
+    return backbone
+
+
+def check_weights(backbone: Backbone, weights: str | Path) -> None:
+    """Raises ValueError unless `weights` is a name in `backbone.urls` or the path of a file."""
+    if str(weights) in backbone.urls or Path(weights).is_file():
+        return
+    if str(weights) == "imagenet":
+        raise ValueError(
+            f"weights='imagenet': there are none for {backbone.name} to download; give the path of a file of converted "
+            "weights, or weights=null to start from random values"
+        )
+    choices = ", ".join([*backbone.urls, "null", "the path of a file"])
+    raise ValueError(f"weights={str(weights)!r}: no such file; choose from {choices}")
+
+
+def load_weights(
+    backbone: Backbone,
+    weights: str | Path | Mapping[str, Tensor],
+    *,
+    prefix: str | None = None,
+    cross_modality: bool = True,
+    origin: str = "given tensors",
+) -> WeightsReport:
+    """Copy weights into `backbone`, in place; what they do not hold keeps its values and is reported as random.
+
+    `weights`: a name in `backbone.urls`, a file, or tensors by name; laid out as the published network or as the
+    backbone itself. `prefix`: what stands before these names, such as "network.rgb.backbone." in a checkpoint. None:
+    found where the file has one backbone, or one that reads as many channels as this.
+
+    `cross_modality`: filters for RGB are averaged over R, G, B and repeated for the input channels here, without
+    rescaling (Wang et al. 2016). Otherwise the first convolution is random where its channels differ. `origin`: what
+    to call tensors given by name.
+
+    A classifier of other classes, and fully connected stages that the file lacks, are random. Anything else that is
+    missing, or of another shape, or left over among the convolutions raises ValueError, as does a file that cannot be
+    had or that holds anything but plain tensors.
+    """
+    if isinstance(weights, Mapping):
+        found = dict(weights)
+    else:
+        found, origin = read_weights(backbone, weights)
+    values, report = match(backbone, found, origin=origin, prefix=prefix, cross_modality=cross_modality)
+    return copy(backbone, values, report)
+
+
+def match(
+    backbone: Backbone, found: dict[str, Tensor], *, origin: str, prefix: str | None, cross_modality: bool
+) -> tuple[dict[str, Tensor], WeightsReport]:
+    """The values for `backbone` by the names of its tensors, and what `load_weights` reports. Raises as it does."""
+    found, origin = _without_prefix(backbone, found, prefix, origin)
+    own = backbone.state_dict()
+    first_stage, in_channels = next(iter(backbone.stages)), backbone.first[1].in_channels
+    values: dict[str, Tensor] = {}
+    adapted, random, mismatched, absent = [], [], [], []
+    used = set()
+    for name, tensor in own.items():
+        theirs = name if name in found else backbone.source_names.get(name, name)
+        if theirs not in found:
+            if name.endswith("num_batches_tracked"):  # a counter that old files lack
+                values[name] = torch.zeros_like(tensor)
+            else:
+                absent.append(name)
+            continue
+        value = _as_shape(found[theirs], tensor)
+        reads_image = name.startswith(f"stages.{first_stage}.") and tensor.shape[1:2] == (in_channels,)
+        colours = average_over_colours(found[theirs], tensor.shape) if value is None and reads_image else None
+        if colours is not None and cross_modality:
+            value = colours
+            adapted.append(name)
+        elif value is None and (colours is not None or name.startswith("stages.fc8.")):
+            random.append(name)
+        elif value is None:
+            mismatched.append(f"{theirs} {tuple(found[theirs].shape)}, here {tuple(tensor.shape)}")
+        if value is not None:
+            values[name] = value
+        if value is not None or colours is not None:
+            used.add(theirs)
+    unused = tuple(key for key in found if key not in used)
+    _check_fit(backbone, absent, mismatched, unused, origin=origin, found=found)
+    loaded = tuple(name for name in values if name not in adapted)
+    kinds = {"loaded": loaded, "adapted": tuple(adapted), "random": (*random, *absent)}
+    numbers = {kind: sum(own[name].numel() for name in names) for kind, names in kinds.items()}
+    return values, WeightsReport(backbone.name, origin, unused=unused, numbers=numbers, **kinds)
+
+
+def copy(backbone: Backbone, values: Mapping[str, Tensor], report: WeightsReport) -> WeightsReport:
+    """Copy the values into the backbone, in place, with a line in the log."""
+    own = backbone.state_dict()
+    for name, value in values.items():
+        own[name].copy_(value)  # the tensors of a state dict are detached
+    backbone.report = report
+    log.info(report.summary)
+    return report
+
+
+def average_over_colours(weight: Tensor, shape: torch.Size) -> Tensor | None:
+    """Filters (d, 3, k, k) in the shape (d, c, k, k): each channel is read with the mean of the three. Or None."""
+    if weight.ndim != 4 or weight.shape[1] != 3 or (*weight.shape[:1], *weight.shape[2:]) != (*shape[:1], *shape[2:]):
+        return None
+    return weight.mean(dim=1, keepdim=True).expand(shape)
+
+
+def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors in a file or behind a name, and where they came from. Raises ValueError."""
+    check_weights(backbone, weights)
+    if str(weights) in backbone.urls:
+        url = backbone.urls[str(weights)]
+        path, origin = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1], url
+        if not path.is_file():
+            download(url, path, name=str(weights))
+    else:
+        path, origin = Path(weights), str(weights)
+    try:
+        contents = _read_file(path)
+    except Exception as error:  # a file of something else can make a reader fail in any way
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {lines[0]}") from error
+    if isinstance(contents, Mapping) and isinstance(contents.get("state_dict"), Mapping):
+        contents = contents["state_dict"]  # a Lightning checkpoint, and many others
+    tensors = {str(key): value for key, value in _items(contents) if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"weights={str(path)!r}: holds no named tensors (a state dict was expected)")
+    return tensors, origin
+
+
+def download(url: str, path: Path, *, name: str) -> None:
+    """Fetch `url` into `path` and compare its hash. Raises ValueError with the URL and the place for the file."""
+    by_hand = f"download {url} by other means and put it at {path}, or give weights=PATH"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        matched = torch.hub.HASH_REGEX.search(path.name)
+        with _timeout(CONNECT_SECONDS):
+            torch.hub.download_url_to_file(url, str(path), matched.group(1) if matched else None, progress=True)
+    except RuntimeError as error:  # raised by torch.hub for a wrong hash
+        raise ValueError(f"weights={name!r}: {url} is not the file that it should be ({error}); {by_hand}") from error
+    except (URLError, OSError, HTTPException) as error:
+        raise ValueError(f"weights={name!r}: cannot download ({error}); {by_hand}") from error
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """Sockets opened inside give up after `seconds` without a byte; torch.hub has no such setting of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read_file(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file  # comes with timm, whose weights are such files
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)  # so that nothing in the file is executed
+
+
+def _items(contents: Any) -> Iterator[tuple[Any, Any]]:
+    return iter(contents.items() if isinstance(contents, Mapping) else ())
+
+
+def _without_prefix(
+    backbone: Backbone, found: dict[str, Tensor], prefix: str | None, origin: str
+) -> tuple[dict[str, Tensor], str]:
+    """Only the tensors behind `prefix`, by their names without it."""
+    name, convolution = backbone.first
+    if prefix is None:
+        firsts = {key.removesuffix(f"{name}.weight"): key for key in found if key.endswith(f"{name}.weight")}
+        channels = {start: found[key].shape[1] for start, key in firsts.items()}
+        if not channels:
+            return found, origin  # not our own layout
+        fitting = [key for key, count in channels.items() if count == convolution.in_channels]
+        choices = list(channels) if len(channels) == 1 else fitting
+        if len(choices) != 1:
+            names = ", ".join(map(repr, channels))
+            raise ValueError(f"weights: {origin} holds several networks; choose one with prefix= out of {names}")
+        prefix = choices[0]
+    kept = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    if not kept:
+        some = ", ".join(list(found)[:3])
+        raise ValueError(f"prefix={prefix!r}: no name in {origin} starts with it; the first are {some}")
+    return kept, f"{origin} ({prefix}*)" if prefix else origin
+
+
+def _as_shape(value: Tensor, like: Tensor) -> Tensor | None:
+    """`value` in the shape of `like`: the same, or a matrix (d, c*k*k) as a filter (d, c, k, k). Otherwise None."""
+    if value.shape == like.shape:
+        return value
+    is_matrix = value.ndim == 2 and like.ndim == 4 and value.shape == (like.shape[0], like[0].numel())
+    return value.reshape(like.shape) if is_matrix else None
+
+
+def _check_fit(
+    backbone: Backbone,
+    absent: list[str],
+    mismatched: list[str],
+    unused: tuple[str, ...],
+    *,
+    origin: str,
+    found: Mapping[str, Tensor],
+) -> None:
+    """Raises ValueError unless the tensors found are those of this network."""
+    start = f"weights: {origin} does not fit {backbone.name}"
+    if mismatched:
+        raise ValueError(f"{start}: {len(mismatched)} tensors of another shape, the first {'; '.join(mismatched[:3])}")
+    sizes = {name: tensor.numel() for name, tensor in backbone.state_dict().items() if name.startswith("stages.conv")}
+    missing = [name for name in absent if name in sizes]
+    if missing:
+        share = 1 - sum(sizes[name] for name in missing) / sum(sizes.values())
+        names = ", ".join(backbone.source_names.get(name, name) for name in missing[:3])
+        raise ValueError(
+            f"{start}: it has {share:.0%} of the values of the convolutional stages; {len(missing)} tensors are missing, "
+            f"the first {names}; the file's own begin with {', '.join(list(found)[:3])}"
+        )
+    roots = {"stages", *(backbone.source_names.get(name, name).split(".")[0] for name in sizes)}
+    left = [key for key in unused if key.split(".")[0] in roots and not key.startswith("stages.fc")]
+    if left and not backbone.has_spare_layers:
+        raise ValueError(
+            f"{start}: it has {len(left)} more tensors among the convolutional stages, the first "
+            f"{', '.join(left[:3])}; it belongs to another network"
+        )

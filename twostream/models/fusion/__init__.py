@@ -1,0 +1,27 @@
+"""Spatial fusion: the maps of the two streams -> one map (`fusion=<option>`)."""
+
+from .align import UpconvAlign, ZeroPadAlign
+from .attention import AttentionFusion
+from .base import Fusion
+from .bilinear import BilinearFusion, CompactBilinearFusion
+from .concat import ConcatFusion
+from .conv import ConvFusion
+from .elementwise import MaxFusion, SumFusion
+from .multi_level import MultiLevelFusion, PyramidFusion
+from .weighted import WeightedFusion
+
+__all__ = [
+    "AttentionFusion",
+    "BilinearFusion",
+    "CompactBilinearFusion",
+    "ConcatFusion",
+    "ConvFusion",
+    "Fusion",
+    "MaxFusion",
+    "MultiLevelFusion",
+    "PyramidFusion",
+    "SumFusion",
+    "UpconvAlign",
+    "WeightedFusion",
+    "ZeroPadAlign",
+]

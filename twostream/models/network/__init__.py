@@ -1,0 +1,8 @@
+"""Networks of one and of two streams."""
+
+from .multi_level import MultiLevelNetwork
+from .single_stream import SingleStreamNetwork
+from .tower import LAYERS, STAGES, STREAMS
+from .two_stream import TwoStreamNetwork
+
+__all__ = ["LAYERS", "STAGES", "STREAMS", "MultiLevelNetwork", "SingleStreamNetwork", "TwoStreamNetwork"]

@@ -1,0 +1,57 @@
+"""The heads of a network -> the one score for each class that is evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LateFusion(nn.Module):
+    """Fusion of class probabilities. Both towers keep their own losses.
+
+    A fusion with parameters has a third head of its own, the log of the fused probabilities, from which no gradient
+    goes back into the towers.
+    """
+
+    def __init__(self, fusion: Any, num_classes: int) -> None:
+        super().__init__()
+        self.fusion = fusion_of_scores(fusion, num_classes, "softmax")
+        self.learned = any(True for _ in self.fusion.parameters())
+
+    def fuse(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "n k"]:
+        """Log of the fused probabilities."""
+        rgb, flow = heads.float().softmax(-1)[:, :, :, None, None]
+        fused = self.fusion(rgb, flow).flatten(1).clamp_min(1e-8)
+        return (fused / fused.sum(1, keepdim=True)).log()
+
+    def forward(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "m n k"]:
+        if not self.learned:
+            return heads
+        return torch.cat((heads.float(), self.fuse(heads.detach()).unsqueeze(0)))
+
+    def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
+        return heads[2] if self.learned else self.fuse(heads)
+
+
+class MeanScore(nn.Module):
+    """Two towers, or one: the mean of the heads' scores before softmax."""
+
+    def forward(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "m n k"]:
+        return heads
+
+    def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
+        return heads.mean(0)
+
+
+def fusion_of_scores(fusion: Any, num_classes: int, layer: str) -> Any:
+    """The fusion made fit for class scores; ValueError where it does not return one score for each class."""
+    fusion = fusion.for_scores()
+    if fusion.out_channels != num_classes:
+        raise ValueError(
+            f"layer={layer!r}: {type(fusion).__name__} returns {fusion.out_channels} channels where the scores of "
+            f"{num_classes} classes are needed; choose fusion=sum, max or conv, or an earlier layer"
+        )
+    return fusion

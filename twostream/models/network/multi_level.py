@@ -1,0 +1,127 @@
+"""Networks that fuse several stages side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from .late import MeanScore
+from .tower import (
+    SCORES,
+    MakeBackbone,
+    MakeLayer,
+    MakeTemporal,
+    Tower,
+    check_choice,
+)
+from .two_stream import MakeAlign, read_layers
+
+MakeLevels = Callable[[Sequence[int], Sequence[int]], Any]  # (rgb channels, flow channels of all levels)
+
+
+class MultiLevelNetwork(nn.Module):
+    """Two towers up to the last of several stages; their maps are fused at every stage, none goes back into a tower.
+
+    `fusion` takes the maps of all stages and returns a list of maps (`.out_channels`): each of them is fused over
+    time, pooled, and has a linear classifier and a loss of its own. `forward` and `combine` as in TwoStreamNetwork:
+    (m, n, k) heads, whose mean is evaluated.
+
+    Raises ValueError unless `layer` names at least two convolutional stages, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: MakeBackbone,
+        num_classes: int,
+        fusion: MakeLevels,
+        temporal: MakeTemporal,
+        align: MakeAlign,
+        pooling: MakeLayer,
+        layer: Sequence[str],
+        flow_backbone: MakeBackbone | None = None,
+        flow_channels: int = 20,
+        image_size: int = 224,
+        dropout: float = 0.0,
+        attention: MakeLayer = nn.Identity,
+        attention_after: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.rgb, self.flow = (
+            Tower(
+                stream,
+                make,
+                num_classes=num_classes,
+                flow_channels=flow_channels,
+                image_size=image_size,
+                pooling=None,
+                attention=attention,
+                attention_after=attention_after,
+            )
+            for stream, make in (("rgb", backbone), ("flow", flow_backbone or backbone))
+        )
+        self.layers, kept = read_layers(layer, False, tuple(self.rgb.stages), tuple(self.flow.stages))
+        if kept or len(self.layers) < 2 or not all(name.startswith("conv") for name in self.layers):
+            choices = ", ".join(name for name in self.rgb.stages if name.startswith("conv"))
+            raise ValueError(
+                f"layer={layer!r}: this fusion takes two or more convolutional stages; choose from {choices}, "
+                "e.g. layer=[conv3,conv5]"
+            )
+        for tower in (self.rgb, self.flow):
+            tower.end_at(self.layers[-1])
+        shapes = [(self.rgb.shapes[name], self.flow.shapes[name]) for name in self.layers]
+        self.align = nn.ModuleDict({n: align(a, b) for n, (a, b) in zip(self.layers, shapes, strict=True)})
+        self.fusion = fusion([a[0] for a, _ in shapes], [b[0] for _, b in shapes])
+        self.heads = nn.ModuleList(
+            Head(channels, num_classes, temporal=temporal, pooling=pooling, dropout=dropout)
+            for channels in self.fusion.out_channels
+        )
+        self.late = MeanScore()
+
+    def forward(
+        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]
+    ) -> Float[Tensor, "m n k"]:
+        a, b = self.rgb.enter(rgb), self.flow.enter(flow)
+        ours, theirs = [], []
+        for name in self.rgb.stages | self.flow.stages:
+            a, b = self.rgb.stage(name, a), self.flow.stage(name, b)
+            if name in self.layers:
+                aligned = self.align[name](a.flatten(0, 1), b.flatten(0, 1))
+                ours.append(aligned[0])
+                theirs.append(aligned[1])
+        maps = [level.unflatten(0, rgb.shape[:2]) for level in self.fusion(ours, theirs)]
+        return torch.stack([head(level) for head, level in zip(self.heads, maps, strict=True)])
+
+    def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
+        """The one score for each class that is evaluated."""
+        return self.late.combine(heads)
+
+    def modules_below(self, train_from: str) -> list[nn.Module]:
+        """What stays as it is when training starts at `train_from`: a stage, `fusion` (both towers), or `all`."""
+        check_choice("train_from", train_from, ("all", "fusion", *self.rgb.stages))
+        if train_from == "all":
+            return []
+        first = SCORES if train_from == "fusion" else train_from
+        return [module for tower in (self.rgb, self.flow) for module in tower.modules_before(first)]
+
+
+class Head(nn.Module):
+    """A fused map -> scores: temporal fusion, pooling, dropout, a linear classifier."""
+
+    def __init__(
+        self, channels: int, num_classes: int, *, temporal: MakeTemporal, pooling: MakeLayer, dropout: float
+    ) -> None:
+        super().__init__()
+        self.temporal = temporal(channels, channels)
+        self.pooling = pooling(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(self.pooling.out_channels, num_classes)
+
+    def forward(self, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n k"]:
+        maps = self.temporal(maps)
+        vectors = self.pooling(maps.flatten(0, 1))
+        return self.classifier(self.dropout(vectors)).unflatten(0, maps.shape[:2]).mean(1)

@@ -1,0 +1,76 @@
+"""Networks of one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from .tower import (
+    LAST_CONV,
+    STREAMS,
+    MakeBackbone,
+    MakeLayer,
+    MakeTemporal,
+    Tower,
+    check_choice,
+    make_temporal,
+    scores,
+)
+
+
+class SingleStreamNetwork(nn.Module):
+    """One tower, on RGB or on flow: the baseline of every fusion, and its initialisation.
+
+    `forward(rgb, flow)` takes maps (n, t, c, h, w) in grey levels and returns the scores of its one head before
+    softmax, (1, n, k); `combine` returns (n, k).
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        *,
+        backbone: MakeBackbone,
+        num_classes: int,
+        temporal: MakeTemporal,
+        flow_channels: int = 20,
+        image_size: int = 224,
+        pooling: MakeLayer | None = None,
+        attention: MakeLayer = nn.Identity,
+        attention_after: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        check_choice("streams", stream, STREAMS)
+        tower = Tower(
+            stream,
+            backbone,
+            num_classes=num_classes,
+            flow_channels=flow_channels,
+            image_size=image_size,
+            pooling=pooling,
+            attention=attention,
+            attention_after=attention_after,
+        )
+        channels = tower.shapes[LAST_CONV][0]
+        tower.temporal[LAST_CONV] = make_temporal(temporal, tower, channels, channels)
+        self.stream = stream
+        self.add_module(stream, tower)  # `rgb.…` or `flow.…`, as in a two-stream network
+
+    def forward(
+        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]
+    ) -> Float[Tensor, "1 n k"]:
+        tower: Tower = getattr(self, self.stream)
+        maps = tower.enter(rgb if self.stream == "rgb" else flow)
+        for name in tower.stages:
+            maps = tower.over_time(name, tower.stage(name, maps))
+        return scores(maps).unsqueeze(0)
+
+    def combine(self, heads: Float[Tensor, "1 n k"]) -> Float[Tensor, "n k"]:
+        return heads[0]
+
+    def modules_below(self, train_from: str) -> list[nn.Module]:
+        """What stays as it is when training starts at stage `train_from` (or at `all`: nothing)."""
+        tower: Tower = getattr(self, self.stream)
+        check_choice("train_from", train_from, ("all", *tower.stages))
+        return [] if train_from == "all" else tower.modules_before(train_from)

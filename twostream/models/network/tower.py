@@ -1,0 +1,209 @@
+"""One stream from its frames to its scores.
+
+Maps travel as (n, t, c, h, w) from the input to the scores; feature vectors are 1×1 maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+LAYERS = (*STAGES, "softmax")
+STREAMS = ("rgb", "flow")
+LAST_CONV, SCORES = "conv5", "fc8"
+
+MakeBackbone = Callable[..., Any]  # (in_channels=, num_classes=) -> Backbone
+MakeTemporal = Callable[[int, int], Any]  # (in_channels, out_channels) -> Temporal
+MakeLayer = Callable[[int], Any]  # (channels) -> Pooling or Attention
+Shape = tuple[int, ...]  # c, h, w
+
+
+class Tower(nn.Module):
+    """One stream: input statistics, a backbone's stages in order, attention after some, temporal fusion after one."""
+
+    def __init__(
+        self,
+        stream: str,
+        make_backbone: MakeBackbone,
+        *,
+        num_classes: int,
+        flow_channels: int,
+        image_size: int,
+        pooling: MakeLayer | None,
+        attention: MakeLayer,
+        attention_after: Sequence[str],
+    ) -> None:
+        super().__init__()
+        in_channels = 3 if stream == "rgb" else flow_channels
+        self.backbone = make_backbone(in_channels=in_channels, num_classes=num_classes)
+        self.num_classes = num_classes
+        if stream == "rgb":
+            self.input = Normalise(self.backbone.mean, self.backbone.std)
+        else:
+            self.input = Normalise([0.0] * in_channels, [self.backbone.flow_std] * in_channels)
+        self.pooling = pooling
+        self.pools_time = False
+        if pooling is not None:
+            self.pool(self.backbone.channels[LAST_CONV])
+        self.shapes = map_shapes(self.stages, (in_channels, image_size, image_size))
+        for name in attention_after:
+            check_choice("attention_after", name, tuple(self.stages))
+        self.attention = nn.ModuleDict({name: attention(self.shapes[name][0]) for name in attention_after})
+        self.temporal = nn.ModuleDict()  # {stage: the temporal fusion that follows it}
+
+    @property
+    def stages(self) -> nn.ModuleDict:
+        """The backbone's stages that are in use, by name and in order."""
+        return self.backbone.stages
+
+    def pool(self, channels: int) -> None:
+        """End in the chosen pooling of a map of `channels` channels, and a linear classifier."""
+        assert self.pooling is not None
+        layer = self.pooling(channels)
+        self.pools_time = getattr(layer, "pools_time", False)
+        self.backbone.replace_head(layer, layer.out_channels, self.num_classes)
+
+    def accept(self, channels: int, *, after: str, order: str) -> None:
+        """Make the stage that follows `after` take a fused map of `channels` channels."""
+        following = names_after(after, self.stages)
+        if not following or channels == self.shapes[after][0]:
+            return
+        if following[0] == SCORES and self.pooling is not None:
+            self.pool(channels)
+        else:
+            self.backbone.widen(following[0], channels, order=order)
+
+    def classify(self, vector_channels: int, *, after: str) -> None:
+        """Drop the stages between `after` and the scores: a linear classifier follows at once."""
+        following = names_after(after, self.stages)
+        lost = [name for name in following if name.startswith("fc") and name != SCORES]
+        if lost:
+            raise ValueError(
+                f"layer={after!r}: this fusion returns a vector without spatial axes, so {', '.join(lost)} cannot "
+                "follow; choose fusion=sum, max, concat or conv, or pooling=gap, which replaces them by a linear "
+                "classifier (the paper removes them too)"
+            )
+        for name in following:
+            if name != SCORES:
+                self.remove(name)
+        self.backbone.replace_head(nn.Flatten(), vector_channels, self.num_classes)
+
+    def remove(self, name: str) -> None:
+        """Drop stage `name` and its attention."""
+        del self.stages[name]
+        if name in self.attention:
+            del self.attention[name]
+
+    def end_at(self, last: str) -> None:
+        """Drop the stages after `last`."""
+        for name in names_after(last, self.stages):
+            self.remove(name)
+
+    def modules_before(self, name: str) -> list[nn.Module]:
+        """The stages before `name`, with the attention and the temporal fusion that follow them."""
+        parts = (self.stages, self.attention, self.temporal)
+        return [part[stage] for stage in names_before(name, self.stages) for part in parts if stage in part]
+
+    def enter(self, frames: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c h w"]:
+        """The network's input: normalised grey levels."""
+        return per_frame(self.input, frames)
+
+    def stage(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
+        """The maps after stage `name`; unchanged where there is no such stage."""
+        if name not in self.stages:
+            return maps
+        maps = per_frame(self.stages[name], maps)
+        return per_frame(self.attention[name], maps) if name in self.attention else maps
+
+    def over_time(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t2 c2 h2 w2"]:
+        """The maps after the temporal fusion, where it follows stage `name`."""
+        return self.temporal[name](maps) if name in self.temporal else maps
+
+
+class Normalise(nn.Module):
+    """Grey levels -> (x - mean) / std per channel, in float."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return (x.to(self.mean.dtype) - self.mean) / self.std
+
+
+class FoldTime(nn.Module):
+    """Time becomes height: for a pooling that takes the descriptors of all frames at once (ActionVLAD)."""
+
+    convolves = False
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.out_channels = in_channels
+
+    def pooling_only(self) -> FoldTime:
+        return self
+
+    def forward(self, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n 1 c th w"]:
+        return maps.transpose(1, 2).flatten(2, 3).unsqueeze(1)
+
+
+def per_frame(module: nn.Module, maps: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
+    """Apply `module` as if every frame were an image of its own."""
+    return module(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+
+
+def make_temporal(make: MakeTemporal, tower: Tower, in_channels: int, out_channels: int) -> Any:
+    """The temporal fusion of a tower; a pooling that takes all frames at once stands in for it."""
+    temporal = make(in_channels, out_channels)
+    if not tower.pools_time:
+        return temporal
+    if temporal.convolves:
+        raise ValueError("temporal=conv3d: this pooling pools over time itself; choose temporal=pool3d")
+    return FoldTime(in_channels)
+
+
+def scores(maps: Float[Tensor, "n t k h w"]) -> Float[Tensor, "n k"]:
+    """Score maps -> scores: averaged over space (fully convolutional testing) and over time (2-D pooling)."""
+    return maps.mean(dim=(1, 3, 4))
+
+
+def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
+    """(c, h, w) of the output of every stage for one input of `shape`; computes shapes only, no values.
+
+    Raises ValueError where the input is too small for the network.
+    """
+    shapes, maps = {}, torch.zeros(2, *shape, device="meta")
+    for name, stage in stages.items():
+        state = {key: torch.empty_like(value, device="meta") for key, value in stage.state_dict().items()}
+        try:
+            with torch.no_grad():
+                maps = torch.func.functional_call(stage, state, (maps,))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"size={shape[-1]}: too small an image for stage {name} ({error})") from None
+        shapes[name] = tuple(maps.shape[1:])
+    return shapes
+
+
+def names_before(name: str, stages: Iterable[str]) -> list[str]:
+    """Those of `stages` that come before `name`; `name` need not be one of them."""
+    return [stage for stage in stages if LAYERS.index(stage) < LAYERS.index(name)]
+
+
+def names_after(name: str, stages: Iterable[str]) -> list[str]:
+    """Those of `stages` that come after `name`."""
+    return [stage for stage in stages if LAYERS.index(stage) > LAYERS.index(name)]
+
+
+def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
+    """ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{what}={value!r}: choose from {', '.join(choices)}")

@@ -1,0 +1,213 @@
+"""Networks of two streams: towers, fusions and temporal fusion wired together; no arithmetic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor, nn
+
+from .late import LateFusion, MeanScore, fusion_of_scores
+from .tower import (
+    LAST_CONV,
+    LAYERS,
+    SCORES,
+    STAGES,
+    MakeBackbone,
+    MakeLayer,
+    MakeTemporal,
+    Shape,
+    Tower,
+    check_choice,
+    make_temporal,
+    names_after,
+    names_before,
+    scores,
+)
+
+MakeFusion = Callable[[int, int], Any]  # (rgb_channels, flow_channels) -> Fusion
+MakeAlign = Callable[[Shape, Shape], nn.Module]  # (rgb shape, flow shape)
+
+
+class TwoStreamNetwork(nn.Module):
+    """An RGB and a flow tower, fused after one or several stages (Feichtenhofer et al. 2016, section 3).
+
+    The fused maps go on in the RGB tower. The flow tower ends at the last fused stage; or it is kept to scores of
+    its own (`two_towers`, which layer=[…, fc8] says too: the paper's "ReLU5 + FC8"). layer=softmax is late fusion.
+
+    `forward(rgb, flow)` takes maps (n, t, 3, h, w) and (n, t, 2L, h, w) in grey levels and returns the scores of its
+    m heads before softmax, (m, n, k): each head has a loss of its own. `combine` returns the one score (n, k) that
+    is evaluated: the heads' mean before softmax where the last layer is fc8, fused log-probabilities at softmax.
+
+    `align` is built from both maps' shapes (c, h, w) for every fused stage; `image_size` is the side of the input.
+    Raises ValueError for a layer, or a combination of layer, fusion, temporal and pooling, that cannot be built.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: MakeBackbone,
+        num_classes: int,
+        fusion: MakeFusion,
+        temporal: MakeTemporal,
+        align: MakeAlign,
+        layer: str | Sequence[str] = LAST_CONV,
+        two_towers: bool = False,
+        flow_backbone: MakeBackbone | None = None,
+        flow_channels: int = 20,
+        image_size: int = 224,
+        pooling: MakeLayer | None = None,
+        attention: MakeLayer = nn.Identity,
+        attention_after: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.rgb, self.flow = (
+            Tower(
+                stream,
+                make,
+                num_classes=num_classes,
+                flow_channels=flow_channels,
+                image_size=image_size,
+                pooling=pooling,
+                attention=attention,
+                attention_after=attention_after,
+            )
+            for stream, make in (("rgb", backbone), ("flow", flow_backbone or backbone))
+        )
+        self.layers, average_at = read_layers(
+            layer, two_towers, tuple(self.rgb.stages), tuple(self.flow.stages)
+        )
+        self.two_towers = average_at is not None
+        self.align, self.fusions = nn.ModuleDict(), nn.ModuleDict()
+        for name in self.layers:
+            self.align[name] = align(self.rgb.shapes[name], self.flow.shapes[name])
+            self.fusions[name] = self._fuse(name, fusion)
+        if not self.two_towers:
+            self.flow.end_at(self.layers[-1])
+        self._fuse_over_time(temporal)
+        self.late = (
+            LateFusion(fusion(num_classes, num_classes), num_classes)
+            if average_at == "softmax"
+            else MeanScore()
+        )
+
+    def _fuse(self, name: str, make: MakeFusion) -> Any:
+        """The fusion after stage `name`; makes what follows fit for its result."""
+        channels = self.rgb.shapes[name][0]
+        fusion = make(channels, self.flow.shapes[name][0])
+        if name == SCORES:
+            return fusion_of_scores(fusion, channels, name)
+        if not fusion.keeps_map:
+            if name != self.layers[-1] or name.startswith("fc"):
+                raise ValueError(
+                    f"layer={list(self.layers)!r}: {type(fusion).__name__} returns a vector without spatial axes, so "
+                    "no stage that is fused can follow it; choose one of "
+                    + ", ".join(stage for stage in self.rgb.stages if stage.startswith("conv"))
+                )
+            self.rgb.classify(fusion.out_channels, after=name)
+        elif name != LAST_CONV:  # after conv5 the temporal fusion comes first
+            self.rgb.accept(fusion.out_channels, after=name, order=channel_order(fusion))
+        return fusion
+
+    def _fuse_over_time(self, make: MakeTemporal) -> None:
+        """The temporal fusion of the fused tower; of both towers where they meet after conv5 or not at all.
+
+        The flow tower that is kept beside a fused one is only pooled over time (section 3.4).
+        """
+        end = LAST_CONV if LAST_CONV in self.rgb.stages else self.layers[-1]
+        fused_map = bool(self.layers) and self.layers[0].startswith("conv")
+        if names_after(LAST_CONV, self.flow.stages):
+            channels = self.flow.shapes[LAST_CONV][0]
+            temporal = make_temporal(make, self.flow, channels, channels)
+            self.flow.temporal[LAST_CONV] = temporal.pooling_only() if fused_map else temporal
+
+        channels = self.rgb.shapes[end][0]
+        temporal = make_temporal(make, self.rgb, channels, channels)
+        if end in self.fusions:
+            fusion: Any = self.fusions[end]
+            if temporal.convolves:
+                fusion = self.fusions[end] = filter_over_time(fusion, temporal)
+            temporal = make_temporal(make, self.rgb, fusion.out_channels, channels)
+            if fusion.keeps_map:
+                self.rgb.accept(temporal.out_channels, after=end, order=channel_order(fusion))
+        self.rgb.temporal[end] = temporal
+
+    def forward(
+        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]
+    ) -> Float[Tensor, "m n k"]:
+        a, b = self.rgb.enter(rgb), self.flow.enter(flow)
+        for name in STAGES:
+            a, b = self.rgb.stage(name, a), self.flow.stage(name, b)
+            if name in self.fusions:
+                a = self._fuse_frames(name, a, b)
+            a, b = self.rgb.over_time(name, a), self.flow.over_time(name, b)
+        return self.late(torch.stack((scores(a), scores(b))) if self.two_towers else scores(a).unsqueeze(0))
+
+    def _fuse_frames(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        fused = self.fusions[name](*self.align[name](a.flatten(0, 1), b.flatten(0, 1)))
+        return fused.unflatten(0, a.shape[:2])
+
+    def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
+        """The one score for each class that is evaluated."""
+        return self.late.combine(heads)  # type: ignore[operator]
+
+    def modules_below(self, train_from: str) -> list[nn.Module]:
+        """What stays as it is when training starts at `train_from`: a stage, `fusion`, or `all` (nothing)."""
+        choices = ("all", "fusion", *self.rgb.stages)
+        check_choice("train_from", train_from, choices)
+        if train_from == "all":
+            return []
+        if train_from == "fusion" and not self.layers:
+            raise ValueError("train_from='fusion': late fusion has nothing to train; choose all or a stage")
+        first = self.layers[0] if train_from == "fusion" else train_from
+        towers = (self.rgb, self.flow)
+        below = [module for tower in towers for module in tower.modules_before(first)]
+        below += [
+            parts[name] for name in names_before(first, self.layers) for parts in (self.fusions, self.align)
+        ]
+        if train_from == "fusion":  # the stage whose maps are fused lies below the fusion, too
+            below += [
+                part[first] for tower in towers for part in (tower.stages, tower.attention) if first in part
+            ]
+        return below
+
+
+def read_layers(
+    layer: str | Sequence[str], two_towers: bool, *stages: Sequence[str]
+) -> tuple[tuple[str, ...], str | None]:
+    """`layer` as typed -> (the stages after which to fuse, where the scores of two towers are averaged if at all).
+
+    >>> read_layers("conv5", False), read_layers(["conv5", "fc8"], False), read_layers("softmax", False)
+    ((('conv5',), None), (('conv5',), 'fc8'), ((), 'softmax'))
+    """
+    layers = (layer,) if isinstance(layer, str) else tuple(layer)
+    choices = [name for name in LAYERS if name == "softmax" or all(name in tower for tower in stages)]
+    for name in layers or ("",):
+        if name not in choices:
+            raise ValueError(f"layer={name!r}: no such stage here; choose from {', '.join(choices)}")
+    if list(layers) != sorted(set(layers), key=LAYERS.index):
+        raise ValueError(
+            f"layer={list(layers)!r}: name each layer once, from input to output: {', '.join(choices)}"
+        )
+    if layers[-1] == "softmax" or (layers[-1] == SCORES and len(layers) > 1):
+        return layers[:-1], layers[-1]
+    return layers, SCORES if two_towers else None
+
+
+def channel_order(part: Any) -> str:
+    """How the channels of both streams lie in what a fusion returns, or a 3-D filter takes: block, interleaved."""
+    return getattr(part, "order", "block")
+
+
+def filter_over_time(fusion: Any, temporal: Any) -> Any:
+    """What comes before a 3-D filter in place of `fusion`: a filter of its own would be contained in it."""
+    if not fusion.keeps_map:
+        raise ValueError(f"{type(fusion).__name__} leaves no map for temporal=conv3d; choose temporal=pool3d")
+    fusion = fusion.before_conv3d()
+    if channel_order(fusion) != channel_order(temporal):
+        raise ValueError(
+            f"temporal.order={temporal.order!r}: the fused map is in another order; choose {channel_order(fusion)!r}"
+        )
+    return fusion

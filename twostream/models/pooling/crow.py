@@ -1,0 +1,53 @@
+"""Cross-dimensional weighting."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twostream.models.pooling.base import Pooling, UnitNorm
+
+SMALLEST = 1e-30  # relative to the strongest cell; its root is far below the precision of any sum
+
+
+class CroW(Pooling):
+    """Sum pooling with weights per location and per channel (Kalantidis et al. 2016): (n, c, h, w) -> (n, c).
+
+    y_c = I_c * sum_hw(x * S').
+    Locations: S = sum_c x, S' = (S / (sum_hw S^a)^(1/a))^(1/b).
+    Channels: I_c = ln(sum_c' q_c' / q_c), q_c = share of non-zero cells; 0 for a dead channel.
+
+    The formula needs non-negative maps: values below 0 count as 0. No gradient flows through I, a count; with
+    one channel I, and so the result, is 0. `normalise` adds the paper's L2 norm; its PCA whitening is left
+    out (it needs a training set of its own).
+    """
+
+    def __init__(self, channels: int, *, a: float = 2.0, b: float = 2.0, normalise: bool = False) -> None:
+        super().__init__(channels)
+        if a <= 0 or b <= 0:
+            raise ValueError(f"a={a}, b={b}: the powers of CroW must be positive")
+        self.a, self.b = a, b
+        self.norm = UnitNorm() if normalise else nn.Identity()
+
+    def pool(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
+        x = x.clamp(min=0)
+        return self.norm(channel_weights(x) * (x * location_weights(x, self.a, self.b)).sum((2, 3)))
+
+
+def location_weights(x: Float[Tensor, "n c h w"], a: float, b: float) -> Float[Tensor, "n 1 h w"]:
+    """S' of CroW: 0 where S is, without the infinite slope that a root has there."""
+    total = x.sum(1, keepdim=True)
+    peak = total.amax((2, 3), keepdim=True).detach()
+    total = total / peak.clamp(min=torch.finfo(x.dtype).tiny)  # S / z stays the same, and S^a cannot overflow
+    power = total.clamp(min=SMALLEST).pow(a).sum((2, 3), keepdim=True)
+    alive = total > SMALLEST
+    share = torch.where(alive, total, 1) / power.clamp(min=0.5).pow(1 / a)  # the peak alone makes power >= 1
+    return torch.where(alive, share.pow(1 / b), 0)
+
+
+def channel_weights(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
+    """I of CroW."""
+    occupied = (x > 0).to(x.dtype).mean((2, 3))
+    alive = occupied > 0
+    return torch.where(alive, occupied.sum(1, keepdim=True) / torch.where(alive, occupied, 1), 1).log()

@@ -1,0 +1,112 @@
+"""Temporal fusion: maps over time -> map(s) (`temporal=<option>`).
+
+All are built as `Temporal(in_channels, out_channels)`; what they give out is `.out_channels`. They pool over
+time only: the spatial part of the paper's 3-D pooling is the backbone's own, in the stage that follows.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Order = Literal["block", "interleaved"]
+
+
+class Temporal(nn.Module):
+    """Maps (n, t, c, h, w) -> (n, t', c', h, w)."""
+
+    out_channels: int
+    convolves = False  # whether it has a filter over time, which then contains the fusion's own 1 x 1 filter
+
+    def pooling_only(self) -> Temporal:  # for a kept second tower, whose map is not fused
+        return self
+
+
+class Pool2d(Temporal):
+    """No mixing over time: each frame is pooled and predicted alone, the network averages the predictions."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = in_channels  # pooling cannot change them, whatever a convolution would give
+
+    def forward(self, x: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t c h w"]:
+        return x
+
+
+class Pool3d(Temporal):
+    """The maximum over all t; with the k x k max pool that follows in the backbone, a t x k x k max pool."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = in_channels
+
+    def forward(self, x: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n 1 c h w"]:
+        return x.max(dim=1, keepdim=True).values  # not amax, which splits the gradient between equal maxima
+
+
+class Conv3d(Temporal):
+    """3 x 3 x 3 convolution, ReLU, then the maximum over all t (Feichtenhofer et al. 2016, section 3.3).
+
+    `init` is the filter at the start, the bias is 0. `paper`: a Gaussian (standard deviation 1, sum 1)
+    times an identity. From 2 x out channels, the concatenation of both streams: .25 rgb + .75 flow,
+    smoothed. From as many as out, a map that is fused already: that map, smoothed. Other numbers are a
+    ValueError. `kaiming`: random, standard deviation sqrt(2 / (27 out)). `order` must be that of the
+    concatenation (see ConcatFusion).
+    """
+
+    convolves = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        init: Literal["paper", "kaiming"] = "paper",
+        order: Order = "block",
+    ) -> None:
+        super().__init__()
+        if init not in ("paper", "kaiming"):
+            raise ValueError(f"init={init!r}: no such initialisation; choose from paper, kaiming")
+        if order not in ("block", "interleaved"):
+            raise ValueError(f"order={order!r}: no such channel order; choose from block, interleaved")
+        if init == "paper" and in_channels not in (out_channels, 2 * out_channels):
+            raise ValueError(
+                f"init='paper': stacks identities, so {out_channels} output channels need {out_channels} or "
+                f"{2 * out_channels} input channels, not {in_channels}; choose init=kaiming"
+            )
+        self.init = init
+        self.order: Order = order
+        self.out_channels = out_channels
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the filter as `init` says and the bias to 0."""
+        nn.init.zeros_(self.conv.get_parameter("bias"))
+        if self.init == "kaiming":
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+            return
+        channels = torch.eye(self.out_channels)  # (out, in)
+        if self.conv.in_channels != self.out_channels:
+            rgb, flow = 0.25 * channels, 0.75 * channels  # flow activations are about 3 times lower
+            blocks, pairs = torch.cat((rgb, flow), dim=1), torch.stack((flow, rgb), dim=2).flatten(1)
+            channels = blocks if self.order == "block" else pairs
+        with torch.no_grad():
+            self.conv.weight.copy_(channels[:, :, None, None, None] * gaussian_cube())
+
+    def forward(self, x: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n 1 d h w"]:
+        y = self.conv(x.transpose(1, 2)).max(dim=2, keepdim=True).values  # (n, d, 1, h, w)
+        return y.relu().transpose(1, 2)  # the same as ReLU before max, on a t-th of the memory
+
+    def pooling_only(self) -> Temporal:
+        return Pool3d(self.out_channels, self.out_channels)
+
+
+def gaussian_cube() -> Float[Tensor, "3 3 3"]:
+    """3 x 3 x 3 Gaussian of standard deviation 1 that sums to 1: centre .0923, corner .0206."""
+    line = torch.exp(-torch.tensor([1.0, 0.0, 1.0]) / 2)
+    line = line / line.sum()
+    return line[:, None, None] * line[:, None] * line

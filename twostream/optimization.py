@@ -1,0 +1,150 @@
+"""Optimizers with a rate for every role of a parameter, and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
+
+MakeOptimizer = Callable[[nn.Module], Optimizer]
+MakeSchedule = Callable[..., list[dict[str, Any]]]
+
+
+def parameter_groups(
+    network: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    bias_factor: float = 1.0,
+    fusion_factor: float = 1.0,
+    flow_conv1_factor: float = 1.0,
+) -> list[dict[str, Any]]:
+    """One group for each learning rate and decay: names, parameters, `lr`, `weight_decay`.
+
+    Biases and the parameters of normalisation layers are not decayed. The factors multiply the rate of all biases, of
+    the fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains them faster).
+    Frozen parameters belong to no group.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        role, factor = "tower", 1.0
+        if name.startswith(("fusions.", "align.", "late.")):
+            role, factor = "fusion", fusion_factor
+        elif name.startswith("flow.backbone.stages.conv1."):
+            role, factor = "flow_conv1", flow_conv1_factor
+        decayed = parameter.ndim > 1
+        if name.endswith("bias"):
+            role, factor = f"{role}_bias", factor * bias_factor
+        elif not decayed:
+            role = f"{role}_norm"
+        group = groups.setdefault(
+            role,
+            {
+                "name": role,
+                "params": [],
+                "lr": learning_rate * factor,
+                "weight_decay": weight_decay if decayed else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    if not groups:
+        raise ValueError(
+            "nothing to train: every parameter is frozen; choose train_from=all or an earlier stage"
+        )
+    return list(groups.values())
+
+
+def sgd(network: nn.Module, *, learning_rate: float, momentum: float = 0.9, **roles: float) -> Optimizer:
+    """Stochastic gradient descent as in Feichtenhofer et al. 2016: momentum .9, decay 5e-4, bias rate ×2."""
+    return torch.optim.SGD(
+        parameter_groups(network, learning_rate=learning_rate, **roles), lr=learning_rate, momentum=momentum
+    )
+
+
+def adamw(network: nn.Module, *, learning_rate: float, **roles: float) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2019)."""
+    return torch.optim.AdamW(
+        parameter_groups(network, learning_rate=learning_rate, **roles), lr=learning_rate
+    )
+
+
+def warmup(step: int, warmup_steps: int) -> float:
+    """The linear warm-up factor of optimizer step `step`.
+
+    >>> [warmup(step, 4) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+
+
+def _per_step(optimizer: Optimizer, factor: Callable[[int], float]) -> list[dict[str, Any]]:
+    return [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
+
+
+def constant(
+    optimizer: Optimizer, *, steps_per_epoch: float, epochs: int, warmup_epochs: float = 0.0
+) -> list[dict[str, Any]]:
+    """The same rate throughout, after the warm-up."""
+    rise = round(warmup_epochs * steps_per_epoch)
+    return _per_step(optimizer, lambda step: warmup(step, rise))
+
+
+def step(
+    optimizer: Optimizer,
+    *,
+    steps_per_epoch: float,
+    epochs: int,
+    milestones: list[float],
+    gamma: float = 0.1,
+    warmup_epochs: float = 0.0,
+) -> list[dict[str, Any]]:
+    """The rate times `gamma` at each milestone; milestones are epochs."""
+    rise, drops = round(warmup_epochs * steps_per_epoch), [round(m * steps_per_epoch) for m in milestones]
+    return _per_step(optimizer, lambda now: warmup(now, rise) * gamma ** sum(now >= drop for drop in drops))
+
+
+def cosine(
+    optimizer: Optimizer,
+    *,
+    steps_per_epoch: float,
+    epochs: int,
+    final_factor: float = 0.0,
+    warmup_epochs: float = 0.0,
+) -> list[dict[str, Any]]:
+    """Half a cosine from the full rate down to `final_factor` of it at the last step."""
+    rise, total = round(warmup_epochs * steps_per_epoch), max(1, round(epochs * steps_per_epoch))
+
+    def factor(now: int) -> float:
+        progress = min(1.0, now / total)
+        return warmup(now, rise) * (
+            final_factor + (1 - final_factor) * (1 + math.cos(math.pi * progress)) / 2
+        )
+
+    return _per_step(optimizer, factor)
+
+
+def plateau(
+    optimizer: Optimizer,
+    *,
+    steps_per_epoch: float,
+    epochs: int,
+    patience: int = 3,
+    gamma: float = 0.1,
+    monitor: str = "val/top1",
+    warmup_epochs: float = 0.0,
+) -> list[dict[str, Any]]:
+    """The rate times `gamma` when the validation accuracy has not risen for `patience` epochs (the paper's rule)."""
+    drop = ReduceLROnPlateau(optimizer, mode="max", factor=gamma, patience=patience)
+    schedules: list[dict[str, Any]] = [{"scheduler": drop, "interval": "epoch", "monitor": monitor}]
+    rise = round(warmup_epochs * steps_per_epoch)
+    if rise > 1:
+        ramp = LinearLR(optimizer, start_factor=1 / rise, total_iters=rise - 1)
+        schedules.append({"scheduler": ramp, "interval": "step"})
+    return schedules

@@ -1,0 +1,75 @@
+"""Learning curves and confusion matrices as PNG files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out."""
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    with metrics_csv.open(newline="") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if value and row.get("epoch") and "/" in name and not name.endswith("_step"):
+                    epochs, values = curves.setdefault(name, ([], []))
+                    epochs.append(float(row["epoch"]) + 1)
+                    values.append(float(value))
+    return curves
+
+
+def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
+    """Loss and accuracies over epochs, training against validation."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    for stage, style in (("train", "--"), ("val", "-")):
+        for metric, axes in (
+            ("loss", loss),
+            ("top1", accuracy),
+            ("top5", accuracy),
+            ("mean_class", accuracy),
+        ):
+            if f"{stage}/{metric}" in curves:
+                epochs, values = curves[f"{stage}/{metric}"]
+                colour = {"loss": "C0", "top1": "C0", "top5": "C1", "mean_class": "C2"}[metric]
+                axes.plot(
+                    epochs,
+                    values,
+                    style,
+                    color=colour,
+                    marker=".",
+                    label=f"{stage} {metric.replace('_', ' ')}",
+                )
+    loss.set(xlabel="epoch", ylabel="cross-entropy loss", ylim=(0, None))
+    accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...], path: Path) -> None:
+    """Each row is a true class; the colour is the share of its videos, the number their count (up to 30 classes)."""
+    counts = confusion.numpy()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(16.0, max(4.0, 1.6 + 0.32 * len(classes)))
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    size = 9 if len(classes) <= 30 else 5
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    if len(classes) <= 30:
+        for row, column in np.argwhere(counts > 0):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)

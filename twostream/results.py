@@ -1,0 +1,54 @@
+"""`results.json`: what one run was and what came out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "twostream",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "wandb",
+    "decord",
+    "decord2",
+    "av",
+    "opencv-contrib-python-headless",
+    "numpy",
+)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write aside, then rename: a partial file never looks whole."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the installed packages that a number may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit of the code in `folder`, with `-dirty` if a tracked file was changed; None outside a clone."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,135 @@
+"""The LightningModule: losses, metrics, optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from twostream.data.clip import Clip
+from twostream.evaluation import mean_class_accuracy
+from twostream.optimization import MakeOptimizer, MakeSchedule
+
+
+class TwoStreamSystem(pl.LightningModule):
+    """Trains a network with one cross-entropy loss for each of its heads; measures every video once.
+
+    Logged: `{train,val,test}/loss`, `/top1` (correct videos / all videos), `/top5` (where there are more than 5
+    classes), and for val and test `/mean_class` (the mean over classes of each class's accuracy).
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        *,
+        classes: tuple[str, ...],
+        optimizer: MakeOptimizer,
+        schedule: MakeSchedule,
+        label_smoothing: float = 0.0,
+        frozen: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = classes
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+        self.label_smoothing = label_smoothing
+        self.frozen = list(frozen)  # a plain list: they are part of the network already
+        self.loss_means = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
+        self.accuracies = nn.ModuleDict(
+            {f"{stage}_": accuracies(len(classes), f"{stage}/") for stage in ("train", "val", "test")}
+        )
+        self.confusions = nn.ModuleDict(
+            {f"{stage}_": MulticlassConfusionMatrix(len(classes)) for stage in ("val", "test")}
+        )
+        self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
+
+    def forward(self, clip: Clip) -> tuple[Float[Tensor, "m n k"], Float[Tensor, "n k"]]:
+        """The scores of each head, averaged over the views, and the one score that is evaluated."""
+        n, v = clip.rgb.shape[:2]
+        heads = self.network(clip.rgb.flatten(0, 1), clip.flow.flatten(0, 1))
+        heads = heads.unflatten(1, (n, v)).mean(2)
+        return heads, self.network.combine(heads)
+
+    def loss(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+        """The sum over heads of the cross-entropy, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
+        smoothing = self.label_smoothing if self.training else 0.0
+        return sum(
+            (F.cross_entropy(head, label, label_smoothing=smoothing) for head in heads.float()),
+            start=torch.zeros((), device=heads.device),
+        )
+
+    def on_train_epoch_start(self) -> None:
+        for module in self.frozen:
+            module.eval()  # nor do the statistics of their batch normalisation move
+
+    def training_step(self, clip: Clip, batch_index: int) -> Tensor:
+        heads, combined = self(clip)
+        loss = self.loss(heads, clip.label)
+        self._measure("train", loss, combined, clip.label)
+        self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=len(clip.label))
+        return loss
+
+    def validation_step(self, clip: Clip, batch_index: int) -> None:
+        self._evaluate("val", clip)
+
+    def test_step(self, clip: Clip, batch_index: int) -> None:
+        self._evaluate("test", clip)
+
+    def _evaluate(self, stage: str, clip: Clip) -> None:
+        heads, combined = self(clip)
+        self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
+        self.confusions[f"{stage}_"].update(combined, clip.label)  # type: ignore[operator]
+
+    def _measure(self, stage: str, loss: Tensor, combined: Tensor, label: Tensor) -> None:
+        self.loss_means[f"{stage}_"].update(loss.detach(), weight=len(label))  # type: ignore[operator]
+        self.accuracies[f"{stage}_"].update(combined.detach(), label)  # type: ignore[operator]
+
+    def on_train_epoch_end(self) -> None:
+        self._log("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val")
+        self._confusion("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test")
+        self.confusion = self._confusion("test")
+
+    def _log(self, stage: str) -> None:
+        loss: Any = self.loss_means[f"{stage}_"]
+        metrics: Any = self.accuracies[f"{stage}_"]
+        self.log_dict({f"{stage}/loss": loss.compute(), **metrics.compute()}, prog_bar=True)
+        loss.reset()
+        metrics.reset()
+
+    def _confusion(self, stage: str) -> Int[Tensor, "k k"]:
+        confusion: Any = self.confusions[f"{stage}_"]
+        matrix = confusion.compute().cpu()
+        confusion.reset()
+        self.log(f"{stage}/mean_class", mean_class_accuracy(matrix), prog_bar=True)
+        return matrix
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.network)
+        epochs = self.trainer.max_epochs or 1
+        steps = self.trainer.estimated_stepping_batches / epochs
+        return [optimizer], self.make_schedule(optimizer, steps_per_epoch=steps, epochs=epochs)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["classes"] = list(self.classes)  # HMDB51 has no class index of its own
+
+
+def accuracies(num_classes: int, prefix: str) -> MetricCollection:
+    """Top-1 and, where there are more than five classes, top-5: correct videos / all videos."""
+    metrics = {"top1": MulticlassAccuracy(num_classes, top_k=1, average="micro")}
+    if num_classes > 5:
+        metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
+    return MetricCollection(dict(metrics), prefix=prefix)
