@@ -128,7 +128,8 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
     backbones = {}
     for stream, config in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
-        config = OmegaConf.merge(config, {"weights": None}) if meta else config
+        if cfg.init[stream] is not None or meta:
+            config = OmegaConf.merge(config, {"weights": None if meta else single_stream_checkpoint(cfg.init[stream])})
         backbones[stream] = instantiate(config, dropout=cfg.dropout[stream])
     shared: dict[str, Any] = {
         "num_classes": num_classes,
@@ -157,6 +158,12 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         return TwoStreamNetwork(two_towers=cfg.two_towers, **shared)
 
 
+def single_stream_checkpoint(path: str) -> str:
+    """The checkpoint at `path`, or the best one of the run whose folder it is."""
+    best = Path(path) / "checkpoints" / "best.ckpt"
+    return str(best) if best.is_file() else path
+
+
 def describe_config(cfg: DictConfig, num_classes: int) -> Description:
     """Shapes, parameters and FLOPs of the configured network, without building it in memory."""
     return describe(
@@ -183,9 +190,13 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         "decoder": cfg.decoder,
         "seed": cfg.seed,
     }
+    one_view = {  # every epoch, so cheap: the protocol of the test is for the test
+        "sampling": instantiate(cfg.sampling, test_views=1),
+        "transform": instantiate(cfg.transform, test="centre", test_flip=False),
+    }
     return VideoDataModule(
         train=ClipDataset(train, training=True, **shared),
-        validation=ClipDataset(validation, **shared),
+        validation=ClipDataset(validation, **{**shared, **one_view}),
         test=ClipDataset(source.test, **shared),
         batch_size=cfg.batch_size,
         test_batch_size=cfg.test_batch_size,

@@ -288,7 +288,7 @@ def test_a_fully_connected_layer_slides_over_larger_maps() -> None:
             torch.testing.assert_close(layer(window)[:, :, 0, 0], expected)
             last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
             torch.testing.assert_close(last(window)[:, :, 0, 0], expected)
-    with pytest.raises(ValueError, match="over 3×3 cells got a map of 2×5.*larger images"):
+    with pytest.raises(ValueError, match=r"over 3×3 cells got a map of 2×5.*larger images"):
         layer(x[:, :, :2])
 
 
@@ -412,7 +412,9 @@ def test_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert count(on_meta(vgg_m)) == 90_627_813
     assert tiny(3, 4)(torch.zeros(1, 3, 64, 64)).shape == (1, 4)
-    with pytest.raises(ImportError, match="backbone=resnet18: torchvision cannot be imported.*choose from vgg_m, tiny"):
+    with pytest.raises(
+        ImportError, match=r"backbone=resnet18: torchvision cannot be imported.*choose from vgg_m, tiny"
+    ):
         on_meta(resnet18)
 
 
@@ -451,7 +453,7 @@ def test_timm_levels_are_the_stages(name: str, stages: list[str]) -> None:
 
 def test_timm_refuses() -> None:
     pytest.importorskip("timm")
-    with pytest.raises(ValueError, match="backbone.name='convnxt_tiny': timm has no such model.*convnext_tiny"):
+    with pytest.raises(ValueError, match=r"backbone.name='convnxt_tiny': timm has no such model.*convnext_tiny"):
         on_meta(partial(timm, name="convnxt_tiny"))
     with pytest.raises(ValueError, match="FeatureGetterNet of timm is not a chain of feature levels"):
         on_meta(partial(timm, name="vit_tiny_patch16_224"))

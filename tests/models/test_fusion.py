@@ -1,4 +1,7 @@
-"""Spatial fusion: every operator against its formula, and the numbers of PAPER 1.4, 2.6 and section 5."""
+"""Spatial fusion: the checks that every operator passes, then formulas and the numbers of PAPER 1.4 and section 5.
+
+Formulas of the bilinear operators are in test_fusion_bilinear.py, of the alignments in test_fusion_align.py.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ LAYERS = {
         (2, 5, 1, 1),
     ),
     "attention": (lambda: AttentionFusion(4, 4, reduction=2), MAP, MAP),
-    "weighted": (lambda: WeightedFusion(4, 4, weights=(1, 2)), MAP, MAP),
+    "weighted": (lambda: WeightedFusion(4, 4, weights=(1.0, 2.0)), MAP, MAP),
     "weighted_learned": (lambda: WeightedFusion(4, 4, learned=True), MAP, MAP),
     "multilevel": (lambda: TwoLevels(MultiLevelFusion([4, 4], [4, 4])), MAP, MAP),
     "pyramid": (lambda: TwoLevels(PyramidFusion([4, 4], [4, 4], channels=3)), MAP, MAP),
@@ -270,116 +273,6 @@ def test_conv_before_conv3d_is_its_concatenation() -> None:
     assert layer.before_conv3d() is layer
 
 
-# ---- bilinear ----
-
-
-def outer_products(rgb: Tensor, flow: Tensor) -> Tensor:
-    """The definition, one location after the other, in float64: (n, a, b)."""
-    total = torch.zeros(rgb.shape[0], rgb.shape[1], flow.shape[1], dtype=torch.float64)
-    for i in range(rgb.shape[2]):
-        for j in range(rgb.shape[3]):
-            total += rgb[:, :, i, j, None].double() * flow[:, None, :, i, j].double()
-    return total
-
-
-def normalised(z: Tensor, eps: float = 1e-5) -> Tensor:
-    s = torch.where(z > 0, 1.0, torch.where(z < 0, -1.0, 0.0)) * (z.abs() + eps).sqrt()
-    return s / s.square().sum(dim=1, keepdim=True).sqrt()
-
-
-def test_bilinear_formula() -> None:
-    rgb, flow = torch.randn(2, 6, 4, 5), torch.randn(2, 7, 4, 5)
-    expected = normalised(outer_products(rgb, flow).flatten(1))[:, :, None, None]
-    check_formula(BilinearFusion(6, 7)(rgb, flow), expected)
-
-
-def test_bilinear_by_hand() -> None:
-    rgb = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).view(1, 2, 1, 2)  # channel 0 is 1, 2; channel 1 is 0, 3
-    flow = torch.tensor([[4.0, 1.0], [-1.0, 0.0]]).view(1, 2, 1, 2)
-    # products (6, -1; 3, 0): the roots have squares 6, 1, 3, 0 that sum to 10
-    expected = torch.tensor([6 / 10, -1 / 10, 3 / 10, 0]).double()
-    expected = expected.sign() * expected.abs().sqrt()
-    torch.testing.assert_close(BilinearFusion(2, 2)(rgb, flow).flatten().double(), expected, atol=1e-5, rtol=0)
-
-
-def test_bilinear_size_norm_and_order_of_locations() -> None:
-    with torch.device("meta"):
-        assert BilinearFusion(512, 512).out_channels == 262_144
-    rgb, flow = torch.randn(2, 6, 4, 4), torch.randn(2, 6, 4, 4)
-    fused = BilinearFusion(6, 6)(rgb, flow)
-    torch.testing.assert_close(fused.flatten(1).norm(dim=1), torch.ones(2))
-    mixed = torch.randperm(16)
-    rgb, flow = (x.flatten(2)[:, :, mixed].unflatten(2, (4, 4)) for x in (rgb, flow))
-    torch.testing.assert_close(BilinearFusion(6, 6)(rgb, flow), fused)
-    # correspondence counts: other pairs of locations give another vector
-    shifted = BilinearFusion(6, 6)(rgb, flow.roll(1, dims=3))
-    assert (shifted - fused).abs().max() > 0.05
-
-
-@pytest.mark.parametrize("make", [BilinearFusion, CompactBilinearFusion])
-def test_bilinear_of_dead_streams_is_zero_with_finite_gradients(make: type[Fusion]) -> None:
-    rgb, flow = torch.zeros(1, 4, 3, 3, requires_grad=True), torch.rand(1, 4, 3, 3, requires_grad=True)
-    fused = make(4, 4)(rgb, flow)
-    fused.sum().backward()
-    assert fused.abs().max() == 0
-    assert rgb.grad.isfinite().all()
-    assert flow.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("make", [BilinearFusion, CompactBilinearFusion])
-def test_bilinear_does_not_overflow_half_precision(make: type[Fusion]) -> None:
-    rgb, flow = torch.full((1, 4, 14, 14), 300.0).half(), torch.full((1, 4, 14, 14), 300.0).half()
-    with torch.autocast("cpu", dtype=torch.float16):  # 196 * 300^2 = 1.8e7, the largest float16 is 65504
-        fused = make(4, 4)(rgb, flow).float()
-    assert fused.norm().item() == pytest.approx(1, abs=1e-3)
-
-
-# ---- compact bilinear ----
-
-
-def direct_sketch(layer: CompactBilinearFusion, rgb: Tensor, flow: Tensor) -> Tensor:
-    """Each channel pair into bin (h1 + h2) mod d with sign s1 s2, by a double loop in float64."""
-    products, hashes = outer_products(rgb, flow), layer.sketch
-    sketch = torch.zeros(len(rgb), layer.out_channels, dtype=torch.float64)
-    for i in range(rgb.shape[1]):
-        for j in range(flow.shape[1]):
-            bin_ = (int(hashes.hash_a[i]) + int(hashes.hash_b[j])) % layer.out_channels
-            sketch[:, bin_] += hashes.sign_a[i].double() * hashes.sign_b[j].double() * products[:, i, j]
-    return sketch
-
-
-@pytest.mark.parametrize("dimension", [16, 127, 128])  # odd sizes lose a number in a careless inverse FFT
-@pytest.mark.parametrize("size", [(10, 11), (1, 1)])  # where the matrix is smaller, where the FFT is
-def test_compact_bilinear_formula(dimension: int, size: tuple[int, int]) -> None:
-    layer = CompactBilinearFusion(40, 40, dimension=dimension)
-    rgb, flow = torch.randn(2, 40, *size), torch.randn(2, 40, *size)
-    expected = direct_sketch(layer, rgb, flow)
-    check_formula(layer.sketch(rgb, flow), expected)
-    check_formula(layer(rgb, flow), normalised(expected)[:, :, None, None])
-
-
-def test_compact_bilinear_is_unbiased_over_hashes() -> None:
-    xa, xb, ya, yb = (torch.rand(1, 6, 1, 1) for _ in range(4))
-    products = []
-    for seed in range(1000):
-        sketch = CompactBilinearFusion(6, 6, dimension=32, seed=seed).sketch
-        products.append((sketch(xa, xb) * sketch(ya, yb)).sum())
-    products = torch.stack(products)
-    expected = (xa * ya).sum() * (xb * yb).sum()
-    error = products.std() / math.sqrt(len(products))
-    assert abs(products.mean() - expected) < 4 * error
-    assert error < 0.1 * expected
-
-
-def test_compact_bilinear_hashes_travel_in_the_state_dict() -> None:
-    rgb, flow = torch.randn(2, 5, 3, 3), torch.randn(2, 5, 3, 3)
-    first, second = (CompactBilinearFusion(5, 5, dimension=64, seed=seed) for seed in (1, 2))
-    assert not torch.allclose(first(rgb, flow), second(rgb, flow))
-    second.load_state_dict(first.state_dict())
-    assert torch.equal(first(rgb, flow), second(rgb, flow))
-    assert not list(first.parameters())  # never trained
-
-
 # ---- attention ----
 
 
@@ -422,7 +315,7 @@ def test_attention_parameter_count(channels: int, count: int) -> None:
 # ---- weighted mean ----
 
 
-@pytest.mark.parametrize(("weights", "mean"), [((1, 1), 5.0), ((1, 1.5), 5.6), ((1, 2), 6.0)])
+@pytest.mark.parametrize(("weights", "mean"), [((1.0, 1.0), 5.0), ((1.0, 1.5), 5.6), ((1.0, 2.0), 6.0)])
 @pytest.mark.parametrize("learned", [False, True])
 def test_weighted_by_hand(weights: tuple[float, float], mean: float, learned: bool) -> None:
     layer = WeightedFusion(3, 3, weights=weights, learned=learned)
@@ -437,7 +330,7 @@ def test_weighted_formula() -> None:
     check_formula(layer(rgb, flow), (a * rgb.double() + b * flow.double()) / (a + b))
 
 
-@pytest.mark.parametrize("weights", [(1, 0), (1, -1), (1, 1, 1)])
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (1.0, -1.0), (1.0, 1.0, 1.0)])
 def test_weights_must_be_two_positive_numbers(weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="two positive numbers"):
         WeightedFusion(3, 3, weights=weights)
@@ -477,83 +370,3 @@ def test_pyramid_formula() -> None:
             smooth += torch.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i : i + 8, j : j + 6])
     (actual,) = layer(rgb, flow)
     check_formula(actual, smooth.clamp(min=0))
-
-
-# ---- alignment ----
-
-
-def test_zero_pad_at_bottom_and_right_drops_the_gradient_there() -> None:
-    rgb = torch.rand(1, 2, 14, 14, requires_grad=True)
-    flow = torch.rand(1, 2, 13, 13, requires_grad=True)
-    same, padded = ZeroPadAlign()(rgb, flow)
-    assert torch.equal(same, rgb)
-    assert padded.shape == rgb.shape
-    assert torch.equal(padded[:, :, :13, :13], flow)
-    assert padded[:, :, 13].abs().max() == 0
-    assert padded[:, :, :, 13].abs().max() == 0
-    upstream = torch.rand_like(padded)
-    (padded * upstream).sum().backward()
-    assert torch.equal(flow.grad, upstream[:, :, :13, :13])
-
-
-def test_zero_pad_takes_the_larger_side_of_each_axis() -> None:
-    rgb, flow = ZeroPadAlign()(torch.ones(1, 1, 2, 5), torch.ones(1, 3, 4, 3))
-    assert (rgb.shape, flow.shape) == ((1, 1, 4, 5), (1, 3, 4, 5))
-    assert (rgb.sum(), flow.sum()) == (10, 36)
-
-
-@pytest.mark.parametrize("large", [14, 13, 28, 26, 27, 29, 56])
-@pytest.mark.parametrize("rgb_is_smaller", [True, False])
-def test_upconv_reaches_the_larger_map(large: int, rgb_is_smaller: bool) -> None:
-    shapes = [(1, 13, 13), (1, large, large + 1)]
-    shapes = shapes if rgb_is_smaller else shapes[::-1]
-    rgb, flow = UpconvAlign(*shapes)(*(torch.ones(1, *shape) for shape in shapes))
-    assert rgb.shape == flow.shape == (1, 1, large, large + 1)
-    small = rgb if rgb_is_smaller else flow
-    margin = 2 * large // 13  # bilinear: a constant map stays constant away from the border
-    torch.testing.assert_close(small[:, :, margin:-margin, margin:-margin].unique(), torch.ones(1))
-
-
-def test_upconv_13_to_14_starts_as_midpoints() -> None:
-    row = torch.arange(13.0).expand(1, 1, 13, 13)
-    _, grown = UpconvAlign((1, 14, 14), (1, 13, 13))(torch.zeros(1, 1, 14, 14), row)
-    torch.testing.assert_close(grown[0, 0, 5, 1:13], torch.arange(12) + 0.5)
-    torch.testing.assert_close(grown[0, 0, 0], grown[0, 0, 5] / 2)  # outside of the map is 0
-
-
-def test_upconv_14_to_28_starts_as_bilinear_interpolation() -> None:
-    x = torch.rand(2, 3, 14, 14)
-    _, grown = UpconvAlign((3, 28, 28), (3, 14, 14))(torch.zeros(2, 3, 28, 28), x)
-    expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(grown[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
-
-
-def test_upconv_formula() -> None:
-    align = awake(UpconvAlign((2, 3, 3), (3, 7, 4)))  # strides 2 and 1, padding 1 and 0, kernel 5 and 2
-    x = torch.randn(2, 2, 3, 3)
-    weight, bias = align.upconv_rgb.weight.double(), align.upconv_rgb.bias.double()
-    assert weight.shape == (2, 2, 5, 2)
-    full = torch.zeros(2, 2, 9, 4, dtype=torch.float64)
-    for i in range(3):
-        for j in range(3):  # each cell stamps the kernel at stride times its position
-            stamp = torch.einsum("nc,cokl->nokl", x[:, :, i, j].double(), weight)
-            full[:, :, 2 * i : 2 * i + 5, j : j + 2] += stamp
-    expected = full[:, :, 1:8] + bias[:, None, None]
-    check_formula(align(x, torch.zeros(2, 3, 7, 4))[0], expected)
-
-
-def test_upconv_at_other_sizes_pads_the_remainder() -> None:
-    align = UpconvAlign((1, 28, 28), (1, 14, 14))
-    rgb, flow = align(torch.ones(1, 1, 31, 31), torch.ones(1, 1, 15, 15))
-    assert rgb.shape == flow.shape == (1, 1, 31, 31)
-    assert flow[:, :, 30].abs().max() == 0
-    assert flow[0, 0, 1:29, 1:29].unique().tolist() == [1]
-
-
-def test_upconv_of_equal_maps_is_nothing_and_of_crossed_maps_an_error() -> None:
-    align = UpconvAlign((3, 5, 5), (4, 5, 5))
-    assert not list(align.parameters())
-    rgb, flow = torch.rand(1, 3, 5, 5), torch.rand(1, 4, 5, 5)
-    assert all(torch.equal(a, b) for a, b in zip(align(rgb, flow), (rgb, flow), strict=True))
-    with pytest.raises(ValueError, match=r"\(5, 9\) \(rgb\) and \(6, 8\) \(flow\).*choose ZeroPadAlign"):
-        UpconvAlign((3, 5, 9), (3, 6, 8))

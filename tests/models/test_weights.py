@@ -99,7 +99,7 @@ def test_caffe_layout_of_vgg_m() -> None:
     assert report.numbers == {"loaded": 90_707_781 - 94_080 - 206_949, "adapted": 94_080, "random": 206_949}
     assert values["stages.fc6.1.weight"].shape == (4096, 512, 6, 6)
     tensors["fc7.weight"] = torch.empty(4096, 4096, device="meta")  # VGG-M-4096 is another network
-    with pytest.raises(ValueError, match=r"does not fit vgg_m: 1 tensors of another shape, .*fc7.weight \(4096, 4096\)"):
+    with pytest.raises(ValueError, match=r"fit vgg_m: 1 tensors of another shape, .*fc7.weight \(4096, 4096\)"):
         matched(on_meta(vgg_m), tensors)
 
 
@@ -181,11 +181,11 @@ def test_round_trip_and_checkpoint_prefixes(tmp_path: Path) -> None:
         assert (copy.report.adapted, copy.report.random) == ((), ())
         assert f"(network.{stream}.backbone.*)" in copy.report.origin
         assert all(torch.equal(a, b) for a, b in zip(copy.parameters(), donor.parameters(), strict=True))
-    with pytest.raises(ValueError, match=r"several networks; choose one with prefix= out of 'network.rgb.backbone.', 'n"):
+    with pytest.raises(ValueError, match=r"choose one with prefix= out of 'network.rgb.backbone.', 'n"):
         load_weights(tiny(4, 7), path)
     report = load_weights(tiny(4, 7), path, prefix="network.rgb.backbone.")
     assert report.adapted == ("stages.conv1.0.weight",)
-    with pytest.raises(ValueError, match=r"prefix='net.': no name in .*last.ckpt starts with it; the first are network"):
+    with pytest.raises(ValueError, match=r"prefix='net.': no name in .*last.ckpt starts with it; .* network"):
         load_weights(tiny(4, 7), path, prefix="net.")
 
 
@@ -222,13 +222,13 @@ def test_another_head_is_random() -> None:
 
 
 def test_weights_of_another_network() -> None:
-    with pytest.raises(ValueError, match=r"does not fit resnet34: it has 52% of .* missing, the first layer1.2.conv1"):
+    with pytest.raises(ValueError, match=r"does not fit resnet34: it has 53% of .* missing, the first layer1.2.conv1"):
         matched(on_meta(resnet34), published("resnet18").state_dict())
-    with pytest.raises(ValueError, match=r"does not fit resnet18: it has \d+ more tensors .* layer1.2.* another network"):
+    with pytest.raises(ValueError, match=r"fit resnet18: it has \d+ more tensors .* layer1.2.* another network"):
         matched(on_meta(resnet18), published("resnet34").state_dict())
-    with pytest.raises(ValueError, match="does not fit resnet50: .* tensors of another shape, the first layer1.0.conv1"):
+    with pytest.raises(ValueError, match=r"fit resnet50: .* tensors of another shape, the first layer1.0.conv1"):
         matched(on_meta(resnet50), published("resnet18").state_dict())
-    with pytest.raises(ValueError, match=r"fit vgg16: it has 0% .*, the first features.0.weight.*begin with conv1.weight"):
+    with pytest.raises(ValueError, match=r"vgg16: it has 0% .* first features.0.weight.*begin with conv1.weight"):
         matched(on_meta(vgg16), published("resnet18").state_dict())
 
 
@@ -340,7 +340,7 @@ def test_a_damaged_download(server: tuple[str, Path, list[str]], hub: Path) -> N
         file.write(b"!")
     backbone = tiny(3, 7)
     backbone.urls = {"imagenet": f"{url}/{name}"}
-    with pytest.raises(ValueError, match=rf"{name} is not the file that it should be .*download .*{name} by other means"):
+    with pytest.raises(ValueError, match=rf"{name} is not the file that .*download .*{name} by other means"):
         load_weights(backbone, "imagenet")
     assert not (hub / name).exists()
 
@@ -413,5 +413,7 @@ def test_timm_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
         return create(name, **options)
 
     monkeypatch.setattr(library, "create_model", offline)
-    with pytest.raises(ValueError, match=r"timm cannot give those of resnet10t \(no route to host\); download .* https://"):
+    with pytest.raises(
+        ValueError, match=r"timm cannot give those of resnet10t \(no route to host\); download .* https://"
+    ):
         timm(3, 7, name="resnet10t", weights="imagenet")

@@ -31,6 +31,7 @@ class Transform(Protocol):
 
     size: int
 
+    def fixed_size(self, height: int, width: int) -> int | tuple[int, int]: ...
     def random(self, height: int, width: int, rng: np.random.Generator) -> list[Box]: ...
     def fixed(self, height: int, width: int) -> list[Box]: ...
     def colour(self, rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
@@ -92,42 +93,41 @@ class ClipDataset(Dataset[Clip]):
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
         frames = dict(zip(needed, read_frames(video.path, needed, decoder=self.decoder), strict=True))
         height, width = next(iter(frames.values())).shape[:2]
-        boxes = (
-            self.transform.random(height, width, rng)
-            if self.training
-            else self.transform.fixed(height, width)
-        )
-        rgb = self._rgb(frames, shown, boxes)
+        if self.training:
+            boxes, size = self.transform.random(height, width, rng), self.transform.size
+        else:
+            boxes, size = self.transform.fixed(height, width), self.transform.fixed_size(height, width)
+        sides = (size, size) if isinstance(size, int) else size
+        rgb = self._rgb(frames, shown, boxes, sides)
         if self.training and "rgb" in self.streams:
             rgb = self.transform.colour(rgb.reshape(-1, *rgb.shape[2:]), rng).reshape(rgb.shape)
         return Clip(
             rgb=torch.from_numpy(rgb),
-            flow=torch.from_numpy(self._flow(frames, pairs, boxes)),
+            flow=torch.from_numpy(self._flow(frames, pairs, boxes, sides)),
             label=torch.tensor(video.label),
             index=torch.tensor(index),
         )
 
-    def _rgb(self, frames: dict[int, np.ndarray], shown: np.ndarray, boxes: list[Box]) -> np.ndarray:
-        """The frames `shown` (v, t), cropped: uint8 (boxes*v, t, 3, size, size); each frame is resized once a box."""
-        size = self.transform.size
+    def _rgb(
+        self, frames: dict[int, np.ndarray], shown: np.ndarray, boxes: list[Box], sides: tuple[int, int]
+    ) -> np.ndarray:
+        """The frames `shown` (v, t), cropped: uint8 (boxes*v, t, 3, h, w); each frame is resized once a box."""
         if "rgb" not in self.streams:
-            return np.zeros((len(boxes) * shown.shape[0], shown.shape[1], 0, size, size), np.uint8)
+            return np.zeros((len(boxes) * shown.shape[0], shown.shape[1], 0, *sides), np.uint8)
         distinct, place = np.unique(shown, return_inverse=True)
-        stacked = np.stack([frames[i] for i in distinct.tolist()])
-        views = [crop_rgb(stacked, box, size)[place.reshape(shown.shape)] for box in boxes]
-        return np.concatenate(views)
+        crops = [frames[i] for i in distinct.tolist()]
+        return np.concatenate([crop_rgb(crops, box, sides)[place.reshape(shown.shape)] for box in boxes])
 
-    def _flow(self, frames: dict[int, np.ndarray], pairs: np.ndarray, boxes: list[Box]) -> np.ndarray:
-        """The fields of `pairs` (v, t, L, 2), cropped: int8 (boxes*v, t, 2L, size, size); each pair is computed once."""
-        size = self.transform.size
+    def _flow(
+        self, frames: dict[int, np.ndarray], pairs: np.ndarray, boxes: list[Box], sides: tuple[int, int]
+    ) -> np.ndarray:
+        """The fields of `pairs` (v, t, L, 2), cropped: int8 (boxes*v, t, 2L, h, w); each pair is computed once."""
+        v, t = pairs.shape[:2]
         if "flow" not in self.streams:
-            return np.zeros((len(boxes) * pairs.shape[0], pairs.shape[1], 0, size, size), np.int8)
+            return np.zeros((len(boxes) * v, t, 0, *sides), np.int8)
         distinct, place = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
-        fields = self.flow.fields(frames, [(i, j) for i, j in distinct.tolist()])
-        stacked = np.stack([fields[i, j] for i, j in distinct.tolist()])
+        computed = self.flow.fields(frames, distinct)
+        fields = [computed[i, j] for i, j in distinct.tolist()]
         place = place.reshape(pairs.shape[:-1])
-        views = []
-        for box in boxes:
-            cropped = quantise(crop_flow(stacked, box, size), self.flow.bound)[place]  # (v, t, L, 2, h, w)
-            views.append(cropped.reshape(*place.shape[:2], -1, size, size))  # u1, v1, u2, v2, …
-        return np.concatenate(views)
+        views = [quantise(crop_flow(fields, box, sides), self.flow.bound)[place] for box in boxes]
+        return np.concatenate(views).reshape(len(boxes) * v, t, -1, *sides)  # u1, v1, u2, v2, …

@@ -59,10 +59,6 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _start_worker(_: int) -> None:
-    pin_threads()
-
-
 class VideoDataModule(pl.LightningDataModule):
     """The loaders of one experiment. `num_workers=-1` means one per available core.
 
@@ -116,7 +112,7 @@ class VideoDataModule(pl.LightningDataModule):
             batch_size=self.batch_size if training else self.test_batch_size,
             sampler=sampler,  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=self.num_workers,
-            worker_init_fn=_start_worker,
+            worker_init_fn=pin_threads,
             persistent_workers=self.num_workers > 0,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             pin_memory=self.pin_memory,

@@ -49,6 +49,7 @@ MOTIONS = {
               "up-down": ("up", "down"), "down-up": ("down", "up")},
 }  # fmt: skip
 FRAMES = {"motion": 12, "order": 31}
+TRAIN_CLIPS = {"motion": 2000, "order": 1000}
 
 CELL = 32  # pixels; a multiple of 16, the encoder's block
 WINDOW = 24  # pixels of texture, centred in the cell; also the texture's period
@@ -78,6 +79,7 @@ class MovingPatterns(Source):
     Args:
         root: the cache; None: $TWOSTREAM_CACHE, or else ~/.cache/twostream. Every set of parameters has a folder
             of its own there; the same parameters give the same pixels.
+        train_clips: None: 2,000, or 1,000 (longer ones) for `order`.
         frames: of each clip; None: 12, or 16 + 3r with r = 5 for `order`.
 
     Raises ValueError for anything outside these choices, before anything is rendered.
@@ -90,7 +92,7 @@ class MovingPatterns(Source):
         split: int,
         task: str = "motion",
         cells: int = 4,
-        train_clips: int = 2000,
+        train_clips: int | None = None,
         test_clips: int = 400,
         frames: int | None = None,
         seed: int = 0,
@@ -99,6 +101,7 @@ class MovingPatterns(Source):
             if value not in choices:
                 raise ValueError(f"{key}={value!r}: choose from {', '.join(map(str, choices))}")
         frames = FRAMES[task] if frames is None else frames
+        train_clips = TRAIN_CLIPS[task] if train_clips is None else train_clips
         motions = {name: displacements(ways, frames) for name, ways in MOTIONS[task].items()}
         classes = tuple(f"{pattern}-{motion}" for pattern in pattern_names(cells) for motion in motions)
         for key, value in (("train_clips", train_clips), ("test_clips", test_clips)):

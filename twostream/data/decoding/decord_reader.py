@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding.probe import VideoError, open_video, video_stream
+from twostream.data.decoding.facts import VideoError, open_video, video_stream
+from twostream.data.decoding.reader import Reader
 
 # Opening a file, decord reads all packets and then seeks back to the first. These containers have an index to seek
 # by. In the others it lands late: in an MPEG transport stream on the second keyframe, and every index is wrong.
@@ -24,14 +25,18 @@ REWINDABLE = ("avi", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "asf")
 NO_COPIES = "0.0000001"
 
 
-class DecordReader:
-    """A video opened by decord with one thread, holding one frame at a time; see `frames.Reader`."""
+class DecordReader(Reader):
+    """A video opened by decord, one thread and one frame in memory at a time."""
 
     can_jump = False  # it does not tell which frame a seek has reached
 
+    @staticmethod
+    def load() -> ModuleType:
+        return _load()
+
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
-        self._decord = load_decord()
+        self._decord = _load()
         with open_video(path) as container:  # gives clear reasons, and no lines on stderr
             codec = video_stream(container, path).codec_context.codec.canonical_name
             name = container.format.name
@@ -45,11 +50,8 @@ class DecordReader:
             reason = f"decord cannot open it, codec {codec} ({_first_line(error)}): try decoder=pyav"
             raise VideoError(path, reason) from None
 
-    def __enter__(self) -> DecordReader:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        del self._video  # which closes the file
+    def close(self) -> None:
+        del self._video  # decord's way to close a file
 
     def pictures(self) -> Iterator[Any]:
         for index in range(len(self._video)):
@@ -67,7 +69,7 @@ class DecordReader:
 
 
 @cache
-def load_decord() -> ModuleType:
+def _load() -> ModuleType:
     """The library, with FFmpeg's messages off (damaged files give dozens of lines each); ImportError without it."""
     try:
         import decord

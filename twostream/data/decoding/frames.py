@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding.probe import SeekTable, VideoError, open_video, probe, seek_table, video_stream
+from twostream.data.decoding.decord_reader import DecordReader
+from twostream.data.decoding.facts import SeekTable, VideoError, open_video, probe, seek_table, video_stream
+from twostream.data.decoding.pyav_reader import PyAVReader
+from twostream.data.decoding.reader import Reader
+from twostream.data.decoding.torchcodec_reader import TorchCodecReader
 
-DECODERS = ("decord", "torchcodec", "pyav")
+DECODERS: dict[str, type[Reader]] = {
+    "decord": DecordReader,
+    "torchcodec": TorchCodecReader,
+    "pyav": PyAVReader,
+}
 
 # Up to this index decoding from the start is cheaper than reading all packets in search of a shorter way.
 JUMP_FROM = 256
-
-
-class Reader(Protocol):
-    """An open video file, a context manager, to be used once. A picture is whatever the decoder hands out.
-
-    `seek` and `timestamp` count in units of the stream's time base; only readers with `can_jump` have them.
-    All methods raise `VideoError`.
-    """
-
-    can_jump: bool
-
-    def __enter__(self) -> Reader: ...
-    def __exit__(self, *exception: object) -> None: ...
-    def pictures(self) -> Iterator[Any]: ...  # from here to the end, in the order in which they are shown
-    def rgb(self, picture: Any) -> UInt8[np.ndarray, "h w 3"]: ...  # upright; stays valid
-    def seek(self, table: SeekTable, timestamp: int) -> None: ...
-    def timestamp(self, table: SeekTable, picture: Any) -> int | None: ...
 
 
 def read_frames(
@@ -80,15 +71,15 @@ def count_frames(path: str | PathLike[str], *, decoder: str = "decord") -> int:
     check_decoder(decoder)
     with open_video(path) as container:
         claimed = video_stream(container, path).frames
-    with _open(path, "pyav") as reader:
+    with PyAVReader(path) as reader:
         count = sum(1 for _ in reader.pictures())
     if not count:
         raise VideoError(path, "holds no frame that can be decoded")
     if decoder != "pyav":
-        with _open(path, decoder) as reader:
+        with DECODERS[decoder](path) as reader:
             own = count if count == claimed else sum(1 for _ in reader.pictures())
         if own != count:
-            raise VideoError(path, f"is damaged: {own} frames by {decoder}, {count} by pyav, {claimed} by its header")
+            raise VideoError(path, f"is damaged: {own} frames by {decoder}, {count} by pyav, {claimed} by header")
     return count
 
 
@@ -96,11 +87,60 @@ def check_decoder(decoder: str) -> None:
     """Raises ValueError for an unknown decoder and ImportError for one that is not installed."""
     if decoder not in DECODERS:
         raise ValueError(f"decoder={decoder!r}: no such decoder; choose from {', '.join(DECODERS)}")
-    if decoder == "decord":
-        from twostream.data.decoding.decord_reader import load_decord
+    DECODERS[decoder].load()
 
-        load_decord()
-    elif decoder == "torchcodec":
-        from twostream.data.decoding.torchcodec_reader import load_torchcodec
 
-        load_torchcodec()
+def _read_from_start(path: str | PathLike[str], wanted: list[int], decoder: str) -> dict[int, np.ndarray]:
+    """The wanted frames (ascending, distinct), by decoding all frames up to the last of them."""
+    needed, frames, count = set(wanted), {}, 0
+    with DECODERS[decoder](path) as reader:
+        for index, picture in enumerate(reader.pictures()):
+            count = index + 1
+            if index in needed:
+                frames[index] = reader.rgb(picture)
+            if count > wanted[-1]:
+                return frames
+    if not count:
+        raise VideoError(path, "holds no frame that can be decoded")
+    raise _outside(path, next(index for index in wanted if index >= count), count)
+
+
+def _read_by_jumps(path: str | PathLike[str], wanted: list[int], decoder: str) -> dict[int, np.ndarray] | None:
+    """The wanted frames (ascending, distinct) through the keyframes before them, or None where that is not sure."""
+    if wanted[-1] < JUMP_FROM or not DECODERS[decoder].can_jump:
+        return None
+    table = seek_table(path)
+    if table is None or wanted[-1] >= len(table.indices):
+        return None
+    frames: dict[int, np.ndarray] = {}
+    numbered: Iterator[tuple[int, Any]] = iter(())
+    index, picture = -1, None
+    try:
+        with DECODERS[decoder](path) as reader:
+            for target in wanted:
+                if table.keyframe_before(target)[0] > index:
+                    numbered = _from_keyframe(reader, table, target)
+                while index < target:
+                    index, picture = next(numbered)
+                if index > target:  # the seek went too far
+                    return None
+                frames[target] = reader.rgb(picture)
+    except (VideoError, StopIteration):  # decoding from the start will tell
+        return None
+    return frames
+
+
+def _from_keyframe(reader: Reader, table: SeekTable, target: int) -> Iterator[tuple[int, Any]]:
+    """Pictures with their indices from the keyframe before `target` on; ends where a timestamp is out of line."""
+    reader.seek(table, table.keyframe_before(target)[1])
+    expected = None
+    for picture in reader.pictures():
+        index = table.index_of(reader.timestamp(table, picture))
+        if index is None or (index not in table.key_indices if expected is None else index != expected):
+            return
+        yield index, picture
+        expected = index + 1
+
+
+def _outside(path: str | PathLike[str], index: int, count: int) -> IndexError:
+    return IndexError(f"{path}: frame {index} does not exist; the file has {count} frames, 0 to {count - 1}")

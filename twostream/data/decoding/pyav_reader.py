@@ -10,13 +10,18 @@ import numpy as np
 from av import VideoFrame
 from jaxtyping import UInt8
 
-from twostream.data.decoding.probe import SeekTable, VideoError, open_video, quarter_turns, video_stream
+from twostream.data.decoding.facts import SeekTable, VideoError, open_video, quarter_turns, video_stream
+from twostream.data.decoding.reader import Reader
 
 
-class PyAVReader:
-    """A video opened by PyAV; see `frames.Reader`."""
+class PyAVReader(Reader):
+    """A video opened by PyAV, one thread."""
 
     can_jump = True
+
+    @staticmethod
+    def load() -> object:
+        return av
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
@@ -27,20 +32,20 @@ class PyAVReader:
             self._container.close()
             raise
 
-    def __enter__(self) -> PyAVReader:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         self._container.close()
 
     def pictures(self) -> Iterator[VideoFrame]:
-        count = 0
+        count, size = 0, None
         try:
             for picture in self._container.decode(self._stream):
+                if size not in (None, (picture.width, picture.height)):
+                    raise VideoError(self._path, f"changes its frame size after {count} frames")
+                size = picture.width, picture.height
                 yield picture
                 count += 1
         except av.FFmpegError as error:
-            raise VideoError(self._path, f"is damaged after {count} frames (pyav: {error.strerror})") from error
+            raise VideoError(self._path, f"is damaged after {count} frames (pyav: {error.strerror})") from None
 
     def rgb(self, picture: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         return np.rot90(picture.to_ndarray(format="rgb24"), quarter_turns(picture.rotation))
@@ -49,7 +54,7 @@ class PyAVReader:
         try:
             self._container.seek(timestamp, stream=self._stream)
         except av.FFmpegError as error:
-            raise VideoError(self._path, f"cannot be searched (pyav: {error.strerror})") from error
+            raise VideoError(self._path, f"cannot be searched (pyav: {error.strerror})") from None
 
     def timestamp(self, table: SeekTable, picture: VideoFrame) -> int | None:
         return picture.pts

@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding.probe import SeekTable, VideoError, open_video, video_stream
+from twostream.data.decoding.facts import SeekTable, VideoError, open_video, video_stream
+from twostream.data.decoding.reader import Reader
 
 
-class TorchCodecReader:
-    """A video opened by torchcodec with one thread; see `frames.Reader`."""
+class TorchCodecReader(Reader):
+    """A video opened by torchcodec, one thread."""
 
     can_jump = True
 
+    @staticmethod
+    def load() -> ModuleType:
+        return _load()
+
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
-        decoders = load_torchcodec()
+        decoders = _load()
         with open_video(path) as container:  # gives clear reasons
             index = video_stream(container, path).index
         try:
@@ -32,11 +37,8 @@ class TorchCodecReader:
             raise VideoError(path, f"torchcodec cannot open it ({_first_line(error)})") from None
         self._converter = decoders.ColorConverter("cpu")
 
-    def __enter__(self) -> TorchCodecReader:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        del self._demuxer, self._decoder, self._converter  # which closes the file
+    def close(self) -> None:
+        del self._demuxer, self._decoder, self._converter  # torchcodec's way to close a file
 
     def pictures(self) -> Iterator[Any]:
         count = 0
@@ -67,7 +69,7 @@ class TorchCodecReader:
 
 
 @cache
-def load_torchcodec() -> ModuleType:
+def _load() -> ModuleType:
     """`torchcodec.decoders`; ImportError that names the extra without torchcodec >= 0.17 or FFmpeg's libraries."""
     needs = "decoder='torchcodec' needs torchcodec >= 0.17: `pip install \"twostream[codec]\"`"
     try:

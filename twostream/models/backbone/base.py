@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,7 @@ STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 ORDERS = ("block", "interleaved")
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # grey levels; torchvision's
-IMAGENET_FLOW_STD = (
-    57.63  # the mean of the three, as in TSN: its conv1 for flow is the mean of those for R, G and B
-)
+IMAGENET_FLOW_STD = 57.63  # the mean of the three, as in TSN: its conv1 for flow is the mean of those for R, G and B
 
 
 class FullyConnected(nn.Conv2d):
@@ -79,9 +77,7 @@ class Backbone(nn.Module):
         urls: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        assert (
-            list(stages) == [stage for stage in STAGES if stage in stages] == list(channels) == list(strides)
-        )
+        assert list(stages) == [stage for stage in STAGES if stage in stages] == list(channels) == list(strides)
         self.name = name
         self.stages = nn.ModuleDict(stages)
         self.channels, self.strides, self.dropout = dict(channels), dict(strides), dropout
@@ -111,9 +107,7 @@ class Backbone(nn.Module):
     def require(self, stage: str) -> None:
         """Raises ValueError, with those there are, for a stage that this network lacks."""
         if stage not in self.stages:
-            raise ValueError(
-                f"layer={stage!r}: {self.name} has no such stage; choose from {', '.join(self.stages)}"
-            )
+            raise ValueError(f"layer={stage!r}: {self.name} has no such stage; choose from {', '.join(self.stages)}")
 
     def initialise(self, only: Collection[str] | None = None) -> None:
         """Random initial values, for all layers or for those of which `only` names a tensor.
@@ -176,10 +170,10 @@ class Backbone(nn.Module):
         self.source_names = {k: v for k, v in self.source_names.items() if not k.startswith("stages.fc")}
 
 
-def first_with_parameters(stage: nn.Module) -> nn.Module | None:
+def first_with_parameters(stage: nn.Module) -> Any:
     """The first part of a stage that has parameters: what its input meets behind poolings and normalisations."""
-    parts = list(stage) if isinstance(stage, nn.Sequential) else [stage]
-    return next((part for part in parts if next(part.parameters(), None) is not None), None)
+    parts = stage if isinstance(stage, nn.Sequential) else [stage]
+    return next(part for part in parts if next(part.parameters(), None) is not None)
 
 
 def set_in_channels(convolution: nn.Conv2d, in_channels: int) -> None:
@@ -196,9 +190,7 @@ def widen_convolution(convolution: nn.Conv2d, in_channels: int, *, order: str, w
     old = weight.shape[1]
     if in_channels < old or (order == "interleaved" and in_channels % old):
         multiple = "a multiple of them" if order == "interleaved" else "at least as many"
-        raise ValueError(
-            f"{where} reads {old} channels here; {in_channels} cannot replace them, {multiple} could"
-        )
+        raise ValueError(f"{where} reads {old} channels here; {in_channels} cannot replace them, {multiple} could")
     channel = torch.arange(in_channels, device=weight.device)
     source = channel % old if order == "block" else channel // (in_channels // old)
     convolution.in_channels = in_channels

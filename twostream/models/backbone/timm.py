@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
@@ -57,43 +58,47 @@ def timm(
     timm's names for this network. Networks of fixed size need images of that size.
     Raises ValueError for an unknown name, and for networks that are not a chain of levels (ViT, HRNet).
     """
-    library = _library()
-    if not library.is_model(name):
-        near = ", ".join(get_close_matches(name, library.list_models(), 5, 0.5)) or "resnet50d, convnext_tiny"
-        raise ValueError(f"backbone.name={name!r}: timm has no such model; choose from timm.list_models(): {near}, …")
+    library = _library(name)
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        raise ValueError(f"weights={weights!r}: no such file; choose from imagenet, null, the path of a file")
     network = library.create_model(name, features_only=True, in_chans=in_channels)
     levels = _levels(network, name)
     info = network.feature_info.get_dicts()[-len(levels) :]
     published: Mapping[str, Any] = library.get_pretrained_cfg(name, allow_unregistered=True).to_dict()
-    width, stride = info[-1]["num_chs"], info[-1]["reduction"]
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), FullyConnected(width, num_classes))
-    nn.init.normal_(head[2].weight, std=0.01)
-    nn.init.zeros_(head[2].bias)
+    linear = FullyConnected(info[-1]["num_chs"], num_classes)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), linear)
     backbone = Timm(
         f"timm/{name}",
         {**levels, "fc8": head},
-        channels={**{stage: level["num_chs"] for stage, level in zip(levels, info, strict=True)}, "fc8": num_classes},
-        strides={**{stage: level["reduction"] for stage, level in zip(levels, info, strict=True)}, "fc8": stride},
+        channels=dict(zip((*levels, "fc8"), (*(level["num_chs"] for level in info), num_classes), strict=True)),
+        strides=dict(
+            zip((*levels, "fc8"), (*(level["reduction"] for level in info), info[-1]["reduction"]), strict=True)
+        ),
         dropout=dropout,
         mean=[255 * value for value in published["mean"]],
         std=[255 * value for value in published["std"]],
         flow_std=255 * sum(published["std"]) / len(published["std"]),
         source=network,
     )
+    backbone.initialise(only=[name for name in backbone.state_dict() if name.startswith("stages.fc8.")])
     if weights is not None and not backbone.first[1].weight.is_meta:
         _load(backbone, library, name, weights, cross_modality)
     return backbone
 
 
-def _library() -> Any:
+def _library(name: str) -> Any:
+    """timm, which has a model of this name."""
     try:
         import timm as library
     except ImportError as error:
         raise ImportError(f'backbone=timm needs timm ({error}): pip install "twostream[timm]"') from error
+    if not library.is_model(name):
+        near = ", ".join(get_close_matches(name, library.list_models(), 5, 0.5)) or "resnet50d, convnext_tiny"
+        raise ValueError(f"backbone.name={name!r}: timm has no such model; choose from timm.list_models(): {near}, …")
     return library
 
 
-def _levels(network: nn.Module, name: str) -> dict[str, nn.Module]:
+def _levels(network: Any, name: str) -> dict[str, nn.Module]:
     """The layers of each feature level, by stage."""
     if hasattr(network, "return_layers"):  # a chain of layers, some of which are taps
         layers, taps = list(network.named_children()), set(network.return_layers)

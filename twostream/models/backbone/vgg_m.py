@@ -30,23 +30,9 @@ def vgg_m(
     2014 left it out of the flow network). Input: mean subtracted, not divided by a deviation. `weights`: a file with
     the Caffe layers' names (conv1.weight … fc8.bias), first filters in R, G, B order; torchvision has none.
     """
-    with torch.device("meta"):
-        layers = nn.ModuleDict(
-            {
-                "conv1": nn.Conv2d(in_channels, 96, 7, stride=2),
-                "conv2": nn.Conv2d(96, 256, 5, stride=2, padding=1),
-                "conv3": nn.Conv2d(256, 512, 3, padding=1),
-                "conv4": nn.Conv2d(512, 512, 3, padding=1),
-                "conv5": nn.Conv2d(512, 512, 3, padding=1),
-                "fc6": FullyConnected(512, 4096, 6),
-                "fc7": FullyConnected(4096, 2048),
-                "fc8": FullyConnected(2048, num_classes),
-            }
-        )
+    layers = filters(in_channels, num_classes)
     has_norm2 = in_channels == 3 if norm2 is None else norm2
-    pool2 = nn.MaxPool2d(
-        3, stride=2, ceil_mode=True
-    )  # 26 -> 13; rounding down would give 12, and still fit fc6
+    pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)  # 26 -> 13; rounding down would give 12, and still fit fc6
     before = {
         "conv2": [response_norm(), nn.MaxPool2d(3, stride=2)],
         "conv3": [response_norm(), pool2] if has_norm2 else [pool2],
@@ -62,15 +48,30 @@ def vgg_m(
     backbone = Backbone(
         "vgg_m",
         stages,
-        channels={name: layer.weight.shape[0] for name, layer in layers.items()},
+        channels={name: layer.out_channels for name, layer in layers.items()},
         strides=dict(zip(stages, (2, 8, 16, 16, 16, 32, 32, 32), strict=True)),
         dropout=dropout,
         mean=IMAGENET_MEAN,
         std=(1.0, 1.0, 1.0),
         flow_std=1.0,
-        source=layers,
+        source=nn.ModuleDict(layers),
     )
     return realise(backbone, weights, cross_modality=cross_modality)
+
+
+def filters(in_channels: int, num_classes: int) -> dict[str, nn.Conv2d]:
+    """The layers with weights, by their names in Caffe; without values yet."""
+    with torch.device("meta"):
+        return {
+            "conv1": nn.Conv2d(in_channels, 96, 7, stride=2),
+            "conv2": nn.Conv2d(96, 256, 5, stride=2, padding=1),
+            "conv3": nn.Conv2d(256, 512, 3, padding=1),
+            "conv4": nn.Conv2d(512, 512, 3, padding=1),
+            "conv5": nn.Conv2d(512, 512, 3, padding=1),
+            "fc6": FullyConnected(512, 4096, 6),
+            "fc7": FullyConnected(4096, 2048),
+            "fc8": FullyConnected(2048, num_classes),
+        }
 
 
 def response_norm() -> nn.LocalResponseNorm:

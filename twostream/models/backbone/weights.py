@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.error import URLError
 
 import torch
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from twostream.models.backbone.base import Backbone
 
-CONNECT_SECONDS = 30  # without this an unreachable server is waited for for minutes
+KINDS = ("loaded", "adapted", "random", "absent", "mismatched")
+CONNECT_SECONDS = 30.0  # without this an unreachable server is waited for for minutes
 
 log = logging.getLogger(__name__)
 BackboneT = TypeVar("BackboneT", bound=Backbone)
@@ -120,38 +121,52 @@ def match(
     """The values for `backbone` by the names of its tensors, and what `load_weights` reports. Raises as it does."""
     found, origin = _without_prefix(backbone, found, prefix, origin)
     own = backbone.state_dict()
-    first_stage, in_channels = next(iter(backbone.stages)), backbone.first[1].in_channels
-    values: dict[str, Tensor] = {}
-    adapted, random, mismatched, absent = [], [], [], []
-    used = set()
-    for name, tensor in own.items():
-        theirs = name if name in found else backbone.source_names.get(name, name)
-        if theirs not in found:
-            if name.endswith("num_batches_tracked"):  # a counter that old files lack
-                values[name] = torch.zeros_like(tensor)
-            else:
-                absent.append(name)
-            continue
-        value = _as_shape(found[theirs], tensor)
-        reads_image = name.startswith(f"stages.{first_stage}.") and tensor.shape[1:2] == (in_channels,)
-        colours = average_over_colours(found[theirs], tensor.shape) if value is None and reads_image else None
-        if colours is not None and cross_modality:
-            value = colours
-            adapted.append(name)
-        elif value is None and (colours is not None or name.startswith("stages.fc8.")):
-            random.append(name)
-        elif value is None:
-            mismatched.append(f"{theirs} {tuple(found[theirs].shape)}, here {tuple(tensor.shape)}")
-        if value is not None:
-            values[name] = value
-        if value is not None or colours is not None:
-            used.add(theirs)
+    fits = {name: _fit(backbone, name, tensor, found, cross_modality) for name, tensor in own.items()}
+    kinds = {kind: tuple(name for name in own if fits[name].kind == kind) for kind in KINDS}
+    # a first layer that is left out on request is known; a classifier of other classes is not used
+    used = {fit.source for name, fit in fits.items() if fit.value is not None or not name.startswith("stages.fc8.")}
     unused = tuple(key for key in found if key not in used)
-    _check_fit(backbone, absent, mismatched, unused, origin=origin, found=found)
-    loaded = tuple(name for name in values if name not in adapted)
-    kinds = {"loaded": loaded, "adapted": tuple(adapted), "random": (*random, *absent)}
-    numbers = {kind: sum(own[name].numel() for name in names) for kind, names in kinds.items()}
-    return values, WeightsReport(backbone.name, origin, unused=unused, numbers=numbers, **kinds)
+    mismatched = [
+        f"{fit.source} {tuple(found[fit.source].shape)}, here {tuple(own[name].shape)}"
+        for name, fit in fits.items()
+        if fit.kind == "mismatched"
+    ]
+    _check_fit(backbone, list(kinds["absent"]), mismatched, unused, origin=origin, found=found)
+    kinds["random"] += kinds["absent"]
+    report = WeightsReport(
+        backbone.name,
+        origin,
+        loaded=kinds["loaded"],
+        adapted=kinds["adapted"],
+        random=kinds["random"],
+        unused=unused,
+        numbers={kind: sum(own[name].numel() for name in kinds[kind]) for kind in ("loaded", "adapted", "random")},
+    )
+    return {name: fit.value for name, fit in fits.items() if fit.value is not None}, report
+
+
+class _Fit(NamedTuple):
+    """What becomes of a tensor of the backbone: one of KINDS, the name in the file, and the value to copy."""
+
+    kind: str
+    source: str
+    value: Tensor | None = None
+
+
+def _fit(backbone: Backbone, name: str, tensor: Tensor, found: Mapping[str, Tensor], cross_modality: bool) -> _Fit:
+    source = name if name in found else backbone.source_names.get(name, name)
+    if source not in found:
+        is_counter = name.endswith("num_batches_tracked")  # old files lack it
+        return _Fit("loaded", source, torch.zeros_like(tensor)) if is_counter else _Fit("absent", source)
+    value = _as_shape(found[source], tensor)
+    if value is not None:
+        return _Fit("loaded", source, value)
+    reads_image = tensor.shape[1:2] == (backbone.first[1].in_channels,)
+    if reads_image and name.startswith(f"stages.{next(iter(backbone.stages))}."):
+        colours = average_over_colours(found[source], tensor.shape)
+        if colours is not None:
+            return _Fit("adapted", source, colours) if cross_modality else _Fit("random", source)
+    return _Fit("random" if name.startswith("stages.fc8.") else "mismatched", source)
 
 
 def copy(backbone: Backbone, values: Mapping[str, Tensor], report: WeightsReport) -> WeightsReport:
@@ -185,7 +200,9 @@ def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Ten
         contents = _read_file(path)
     except Exception as error:  # a file of something else can make a reader fail in any way
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {lines[0]}") from error
+        raise ValueError(
+            f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {lines[0]}"
+        ) from error
     if isinstance(contents, Mapping) and isinstance(contents.get("state_dict"), Mapping):
         contents = contents["state_dict"]  # a Lightning checkpoint, and many others
     tensors = {str(key): value for key, value in _items(contents) if isinstance(value, Tensor)}
@@ -281,8 +298,8 @@ def _check_fit(
         share = 1 - sum(sizes[name] for name in missing) / sum(sizes.values())
         names = ", ".join(backbone.source_names.get(name, name) for name in missing[:3])
         raise ValueError(
-            f"{start}: it has {share:.0%} of the values of the convolutional stages; {len(missing)} tensors are missing, "
-            f"the first {names}; the file's own begin with {', '.join(list(found)[:3])}"
+            f"{start}: it has {share:.0%} of the values of the convolutional stages; {len(missing)} tensors are "
+            f"missing, the first {names}; the file's own begin with {', '.join(list(found)[:3])}"
         )
     roots = {"stages", *(backbone.source_names.get(name, name).split(".")[0] for name in sizes)}
     left = [key for key in unused if key.split(".")[0] in roots and not key.startswith("stages.fc")]

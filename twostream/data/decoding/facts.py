@@ -30,7 +30,9 @@ class VideoError(RuntimeError):
     """A file that cannot be decoded; `path` and `reason` say which and why, `str` gives both in one line."""
 
     def __init__(self, path: str | PathLike[str], reason: str = "") -> None:
-        super().__init__(path, reason)  # a DataLoader rebuilds a worker's error from its text alone: no reason beside it
+        super().__init__(
+            path, reason
+        )  # a DataLoader rebuilds a worker's error from its text alone: no reason beside it
         self.path = os.fspath(path)
         self.reason = reason
 
@@ -65,6 +67,9 @@ class SeekTable:
     key_indices: list[int]
     key_timestamps: list[int]
     time_base: Fraction
+
+    def index_of(self, timestamp: int | None) -> int | None:
+        return None if timestamp is None else self.indices.get(timestamp)
 
     def keyframe_before(self, index: int) -> tuple[int, int]:
         """Index and timestamp of the last keyframe not after `index`."""

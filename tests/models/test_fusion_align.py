@@ -1,0 +1,92 @@
+"""Alignment of unequal maps: formulas, and the numbers of PAPER 1.4."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from layer_checks import awake, check_formula
+
+from twostream.models.fusion import UpconvAlign, ZeroPadAlign
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_zero_pad_at_bottom_and_right_drops_the_gradient_there() -> None:
+    rgb = torch.rand(1, 2, 14, 14, requires_grad=True)
+    flow = torch.rand(1, 2, 13, 13, requires_grad=True)
+    same, padded = ZeroPadAlign()(rgb, flow)
+    assert torch.equal(same, rgb)
+    assert padded.shape == rgb.shape
+    assert torch.equal(padded[:, :, :13, :13], flow)
+    assert padded[:, :, 13].abs().max() == 0
+    assert padded[:, :, :, 13].abs().max() == 0
+    upstream = torch.rand_like(padded)
+    (padded * upstream).sum().backward()
+    assert torch.equal(flow.grad, upstream[:, :, :13, :13])
+
+
+def test_zero_pad_takes_the_larger_side_of_each_axis() -> None:
+    rgb, flow = ZeroPadAlign()(torch.ones(1, 1, 2, 5), torch.ones(1, 3, 4, 3))
+    assert (rgb.shape, flow.shape) == ((1, 1, 4, 5), (1, 3, 4, 5))
+    assert (rgb.sum(), flow.sum()) == (10, 36)
+
+
+@pytest.mark.parametrize("large", [14, 13, 28, 26, 27, 29, 56])
+@pytest.mark.parametrize("rgb_is_smaller", [True, False])
+def test_upconv_reaches_the_larger_map(large: int, rgb_is_smaller: bool) -> None:
+    shapes = [(1, 13, 13), (1, large, large + 1)]
+    shapes = shapes if rgb_is_smaller else shapes[::-1]
+    rgb, flow = UpconvAlign(*shapes)(*(torch.ones(1, *shape) for shape in shapes))
+    assert rgb.shape == flow.shape == (1, 1, large, large + 1)
+    small = rgb if rgb_is_smaller else flow
+    margin = 2 * large // 13  # bilinear: a constant map stays constant away from the border
+    torch.testing.assert_close(small[:, :, margin:-margin, margin:-margin].unique(), torch.ones(1))
+
+
+def test_upconv_13_to_14_starts_as_midpoints() -> None:
+    row = torch.arange(13.0).expand(1, 1, 13, 13)
+    _, grown = UpconvAlign((1, 14, 14), (1, 13, 13))(torch.zeros(1, 1, 14, 14), row)
+    torch.testing.assert_close(grown[0, 0, 5, 1:13], torch.arange(12) + 0.5)
+    torch.testing.assert_close(grown[0, 0, 0], grown[0, 0, 5] / 2)  # outside of the map is 0
+
+
+def test_upconv_14_to_28_starts_as_bilinear_interpolation() -> None:
+    x = torch.rand(2, 3, 14, 14)
+    _, grown = UpconvAlign((3, 28, 28), (3, 14, 14))(torch.zeros(2, 3, 28, 28), x)
+    expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(grown[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
+
+
+def test_upconv_formula() -> None:
+    align = awake(UpconvAlign((2, 3, 3), (3, 7, 4)))  # strides 2 and 1, padding 1 and 0, kernel 5 and 2
+    x = torch.randn(2, 2, 3, 3)
+    weight, bias = align.upconv_rgb.weight.double(), align.upconv_rgb.bias.double()
+    assert weight.shape == (2, 2, 5, 2)
+    full = torch.zeros(2, 2, 9, 4, dtype=torch.float64)
+    for i in range(3):
+        for j in range(3):  # each cell stamps the kernel at stride times its position
+            stamp = torch.einsum("nc,cokl->nokl", x[:, :, i, j].double(), weight)
+            full[:, :, 2 * i : 2 * i + 5, j : j + 2] += stamp
+    expected = full[:, :, 1:8] + bias[:, None, None]
+    check_formula(align(x, torch.zeros(2, 3, 7, 4))[0], expected)
+
+
+def test_upconv_at_other_sizes_pads_the_remainder() -> None:
+    align = UpconvAlign((1, 28, 28), (1, 14, 14))
+    rgb, flow = align(torch.ones(1, 1, 31, 31), torch.ones(1, 1, 15, 15))
+    assert rgb.shape == flow.shape == (1, 1, 31, 31)
+    assert flow[:, :, 30].abs().max() == 0
+    assert flow[0, 0, 1:29, 1:29].unique().tolist() == [1]
+
+
+def test_upconv_of_equal_maps_is_nothing_and_of_crossed_maps_an_error() -> None:
+    align = UpconvAlign((3, 5, 5), (4, 5, 5))
+    assert not list(align.parameters())
+    rgb, flow = torch.rand(1, 3, 5, 5), torch.rand(1, 4, 5, 5)
+    assert all(torch.equal(a, b) for a, b in zip(align(rgb, flow), (rgb, flow), strict=True))
+    with pytest.raises(ValueError, match=r"\(5, 9\) \(rgb\) and \(6, 8\) \(flow\).*choose ZeroPadAlign"):
+        UpconvAlign((3, 5, 9), (3, 6, 8))
