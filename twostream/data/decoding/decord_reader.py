@@ -57,8 +57,10 @@ class DecordReader(Reader):
         for index in range(len(self._video)):
             try:
                 picture = self._video.next()
-            except (StopIteration, self._decord.DECORDLimitReachedError):
+            except self._decord.DECORDLimitReachedError:
                 return  # fewer pictures than packets
+            except StopIteration:
+                raise VideoError(self._path, "decord cannot return to its start: try decoder=pyav") from None
             except self._decord.DECORDError as error:
                 reason = f"is damaged after {index} frames (decord: {_first_line(error)})"
                 raise VideoError(self._path, reason) from None

@@ -34,11 +34,12 @@ class TorchCodecReader(Reader):
             self._demuxer = decoders.Demuxer(abspath(path), streams=index)
             self._decoder = self._demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=1)
         except (RuntimeError, ValueError) as error:
-            raise VideoError(path, f"torchcodec cannot open it ({_first_line(error)})") from None
+            raise VideoError(path, f"torchcodec cannot open it ({_first_line(error)}): try decoder=pyav") from None
         self._converter = decoders.ColorConverter("cpu")
 
     def close(self) -> None:
-        del self._demuxer, self._decoder, self._converter  # torchcodec's way to close a file
+        self._demuxer.streams = ()  # each stream points back at its demuxer, which would keep the file open
+        del self._demuxer, self._decoder, self._converter
 
     def pictures(self) -> Iterator[Any]:
         count = 0
