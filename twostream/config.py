@@ -58,7 +58,7 @@ def checked() -> Iterator[None]:
         yield
     except InstantiationException as error:
         raise UserError(str(error.__cause__ or error)) from error
-    except (ValueError, OSError, VideoError, HydraException, OmegaConfBaseException) as error:
+    except (ValueError, OSError, ImportError, *EXPECTED) as error:
         raise UserError(str(error)) from error
 
 

@@ -79,7 +79,7 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
 
     rows = []
     for path, part, name, module in parts:
-        shape = shapes[path][-4:]  # of one clip, whether time has an axis of its own or lies with the clips
+        shape = shapes[path][-4:] if len(shapes[path]) > 2 else (1, shapes[path][-1], 1, 1)  # of one clip, whether time has an axis of its own or lies with the clips
         tower = network.get_submodule(part) if part in ("rgb", "flow") else None
         stride = tower.backbone.strides[name] if tower and name.startswith("conv") else None  # type: ignore
         rows.append(Row(part, name, _title(module), shape, stride, count_parameters(module)))
@@ -109,6 +109,9 @@ def _parts(network: nn.Module) -> list[tuple[str, str, str, nn.Module]]:
                 kind_name = {"backbone.stages": "", "fusions": "fusion"}.get(kind, kind)
                 part = f"{owner.rstrip('.')} {kind_name}".strip()
                 parts.append((path, part, stage, module))
+    for name, module in network.named_children():
+        if name == "heads":
+            parts += [(f"heads.{i}", "head", str(i + 1), head) for i, head in enumerate(module.children())]
     return parts
 
 

@@ -136,13 +136,14 @@ def quarter_turns(rotation: float) -> int:
     return round(rotation / 90) % 4
 
 
-def seek_table(path: str | PathLike[str]) -> SeekTable | None:
+def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable | None:
     """Where each frame is, or None unless the packets show that it can be reached through the keyframe before it.
 
     They show it where all of this holds: container and codec store one timed frame per packet; every packet has a
     timestamp of its own and none is cut off by an edit list; the first is a keyframe; and at each keyframe all
     packets before it are shown earlier and all behind it later (no frame needs another from across a keyframe). The
-    i-th timestamp is then that of frame i. MPEG-4 in AVI never qualifies. Raises `VideoError` like `open_video`.
+    i-th timestamp is then that of frame i. MPEG-4 in AVI never qualifies. With `last`, looks no further than frame
+    `last` needs. Raises `VideoError` like `open_video`.
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -163,6 +164,8 @@ def seek_table(path: str | PathLike[str]) -> SeekTable | None:
                 if packet.is_keyframe:
                     if latest is not None and packet.pts <= latest:
                         return None
+                    if last is not None and key_indices and key_indices[-1] > last:
+                        break
                     key_indices.append(len(timestamps))
                     key_timestamps.append(packet.pts)
                 elif not key_timestamps or packet.pts <= key_timestamps[-1]:

@@ -112,7 +112,7 @@ def _read_by_jumps(path: str | PathLike[str], wanted: list[int], decoder: str) -
     """The wanted frames (ascending, distinct) through the keyframes before them, or None where that is not sure."""
     if wanted[-1] < JUMP_FROM or not DECODERS[decoder].can_jump:
         return None
-    table = seek_table(path)
+    table = seek_table(path, wanted[-1])
     if table is None or wanted[-1] >= len(table.indices):
         return None
     frames: dict[int, np.ndarray] = {}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .late import MeanScore
 from .tower import (
     SCORES,
+    STAGES,
     MakeBackbone,
     MakeLayer,
     MakeTemporal,
@@ -87,7 +88,7 @@ class MultiLevelNetwork(nn.Module):
     ) -> Float[Tensor, "m n k"]:
         a, b = self.rgb.enter(rgb), self.flow.enter(flow)
         ours, theirs = [], []
-        for name in self.rgb.stages | self.flow.stages:
+        for name in STAGES:
             a, b = self.rgb.stage(name, a), self.flow.stage(name, b)
             if name in self.layers:
                 aligned = self.align[name](a.flatten(0, 1), b.flatten(0, 1))

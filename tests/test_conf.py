@@ -1,0 +1,115 @@
+"""Every file under conf/ composes and builds; the README's table names every option."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from twostream.config import build_network, compose_config, conf_folder, describe_config
+from twostream.description import count_parameters
+
+CONF = conf_folder()
+OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
+EXPERIMENTS = [option for option in OPTIONS if option.startswith("experiment/")]
+NEEDED = {  # what an option cannot do without
+    "fusion/weighted": ["layer=softmax"],
+    "fusion/pyramid": ["layer=[conv3,conv5]"],
+    "fusion/multilevel": ["layer=[conv3,conv5]"],
+    "backbone/timm": ["backbone.name=resnet10t"],
+    **{f"backbone/{name}": ["transform.size=224"] for name in ("vgg_m", "vgg16", "vgg16_bn")},
+}
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in EXPERIMENTS])
+def test_every_option_composes_and_builds_a_network(option: str) -> None:
+    group, name = option.split("/")
+    choice = f"{group}=[{name}]" if group == "logger" else f"{group}={name}"
+    cfg = compose_config([choice, *NEEDED.get(option, [])])
+    if option == "backbone/timm":
+        pytest.importorskip("timm")
+    with torch.device("meta"):
+        assert describe_config(cfg, 11).parameters > 0
+    for group_name in ("flow", "sampling", "transform"):
+        assert not isinstance(instantiate(cfg[group_name]), dict | partial)
+
+
+PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
+    "paper": 97_761_221,
+    "t1_bilinear": 13_137_248 + (512 * 512 + 1) * 101,
+    "t1_concat": 172_733_893,
+    "t1_conv": 97_761_221,
+    "t1_conv_fc8": 181_335_594 + (2 * 101 + 1) * 101,
+    "t1_conv_gaussian": 97_761_221,
+    "t1_late": 181_335_594,
+    "t1_max": 97_236_421,
+    "t1_sum": 97_236_421,
+    "t1_sum_fc8": 181_335_594,
+    "t2_conv2": 91_467_973,
+    "t2_conv3": 93_041_605,
+    "t2_conv3_conv5_fc6": 207_346_117,
+    "t2_conv4": 95_401_413,
+    "t2_conv5": 97_761_221,
+    "t2_conv5_fc8": 181_860_394,
+    "t3_vgg16_late": 269_358_474,
+    "t3_vgg16_spatial": 134_674_341,
+    "t3_vgg16_temporal": 134_684_133,
+    "t3_vgg_m_late": 181_335_594,
+    "t3_vgg_m_spatial": 90_627_813,
+    "t3_vgg_m_temporal": 90_707_781,
+    "t4_conv2d_pool2d": 225_382_122 + 524_800,
+    "t4_conv2d_pool3d": 225_382_122 + 524_800,
+    "t4_conv3d_pool3d": 239_538_410,
+    "t5_vgg16_late": 269_358_474,
+    "t5_vgg16_single_tower": 163_555_109,
+    "t5_vgg16_two_towers": 283_514_762,
+    "t5_vgg16_vgg_m": 239_538_410,
+}
+
+
+@pytest.mark.parametrize("option", EXPERIMENTS)
+def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
+    name = option.split("/")[1]
+    description = describe_config(compose_config([f"experiment={name}"]), 101)
+    assert description.parameters == PAPER_PARAMETERS[name]
+
+
+def test_the_test_protocol_of_the_paper_has_20_predictions() -> None:
+    cfg = compose_config(["experiment=t5_vgg16_two_towers"])
+    starts = instantiate(cfg.sampling).fixed(200, 10)
+    boxes = instantiate(cfg.transform).fixed(240, 320)
+    assert starts.shape == (10, 5)
+    assert len(starts) * len(boxes) == 20
+    assert sum(box.flip for box in boxes) == len(boxes) / 2
+    assert all((box.height, box.width) == (1.0, 1.0) for box in boxes)
+    assert np.all(np.diff(starts, axis=1) == np.diff(starts, axis=1)[0, 0])
+
+
+def test_the_command_line_wins_over_experiment_and_experiment_over_data() -> None:
+    assert compose_config(["data=ucf101"]).backbone["_target_"].endswith("resnet18")
+    assert compose_config(["experiment=t1_conv"]).backbone["_target_"].endswith("vgg_m")
+    cfg = compose_config(["experiment=t1_conv", "backbone=vgg16", "batch_size=7", "optimizer=adamw"])
+    assert cfg.backbone["_target_"].endswith("vgg16")
+    assert (cfg.batch_size, cfg.optimizer["_target_"]) == (7, "twostream.optimization.adamw")
+
+
+def test_another_backbone_for_the_flow_stream() -> None:
+    cfg = compose_config(["experiment=t4_conv3d_pool3d"])
+    network = build_network(cfg, 101, meta=True)
+    assert (network.rgb.backbone.name, network.flow.backbone.name) == ("vgg16", "vgg_m")
+    assert count_parameters(network.rgb.backbone) - count_parameters(network.flow.backbone) > 0
+
+
+def test_readme_names_every_option() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    missing = []
+    for option in OPTIONS:
+        group, name = option.split("/")
+        rows = [line for line in readme.splitlines() if line.startswith(f"| `{group}`")]
+        if group != "experiment" and not any(f"`{name}`" in row for row in rows):
+            missing.append(option)
+    assert not missing

@@ -1,0 +1,212 @@
+"""Whole runs, as a user starts them: `python train.py …` in a process of its own, on a small embedded data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from twostream.config import conf_folder
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "data.train_clips=48",
+    "data.test_clips=16",
+    "validation_fraction=0.34",
+    "epochs=1",
+    "batch_size=16",
+    "num_workers=0",
+    "flow.preset=ultrafast",
+]
+GROUPS = ("fusion", "temporal", "pooling", "attention")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def train(folder: Path, cache: Path, *overrides: str, command: tuple[str, ...] = ("train.py",)):
+    """Run a command line; returns the finished process."""
+    environment = {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / command[0]), *command[1:], *overrides],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, cache) -> Path:
+    """The folder of one finished run with all loggers."""
+    folder = tmp_path_factory.mktemp("run")
+    done = train(
+        folder, cache, *SMALL, "logger=[wandb,tensorboard]", f"hydra.run.dir={folder}/run", "ema=0.9", "accumulate=2"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_results_hold_choices_metrics_and_versions(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    expected = {"fusion": "conv", "temporal": "pool3d", "backbone": "tiny", "data": "moving_patterns"}
+    assert expected.items() <= results["choices"].items()
+    assert (results["layer"], results["split"], results["seed"]) == ("conv5", 1, 0)
+    assert {"test/top1", "test/top5", "test/mean_class", "test/loss"} <= set(results["metrics"])
+    correct = results["metrics"]["test/top1"] * 16
+    assert correct == pytest.approx(round(correct), abs=1e-4), "16 test videos, each counted once"
+    assert results["metrics"]["test/top5"] >= results["metrics"]["test/top1"]
+    assert results["parameters"] > 0
+    assert results["flops"] > 0
+    assert results["versions"]["torch"]
+
+
+def test_the_run_folder_is_complete(finished: Path) -> None:
+    for name in ("config.yaml", "metrics.csv", "results.json", "learning_curves.png", "confusion_matrix.png"):
+        assert (finished / name).stat().st_size > 0
+    assert not (finished / "error.txt").exists()
+
+
+def test_checkpoints_are_plain_tensors(finished: Path) -> None:
+    for name in ("best", "last"):
+        checkpoint = torch.load(finished / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert len(checkpoint["classes"]) == 16
+        assert any(key.startswith("network.fusions.conv5") for key in checkpoint["state_dict"])
+
+
+def test_offline_wandb_run_holds_metrics_config_and_pictures(finished: Path) -> None:
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    [path] = finished.glob("wandb/offline-run-*/run-*.wandb")
+    store, history, config = DataStore(), set(), set()
+    store.open_for_scan(str(path))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            history.add(item.key or "/".join(item.nested_key))
+        for update in (record.run.config.update, record.config.update):
+            config |= {item.key or item.nested_key[0] for item in update}
+    assert {"train/loss", "val/top1", "val/mean_class", "test/top1", "learning_curves"} <= history
+    assert {"layer", "fusion", "backbone", "optimizer"} <= config
+    media = [picture.name for picture in path.parent.glob("files/media/images/*.png")]
+    assert any("learning_curves" in name for name in media)
+    assert any("confusion_matrix" in name for name in media)
+
+
+def test_same_seed_same_numbers(finished: Path, tmp_path: Path, cache) -> None:
+    """Also from two workers instead of none: every draw comes from seed, epoch and video."""
+    options = [*SMALL, "logger=csv", "ema=0.9", "accumulate=2", "num_workers=2", f"hydra.run.dir={tmp_path}/run"]
+    assert train(tmp_path, cache, *options).returncode == 0
+    one, other = (json.loads((run / "results.json").read_text())["metrics"] for run in (finished, tmp_path / "run"))
+    assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_a_sweep_goes_on_after_a_cell_that_fails(tmp_path: Path, cache) -> None:
+    done = train(
+        tmp_path, cache, "-m", "fusion=concat,sum", "layer=fc8,softmax", *SMALL, "logger=csv", "hydra.sweep.dir=sweep"
+    )
+    assert done.returncode == 1
+    outcomes = {}
+    for cell in sorted((tmp_path / "sweep").glob("[0-9]")):
+        results = cell / "results.json"
+        outcomes[cell.name] = "results" if results.exists() else (cell / "error.txt").read_text()
+    assert outcomes["2"] == outcomes["3"] == "results"  # sum at fc8 and at softmax
+    assert "choose fusion=sum, max or conv" in outcomes["0"]
+    assert "choose fusion=sum, max or conv" in outcomes["1"]
+    assert "Traceback" not in done.stderr
+
+
+def options_of(groups: tuple[str, ...]) -> list[str]:
+    return [f"{group}={path.stem}" for group in groups for path in sorted((conf_folder() / group).glob("*.yaml"))]
+
+
+NEEDED = {
+    "fusion=weighted": ["layer=softmax"],
+    "fusion=pyramid": ["layer=[conv3,conv5]"],
+    "fusion=multilevel": ["layer=[conv3,conv5]"],
+}
+
+
+@pytest.mark.parametrize("option", options_of(GROUPS))
+def test_every_layer_trains(option: str, tmp_path: Path, cache, monkeypatch) -> None:
+    """In this process, for speed: one epoch of three steps, and finite numbers at its end."""
+    from twostream.config import build_data, build_source, build_system, build_trainer, compose_config
+
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
+    cfg = compose_config([option, *NEEDED.get(option, []), *SMALL, "logger=csv", "sampling.num_chunks=2"])
+    source = build_source(cfg)
+    data, system = build_data(cfg, source), build_system(cfg, source.classes)
+    before = {name: p.detach().clone() for name, p in system.network.named_parameters()}
+    trainer = build_trainer(cfg, tmp_path, validate=True)
+    trainer.fit(system, data)
+    [metrics] = trainer.test(system, data, verbose=False)
+    assert all(value == value and abs(value) < 1e4 for value in metrics.values())
+    moved = [name for name, p in system.network.named_parameters() if not torch.equal(p, before[name])]
+    assert len(moved) > 0.9 * len(before), "nearly every parameter takes part"
+
+
+WRONG = [
+    (["fusion=foo"], "Could not find 'fusion/foo'", "concat"),
+    (["layer=conv9"], "layer='conv9'", "conv1, conv2, conv3, conv4, conv5, fc8, softmax"),
+    (["layer=fc6"], "layer='fc6'", "conv5, fc8, softmax"),
+    (["layer=[conv5,conv3]"], "name each layer once", "conv1"),
+    (["split=4"], "split=4", "1, 2, 3"),
+    (["data=ucf101", "backbone=tiny", "data.root=/nowhere"], "/nowhere", ""),
+    (["data=ucf101", "backbone=vgg16", "backbone.weights=null", "fusion=bilinear"], "fc6, fc7", "pooling=gap"),
+    (["streams=[rgb,sound]"], "streams=", "rgb, flow"),
+    (["train_from=conv7"], "train_from='conv7'", "fusion"),
+    (["decoder=vlc"], "vlc", "decord"),
+    (["align=stretch"], "align='stretch'", "upconv"),
+    (["logger.wandb.mode=loud"], "logger.wandb.mode='loud'", "offline"),
+    (["flow.preset=slow"], "slow", "ultrafast"),
+    (["laier=conv5"], "laier", ""),
+    (["backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth", "imagenet"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "named", "choice"), WRONG, ids=lambda value: str(value)[:30])
+def test_wrong_input_is_one_line(overrides, named: str, choice: str, tmp_path: Path, cache) -> None:
+    done = train(tmp_path, cache, *overrides, *SMALL[3:5], f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert named in line
+    assert choice in line
+
+
+@pytest.mark.parametrize("option", ["fusion=conv", "temporal=conv3d"])
+def test_real_clips_train_a_step(option: str, real_data: Path, tmp_path: Path, cache) -> None:
+    weights = real_data / "weights" / "squeezenet1_0_from_deep_compression.pth"
+    done = train(
+        tmp_path,
+        cache,
+        "data=ucf101",
+        f"data.root={real_data}",
+        "backbone=squeezenet1_0",
+        f"backbone.weights={weights}",
+        option,
+        "epochs=1",
+        "batch_size=4",
+        "validation_fraction=0.2",
+        "sampling.num_chunks=2",
+        "flow.length=2",
+        "transform.size=112",
+        "transform.test_flip=false",
+        "logger=csv",
+        "num_workers=2",
+        f"hydra.run.dir={tmp_path}/run",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "48 tensors loaded" in done.stdout or "tensors loaded" in done.stdout
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]["test/top1"] >= 0
