@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import hydra
-import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config import (
-    build_data,
-    build_network,
-    build_source,
-    build_system,
-    build_trainer,
-    checked,
-    describe_config,
-    notes_errors,
-    run_command,
-)
-from twostream.loggers import log_pictures
+from twostream.config import Run, build_run, notes_errors, run_command
+from twostream.data.sources import Source
+from twostream.loggers import finish, log_pictures
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.results import git_revision, versions, write_json
 
@@ -34,32 +25,23 @@ def main(cfg: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
 
-    with checked():  # what the user typed is checked before a video is decoded or weights are loaded
-        build_network(cfg, num_classes=10, meta=True)
-        source = build_source(cfg)
-        data = build_data(cfg, source)
-        summary = describe_config(cfg, len(source.classes))
-        print(
-            f"{source.name} split {cfg.split}: {len(source.classes)} classes, {len(data.train_set)} training, "
-            f"{len(data.validation_set)} validation, {len(data.test_set)} test videos; "
-            f"{summary.parameters:,} parameters -> {folder}",
-            flush=True,
-        )
-        pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        system = build_system(cfg, source.classes)
-        trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
+    run = build_run(cfg, folder)
+    print(
+        f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
+        f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
+        f"{run.summary.parameters:,} parameters -> {folder}",
+        flush=True,
+    )
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    if hasattr(source, "write_split"):
-        source.write_split(folder / "split.csv")
+    if isinstance(run.source, Source):  # the embedded data set follows from its configuration
+        run.source.write_split(folder / "split.csv")
 
-    trainer.fit(system, data)
-    [metrics] = trainer.test(system, data, ckpt_path="best", weights_only=True, verbose=False)
-
-    save_learning_curves(read_curves(folder / "metrics.csv"), folder / "learning_curves.png")
-    assert system.confusion is not None
-    save_confusion_matrix(system.confusion, system.classes, folder / "confusion_matrix.png")
-    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    log_pictures(trainer.loggers, pictures, trainer.global_step)
+    try:
+        for logger in run.trainer.loggers:
+            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        metrics = fit_and_test(run, folder, epochs=cfg.epochs)
+    finally:
+        finish(run.trainer.loggers)
     write_json(
         folder / "results.json",
         {
@@ -70,14 +52,28 @@ def main(cfg: DictConfig) -> None:
             "split": cfg.split,
             "seed": cfg.seed,
             "metrics": metrics,
-            "parameters": summary.parameters,
-            "flops": summary.flops,
+            "parameters": run.summary.parameters,
+            "flops": run.summary.flops,
             "seconds": round(time.perf_counter() - started, 2),
             "versions": versions(),
             "git": git_revision(Path(__file__).parent),
         },
     )
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+
+
+def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:
+    """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
+    if epochs > 0:
+        run.trainer.fit(run.system, run.data)
+    trained = "best" if epochs > 0 else None
+    [metrics] = run.trainer.test(run.system, run.data, ckpt_path=trained, weights_only=True, verbose=False)
+    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
+    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
+    assert run.system.confusion is not None
+    save_confusion_matrix(run.system.confusion, run.system.classes, pictures["confusion_matrix"])
+    log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
+    return metrics
 
 
 if __name__ == "__main__":

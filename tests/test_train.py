@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import conf_folder
+from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -83,18 +83,30 @@ def test_checkpoints_are_plain_tensors(finished: Path) -> None:
         assert any(key.startswith("network.fusions.conv5") for key in checkpoint["state_dict"])
 
 
+def wandb_records(path: Path) -> list[bytes]:
+    """The records of an offline run's file, a LevelDB log: blocks of 32 KiB; each chunk has a header of 7 bytes."""
+    raw, position, records, partial = path.read_bytes(), 7, [], b""
+    while position + 7 <= len(raw):
+        if 32768 - position % 32768 < 7:
+            position += 32768 - position % 32768
+            continue
+        length, kind = int.from_bytes(raw[position + 4 : position + 6], "little"), raw[position + 6]
+        partial += raw[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            records.append(partial)
+            partial = b""
+    return records
+
+
 def test_offline_wandb_run_holds_metrics_config_and_pictures(finished: Path) -> None:
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+    from wandb.proto.wandb_internal_pb2 import Record
 
     [path] = finished.glob("wandb/offline-run-*/run-*.wandb")
-    store, history, config = DataStore(), set(), set()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        for item in record.history.item:
-            history.add(item.key or "/".join(item.nested_key))
+    history, config = set(), set()
+    for data in wandb_records(path):
+        record = Record.FromString(data)
+        history |= {item.key or item.nested_key[0] for item in record.history.item}
         for update in (record.run.config.update, record.config.update):
             config |= {item.key or item.nested_key[0] for item in update}
     assert {"train/loss", "val/top1", "val/mean_class", "test/top1", "learning_curves"} <= history
@@ -141,14 +153,10 @@ NEEDED = {
 @pytest.mark.parametrize("option", options_of(GROUPS))
 def test_every_layer_trains(option: str, tmp_path: Path, cache, monkeypatch) -> None:
     """In this process, for speed: one epoch of three steps, and finite numbers at its end."""
-    from twostream.config import build_data, build_source, build_system, build_trainer, compose_config
-
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
     cfg = compose_config([option, *NEEDED.get(option, []), *SMALL, "logger=csv", "sampling.num_chunks=2"])
-    source = build_source(cfg)
-    data, system = build_data(cfg, source), build_system(cfg, source.classes)
+    data, system, trainer, _, _ = build_run(cfg, tmp_path)
     before = {name: p.detach().clone() for name, p in system.network.named_parameters()}
-    trainer = build_trainer(cfg, tmp_path, validate=True)
     trainer.fit(system, data)
     [metrics] = trainer.test(system, data, verbose=False)
     assert all(value == value and abs(value) < 1e4 for value in metrics.values())
@@ -176,7 +184,17 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("overrides", "named", "choice"), WRONG, ids=lambda value: str(value)[:30])
-def test_wrong_input_is_one_line(overrides, named: str, choice: str, tmp_path: Path, cache) -> None:
+def test_wrong_input_names_the_value_and_the_choices(overrides, named, choice, tmp_path, cache, monkeypatch) -> None:
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
+    with pytest.raises(UserError) as caught, checked():
+        build_run(compose_config([*([] if "data=ucf101" in overrides else SMALL), *overrides]), tmp_path)
+    assert named in one_line(caught.value)
+    assert choice in one_line(caught.value)
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_wrong_input_ends_a_run_with_one_line(number: int, tmp_path: Path, cache) -> None:
+    overrides, named, choice = WRONG[number]
     done = train(tmp_path, cache, *overrides, *SMALL[3:5], f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -33,7 +33,7 @@ from torch import nn
 
 from twostream.callbacks import EpochLine
 from twostream.data.dataset import STREAMS, ClipDataset
-from twostream.data.decoding import VideoError
+from twostream.data.decoding import VideoError, check_decoder
 from twostream.data.module import VideoDataModule
 from twostream.data.sources import hold_out
 from twostream.description import Description, describe
@@ -174,6 +174,28 @@ def describe_config(cfg: DictConfig, num_classes: int) -> Description:
     )
 
 
+class Run(NamedTuple):
+    """The parts of one run."""
+
+    data: VideoDataModule
+    system: TwoStreamSystem
+    trainer: pl.Trainer
+    source: Any
+    summary: Description
+
+
+def build_run(cfg: DictConfig, folder: Path) -> Run:
+    """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
+    with checked():
+        build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
+        source = build_source(cfg)
+        data = build_data(cfg, source)
+        summary = describe_config(cfg, len(source.classes))
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+        trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
+        return Run(data, build_system(cfg, source.classes), trainer, source, summary)
+
+
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
     return instantiate(cfg.data)(split=cfg.split)
@@ -181,6 +203,7 @@ def build_source(cfg: DictConfig) -> Any:
 
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
     """Loaders for training, validation (whole groups out of the training list) and testing."""
+    check_decoder(cfg.decoder)
     train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
     shared: dict[str, Any] = {
         "sampling": instantiate(cfg.sampling),
@@ -245,8 +268,6 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         callbacks.append(EMAWeightAveraging(decay=cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
-    for logger in loggers[1:]:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     return instantiate(cfg.trainer)(
         max_epochs=cfg.epochs,
         precision=cfg.precision,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger
@@ -25,9 +27,7 @@ def wandb_logger(
     if mode not in WANDB_MODES:
         raise ValueError(f"logger.wandb.mode={mode!r}: choose from {', '.join(WANDB_MODES)}")
     if mode == "auto":
-        import wandb
-
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
     return WandbLogger(
         project=project,
@@ -38,6 +38,17 @@ def wandb_logger(
         name=folder.name,
         offline=mode == "offline",
     )
+
+
+def has_wandb_key() -> bool:
+    """Whether `wandb login` was done here: a key in the environment or in the netrc file; asks nobody."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    try:
+        return host in netrc.netrc(os.environ.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def tensorboard_logger(folder: Path) -> Logger:
@@ -64,3 +75,11 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
             elif hasattr(logger.experiment, "add_image"):
                 pixels = torch.from_numpy(matplotlib.image.imread(path).copy())
                 logger.experiment.add_image(key, pixels, step, dataformats="HWC")
+
+
+def finish(loggers: list[Logger]) -> None:
+    """Close the runs of the loggers, so that the next run of a sweep is one of its own."""
+    for logger in loggers:
+        close = getattr(logger.experiment, "finish", None)
+        if close is not None:
+            close()

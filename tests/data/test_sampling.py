@@ -131,19 +131,19 @@ def test_a_single_chunk_starts_anywhere():
     assert sampling.fixed(14, 10).tolist() == [[1]]
 
 
-@pytest.mark.parametrize(("num_segments", "test_views"), [(25, 1), (5, 5), (3, 1), (7, 2)])
-def test_segments_test_at_the_positions_of_tsn(num_segments, test_views):
-    count = num_segments * test_views
+@pytest.mark.parametrize(("num_chunks", "test_views"), [(25, 1), (5, 5), (3, 1), (7, 2)])
+def test_segments_test_at_the_positions_of_tsn(num_chunks, test_views):
+    count = num_chunks * test_views
     for num_frames in (40, 101, 250, 251, 1776):
         tick = Fraction(num_frames - 5, count)  # exact; in flow fields: (N - L + 1) / 25 with N = num_frames - 1
         expected = [int(tick / 2 + tick * k) for k in range(count)]
-        starts = Segments(num_segments, test_views=test_views).fixed(num_frames, 5)
+        starts = Segments(num_chunks, test_views=test_views).fixed(num_frames, 5)
         assert sorted(starts.ravel().tolist()) == expected
         assert starts[0].tolist() == expected[::test_views]
 
 
 def test_segments_are_disjoint_and_cover_every_start():
-    sampling, generator = Segments(num_segments=3), rng()
+    sampling, generator = Segments(num_chunks=3), rng()
     draws = np.concatenate([sampling.random(15, 5, generator) for _ in range(2000)])  # 10 starts: 3 + 3 + 4
     seen = [np.unique(draws[:, k]).tolist() for k in range(3)]
     assert seen == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
@@ -152,9 +152,9 @@ def test_segments_are_disjoint_and_cover_every_start():
 
 
 def test_segments_share_starts_when_there_are_too_few():
-    assert Segments(num_segments=5).random(12, 10, rng()).tolist() == [[0, 0, 0, 1, 1]]  # 2 starts
-    assert Segments(num_segments=5).fixed(12, 10).tolist() == [[0, 0, 1, 1, 1]]
-    assert Segments(num_segments=5).random(10, 10, rng()).tolist() == [[0] * 5]
+    assert Segments(num_chunks=5).random(12, 10, rng()).tolist() == [[0, 0, 0, 1, 1]]  # 2 starts
+    assert Segments(num_chunks=5).fixed(12, 10).tolist() == [[0, 0, 1, 1, 1]]
+    assert Segments(num_chunks=5).random(10, 10, rng()).tolist() == [[0] * 5]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_segments_share_starts_when_there_are_too_few():
         (lambda: Chunks(stride=(5,)), r"stride=\[5\]"),
         (lambda: Chunks(test_stride=0), "test_stride=0"),
         (lambda: Chunks(test_views=0), "test_views=0"),
-        (lambda: Segments(0), "num_segments=0"),
+        (lambda: Segments(0), "num_chunks=0"),
         (lambda: Segments(3, test_views=-1), "test_views=-1"),
         (lambda: Segments(3).fixed(0, 10), "num_frames=0"),
         (lambda: Chunks(3).random(9, -1, rng()), "flow_length=-1"),

@@ -90,37 +90,37 @@ class Segments:
     neighbouring segments the same one.
 
     Testing follows int(tick/2 + tick·k), tick = M/T, of Temporal Segment Networks (Wang et al. 2016). With
-    several views it does so for T·V positions, of which view v takes every V-th: ``num_segments=5,
+    several views it does so for T·V positions, of which view v takes every V-th: ``num_chunks=5,
     test_views=5`` scores TSN's 25 positions.
 
-    >>> Segments(num_segments=3).fixed(num_frames=35, flow_length=5)  # 30 starts, segments of 10
+    >>> Segments(num_chunks=3).fixed(num_frames=35, flow_length=5)  # 30 starts, segments of 10
     array([[ 5, 15, 25]])
-    >>> Segments(num_segments=3, test_views=2).fixed(num_frames=35, flow_length=5)
+    >>> Segments(num_chunks=3, test_views=2).fixed(num_frames=35, flow_length=5)
     array([[ 2, 12, 22],
            [ 7, 17, 27]])
-    >>> Segments(num_segments=3).fixed(num_frames=4, flow_length=5)  # no room for a chunk
+    >>> Segments(num_chunks=3).fixed(num_frames=4, flow_length=5)  # no room for a chunk
     array([[0, 0, 0]])
 
     Raises ValueError for a count below 1.
     """
 
-    def __init__(self, num_segments: int = 3, *, test_views: int = 1) -> None:
-        self.num_segments = _at_least_one("num_segments", num_segments)
+    def __init__(self, num_chunks: int = 3, *, test_views: int = 1) -> None:
+        self.num_chunks = _at_least_one("num_chunks", num_chunks)
         self.test_views = _at_least_one("test_views", test_views)
 
     def random(self, num_frames: int, flow_length: int, rng: np.random.Generator) -> Int[np.ndarray, "1 t"]:
         """The starts of one random view, for training."""
         num_starts = _num_starts(num_frames, flow_length)
-        borders = np.arange(self.num_segments + 1) * num_starts // self.num_segments
+        borders = np.arange(self.num_chunks + 1) * num_starts // self.num_chunks
         lengths = np.maximum(1, np.diff(borders))  # an empty segment shares the next segment's first start
         return (borders[:-1] + rng.integers(lengths))[None]
 
     def fixed(self, num_frames: int, flow_length: int) -> Int[np.ndarray, "v t"]:
         """The starts of every test view; no randomness."""
         num_starts = _num_starts(num_frames, flow_length)
-        count = self.num_segments * self.test_views
+        count = self.num_chunks * self.test_views
         middles = (2 * np.arange(count) + 1) * num_starts // (2 * count)  # int(tick/2 + tick·k) in whole numbers
-        return middles.reshape(self.num_segments, self.test_views).T.copy()
+        return middles.reshape(self.num_chunks, self.test_views).T.copy()
 
 
 def rgb_indices(starts: Int[np.ndarray, "v t"], flow_length: int, num_frames: int) -> Int[np.ndarray, "v t"]:
