@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+# Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported
 
 import hydra
 from hydra.core.hydra_config import HydraConfig

@@ -79,9 +79,11 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
 
     rows = []
     for path, part, name, module in parts:
-        shape = shapes[path][-4:] if len(shapes[path]) > 2 else (1, shapes[path][-1], 1, 1)  # of one clip, whether time has an axis of its own or lies with the clips
-        tower = network.get_submodule(part) if part in ("rgb", "flow") else None
-        stride = tower.backbone.strides[name] if tower and name.startswith("conv") else None  # type: ignore
+        shape = (
+            shapes[path][-4:] if len(shapes[path]) > 2 else (1, shapes[path][-1], 1, 1)
+        )  # of one clip, whether time has an axis of its own or lies with the clips
+        tower: Any = network.get_submodule(part) if part in ("rgb", "flow") else None
+        stride = tower.backbone.strides[name] if tower and name.startswith("conv") else None
         rows.append(Row(part, name, _title(module), shape, stride, count_parameters(module)))
     parameters = count_parameters(network)
     return Description(
@@ -132,6 +134,6 @@ def table(description: Description) -> str:
         f"parameters            {description.parameters:,}",
         f"FLOPs per clip        {description.flops / 1e9:,.2f} G (forward; one multiply-add = 2)",
         f"memory, weights       {description.weights_bytes / 2**20:,.0f} MiB (weights, gradients, momentum; float32)",
-        f"memory, activations   {description.training_bytes_per_clip / 2**20:,.0f} MiB per clip in training (estimate; float32)",
+        f"memory, activations   {description.training_bytes_per_clip / 2**20:,.0f} MiB per clip in training (estimate)",
     ]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import netrc
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -56,9 +57,7 @@ def tensorboard_logger(folder: Path) -> Logger:
     try:
         import tensorboard  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ValueError(
-            'logger=tensorboard needs tensorboard: pip install "twostream[tensorboard]"'
-        ) from None
+        raise ValueError('logger=tensorboard needs tensorboard: pip install "twostream[tensorboard]"') from None
     from pytorch_lightning.loggers import TensorBoardLogger
 
     return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")
@@ -68,10 +67,11 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
     """Show PNG files in the loggers that show pictures; keys are their names there."""
     import matplotlib.image
 
-    for logger in loggers:
+    shown: list[Any] = list(loggers)
+    for logger in shown:
         for key, path in pictures.items():
             if hasattr(logger, "log_image"):
-                logger.log_image(key, [str(path)])  # type: ignore[attr-defined]
+                logger.log_image(key, [str(path)])
             elif hasattr(logger.experiment, "add_image"):
                 pixels = torch.from_numpy(matplotlib.image.imread(path).copy())
                 logger.experiment.add_image(key, pixels, step, dataformats="HWC")
@@ -80,6 +80,6 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
 def finish(loggers: list[Logger]) -> None:
     """Close the runs of the loggers, so that the next run of a sweep is one of its own."""
     for logger in loggers:
-        close = getattr(logger.experiment, "finish", None)
+        close = getattr(getattr(logger, "experiment", None), "finish", None)
         if close is not None:
             close()

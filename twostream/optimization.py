@@ -15,6 +15,9 @@ MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeSchedule = Callable[..., list[dict[str, Any]]]
 
 
+FUSION = ("fusions.", "fusion.", "align.", "late.")  # what a two-stream network has between its towers
+
+
 def parameter_groups(
     network: nn.Module,
     *,
@@ -27,7 +30,8 @@ def parameter_groups(
     """One group for each learning rate and decay: names, parameters, `lr`, `weight_decay`.
 
     Biases and the parameters of normalisation layers are not decayed. The factors multiply the rate of all biases, of
-    the fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains them faster).
+    the spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN
+    trains them faster).
     Frozen parameters belong to no group.
     """
     groups: dict[str, dict[str, Any]] = {}
@@ -35,7 +39,7 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         role, factor = "tower", 1.0
-        if name.startswith(("fusions.", "align.", "late.")):
+        if name.startswith(FUSION) or ".temporal." in name:
             role, factor = "fusion", fusion_factor
         elif name.startswith("flow.backbone.stages.conv1."):
             role, factor = "flow_conv1", flow_conv1_factor
@@ -55,9 +59,7 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     if not groups:
-        raise ValueError(
-            "nothing to train: every parameter is frozen; choose train_from=all or an earlier stage"
-        )
+        raise ValueError("nothing to train: every parameter is frozen; choose train_from=all or an earlier stage")
     return list(groups.values())
 
 
@@ -70,9 +72,7 @@ def sgd(network: nn.Module, *, learning_rate: float, momentum: float = 0.9, **ro
 
 def adamw(network: nn.Module, *, learning_rate: float, **roles: float) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019)."""
-    return torch.optim.AdamW(
-        parameter_groups(network, learning_rate=learning_rate, **roles), lr=learning_rate
-    )
+    return torch.optim.AdamW(parameter_groups(network, learning_rate=learning_rate, **roles), lr=learning_rate)
 
 
 def warmup(step: int, warmup_steps: int) -> float:
@@ -123,9 +123,7 @@ def cosine(
 
     def factor(now: int) -> float:
         progress = min(1.0, now / total)
-        return warmup(now, rise) * (
-            final_factor + (1 - final_factor) * (1 + math.cos(math.pi * progress)) / 2
-        )
+        return warmup(now, rise) * (final_factor + (1 - final_factor) * (1 + math.cos(math.pi * progress)) / 2)
 
     return _per_step(optimizer, factor)
 

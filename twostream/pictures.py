@@ -71,5 +71,5 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
     if len(classes) <= 30:
         for row, column in np.argwhere(counts > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=8)
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     figure.savefig(path, dpi=120)

@@ -135,9 +135,7 @@ def test_every_cell_of_an_ablation_scores_or_says_why_not(layer: str, fusion, te
 @pytest.mark.parametrize("layer", ["conv1", "conv3", "conv5", "fc8"])
 def test_conv_fusion_starts_as_sum_fusion(layer: str) -> None:
     """[I; I] on ReLU maps is exactly the sum (PAPER 1.4): the whole networks agree."""
-    sum_network, conv_network = (
-        tiny_network(layer=layer, fusion=fusion) for fusion in (SumFusion, ConvFusion)
-    )
+    sum_network, conv_network = (tiny_network(layer=layer, fusion=fusion) for fusion in (SumFusion, ConvFusion))
     conv_network.load_state_dict(sum_network.state_dict(), strict=False)
     torch.testing.assert_close(conv_network(*clips()), sum_network(*clips()), rtol=1e-5, atol=1e-6)
 
@@ -283,9 +281,7 @@ def test_single_stream_uses_one_input_only(stream: str) -> None:
 
 def test_single_stream_towers_have_the_names_of_the_two_stream_network() -> None:
     """So that a fused network starts from single-stream checkpoints."""
-    single = SingleStreamNetwork(
-        "flow", backbone=TINY, num_classes=7, temporal=Pool3d, flow_channels=4, image_size=32
-    )
+    single = SingleStreamNetwork("flow", backbone=TINY, num_classes=7, temporal=Pool3d, flow_channels=4, image_size=32)
     both = tiny_network(two_towers=True)
     assert set(single.state_dict()) <= set(both.state_dict())
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
-from os import PathLike
-from os.path import abspath
 from types import ModuleType
 from typing import Any
 
@@ -26,7 +25,11 @@ NO_COPIES = "0.0000001"
 
 
 class DecordReader(Reader):
-    """A video opened by decord, one thread and one frame in memory at a time."""
+    """A video opened by decord, one thread.
+
+    This thread runs ahead of the reader when it can: damage may show some frames early, and of a long file all
+    packets (never all frames) can be in memory at once. PyAV is the better choice for large files.
+    """
 
     can_jump = False  # it does not tell which frame a seek has reached
 
@@ -34,7 +37,7 @@ class DecordReader(Reader):
     def load() -> ModuleType:
         return _load()
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         self._decord = _load()
         with open_video(path) as container:  # gives clear reasons, and no lines on stderr
@@ -44,7 +47,7 @@ class DecordReader(Reader):
             raise VideoError(path, f"decord cannot return to the start of {name} files: use decoder=pyav")
         try:
             self._video = self._decord.VideoReader(
-                abspath(path), ctx=self._decord.cpu(0), num_threads=1, fault_tol=NO_COPIES
+                os.path.abspath(path), ctx=self._decord.cpu(0), num_threads=1, fault_tol=NO_COPIES
             )
         except (self._decord.DECORDError, RuntimeError, AssertionError) as error:
             reason = f"decord cannot open it, codec {codec} ({_first_line(error)}): try decoder=pyav"
@@ -62,7 +65,7 @@ class DecordReader(Reader):
             except StopIteration:
                 raise VideoError(self._path, "decord cannot return to its start: try decoder=pyav") from None
             except self._decord.DECORDError as error:
-                reason = f"is damaged after {index} frames (decord: {_first_line(error)})"
+                reason = f"is damaged after {index} frames or more (decord: {_first_line(error)})"
                 raise VideoError(self._path, reason) from None
             yield picture
 
@@ -73,6 +76,8 @@ class DecordReader(Reader):
 @cache
 def _load() -> ModuleType:
     """The library, with FFmpeg's messages off (damaged files give dozens of lines each); ImportError without it."""
+    # It gives up a file after so many looks into an empty queue, which a waiting processor reaches with healthy files.
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "10000000")  # a second or two; read when the library is loaded
     try:
         import decord
     except (ImportError, OSError) as error:
@@ -87,5 +92,5 @@ def _first_line(error: Exception) -> str:
     >>> _first_line(Exception("[01:02:03] /src/a.cc:29: Check failed: f(x) >= 0 (-2 vs. 0) Error sending packet."))
     'Error sending packet.'
     """
-    text = re.split(r"\.cc:\d+: ", str(error).splitlines()[0])[-1]
+    text = re.split(r"\.cc:\d+: ", (str(error) or repr(error)).splitlines()[0])[-1]
     return re.sub(r"^(Check failed: .*? vs\. \S+\) |\[.*?\] ?)", "", text)

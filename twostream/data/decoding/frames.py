@@ -37,8 +37,9 @@ def read_frames(
     ``decord`` always starts at the first frame, because it does not tell which frame a seek has reached. All three
     apply the file's display rotation.
 
-    Damage: what the codec repairs by itself counts as frames. Data that it rejects raise `VideoError` in every
-    request that has to decode them; requests that end before them work. `count_frames` decodes the whole file.
+    Damage: what the codec repairs by itself counts as frames, and a file that is cut off has those that are left.
+    Data that the codec rejects raise `VideoError` when decoding gets there, in decord's case up to a few frames
+    before. A file is known to be sound once `count_frames` has decoded all of it.
 
     Raises ValueError for an unknown decoder or indices that are no whole numbers, ImportError where the decoder is
     not installed, IndexError for an index outside the file, `VideoError` for a file that cannot be decoded.

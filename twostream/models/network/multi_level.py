@@ -83,9 +83,7 @@ class MultiLevelNetwork(nn.Module):
         )
         self.late = MeanScore()
 
-    def forward(
-        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]
-    ) -> Float[Tensor, "m n k"]:
+    def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
         a, b = self.rgb.enter(rgb), self.flow.enter(flow)
         ours, theirs = [], []
         for name in STAGES:

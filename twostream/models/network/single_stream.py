@@ -57,9 +57,7 @@ class SingleStreamNetwork(nn.Module):
         self.stream = stream
         self.add_module(stream, tower)  # `rgb.…` or `flow.…`, as in a two-stream network
 
-    def forward(
-        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]
-    ) -> Float[Tensor, "1 n k"]:
+    def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "1 n k"]:
         tower: Tower = getattr(self, self.stream)
         maps = tower.enter(rgb if self.stream == "rgb" else flow)
         for name in tower.stages:

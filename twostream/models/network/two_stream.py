@@ -76,9 +76,7 @@ class TwoStreamNetwork(nn.Module):
             )
             for stream, make in (("rgb", backbone), ("flow", flow_backbone or backbone))
         )
-        self.layers, average_at = read_layers(
-            layer, two_towers, tuple(self.rgb.stages), tuple(self.flow.stages)
-        )
+        self.layers, average_at = read_layers(layer, two_towers, tuple(self.rgb.stages), tuple(self.flow.stages))
         self.two_towers = average_at is not None
         self.align, self.fusions = nn.ModuleDict(), nn.ModuleDict()
         for name in self.layers:
@@ -88,9 +86,7 @@ class TwoStreamNetwork(nn.Module):
             self.flow.end_at(self.layers[-1])
         self._fuse_over_time(temporal)
         self.late = (
-            LateFusion(fusion(num_classes, num_classes), num_classes)
-            if average_at == "softmax"
-            else MeanScore()
+            LateFusion(fusion(num_classes, num_classes), num_classes) if average_at == "softmax" else MeanScore()
         )
 
     def _fuse(self, name: str, make: MakeFusion) -> Any:
@@ -134,9 +130,7 @@ class TwoStreamNetwork(nn.Module):
                 self.rgb.accept(temporal.out_channels, after=end, order=channel_order(fusion))
         self.rgb.temporal[end] = temporal
 
-    def forward(
-        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]
-    ) -> Float[Tensor, "m n k"]:
+    def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
         a, b = self.rgb.enter(rgb), self.flow.enter(flow)
         for name in STAGES:
             a, b = self.rgb.stage(name, a), self.flow.stage(name, b)
@@ -164,13 +158,9 @@ class TwoStreamNetwork(nn.Module):
         first = self.layers[0] if train_from == "fusion" else train_from
         towers = (self.rgb, self.flow)
         below = [module for tower in towers for module in tower.modules_before(first)]
-        below += [
-            parts[name] for name in names_before(first, self.layers) for parts in (self.fusions, self.align)
-        ]
+        below += [parts[name] for name in names_before(first, self.layers) for parts in (self.fusions, self.align)]
         if train_from == "fusion":  # the stage whose maps are fused lies below the fusion, too
-            below += [
-                part[first] for tower in towers for part in (tower.stages, tower.attention) if first in part
-            ]
+            below += [part[first] for tower in towers for part in (tower.stages, tower.attention) if first in part]
         return below
 
 
@@ -188,9 +178,7 @@ def read_layers(
         if name not in choices:
             raise ValueError(f"layer={name!r}: no such stage here; choose from {', '.join(choices)}")
     if list(layers) != sorted(set(layers), key=LAYERS.index):
-        raise ValueError(
-            f"layer={list(layers)!r}: name each layer once, from input to output: {', '.join(choices)}"
-        )
+        raise ValueError(f"layer={list(layers)!r}: name each layer once, from input to output: {', '.join(choices)}")
     if layers[-1] == "softmax" or (layers[-1] == SCORES and len(layers) > 1):
         return layers[:-1], layers[-1]
     return layers, SCORES if two_towers else None
