@@ -54,7 +54,8 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
             computing = once * len(pairs) / len(timed)
             field = next(iter(DIS(preset="ultrafast").fields(frames, pairs[:1]).values()))
             [box] = transform.fixed(240, 320)[:1]
-            cropping = seconds(lambda f=[field] * len(pairs), b=box: crop_flow(f, b, 224), repeats)
+            fields = [field] * len(pairs)
+            cropping = seconds(lambda f=fields, b=box: crop_flow(f, b, 224), repeats)
             rows.append((decode, computing, cropping, computing / len(pairs)))
         decode, computing, cropping, pair = np.median(rows, axis=0).tolist()
         name = f"{type(flow).__name__} {getattr(flow, 'preset', '')}".strip()

@@ -169,7 +169,7 @@ def pattern_names(patterns: int) -> list[str]:
     """The first four differ in both shape and tint and are called by shape.
 
     >>> pattern_names(4), pattern_names(9)[-2:]
-    (['checks', 'stripes', 'bars', 'dots'], ['yellow-dots', 'green-checks'])
+    (['checks', 'stripes', 'bars', 'dots'], ['red-dots', 'green-checks'])
     """
     names = [f"{list(TINTS)[(k + k // 4) % 4]}-{SHAPES[k % 4]}" for k in range(patterns)]
     return list(SHAPES) if patterns == 4 else names

@@ -1,0 +1,129 @@
+"""Clips: shapes, shared work, and draws that depend on nothing but seed, epoch and video."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import twostream.data.dataset as dataset_module
+from twostream.data.dataset import ClipDataset
+from twostream.data.flow import DIS
+from twostream.data.module import ClipSampler, VideoDataModule
+from twostream.data.sampling import Chunks
+from twostream.data.synthetic import MovingPatterns
+from twostream.data.transform import CentreCrop
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> MovingPatterns:
+    return MovingPatterns(tmp_path_factory.mktemp("cache"), split=1, train_clips=16, test_clips=16)
+
+
+def clips(source: MovingPatterns, **options) -> ClipDataset:
+    defaults = {
+        "sampling": Chunks(2, stride=(2, 2)),
+        "transform": CentreCrop(size=64, crop_fraction=1.0, flip=0.0),
+        "flow": DIS(length=3, preset="ultrafast"),
+    }
+    return ClipDataset(source.train, **{**defaults, **options})
+
+
+def test_shapes_types_and_label(source) -> None:
+    clip = clips(source)[(0, 5)]
+    assert clip.rgb.shape == (1, 2, 3, 64, 64)
+    assert clip.flow.shape == (1, 2, 6, 64, 64)
+    assert (clip.rgb.dtype, clip.flow.dtype) == (torch.uint8, torch.int8)
+    assert (int(clip.label), int(clip.index)) == (source.train[5].label, 5)
+
+
+def test_a_stream_that_is_not_wanted_has_no_channels_and_costs_nothing(source, monkeypatch) -> None:
+    monkeypatch.setattr(DIS, "fields", lambda *_: pytest.fail("flow was computed"))
+    clip = clips(source, streams=("rgb",))[(0, 0)]
+    assert clip.flow.shape == (1, 2, 0, 64, 64)
+    monkeypatch.undo()
+    only_flow, both = clips(source, streams=("flow",))[(0, 0)], clips(source)[(0, 0)]
+    assert only_flow.rgb.shape == (1, 2, 0, 64, 64)
+    assert torch.equal(only_flow.flow, both.flow)
+
+
+def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monkeypatch) -> None:
+    """Two chunks 2 apart with 3 fields each: frames 0…5 and 5 pairs, not 8 frames and 6 pairs; flips are free."""
+    read, computed = [], []
+    read_frames, fields = dataset_module.read_frames, DIS.fields
+    monkeypatch.setattr(dataset_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1])
+    monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(len(p)), fields(self, f, p))[1])
+    clip = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 0)]
+    assert clip.rgb.shape[0] == 2
+    assert [len(indices) for indices in read] == [6]
+    assert len(set(read[0])) == 6
+    assert computed == [5]
+
+
+def test_a_flipped_view_mirrors_the_picture_and_turns_u(source) -> None:
+    """u1, v1, u2, v2, …: even channels change sign, odd ones do not."""
+    plain, flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 3)].flow
+    mirrored = flipped.flip(-1).int()
+    assert torch.equal(mirrored[:, 0::2], -plain[:, 0::2].int())
+    assert torch.equal(mirrored[:, 1::2], plain[:, 1::2].int())
+    rgb_plain, rgb_flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 3)].rgb
+    assert torch.equal(rgb_flipped.flip(-1), rgb_plain)
+
+
+def test_training_draws_come_from_seed_epoch_and_video(source) -> None:
+    options = {"training": True, "transform": CentreCrop(size=48, flip=0.5), "sampling": Chunks(2, stride=(1, 3))}
+    one, same = clips(source, seed=3, **options), clips(source, seed=3, **options)
+    list(same[(0, i)] for i in range(4))  # another history
+    assert torch.equal(one[(1, 7)].flow, same[(1, 7)].flow)
+    draws = {one[(epoch, 7)].flow.numpy().tobytes() for epoch in range(6)}
+    assert len(draws) > 2, "other epochs, other draws"
+
+
+def test_motion_arrives_as_int8_in_units_of_the_bound(source) -> None:
+    """3 pixels a frame of a bound of 20 are 3 · 127 / 20 = 19 levels; DIS is off by a few tenths of a pixel."""
+    index = next(i for i, video in enumerate(source.train) if source.classes[video.label].endswith("-right"))
+    u = clips(source, flow=DIS(length=3, preset="medium"))[(0, index)].flow[0, 0, 0].float()
+    moving = u[u.abs() > 8]
+    assert len(moving) > 100
+    assert 15 < moving.median() < 23
+
+
+def test_sampler_gives_every_video_to_exactly_one_process() -> None:
+    for world_size in (1, 2, 3):
+        shares = [
+            [index for _, index in ClipSampler(10, shuffle=False, even=False, rank=r, world_size=world_size)]
+            for r in range(world_size)
+        ]
+        assert sorted(sum(shares, [])) == list(range(10))
+    lengths = {len(ClipSampler(10, shuffle=True, even=True, rank=r, world_size=3)) for r in range(3)}
+    assert lengths == {3}, "in training all processes take the same number of steps"
+
+
+def test_sampler_shuffles_anew_each_epoch_and_reproducibly() -> None:
+    sampler, same = (ClipSampler(20, shuffle=True, even=True, seed=1) for _ in range(2))
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert {epoch for epoch, _ in first} == {0}
+    assert {epoch for epoch, _ in second} == {1}
+    assert [i for _, i in first] != [i for _, i in second]
+    assert list(same) == first
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_of_both_kinds_make_the_same_batches(source, context: str) -> None:
+    def batches(num_workers: int) -> list[np.ndarray]:
+        data = VideoDataModule(
+            train=clips(source, training=True),
+            validation=clips(source),
+            test=clips(source),
+            batch_size=4,
+            num_workers=num_workers,
+        )
+        loader = data.train_dataloader()
+        if num_workers:
+            loader.multiprocessing_context = context
+        return [batch.flow.numpy() for batch in loader]
+
+    for one, other in zip(batches(0), batches(2), strict=True):
+        assert np.array_equal(one, other)
