@@ -203,28 +203,42 @@ def test_wrong_input_ends_a_run_with_one_line(number: int, tmp_path: Path, cache
     assert choice in line
 
 
-@pytest.mark.parametrize("option", ["fusion=conv", "temporal=conv3d"])
-def test_real_clips_train_a_step(option: str, real_data: Path, tmp_path: Path, cache) -> None:
+REAL = {
+    "ucf101": ["data=ucf101", "data.root={root}", "validation_fraction=0.2"],
+    "hmdb51": [
+        "data=hmdb51",
+        "data.root={root}",
+        "data.missing=skip",
+        "data.classes=[cartwheel,wave]",
+        "validation_fraction=0",
+    ],
+    "folder": ["data=folder", "data.root={root}/UCF-101", "data.group_pattern='_(g[0-9]+)_'", "temporal=conv3d"],
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_clips_train(name: str, real_data: Path, tmp_path: Path, cache) -> None:
     weights = real_data / "weights" / "squeezenet1_0_from_deep_compression.pth"
     done = train(
         tmp_path,
         cache,
-        "data=ucf101",
-        f"data.root={real_data}",
+        *(override.format(root=real_data) for override in REAL[name]),
         "backbone=squeezenet1_0",
         f"backbone.weights={weights}",
-        option,
         "epochs=1",
         "batch_size=4",
-        "validation_fraction=0.2",
         "sampling.num_chunks=2",
         "flow.length=2",
+        "flow.preset=ultrafast",
         "transform.size=112",
         "transform.test_flip=false",
         "logger=csv",
         "num_workers=2",
+        "+trainer.limit_train_batches=2",
         f"hydra.run.dir={tmp_path}/run",
     )
     assert done.returncode == 0, done.stderr
-    assert "48 tensors loaded" in done.stdout or "tensors loaded" in done.stdout
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]["test/top1"] >= 0
+    assert "50 tensors loaded" in done.stdout, "RGB: all but the classifier"
+    assert "1 tensor adapted" in done.stdout, "flow: conv1 from the mean over colours"
+    assert (tmp_path / "run" / "split.csv").exists()
+    assert 0 <= json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]["test/top1"] <= 1

@@ -51,7 +51,9 @@ def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monke
     """Two chunks 2 apart with 3 fields each: frames 0…5 and 5 pairs, not 8 frames and 6 pairs; flips are free."""
     read, computed = [], []
     read_frames, fields = dataset_module.read_frames, DIS.fields
-    monkeypatch.setattr(dataset_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1])
+    monkeypatch.setattr(
+        dataset_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
+    )
     monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(len(p)), fields(self, f, p))[1])
     clip = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 0)]
     assert clip.rgb.shape[0] == 2

@@ -1,0 +1,51 @@
+"""`twostream info`: numbers of the paper, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from twostream.cli import main
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
+    main()
+
+
+def test_info_as_json_has_the_papers_parameters(monkeypatch, capsys) -> None:
+    run(monkeypatch, "info", "--json", "experiment=t5_vgg16_two_towers")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["parameters"], found["heads"]) == (283_514_762, 2)
+    rows = {(row["part"], row["name"]): row for row in found["rows"]}
+    assert rows["rgb", "conv5"]["shape"] == [5, 512, 14, 14]
+    assert rows["rgb", "conv5"]["stride"] == 16
+    assert rows["fusion", "conv5"]["shape"] == [5, 1024, 14, 14]
+    assert rows["rgb temporal", "conv5"]["shape"] == [1, 512, 14, 14]
+    assert rows["rgb temporal", "conv5"]["parameters"] == 14_156_288
+
+
+def test_info_counts_flops_of_a_layer_by_hand(monkeypatch, capsys) -> None:
+    """fc8 of VGG-16 on RGB alone changes by 2 · 4096 FLOPs for each class and frame."""
+    counts = []
+    for classes in ("101", "102"):
+        run(monkeypatch, "info", "--json", "--classes", classes, "experiment=t3_vgg16_spatial")
+        counts.append(json.loads(capsys.readouterr().out)["flops"])
+    assert counts[1] - counts[0] == 5 * 2 * 4096
+    assert counts[0] == pytest.approx(5 * 2 * 15.47e9, rel=0.01), "VGG-16 has 15.5 G multiply-adds"
+
+
+def test_info_as_a_table(monkeypatch, capsys) -> None:
+    run(monkeypatch, "info", "fusion=max", "layer=[conv3,conv5]")
+    text = capsys.readouterr().out
+    assert text.count("MaxFusion") == 2
+    assert "parameters" in text
+
+
+def test_wrong_input_is_one_line(monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "info", "layer=conv9")
+    assert str(stopped.value).startswith("error: layer='conv9'")
+    assert "\n" not in str(stopped.value)
