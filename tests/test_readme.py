@@ -1,0 +1,38 @@
+"""The commands of README.md and docs/: they compose, and name files and options that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from twostream.config import checked, compose_config, describe_config
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    line.split("&&")[-1].strip()
+    for page in PAGES
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.S)
+    for line in block.splitlines()
+]
+
+
+def test_there_are_commands() -> None:
+    assert len([command for command in COMMANDS if command.startswith("python train.py")]) > 10
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(r"python train.py|twostream info", c)])
+def test_a_command_composes_and_its_network_can_be_built(command: str) -> None:
+    overrides = [word for word in shlex.split(command, comments=True)[2:] if word not in ("-m", "--json")]
+    swept = [re.sub(r"^(\w+)=([\w.]+)(,[\w.]+)+$", r"\1=\2", word) for word in overrides]  # the first cell of a sweep
+    with checked():
+        assert describe_config(compose_config(swept), 101).parameters > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
