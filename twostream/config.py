@@ -291,6 +291,8 @@ def quieten() -> None:
     for message in (
         ".*LeafSpec.*",  # between versions of PyTorch and Lightning
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
+        ".*Loading `train_dataloader` to estimate.*",
+        ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*does not have many workers.*",  # num_workers is the user's choice
         "The number of training batches .* is smaller than the logging interval",
         "Starting from v1.9.0, `tensorboardX` has been removed",
