@@ -46,6 +46,8 @@ def main(cfg: DictConfig) -> None:
         metrics = fit_and_test(run, folder, epochs=cfg.epochs)
     finally:
         finish(run.trainer.loggers)
+    if not run.trainer.is_global_zero:  # one process of several writes the results
+        return
     write_json(
         folder / "results.json",
         {
@@ -70,8 +72,10 @@ def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:
     """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
     if epochs > 0:
         run.trainer.fit(run.system, run.data)
-    trained = "best" if epochs > 0 else None
-    [metrics] = run.trainer.test(run.system, run.data, ckpt_path=trained, weights_only=True, verbose=False)
+        run.system.load_weights(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    [metrics] = run.trainer.test(run.system, run.data, verbose=False)
+    if not run.trainer.is_global_zero:
+        return metrics
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
     save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
     assert run.system.confusion is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -125,6 +126,15 @@ class TwoStreamSystem(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classes"] = list(self.classes)  # HMDB51 has no class index of its own
+
+    def load_weights(self, checkpoint: str | Path) -> None:
+        """The weights that were validated: of the moving average, where there is one.
+
+        Not `Trainer.test(ckpt_path=…)`: after training with `EMAWeightAveraging` that restores the weights which go on
+        being trained in place of the averaged ones.
+        """
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        self.load_state_dict(state["state_dict"])
 
 
 def accuracies(num_classes: int, prefix: str) -> MetricCollection:

@@ -22,7 +22,7 @@ import logging
 import math
 import os
 import shutil
-import tempfile
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -36,18 +36,10 @@ FORMAT_VERSION = 1  # raise it when the same parameters give other pixels, so th
 SPLITS = (1, 2, 3)
 CELLS = (4, 9, 16)
 SHAPES = ("checks", "stripes", "bars", "dots")
-TINTS = {
-    "red": (0, 1),
-    "blue": (1, 0),
-    "green": (0, -1),
-    "yellow": (-1, 0),
-}  # direction in the (Cb, Cr) plane
+TINTS = {"red": (0, 1), "blue": (1, 0), "green": (0, -1), "yellow": (-1, 0)}  # direction in the (Cb, Cr) plane
 STEPS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}  # (rows, columns)
-MOTIONS = {
-    "motion": {name: (name,) for name in STEPS},
-    "order": {"left-right": ("left", "right"), "right-left": ("right", "left"),
-              "up-down": ("up", "down"), "down-up": ("down", "up")},
-}  # fmt: skip
+ORDERS = (("left", "right"), ("right", "left"), ("up", "down"), ("down", "up"))
+MOTIONS = {"motion": {way: (way,) for way in STEPS}, "order": {"-".join(ways): ways for ways in ORDERS}}
 FRAMES = {"motion": 12, "order": 31}
 TRAIN_CLIPS = {"motion": 2000, "order": 1000}
 
@@ -55,11 +47,8 @@ CELL = 32  # pixels; a multiple of 16, the encoder's block
 WINDOW = 24  # pixels of texture, centred in the cell; also the texture's period
 SPEED = 3  # pixels per frame
 TRAVEL = WINDOW // SPEED  # steps of one motion of an `order` clip: once around, so that it ends where it began
-LUMA, LUMA_RANGE, CHROMA = (
-    125,
-    (75, 175),
-    34,
-)  # of 16..235 and of ±112: no pixel saturates when it becomes RGB
+# of 16..235 and of ±112, chosen so that no pixel saturates when it becomes RGB: a clipped colour would show in gray
+LUMA, LUMA_RANGE, CHROMA = 125, (80, 170), 26
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +89,8 @@ class MovingPatterns(Source):
         for key, value, choices in (("split", split, SPLITS), ("task", task, MOTIONS), ("cells", cells, CELLS)):
             if value not in choices:
                 raise ValueError(f"{key}={value!r}: choose from {', '.join(map(str, choices))}")
+        if seed < 0:
+            raise ValueError(f"seed={seed!r}: must not be negative")
         frames = FRAMES[task] if frames is None else frames
         train_clips = TRAIN_CLIPS[task] if train_clips is None else train_clips
         motions = {name: displacements(ways, frames) for name, ways in MOTIONS[task].items()}
@@ -132,7 +123,7 @@ def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int
     jobs = [(part, *job) for part, videos in enumerate((source.train, source.test)) for job in enumerate(videos)]
     patterns = len(source.classes) // len(motions)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     log.info("moving_patterns: rendering %d clips into %s", len(jobs), folder)
 
     def render_clip(job: tuple[int, int, Video]) -> None:
@@ -143,7 +134,7 @@ def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int
 
     try:
         for name in source.classes:
-            (aside / name).mkdir()
+            (aside / name).mkdir(parents=True)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # the encoder works outside the GIL
             list(pool.map(render_clip, jobs))
         try:
