@@ -293,6 +293,7 @@ def quieten() -> None:
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
         ".*Loading `train_dataloader` to estimate.*",
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
+        ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already
         ".*does not have many workers.*",  # num_workers is the user's choice
         "The number of training batches .* is smaller than the logging interval",
         "Starting from v1.9.0, `tensorboardX` has been removed",

@@ -32,7 +32,7 @@ import numpy as np
 
 from twostream.data.sources import Source, Video
 
-FORMAT_VERSION = 1  # raise it when the same parameters give other pixels, so that older caches are left alone
+FORMAT_VERSION = 2  # raise it when the same parameters give other pixels, so that older caches are left alone
 SPLITS = (1, 2, 3)
 CELLS = (4, 9, 16)
 SHAPES = ("checks", "stripes", "bars", "dots")
