@@ -17,6 +17,7 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import count_frames, read_frames
 from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
+from twostream.data.footage import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.transform import JitterCrop, crop_flow
@@ -65,8 +66,14 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
     print(f"a two-stream sample with TVL1 costs x{totals['TVL1'] / totals['DIS fast']:.0f} one with DIS fast")
 
     videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in paths]
-    options = {"sampling": Chunks(8, stride=(5, 5)), "transform": transform, "flow": DIS(), "streams": ("rgb",)}
-    dataset = ClipDataset(videos, training=False, **options)
+    dataset = ClipDataset(
+        videos,
+        sampling=Chunks(8, stride=(5, 5)),
+        transform=transform,
+        flow=DIS(),
+        footage=Decoded(),
+        streams=("rgb",),
+    )
     loading, bare = [], []
     for index, path in enumerate(paths):
         count = dataset.num_frames(index)

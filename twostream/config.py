@@ -33,7 +33,8 @@ from torch import nn
 
 from twostream.callbacks import EpochLine
 from twostream.data.dataset import STREAMS, ClipDataset
-from twostream.data.decoding import VideoError, check_decoder
+from twostream.data.decoding import VideoError
+from twostream.data.footage import Decoded
 from twostream.data.module import VideoDataModule
 from twostream.data.sources import hold_out
 from twostream.description import Description, describe
@@ -203,14 +204,13 @@ def build_source(cfg: DictConfig) -> Any:
 
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
     """Loaders for training, validation (whole groups out of the training list) and testing."""
-    check_decoder(cfg.decoder)
     train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
     shared: dict[str, Any] = {
         "sampling": instantiate(cfg.sampling),
         "transform": instantiate(cfg.transform),
         "flow": instantiate(cfg.flow),
+        "footage": Decoded(cfg.decoder),
         "streams": streams_of(cfg),
-        "decoder": cfg.decoder,
         "seed": cfg.seed,
     }
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import twostream.data.dataset as dataset_module
+import twostream.data.footage as footage_module
 from twostream.data.dataset import ClipDataset
 from twostream.data.flow import DIS
+from twostream.data.footage import Decoded
 from twostream.data.module import ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.synthetic import MovingPatterns
@@ -25,6 +26,7 @@ def clips(source: MovingPatterns, **options) -> ClipDataset:
         "sampling": Chunks(2, stride=(2, 2)),
         "transform": CentreCrop(size=64, crop_fraction=1.0, flip=0.0),
         "flow": DIS(length=3, preset="ultrafast"),
+        "footage": Decoded(),
     }
     return ClipDataset(source.train, **{**defaults, **options})
 
@@ -50,9 +52,9 @@ def test_a_stream_that_is_not_wanted_has_no_channels_and_costs_nothing(source, m
 def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monkeypatch) -> None:
     """Two chunks 2 apart with 3 fields each: frames 0…5 and 5 pairs, not 8 frames and 6 pairs; flips are free."""
     read, computed = [], []
-    read_frames, fields = dataset_module.read_frames, DIS.fields
+    read_frames, fields = footage_module.read_frames, DIS.fields
     monkeypatch.setattr(
-        dataset_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
+        footage_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
     )
     monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(len(p)), fields(self, f, p))[1])
     clip = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 0)]

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from twostream.data.clip import Clip
-from twostream.data.decoding import count_frames, read_frames
 from twostream.data.flow import OpticalFlow, quantise
+from twostream.data.footage import Footage
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.transform import Box, crop_flow, crop_rgb
@@ -53,8 +53,8 @@ class ClipDataset(Dataset[Clip]):
         sampling: Sampling,
         transform: Transform,
         flow: OpticalFlow,
+        footage: Footage,
         streams: Collection[str] = STREAMS,
-        decoder: str = "decord",
         training: bool = False,
         seed: int = 0,
     ) -> None:
@@ -62,8 +62,8 @@ class ClipDataset(Dataset[Clip]):
         self.sampling = sampling
         self.transform = transform
         self.flow = flow
+        self.footage = footage
         self.streams = frozenset(streams)
-        self.decoder = decoder
         self.training = training
         self.seed = seed
         # decoding is the only way to count exactly: each video once, shared by all workers (0 = not counted yet)
@@ -73,9 +73,9 @@ class ClipDataset(Dataset[Clip]):
         return len(self.videos)
 
     def num_frames(self, index: int) -> int:
-        """How many frames video `index` decodes to."""
+        """How many frames video `index` has."""
         if self._num_frames[index] == 0:
-            self._num_frames[index] = count_frames(self.videos[index].path, decoder=self.decoder)
+            self._num_frames[index] = self.footage.count(self.videos[index])
         return int(self._num_frames[index])
 
     def __getitem__(self, key: tuple[int, int]) -> Clip:
@@ -91,7 +91,7 @@ class ClipDataset(Dataset[Clip]):
 
         wanted = [chosen for name, chosen in (("rgb", shown), ("flow", pairs)) if name in self.streams]
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
-        frames = dict(zip(needed, read_frames(video.path, needed, decoder=self.decoder), strict=True))
+        frames = dict(zip(needed, self.footage.read(video, needed), strict=True))
         height, width = next(iter(frames.values())).shape[:2]
         if self.training:
             boxes, size = self.transform.random(height, width, rng), self.transform.size
