@@ -5,6 +5,13 @@ from __future__ import annotations
 import time
 
 import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from twostream.models.pooling import SoftVLAD
 
 
 class EpochLine(pl.Callback):
@@ -29,3 +36,58 @@ class EpochLine(pl.Callback):
         values = "  ".join(f"{name} {found[name]:.3f}" for name in names if name in found)
         seconds = time.perf_counter() - self.started
         print(f"epoch {epoch}/{trainer.max_epochs}  {values}  ({seconds:.1f} s)", flush=True)
+
+
+class InitialiseVLAD(pl.Callback):
+    """Before training: k-means centres of training descriptors for every VLAD layer that has none yet.
+
+    The descriptors are those that the layer itself gets when the network sees clips of the first epoch:
+    `num_descriptors` of them for each layer, evenly out of at most `num_batches` batches. Layers out of a checkpoint
+    stay as they are.
+    """
+
+    def __init__(self, *, num_descriptors: int = 20_000, num_batches: int = 20, seed: int = 0) -> None:
+        self.num_descriptors = num_descriptors
+        self.num_batches = num_batches
+        self.seed = seed
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        layers = [m for m in pl_module.modules() if isinstance(m, SoftVLAD) and not m.initialised]
+        if not layers:
+            return
+        loader: DataLoader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        found = self._collect(loader, layers, trainer, pl_module)
+        for layer, descriptors in zip(layers, found, strict=True):
+            try:
+                layer.initialise(descriptors, seed=self.seed)
+            except ValueError as error:
+                raise MisconfigurationException(f"pooling by VLAD, k-means at the start: {error}") from error
+            # every process saw clips of its own: all start from those of the first
+            layer.load_state_dict(trainer.strategy.broadcast(layer.state_dict()))
+
+    @torch.no_grad()
+    def _collect(
+        self, loader: DataLoader, layers: list[SoftVLAD], trainer: pl.Trainer, system: pl.LightningModule
+    ) -> list[Float[Tensor, "m c"]]:
+        """The descriptors that each layer gets."""
+        batches = min(self.num_batches, len(loader))
+        found: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers}
+        random = torch.Generator().manual_seed(self.seed)
+
+        def take(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+            descriptors = inputs[0].movedim(1, -1).flatten(0, -2)  # (n, c, t, h, w) -> one row for each location
+            chosen = torch.randperm(len(descriptors), generator=random)[: self.num_descriptors // batches]
+            found[layer].append(descriptors[chosen.to(descriptors.device)].float())
+
+        hooks = [layer.register_forward_pre_hook(take) for layer in layers]
+        training = system.training
+        system.eval()
+        try:
+            with torch.compiler.set_stance("force_eager"):  # a compiled network would leave the hooks out
+                for _, batch in zip(range(batches), loader, strict=False):
+                    system(trainer.strategy.batch_to_device(batch))
+        finally:
+            system.train(training)
+            for hook in hooks:
+                hook.remove()
+        return [torch.cat(found[layer]) for layer in layers]

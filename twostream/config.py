@@ -29,9 +29,10 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
 )
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from twostream.callbacks import EpochLine
+from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.data.dataset import STREAMS, ClipDataset
 from twostream.data.decoding import VideoError
 from twostream.data.footage import Decoded
@@ -45,7 +46,7 @@ from twostream.models.pooling import GAP
 from twostream.system import TwoStreamSystem
 
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
-EXPECTED = (HydraException, OmegaConfBaseException, VideoError)
+EXPECTED = (HydraException, OmegaConfBaseException, VideoError, MisconfigurationException)
 
 
 class UserError(Exception):
@@ -261,7 +262,12 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[pl.Callback] = [checkpoint, EpochLine(), LearningRateMonitor("epoch")]
+    callbacks: list[pl.Callback] = [
+        checkpoint,
+        InitialiseVLAD(seed=cfg.seed),
+        EpochLine(),
+        LearningRateMonitor("epoch"),
+    ]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     if cfg.ema is not None:

@@ -28,6 +28,7 @@ class SoftVLAD(Pooling):
     """
 
     bias: Tensor
+    initialised: Tensor  # true once `initialise` has been called; kept in the state dict
 
     def __init__(self, channels: int, clusters: int, *, ghosts: int = 0, alpha: float | None, version: int = 2) -> None:
         super().__init__(channels, clusters * channels)
@@ -45,6 +46,7 @@ class SoftVLAD(Pooling):
             self.bias = nn.Parameter(torch.empty(assigned))
         else:
             self.register_buffer("bias", torch.zeros(assigned), persistent=False)
+        self.register_buffer("initialised", torch.tensor(False))
         self.start_from(l2_normalise(torch.randn(assigned, channels)), alpha or START_ALPHA)
 
     def pool(self, x: Float[Tensor, "n c *t h w"]) -> Float[Tensor, "n d"]:
@@ -69,6 +71,7 @@ class SoftVLAD(Pooling):
         descriptors = l2_normalise(at_least_float32(descriptors))
         centres = k_means(descriptors, len(self.weight), seed=seed)
         self.start_from(centres, self.alpha or sharpness(descriptors, centres, self.version))
+        self.initialised.fill_(True)
 
     @torch.no_grad()
     def start_from(self, centres: Float[Tensor, "k c"], alpha: float) -> None:

@@ -1,0 +1,75 @@
+"""Callbacks of training."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from twostream.callbacks import InitialiseVLAD
+from twostream.config import build_run, compose_config
+from twostream.models.pooling import NetVLAD
+
+
+class Pooled(pl.LightningModule):
+    """Hands a batch of maps to a VLAD layer as it is."""
+
+    def __init__(self, clusters: int) -> None:
+        super().__init__()
+        self.vlad = NetVLAD(3, clusters)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.vlad(maps)
+
+
+def trainer_of(batches: list[Tensor]) -> SimpleNamespace:
+    """As much of a trainer as the callback needs, with one process."""
+    strategy = SimpleNamespace(broadcast=lambda state: state, batch_to_device=lambda batch: batch)
+    return SimpleNamespace(datamodule=SimpleNamespace(train_dataloader=lambda: batches), strategy=strategy)
+
+
+def corners(n: int) -> Tensor:
+    """Maps (n, 3, 1, 3) whose locations are the three unit vectors, times the number of the map."""
+    return torch.eye(3)[None, :, None, :] * torch.arange(1.0, n + 1)[:, None, None, None]
+
+
+def test_centres_are_those_of_the_descriptors_that_the_layer_gets() -> None:
+    system = Pooled(clusters=3).train()
+    InitialiseVLAD().on_fit_start(trainer_of([corners(2), corners(5)]), system)
+    assert sorted(system.vlad.centres.tolist()) == torch.eye(3).flip(0).tolist()
+    assert system.training
+    assert not system.vlad._forward_pre_hooks
+
+
+def test_layers_out_of_a_checkpoint_stay_as_they_are() -> None:
+    system = Pooled(clusters=3)
+    InitialiseVLAD().on_fit_start(trainer_of([corners(2)]), system)
+    resumed = Pooled(clusters=3)
+    resumed.load_state_dict(system.state_dict())
+    InitialiseVLAD().on_fit_start(trainer_of([-corners(2)]), resumed)
+    assert torch.equal(resumed.vlad.centres, system.vlad.centres)
+
+
+def test_too_few_distinct_descriptors() -> None:
+    with pytest.raises(MisconfigurationException, match="clusters=4: only 3 distinct descriptors among 6"):
+        InitialiseVLAD().on_fit_start(trainer_of([corners(2)]), Pooled(clusters=4))
+
+
+@pytest.mark.parametrize("options", [["fusion=multilevel", "layer=[conv4,conv5]"], ["ema=0.9"]])
+def test_training_starts_from_k_means(options, tmp_path, monkeypatch) -> None:
+    """Whatever the network around the layers: random centres have length 1, means of unit vectors are shorter."""
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path))
+    small = ["data.train_clips=32", "data.test_clips=16", "validation_fraction=0", "batch_size=16", "num_workers=0"]
+    cfg = compose_config(["pooling=netvlad", "logger=csv", "epochs=1", "flow.preset=ultrafast", *small, *options])
+    data, system, trainer, _, _ = build_run(cfg, tmp_path)
+    trainer.fit_loop.max_epochs = 0
+    trainer.fit(system, data)
+    layers = [module for module in system.modules() if isinstance(module, NetVLAD)]
+    assert len(layers) == (2 if "fusion=multilevel" in options else 1)
+    for layer in layers:
+        assert layer.initialised
+        assert (layer.centres.norm(dim=1) < 0.9999).any()
