@@ -10,7 +10,8 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from twostream.config import build_network, compose_config, conf_folder, describe_config
+from twostream.config import build_network, build_system, compose_config, conf_folder, describe_config
+from twostream.data.clip import Clip
 from twostream.description import count_parameters
 
 CONF = conf_folder()
@@ -76,6 +77,33 @@ def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
     name = option.split("/")[1]
     description = describe_config(compose_config([f"experiment={name}"]), 101)
     assert description.parameters == PAPER_PARAMETERS[name]
+
+
+@pytest.mark.parametrize("option", EXPERIMENTS)
+def test_every_experiment_takes_a_step_at_a_sixteenth_of_the_width(option: str) -> None:
+    """Stochastic gradient descent moves every tensor that is to be trained, and no other."""
+    name = option.split("/")[1]
+    narrow = ["backbone.width=0.0625"]
+    if compose_config([f"experiment={name}"]).get("flow_backbone"):
+        narrow.append("flow_backbone.width=0.0625")
+    cfg = compose_config([f"experiment={name}", *narrow])
+    system = build_system(cfg, ("a", "b", "c"))
+    clip = Clip(
+        rgb=torch.randint(0, 256, (2, 1, 2, 3, 224, 224), dtype=torch.uint8),
+        flow=torch.randint(-127, 128, (2, 1, 2, 20, 224, 224), dtype=torch.int8),
+        label=torch.tensor([0, 2]),
+        index=torch.arange(2),
+    )
+    before = {key: value.detach().clone() for key, value in system.network.named_parameters()}
+    optimizer = system.make_optimizer(system.network)
+    system.train()
+    system.on_train_epoch_start()
+    heads, _ = system(clip)
+    system.loss(heads, clip.label).backward()
+    optimizer.step()
+    moved = {key for key, value in system.network.named_parameters() if not torch.equal(value, before[key])}
+    assert moved == {key for key, value in system.network.named_parameters() if value.requires_grad}
+    assert (cfg.train_from == "all") == (len(moved) == len(before))
 
 
 def test_the_test_protocol_of_the_paper_has_20_predictions() -> None:

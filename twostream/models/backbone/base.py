@@ -195,3 +195,14 @@ def widen_convolution(convolution: nn.Conv2d, in_channels: int, *, order: str, w
     source = channel % old if order == "block" else channel // (in_channels // old)
     convolution.in_channels = in_channels
     convolution.weight = nn.Parameter(weight.index_select(1, source))
+
+
+def scaled(channels: Sequence[int], width: float) -> list[int]:
+    """`width` times as many channels, at least one each; the published network has width 1.
+
+    >>> scaled((64, 512, 4096), 0.125)
+    [8, 64, 512]
+    """
+    if not width > 0:
+        raise ValueError(f"width={width!r}: must be positive; 1 is the published network")
+    return [max(1, round(number * width)) for number in channels]

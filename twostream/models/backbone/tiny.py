@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from twostream.models.backbone.base import Backbone, FullyConnected
+from twostream.models.backbone.base import Backbone, FullyConnected, scaled
 from twostream.models.backbone.weights import realise
 
 WIDTHS, STRIDES, KERNELS, HIDDEN = (16, 32, 32, 64, 64), (2, 2, 1, 2, 1), (5, 3, 3, 3, 3), 128
@@ -16,6 +16,7 @@ def tiny(
     num_classes: int,
     *,
     dropout: float = 0.5,
+    width: float = 1.0,
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
@@ -23,26 +24,27 @@ def tiny(
 
     fc8 looks at each location through a hidden layer before it averages them. Without that, fc8 would be linear in
     conv5, and the sum of two streams there no more than the sum of their scores.
-    Flow is divided by 19 grey levels, 3 pixels at the default bound of 20.
+    `width` multiplies all channels. Flow is divided by 19 grey levels, 3 pixels at the default bound of 20.
     """
     stages: dict[str, nn.Module] = {}
+    *widths, hidden = scaled((*WIDTHS, HIDDEN), width)
     with torch.device("meta"):
         channels = in_channels
-        for number, (width, stride, kernel) in enumerate(zip(WIDTHS, STRIDES, KERNELS, strict=True), start=1):
-            convolution = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)
-            stages[f"conv{number}"] = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-            channels = width
+        for number, (filters, stride, kernel) in enumerate(zip(widths, STRIDES, KERNELS, strict=True), start=1):
+            convolution = nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
+            stages[f"conv{number}"] = nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.ReLU(inplace=True))
+            channels = filters
         stages["fc8"] = nn.Sequential(
-            FullyConnected(channels, HIDDEN),
+            FullyConnected(channels, hidden),
             nn.ReLU(inplace=True),
             nn.AdaptiveAvgPool2d(1),
             nn.Dropout(dropout),
-            FullyConnected(HIDDEN, num_classes),
+            FullyConnected(hidden, num_classes),
         )
     backbone = Backbone(
         "tiny",
         stages,
-        channels=dict(zip(stages, (*WIDTHS, num_classes), strict=True)),
+        channels=dict(zip(stages, (*widths, num_classes), strict=True)),
         strides=dict(zip(stages, (2, 4, 4, 8, 8, 8), strict=True)),
         dropout=dropout,
         mean=(127.5, 127.5, 127.5),

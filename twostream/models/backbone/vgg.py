@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from twostream.models.backbone._torchvision import torchvision_models
-from twostream.models.backbone.base import Backbone, FullyConnected, set_in_channels
+from twostream.models.backbone.base import Backbone, FullyConnected, scaled, set_in_channels
 from twostream.models.backbone.weights import realise
+
+WIDTHS, DEPTHS = (64, 128, 256, 512, 512), (2, 2, 3, 3, 3)  # channels and convolutions of each stage
 
 
 def vgg16(
@@ -15,14 +17,16 @@ def vgg16(
     num_classes: int,
     *,
     dropout: float = 0.5,
+    width: float = 1.0,
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
     """VGG-16 (Simonyan & Zisserman 2014): 13 convolutions, 3 fully connected layers; images of 224×224 or larger.
 
-    No adaptive pooling before fc6, unlike torchvision: larger images give maps of scores.
+    No adaptive pooling before fc6, unlike torchvision: larger images give maps of scores. `width`
+    multiplies all channels.
     """
-    return _vgg("vgg16", in_channels, num_classes, dropout, weights, cross_modality)
+    return _vgg("vgg16", in_channels, num_classes, dropout, width, weights, cross_modality)
 
 
 def vgg16_bn(
@@ -30,23 +34,33 @@ def vgg16_bn(
     num_classes: int,
     *,
     dropout: float = 0.5,
+    width: float = 1.0,
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
     """`vgg16` with batch norm after every convolution."""
-    return _vgg("vgg16_bn", in_channels, num_classes, dropout, weights, cross_modality)
+    return _vgg("vgg16_bn", in_channels, num_classes, dropout, width, weights, cross_modality)
 
 
 def _vgg(
-    name: str, in_channels: int, num_classes: int, dropout: float, weights: str | None, cross_modality: bool
+    name: str,
+    in_channels: int,
+    num_classes: int,
+    dropout: float,
+    width: float,
+    weights: str | None,
+    cross_modality: bool,
 ) -> Backbone:
     models = torchvision_models(name)
+    *convolved, fc = scaled((*WIDTHS, 4096), width)
+    plan = [part for channels, depth in zip(convolved, DEPTHS, strict=True) for part in (*[channels] * depth, "M")]
     with torch.device("meta"):
-        source = models.get_model(name, num_classes=num_classes, dropout=dropout, init_weights=False)
+        layers = models.vgg.make_layers(plan, batch_norm=name.endswith("_bn"))
+        source = models.VGG(layers, num_classes=num_classes, dropout=dropout, init_weights=False)
         set_in_channels(source.features[0], in_channels)
-        source.classifier[0] = FullyConnected(512, 4096, 7)
-        source.classifier[3] = FullyConnected(4096, 4096)
-        source.classifier[6] = FullyConnected(4096, num_classes)
+        source.classifier[0] = FullyConnected(convolved[-1], fc, 7)
+        source.classifier[3] = FullyConnected(fc, fc)
+        source.classifier[6] = FullyConnected(fc, num_classes)
 
     parts: list[list[nn.Module]] = [[]]
     for layer in source.features:
@@ -59,7 +73,7 @@ def _vgg(
     backbone = Backbone(
         name,
         {stage: nn.Sequential(*layers) for stage, layers in zip(names, parts, strict=True)},
-        channels=dict(zip(names, (64, 128, 256, 512, 512, 4096, 4096, num_classes), strict=True)),
+        channels=dict(zip(names, (*convolved, fc, fc, num_classes), strict=True)),
         strides=dict(zip(names, (1, 2, 4, 8, 16, 32, 32, 32), strict=True)),
         dropout=dropout,
         source=source,

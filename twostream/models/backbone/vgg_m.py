@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from twostream.models.backbone.base import Backbone, FullyConnected
+from twostream.models.backbone.base import Backbone, FullyConnected, scaled
 from twostream.models.backbone.weights import realise
 
 IMAGENET_MEAN = (
@@ -20,6 +20,7 @@ def vgg_m(
     num_classes: int,
     *,
     dropout: float = 0.5,
+    width: float = 1.0,
     norm2: bool | None = None,
     weights: str | None = None,
     cross_modality: bool = True,
@@ -28,9 +29,10 @@ def vgg_m(
 
     `norm2`: response normalisation after conv2. None: as published, in the RGB network alone (Simonyan & Zisserman
     2014 left it out of the flow network). Input: mean subtracted, not divided by a deviation. `weights`: a file with
-    the Caffe layers' names (conv1.weight … fc8.bias), first filters in R, G, B order; torchvision has none.
+    the Caffe layers' names (conv1.weight … fc8.bias), first filters in R, G, B order; torchvision has none. `width`
+    multiplies all channels.
     """
-    layers = filters(in_channels, num_classes)
+    layers = filters(in_channels, num_classes, width)
     has_norm2 = in_channels == 3 if norm2 is None else norm2
     pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)  # 26 -> 13; rounding down would give 12, and still fit fc6
     before = {
@@ -59,18 +61,19 @@ def vgg_m(
     return realise(backbone, weights, cross_modality=cross_modality)
 
 
-def filters(in_channels: int, num_classes: int) -> dict[str, nn.Conv2d]:
+def filters(in_channels: int, num_classes: int, width: float) -> dict[str, nn.Conv2d]:
     """The layers with weights, by their names in Caffe; without values yet."""
+    c1, c2, c3, fc6, fc7 = scaled((96, 256, 512, 4096, 2048), width)
     with torch.device("meta"):
         return {
-            "conv1": nn.Conv2d(in_channels, 96, 7, stride=2),
-            "conv2": nn.Conv2d(96, 256, 5, stride=2, padding=1),
-            "conv3": nn.Conv2d(256, 512, 3, padding=1),
-            "conv4": nn.Conv2d(512, 512, 3, padding=1),
-            "conv5": nn.Conv2d(512, 512, 3, padding=1),
-            "fc6": FullyConnected(512, 4096, 6),
-            "fc7": FullyConnected(4096, 2048),
-            "fc8": FullyConnected(2048, num_classes),
+            "conv1": nn.Conv2d(in_channels, c1, 7, stride=2),
+            "conv2": nn.Conv2d(c1, c2, 5, stride=2, padding=1),
+            "conv3": nn.Conv2d(c2, c3, 3, padding=1),
+            "conv4": nn.Conv2d(c3, c3, 3, padding=1),
+            "conv5": nn.Conv2d(c3, c3, 3, padding=1),
+            "fc6": FullyConnected(c3, fc6, 6),
+            "fc7": FullyConnected(fc6, fc7),
+            "fc8": FullyConnected(fc7, num_classes),
         }
 
 
