@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
+from twostream.models import attention, fusion, pooling, temporal
 
 torch.set_num_threads(1)  # test workers run beside each other
 
@@ -20,3 +25,50 @@ def real_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"TWOSTREAM_REAL_DATA={folder!r} is not a folder"
     return path
+
+
+# ---- the table of layers and of what tests show of each: pytest tests/models --layer-table ----
+
+COLUMNS = ("formula", "numbers", "gradient", "autocast", "compile", "state_dict")
+LAYER_NAMES = {*fusion.__all__, *pooling.__all__} - {"Fusion"} | {
+    name
+    for family in (attention, temporal)
+    for name, value in vars(family).items()
+    if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == family.__name__
+} - {"Temporal"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--layer-table", action="store_true", help="print how many tests of each kind every layer passed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.user_properties += [("layer", shown) for shown in shown_by(item)]
+
+
+def shown_by(item: pytest.Item) -> list[tuple[str, str]]:
+    """(layer, column) pairs that a test shows: by its mark `shows(column, *layers)`, or by its name and its layer."""
+    pairs = [(layer.__name__, mark.args[0]) for mark in item.iter_markers("shows") for layer in mark.args[1:]]
+    layers = getattr(getattr(item, "module", None), "LAYERS", {})
+    column = item.name.split("[")[0].removeprefix("test_")
+    made = layers.get(getattr(item, "callspec", None) and item.callspec.params.get("name"))  # type: ignore[attr-defined]
+    if made and column in COLUMNS:
+        layer = (made[0] if isinstance(made, tuple) else made)()
+        pairs += [(type(part).__name__, column) for part in layer.modules()]
+    return [pair for pair in pairs if pair[0] in LAYER_NAMES]
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    if not config.getoption("--layer-table"):
+        return
+    passed = Counter(
+        tuple(value)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "layer"
+    )
+    terminalreporter.section("layers: tests passed")
+    terminalreporter.line(f"{'':<24}" + "".join(f"{column:>12}" for column in COLUMNS))
+    for row in sorted(LAYER_NAMES):
+        terminalreporter.line(f"{row:<24}" + "".join(f"{passed[row, column]:>12}" for column in COLUMNS))

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from twostream.models.pooling import SoftVLAD
+from twostream.models.pooling.vlad import SoftVLAD
 
 
 class EpochLine(pl.Callback):

@@ -110,6 +110,7 @@ def softmax_over(logits: Tensor, dim: int) -> Tensor:
 # ---- squeeze and excitation ----
 
 
+@pytest.mark.shows("formula", SqueezeExcitation)
 @pytest.mark.parametrize("shape", [MAP, CLIP])
 def test_se_formula(shape: tuple[int, ...]) -> None:
     layer, x = awake(SqueezeExcitation(4, reduction=2)), torch.randn(shape)
@@ -119,6 +120,7 @@ def test_se_formula(shape: tuple[int, ...]) -> None:
     check_formula(layer(x), (flat(x) * gate[:, :, None]).reshape(shape))
 
 
+@pytest.mark.shows("numbers", SqueezeExcitation)
 @pytest.mark.parametrize(
     ("channels", "reduction", "bias", "count"),
     [(512, 16, False, 32_768), (512, 16, True, 33_312), (4, 16, True, 4 + 1 + 4 + 4)],  # 4 // 16 is not 0
@@ -128,6 +130,7 @@ def test_se_parameter_count(channels: int, reduction: int, bias: bool, count: in
     assert sum(p.numel() for p in layer.parameters()) == count
 
 
+@pytest.mark.shows("numbers", SqueezeExcitation)
 def test_se_gates() -> None:
     layer, x = SqueezeExcitation(32), torch.randn(2, 32, 4, 4)
     gate = layer(x) / x
@@ -141,6 +144,7 @@ def test_se_gates() -> None:
 # ---- self-attention ----
 
 
+@pytest.mark.shows("formula", SelfAttention)
 def test_self_attention_formula_and_axis() -> None:
     layer, x = awake(SelfAttention(8)), 2 * torch.randn(2, 8, 3, 4)
     f, g, h = (linear(m, flat(x)) for m in (layer.key, layer.query, layer.value))
@@ -155,6 +159,7 @@ def test_self_attention_formula_and_axis() -> None:
     assert (layer(x).double() - wrong).abs().max() > 0.01
 
 
+@pytest.mark.shows("numbers", SelfAttention)
 def test_self_attention_weights_sum_to_1() -> None:
     layer, x = awake(SelfAttention(8)), 3 * torch.randn(2, 8, 3, 4)
     nn.init.zeros_(layer.value.weight)
@@ -163,6 +168,7 @@ def test_self_attention_weights_sum_to_1() -> None:
     torch.testing.assert_close(layer(x) - x, torch.full_like(x, 3))  # the wrong axis gives 1.61 .. 6.17
 
 
+@pytest.mark.shows("numbers", SelfAttention)
 @pytest.mark.parametrize(("channels", "count"), [(64, 5_201), (4, 2 * (4 + 1) + 16 + 4 + 1)])  # 4 // 8 is not 0
 def test_self_attention_parameter_count(channels: int, count: int) -> None:
     assert sum(p.numel() for p in SelfAttention(channels).parameters()) == count
@@ -179,6 +185,7 @@ def subsampled(y: Tensor, size: tuple[int, ...]) -> Tensor:
     return torch.stack(cells, dim=3).flatten(2)
 
 
+@pytest.mark.shows("formula", NonLocal)
 @every_mode
 @pytest.mark.parametrize("subsample", [False, True])
 @pytest.mark.parametrize("shape", [(2, 6, 3, 4), (2, 6, 2, 4, 3)])
@@ -205,6 +212,7 @@ def test_non_local_formula(mode: str, subsample: bool, shape: tuple[int, ...]) -
     check_formula(layer(x), (linear(layer.out, y) + flat(x)).reshape(shape))
 
 
+@pytest.mark.shows("numbers", NonLocal)
 @every_mode
 def test_non_local_of_a_constant_map(mode: str) -> None:
     layer = awake(NonLocal(6, mode=mode))  # type: ignore[arg-type]
@@ -219,6 +227,7 @@ def test_non_local_of_a_constant_map(mode: str) -> None:
     torch.testing.assert_close(layer(x), expected[None, :, None, None].expand_as(x))
 
 
+@pytest.mark.shows("numbers", NonLocal)
 @pytest.mark.parametrize(
     ("mode", "count"),
     [

@@ -148,6 +148,7 @@ def test_out_channels_is_what_comes_out(name: str) -> None:
 # ---- sum, max, concat ----
 
 
+@pytest.mark.shows("formula", SumFusion, MaxFusion)
 def test_sum_and_max_formula() -> None:
     rgb, flow = torch.randn(MAP), torch.randn(MAP)
     a, b = rgb.double(), flow.double()
@@ -155,12 +156,14 @@ def test_sum_and_max_formula() -> None:
     check_formula(MaxFusion(4, 4)(rgb, flow), torch.where(a > b, a, b))
 
 
+@pytest.mark.shows("numbers", SumFusion, MaxFusion)
 def test_max_plus_min_is_sum() -> None:
     rgb, flow = torch.randn(MAP), torch.randn(MAP)
     largest, smallest = MaxFusion(4, 4)(rgb, flow), -MaxFusion(4, 4)(-rgb, -flow)
     torch.testing.assert_close(largest + smallest, SumFusion(4, 4)(rgb, flow), rtol=0, atol=1e-6)
 
 
+@pytest.mark.shows("formula", ConcatFusion)
 def test_concat_orders() -> None:
     rgb = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
     flow = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
@@ -179,6 +182,7 @@ def test_concat_order_only_permutes_the_weights_of_what_follows() -> None:
     torch.testing.assert_close(interleaved, block)
 
 
+@pytest.mark.shows("numbers", ConcatFusion)
 def test_sum_is_a_special_concat() -> None:
     rgb, flow = torch.randn(MAP), torch.randn(MAP)
     weight = torch.randn(6, 4, 1, 1)
@@ -204,6 +208,7 @@ def test_unknown_words_are_errors_with_choices() -> None:
 # ---- conv ----
 
 
+@pytest.mark.shows("formula", ConvFusion)
 @pytest.mark.parametrize("order", ["block", "interleaved"])
 def test_conv_formula(order: str) -> None:
     layer = awake(ConvFusion(4, 4, order=order, relu=True))  # type: ignore[arg-type]
@@ -215,6 +220,7 @@ def test_conv_formula(order: str) -> None:
     check_formula(layer(rgb, flow), expected.clamp(min=0))
 
 
+@pytest.mark.shows("numbers", ConvFusion)
 @pytest.mark.parametrize("order", ["block", "interleaved"])
 def test_conv_of_stacked_identities_is_exactly_sum(order: str) -> None:
     rgb, flow = torch.rand(2, 64, 5, 5), torch.rand(2, 64, 5, 5)
@@ -249,6 +255,7 @@ def test_conv_random_inits(init: str, std: float) -> None:
     assert layer.conv.bias.abs().max() == 0
 
 
+@pytest.mark.shows("numbers", ConvFusion)
 @pytest.mark.parametrize(("channels", "count"), [(512, 524_800), (256, 131_328), (4096, 33_558_528)])
 def test_conv_parameter_count(channels: int, count: int) -> None:
     with torch.device("meta"):
@@ -276,6 +283,7 @@ def test_conv_before_conv3d_is_its_concatenation() -> None:
 # ---- attention ----
 
 
+@pytest.mark.shows("formula", AttentionFusion)
 def test_attention_formula() -> None:
     layer = awake(AttentionFusion(6, 6, reduction=2))
     rgb, flow = torch.randn(2, 6, 3, 4), torch.randn(2, 6, 3, 4)
@@ -289,6 +297,7 @@ def test_attention_formula() -> None:
     check_formula(layer(rgb, flow), expected)
 
 
+@pytest.mark.shows("numbers", AttentionFusion)
 def test_attention_with_a_zero_gate_is_half_the_sum() -> None:
     layer = AttentionFusion(8, 8)
     rgb, flow = torch.rand(2, 8, 3, 3), torch.rand(2, 8, 3, 3)
@@ -307,6 +316,7 @@ def test_attention_gates_see_the_other_stream_only() -> None:
     torch.testing.assert_close(layer(3 * rgb, nothing), 3 * layer(rgb, nothing))
 
 
+@pytest.mark.shows("numbers", AttentionFusion)
 @pytest.mark.parametrize(("channels", "count"), [(512, 2 * 33_312), (8, 2 * (8 + 1 + 8 + 8))])
 def test_attention_parameter_count(channels: int, count: int) -> None:
     assert sum(p.numel() for p in AttentionFusion(channels, channels).parameters()) == count
@@ -315,6 +325,7 @@ def test_attention_parameter_count(channels: int, count: int) -> None:
 # ---- weighted mean ----
 
 
+@pytest.mark.shows("numbers", WeightedFusion)
 @pytest.mark.parametrize(("weights", "mean"), [((1.0, 1.0), 5.0), ((1.0, 1.5), 5.6), ((1.0, 2.0), 6.0)])
 @pytest.mark.parametrize("learned", [False, True])
 def test_weighted_by_hand(weights: tuple[float, float], mean: float, learned: bool) -> None:
@@ -324,6 +335,7 @@ def test_weighted_by_hand(weights: tuple[float, float], mean: float, learned: bo
     assert len(list(layer.parameters())) == learned
 
 
+@pytest.mark.shows("formula", WeightedFusion)
 def test_weighted_formula() -> None:
     layer, rgb, flow = build("weighted_learned")
     a, b = layer.log_weights.double().exp()
@@ -339,6 +351,7 @@ def test_weights_must_be_two_positive_numbers(weights: tuple[float, ...]) -> Non
 # ---- several levels ----
 
 
+@pytest.mark.shows("formula", MultiLevelFusion)
 def test_multilevel_fuses_each_level() -> None:
     layer = MultiLevelFusion([2, 3], [2, 3], level=SumFusion)
     rgb, flow = ([torch.randn(1, 2, 4, 4), torch.randn(1, 3, 2, 2)] for _ in range(2))
@@ -349,6 +362,7 @@ def test_multilevel_fuses_each_level() -> None:
         MultiLevelFusion([2], [2], level=BilinearFusion)
 
 
+@pytest.mark.shows("formula", PyramidFusion)
 def test_pyramid_formula() -> None:
     layer = awake(PyramidFusion([2, 3, 4], [2, 3, 4], level=SumFusion, channels=5))
     shapes = [(2, 2, 8, 6), (2, 3, 4, 3), (2, 4, 2, 3)]
@@ -370,3 +384,27 @@ def test_pyramid_formula() -> None:
             smooth += torch.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i : i + 8, j : j + 6])
     (actual,) = layer(rgb, flow)
     check_formula(actual, smooth.clamp(min=0))
+
+
+@pytest.mark.shows("numbers", MultiLevelFusion)
+def test_multilevel_by_hand() -> None:
+    layer = MultiLevelFusion([1, 1], [1, 1], level=MaxFusion)
+    fine, coarse = layer([torch.tensor([[[[1.0, 5.0]]]]), torch.ones(1, 1, 1, 1)], [torch.full((1, 1, 1, 2), 3.0)] * 2)
+    assert fine.tolist() == [[[[3.0, 5.0]]]]
+    assert coarse.tolist() == [[[[3.0, 3.0]]]]
+
+
+@pytest.mark.shows("numbers", PyramidFusion)
+def test_pyramid_by_hand() -> None:
+    """Lateral filters 1 and 10 and no smoothing: every cell is the rectified 1·fine + 10·coarse."""
+    layer = PyramidFusion([1, 1], [1, 1], level=SumFusion, channels=1)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.lateral[0].weight.fill_(1)
+        layer.lateral[1].weight.fill_(10)
+        layer.smooth.weight[0, 0, 1, 1] = 1
+    fine = torch.tensor([[[[1.0, 2.0, 3.0, -50.0]]]])
+    coarse = torch.tensor([[[[0.5, 2.0]]]])
+    [fused] = layer([fine, coarse], [torch.zeros_like(fine), coarse])  # coarse: rgb + flow = 1, 4
+    assert fused.tolist() == [[[[11.0, 12.0, 43.0, 0.0]]]]

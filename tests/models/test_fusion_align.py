@@ -15,6 +15,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.mark.shows("formula", ZeroPadAlign)
 def test_zero_pad_at_bottom_and_right_drops_the_gradient_there() -> None:
     rgb = torch.rand(1, 2, 14, 14, requires_grad=True)
     flow = torch.rand(1, 2, 13, 13, requires_grad=True)
@@ -29,6 +30,7 @@ def test_zero_pad_at_bottom_and_right_drops_the_gradient_there() -> None:
     assert torch.equal(flow.grad, upstream[:, :, :13, :13])
 
 
+@pytest.mark.shows("numbers", ZeroPadAlign)
 def test_zero_pad_takes_the_larger_side_of_each_axis() -> None:
     rgb, flow = ZeroPadAlign()(torch.ones(1, 1, 2, 5), torch.ones(1, 3, 4, 3))
     assert (rgb.shape, flow.shape) == ((1, 1, 4, 5), (1, 3, 4, 5))
@@ -47,6 +49,7 @@ def test_upconv_reaches_the_larger_map(large: int, rgb_is_smaller: bool) -> None
     torch.testing.assert_close(small[:, :, margin:-margin, margin:-margin].unique(), torch.ones(1))
 
 
+@pytest.mark.shows("numbers", UpconvAlign)
 def test_upconv_13_to_14_starts_as_midpoints() -> None:
     row = torch.arange(13.0).expand(1, 1, 13, 13)
     _, grown = UpconvAlign((1, 14, 14), (1, 13, 13))(torch.zeros(1, 1, 14, 14), row)
@@ -54,6 +57,7 @@ def test_upconv_13_to_14_starts_as_midpoints() -> None:
     torch.testing.assert_close(grown[0, 0, 0], grown[0, 0, 5] / 2)  # outside of the map is 0
 
 
+@pytest.mark.shows("numbers", UpconvAlign)
 def test_upconv_14_to_28_starts_as_bilinear_interpolation() -> None:
     x = torch.rand(2, 3, 14, 14)
     _, grown = UpconvAlign((3, 28, 28), (3, 14, 14))(torch.zeros(2, 3, 28, 28), x)
@@ -61,6 +65,7 @@ def test_upconv_14_to_28_starts_as_bilinear_interpolation() -> None:
     torch.testing.assert_close(grown[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
 
 
+@pytest.mark.shows("formula", UpconvAlign)
 def test_upconv_formula() -> None:
     align = awake(UpconvAlign((2, 3, 3), (3, 7, 4)))  # strides 2 and 1, padding 1 and 0, kernel 5 and 2
     x = torch.randn(2, 2, 3, 3)

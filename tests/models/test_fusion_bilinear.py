@@ -31,12 +31,14 @@ def normalised(z: Tensor, eps: float = 1e-5) -> Tensor:
     return s / s.square().sum(dim=1, keepdim=True).sqrt()
 
 
+@pytest.mark.shows("formula", BilinearFusion)
 def test_bilinear_formula() -> None:
     rgb, flow = torch.randn(2, 6, 4, 5), torch.randn(2, 7, 4, 5)
     expected = normalised(outer_products(rgb, flow).flatten(1))[:, :, None, None]
     check_formula(BilinearFusion(6, 7)(rgb, flow), expected)
 
 
+@pytest.mark.shows("numbers", BilinearFusion)
 def test_bilinear_by_hand() -> None:
     rgb = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).view(1, 2, 1, 2)  # channel 0 is 1, 2; channel 1 is 0, 3
     flow = torch.tensor([[4.0, 1.0], [-1.0, 0.0]]).view(1, 2, 1, 2)
@@ -46,6 +48,7 @@ def test_bilinear_by_hand() -> None:
     torch.testing.assert_close(BilinearFusion(2, 2)(rgb, flow).flatten().double(), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.shows("numbers", BilinearFusion)
 def test_bilinear_size_norm_and_order_of_locations() -> None:
     with torch.device("meta"):
         assert BilinearFusion(512, 512).out_channels == 262_144
@@ -89,6 +92,7 @@ def direct_sketch(layer: CompactBilinearFusion, rgb: Tensor, flow: Tensor) -> Te
     return sketch
 
 
+@pytest.mark.shows("formula", CompactBilinearFusion)
 @pytest.mark.parametrize("dimension", [16, 127, 128])  # odd sizes lose a number in a careless inverse FFT
 @pytest.mark.parametrize("size", [(10, 11), (1, 1)])  # where the matrix is smaller, where the FFT is
 def test_compact_bilinear_formula(dimension: int, size: tuple[int, int]) -> None:
@@ -99,6 +103,7 @@ def test_compact_bilinear_formula(dimension: int, size: tuple[int, int]) -> None
     check_formula(layer(rgb, flow), normalised(expected)[:, :, None, None])
 
 
+@pytest.mark.shows("numbers", CompactBilinearFusion)
 def test_compact_bilinear_is_unbiased_over_hashes() -> None:
     xa, xb, ya, yb = (torch.rand(1, 6, 1, 1) for _ in range(4))
     products = []

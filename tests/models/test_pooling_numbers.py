@@ -53,6 +53,7 @@ def test_constant_map_keeps_its_value(name: str) -> None:
         torch.testing.assert_close(layer(torch.full((2, 4, *size), 2.5)), torch.full((2, layer.out_channels), 2.5))
 
 
+@pytest.mark.shows("numbers", GAP, GMP, AddAvgMax, CatAvgMax)
 def test_average_and_maximum_by_hand() -> None:
     x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
     assert GAP(2)(x).tolist() == [[3, 1]]
@@ -75,12 +76,14 @@ def test_maximum_survives_a_shift_only_while_it_stays_in_the_window() -> None:
 # ---- SPoC and centre weights ----
 
 
+@pytest.mark.shows("numbers", SPoC)
 def test_spoc_is_the_sum_and_gap_after_the_norm() -> None:
     x = rectified_map(2, 4, *SIZE)
     torch.testing.assert_close(SPoC(4)(x), 35 * GAP(4)(x))
     torch.testing.assert_close(SPoC(4, normalise=True)(x), F.normalize(GAP(4)(x)))
 
 
+@pytest.mark.shows("numbers", SPoC)
 def test_centre_prior_numbers() -> None:
     w7, w14, w6x9, w1 = (gaussian(torch.empty(1, 1, *s)) for s in ((7, 7), (14, 14), (6, 9), (1, 1)))
     assert w7[3, 3] == 1
@@ -97,6 +100,7 @@ def test_centre_prior_numbers() -> None:
     assert SPoC(1, centre_prior=True)(x).item() == pytest.approx(1.344, abs=5e-4)
 
 
+@pytest.mark.shows("numbers", CenterWeightedPool)
 def test_center_weights_by_hand() -> None:
     x = torch.zeros(1, 2, 3, 3)
     x[0, 0, 1, 1] = x[0, 1, 0, 0] = 1  # centre; corner, at distance sqrt(2)
@@ -126,6 +130,7 @@ def test_linear_weights_where_all_cells_are_corners() -> None:
 # ---- GeM and L^p ----
 
 
+@pytest.mark.shows("numbers", GeM)
 def test_gem_lies_between_average_and_maximum() -> None:
     x = rectified_map(8, 4, 7, 7)
     powers = (1.0, 1.5, 3.0, 10.0, 100.0, 1000.0)
@@ -137,6 +142,7 @@ def test_gem_lies_between_average_and_maximum() -> None:
         assert (GMP(4)(x) - y <= GMP(4)(x) * (1 - 49 ** (-1 / p)) + 1e-6).all()
 
 
+@pytest.mark.shows("numbers", GeM)
 @pytest.mark.parametrize(("p", "gap"), [(3.0, 0.727), (100.0, 0.038), (1000.0, 0.0039)])
 def test_gem_is_farthest_from_the_maximum_on_a_single_spike(p: float, gap: float) -> None:
     spike = torch.zeros(1, 1, 7, 7)
@@ -144,6 +150,7 @@ def test_gem_is_farthest_from_the_maximum_on_a_single_spike(p: float, gap: float
     assert 1 - GeM(1, p)(spike).item() / 8 == pytest.approx(gap, rel=0.02)
 
 
+@pytest.mark.shows("numbers", GeM)
 def test_gem_is_stable_at_p_100_in_float32() -> None:
     for scale in (1e-4, 1.0, 3.0, 1e4, 1e30):  # 3^100 overflows float32
         x = (scale * positive_map(2, 4, 7, 7)).requires_grad_()
@@ -185,6 +192,7 @@ def test_gem_learns_p() -> None:
     assert layer.p.grad < 0
 
 
+@pytest.mark.shows("numbers", LpPool)
 def test_lp_forms() -> None:
     twos = torch.full((1, 1, 2, 2), 2.0)
     assert LpPool(1)(twos).item() == pytest.approx(4)  # the sum form, as torch's own lp_pool2d
@@ -216,11 +224,13 @@ def test_lp_gradient_at_zero_is_zero(p: float, form: str) -> None:
 # ---- R-MAC ----
 
 
+@pytest.mark.shows("numbers", RMAC)
 def test_rmac_number_of_regions() -> None:
     sizes = ((14, 14), (7, 7), (10, 14), (14, 10), (7, 20))
     assert [len(rmac_regions(*size)) for size in sizes] == [14, 14, 20, 20, 32]
 
 
+@pytest.mark.shows("numbers", RMAC)
 def test_rmac_regions_of_a_square() -> None:
     def square(size: int, *starts: int) -> list[tuple[int, int, int]]:
         return [(i, j, size) for i in starts for j in starts]
@@ -248,6 +258,7 @@ def test_rmac_regions_reach_every_border() -> None:
     assert max(rmac_regions(62, 2))[0] == 61  # 60 where the grid is computed in floating point
 
 
+@pytest.mark.shows("numbers", RMAC)
 def test_rmac_by_hand() -> None:
     x = torch.zeros(1, 2, 7, 7)
     x[0, 0] = 1.0
@@ -270,6 +281,7 @@ def test_rmac_refuses_nonsense() -> None:
 # ---- CroW ----
 
 
+@pytest.mark.shows("numbers", CroW)
 def test_crow_of_a_constant_map() -> None:
     """c ln(C) (HW)^(3/4)"""
     assert CroW(8)(torch.full((1, 8, 7, 7), 2.0))[0].tolist() == pytest.approx([77.0236] * 8, rel=1e-6)
@@ -277,6 +289,7 @@ def test_crow_of_a_constant_map() -> None:
     assert CroW(1, normalise=True)(torch.full((1, 1, 7, 7), 2.0)).item() == 0
 
 
+@pytest.mark.shows("numbers", CroW)
 def test_crow_weights() -> None:
     x = rectified_map(2, 4, *SIZE)
     x[:, 2] = 0  # dead channel
@@ -298,6 +311,7 @@ def test_crow_weights() -> None:
 # ---- overlapping max and SPP ----
 
 
+@pytest.mark.shows("numbers", OverlappingMaxPool)
 def test_overlapping_max_sizes() -> None:
     def sizes(n: int) -> list[int]:
         x = torch.zeros(1, 1, n, n)
@@ -309,12 +323,14 @@ def test_overlapping_max_sizes() -> None:
         OverlappingMaxPool(1, 2, 2)
 
 
+@pytest.mark.shows("numbers", OverlappingMaxPool)
 def test_overlapping_max_by_hand() -> None:
     x = torch.arange(25.0).view(1, 1, 5, 5)
     assert OverlappingMaxPool(1).windows(x).flatten().tolist() == [12, 14, 22, 24]
     assert OverlappingMaxPool(1)(x).item() == 18
 
 
+@pytest.mark.shows("numbers", SPP)
 def test_spp_by_hand() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4)
     assert SPP(1)(x)[0].tolist() == [15, 5, 7, 13, 15, *range(16)]
@@ -338,6 +354,7 @@ def test_spp_has_all_bins_and_sees_every_cell() -> None:
 # ---- bilinear ----
 
 
+@pytest.mark.shows("numbers", BilinearPool)
 def test_bilinear_pool_by_hand() -> None:
     x = torch.tensor([[[[1.0, 2.0]], [[0.0, -1.0]]]])  # descriptors (1, 0) and (2, -1)
     root = torch.tensor([[math.sqrt(5), -math.sqrt(2), -math.sqrt(2), 1.0]])  # of 5, -2, -2, 1
@@ -347,6 +364,7 @@ def test_bilinear_pool_by_hand() -> None:
     torch.testing.assert_close(BilinearPool(2)(shuffled), BilinearPool(2)(x))
 
 
+@pytest.mark.shows("numbers", CompactBilinear)
 def test_compact_bilinear_keeps_its_hashes() -> None:
     first, second, x = (
         CompactBilinear(4, 7, seed=0),

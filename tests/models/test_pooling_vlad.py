@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from twostream.layer_costs import PeakMemory, naive_netvlad
 from twostream.models.pooling import ActionVLAD, GhostVLAD, NetVLAD
 from twostream.models.pooling.kmeans import k_means
 from twostream.models.pooling.vlad import sharpness
@@ -46,6 +44,7 @@ def hard_vlad(x: Tensor, centres: Tensor) -> Tensor:
 # ---- limits and identities ----
 
 
+@pytest.mark.shows("numbers", NetVLAD, ActionVLAD)
 @pytest.mark.parametrize("layer_class", [NetVLAD, ActionVLAD])
 def test_large_alpha_is_hard_vlad(layer_class: Callable[..., NetVLAD]) -> None:
     x = torch.rand(2, 6, 5, 5)
@@ -54,12 +53,14 @@ def test_large_alpha_is_hard_vlad(layer_class: Callable[..., NetVLAD]) -> None:
     torch.testing.assert_close(layer(x.double()), hard_vlad(x, layer.centres.detach()))
 
 
+@pytest.mark.shows("numbers", NetVLAD)
 def test_one_cluster_is_the_normalised_sum_of_residuals() -> None:
     x, layer = torch.rand(2, 6, 5, 5), NetVLAD(6, 1)
     residuals = F.normalize(x).sum((2, 3)) - 25 * layer.centres
     torch.testing.assert_close(layer(x), F.normalize(residuals))
 
 
+@pytest.mark.shows("numbers", NetVLAD)
 def test_unit_norm_and_division_by_sqrt_k() -> None:
     x, layer = torch.rand(2, 6, 5, 5), NetVLAD(6, 4, alpha=2.0)
     y = layer(x)
@@ -105,11 +106,13 @@ def test_empty_cluster_and_dead_map() -> None:
     assert x.grad.abs().max() < 1e3
 
 
+@pytest.mark.shows("numbers", GhostVLAD)
 def test_no_ghost_is_netvlad() -> None:
     x, layer = torch.rand(2, 6, 5, 5), NetVLAD(6, 4, alpha=5.0)
     torch.testing.assert_close(with_parameters_of(GhostVLAD(6, 4, 0), layer)(x), layer(x), rtol=0, atol=0)
 
 
+@pytest.mark.shows("numbers", GhostVLAD)
 def test_ghost_takes_descriptors_away() -> None:
     x, layer = torch.rand(2, 6, 5, 5), GhostVLAD(6, 4, 1, alpha=5.0)
     assert layer.centres.shape == (4, 6)  # ghosts have none
@@ -129,6 +132,7 @@ def test_ghost_takes_descriptors_away() -> None:
     torch.testing.assert_close(layer(x), real(x))
 
 
+@pytest.mark.shows("numbers", ActionVLAD)
 def test_actionvlad_sums_over_time_before_the_norms() -> None:
     x, layer = torch.rand(2, 6, 3, 4, 5), ActionVLAD(6, 4, alpha=5.0)
     net = with_parameters_of(NetVLAD(6, 4), layer)
@@ -145,6 +149,7 @@ def test_actionvlad_sums_over_time_before_the_norms() -> None:
 # ---- parameters and initialisation ----
 
 
+@pytest.mark.shows("numbers", NetVLAD, GhostVLAD, ActionVLAD)
 def test_number_of_parameters() -> None:
     def count(layer: NetVLAD) -> int:
         return sum(p.numel() for p in layer.parameters())
@@ -255,44 +260,6 @@ def test_k_means_is_a_fixed_point_and_repeatable() -> None:
 
 
 # ---- memory ----
-
-
-class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside and still alive; forward and backward."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = self.largest = 0
-        self.seen: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        weakref.finalize(storage, self._free, key, size)
-        self.now += size
-        self.peak, self.largest = max(self.peak, self.now), max(self.largest, size)
-
-    def _free(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.now -= size
-
-
-def naive_netvlad(layer: NetVLAD, x: Tensor) -> Tensor:
-    """With the tensor of all residuals, n x K x D x HW."""
-    x = F.normalize(x).flatten(2)
-    assignment = (layer.weight @ x + layer.bias[:, None]).softmax(1)
-    residuals = x[:, None] - layer.centres[:, :, None]
-    V = (assignment[:, :, None] * residuals).sum(3)
-    return F.normalize(F.normalize(V, dim=2).flatten(1))
 
 
 def test_memory_of_netvlad_has_no_residual_tensor() -> None:

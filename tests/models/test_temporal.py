@@ -74,11 +74,14 @@ def test_shape(name: str) -> None:
 # ---- pooling ----
 
 
+@pytest.mark.shows("formula", Pool2d)
+@pytest.mark.shows("numbers", Pool2d)
 def test_pool2d_leaves_time_alone() -> None:
     maps = torch.randn(2, 5, 3, 4, 4)
     assert torch.equal(Pool2d(3, 3)(maps), maps)
 
 
+@pytest.mark.shows("formula", Pool3d)
 def test_pool3d_formula() -> None:
     maps = torch.randn(2, 5, 3, 4, 4)
     expected = maps[:, 0].double()
@@ -87,6 +90,7 @@ def test_pool3d_formula() -> None:
     check_formula(Pool3d(3, 3)(maps), expected[:, None])
 
 
+@pytest.mark.shows("numbers", Pool3d)
 @pytest.mark.parametrize(("side", "kernel", "stride", "pooled"), [(14, 2, 2, 7), (13, 3, 2, 6)])  # VGG-16, VGG-M
 def test_pool3d_with_the_following_2d_pool_is_3d_max_pooling(side: int, kernel: int, stride: int, pooled: int) -> None:
     ours = torch.randn(2, 5, 3, side, side, requires_grad=True)
@@ -102,6 +106,7 @@ def test_pool3d_with_the_following_2d_pool_is_3d_max_pooling(side: int, kernel: 
     assert torch.equal(ours.grad, theirs.grad.transpose(1, 2))
 
 
+@pytest.mark.shows("numbers", Pool3d)
 def test_pool3d_of_one_step_is_that_step() -> None:
     maps = torch.randn(2, 1, 3, 4, 4)
     assert torch.equal(Pool3d(3, 3)(maps), maps)
@@ -129,6 +134,7 @@ def test_kept_tower_pools_only() -> None:
 # ---- 3-D convolution ----
 
 
+@pytest.mark.shows("formula", Conv3d)
 def test_conv3d_formula() -> None:
     layer, maps = awake(Conv3d(4, 3, init="kaiming")), torch.randn(2, 3, 4, 5, 4)
     weight, bias = layer.conv.weight.double(), layer.conv.bias.double()
@@ -144,12 +150,14 @@ def test_conv3d_formula() -> None:
     check_formula(layer(maps), expected)
 
 
+@pytest.mark.shows("numbers", Conv3d)
 def test_conv3d_parameter_count() -> None:
     with torch.device("meta"):
         layer = Conv3d(1024, 512)
     assert sum(p.numel() for p in layer.parameters()) == 14_156_288
 
 
+@pytest.mark.shows("numbers", Conv3d)
 def test_conv3d_filter_numbers() -> None:
     weight = Conv3d(4, 2).conv.weight.detach()  # block order: rgb 0, 1, flow 0, 1
     cube = weight[0, 0] / 0.25
@@ -161,6 +169,7 @@ def test_conv3d_filter_numbers() -> None:
     assert torch.equal(interleaved, weight[:, [2, 0, 3, 1]])
 
 
+@pytest.mark.shows("numbers", Conv3d)
 @pytest.mark.parametrize("channels", [4, 2])  # both streams, an already fused map
 def test_conv3d_of_ones_is_a_weighted_mean(channels: int) -> None:
     layer = Conv3d(channels, 2)

@@ -5,7 +5,7 @@ from twostream.models.pooling.centre import CenterWeightedPool, SPoC
 from twostream.models.pooling.crow import CroW
 from twostream.models.pooling.power import GeM, LpPool
 from twostream.models.pooling.second_order import BilinearPool, CompactBilinear
-from twostream.models.pooling.vlad import ActionVLAD, GhostVLAD, NetVLAD, SoftVLAD
+from twostream.models.pooling.vlad import ActionVLAD, GhostVLAD, NetVLAD
 from twostream.models.pooling.windows import RMAC, SPP, OverlappingMaxPool
 
 __all__ = [
@@ -26,5 +26,4 @@ __all__ = [
     "NetVLAD",
     "OverlappingMaxPool",
     "SPoC",
-    "SoftVLAD",
 ]
