@@ -150,11 +150,15 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("option", options_of(GROUPS))
+OVER_CLIP = [f"{option} attention_over=clip" for option in options_of(("attention",))]
+
+
+@pytest.mark.parametrize("option", options_of(GROUPS) + OVER_CLIP)
 def test_every_layer_trains(option: str, tmp_path: Path, cache, monkeypatch) -> None:
     """In this process, for speed: one epoch of three steps, and finite numbers at its end."""
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
-    cfg = compose_config([option, *NEEDED.get(option, []), *SMALL, "logger=csv", "sampling.num_chunks=2"])
+    options = [*option.split(), *NEEDED.get(option, []), *SMALL]
+    cfg = compose_config([*options, "logger=csv", "sampling.num_chunks=2"])
     data, system, trainer, _, _ = build_run(cfg, tmp_path)
     before = {name: p.detach().clone() for name, p in system.network.named_parameters()}
     trainer.fit(system, data)
@@ -175,6 +179,7 @@ WRONG = [
     (["streams=[rgb,sound]"], "streams=", "rgb, flow"),
     (["train_from=conv7"], "train_from='conv7'", "fusion"),
     (["decoder=vlc"], "vlc", "decord"),
+    (["attention=se", "attention_over=video"], "attention_over='video'", "frame, clip"),
     (["align=stretch"], "align='stretch'", "upconv"),
     (["logger.wandb.mode=loud"], "logger.wandb.mode='loud'", "offline"),
     (["flow.preset=slow"], "slow", "ultrafast"),

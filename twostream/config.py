@@ -41,7 +41,7 @@ from twostream.data.sources import hold_out
 from twostream.description import Description, describe
 from twostream.loggers import csv_logger
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
-from twostream.models.network import MultiLevelNetwork, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network import MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
 from twostream.system import TwoStreamSystem
 
@@ -138,7 +138,7 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         "flow_channels": 2 * cfg.flow.length,
         "temporal": instantiate(cfg.temporal),
         "pooling": instantiate(cfg.pooling) or None,
-        "attention": instantiate(cfg.attention),
+        "attention": attention_layer(cfg),
         "attention_after": tuple(cfg.attention_after),
         "image_size": cfg.transform.size,
     }
@@ -158,6 +158,14 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
                 raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
             return MultiLevelNetwork(**{**shared, "pooling": shared["pooling"] or GAP, "dropout": cfg.dropout.rgb})
         return TwoStreamNetwork(two_towers=cfg.two_towers, **shared)
+
+
+def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
+    """Makes the attention for a number of channels, over each frame or over all frames of a clip."""
+    make = instantiate(cfg.attention)
+    if cfg.attention_over not in ("frame", "clip"):
+        raise ValueError(f"attention_over={cfg.attention_over!r}: choose from frame, clip")
+    return make if cfg.attention_over == "frame" else lambda channels: OverClip(make(channels))
 
 
 def single_stream_checkpoint(path: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from twostream.description import count_parameters
+from twostream.models.attention import NonLocal
 from twostream.models.backbone import resnet18, tiny, vgg16, vgg_m
 from twostream.models.fusion import (
     BilinearFusion,
@@ -19,7 +20,7 @@ from twostream.models.fusion import (
     UpconvAlign,
     ZeroPadAlign,
 )
-from twostream.models.network import SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network import OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d
 
@@ -337,3 +338,31 @@ def test_correspondence_needs_fusion_at_a_convolutional_layer() -> None:
     assert accuracy(fused=True) >= 0.95
     assert accuracy(fused=True, shuffle=True) <= 0.35
     assert accuracy(fused=False) <= 0.35
+
+
+def test_attention_over_a_clip_sees_other_frames_and_over_frames_does_not() -> None:
+    def reach(over_clip: bool) -> list[bool]:
+        def make(channels: int) -> nn.Module:
+            layer = NonLocal(channels)
+            nn.init.normal_(layer.out.weight)
+            return OverClip(layer) if over_clip else layer
+
+        network = SingleStreamNetwork(
+            stream="rgb",
+            backbone=tiny,
+            num_classes=3,
+            temporal=Pool2d,
+            image_size=32,
+            attention=make,
+            attention_after=("conv4",),
+        ).eval()
+        tower = network.rgb
+        maps = torch.rand(1, 3, 32, 8, 8)
+        changed = maps.clone()
+        changed[:, 2] += 1
+        difference = tower.stage("conv4", changed) - tower.stage("conv4", maps)
+        return [bool(difference[0, frame].abs().max() > 1e-6) for frame in range(3)]
+
+    torch.manual_seed(0)
+    assert reach(over_clip=False) == [False, False, True]
+    assert reach(over_clip=True) == [True, True, True]

@@ -2,7 +2,7 @@
 
 from .multi_level import MultiLevelNetwork
 from .single_stream import SingleStreamNetwork
-from .tower import LAYERS, STAGES, STREAMS
+from .tower import LAYERS, STAGES, STREAMS, OverClip
 from .two_stream import TwoStreamNetwork
 
-__all__ = ["LAYERS", "STAGES", "STREAMS", "MultiLevelNetwork", "SingleStreamNetwork", "TwoStreamNetwork"]
+__all__ = ["LAYERS", "STAGES", "STREAMS", "MultiLevelNetwork", "OverClip", "SingleStreamNetwork", "TwoStreamNetwork"]

@@ -118,7 +118,10 @@ class Tower(nn.Module):
         if name not in self.stages:
             return maps
         maps = per_frame(self.stages[name], maps)
-        return per_frame(self.attention[name], maps) if name in self.attention else maps
+        if name not in self.attention:
+            return maps
+        attention = self.attention[name]
+        return attention(maps) if isinstance(attention, OverClip) else per_frame(attention, maps)
 
     def over_time(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t2 c2 h2 w2"]:
         """The maps after the temporal fusion, where it follows stage `name`."""
@@ -138,6 +141,17 @@ class Normalise(nn.Module):
 
     def forward(self, x: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return (x.to(self.mean.dtype) - self.mean) / self.std
+
+
+class OverClip(nn.Module):
+    """An attention that sees all frames of a clip at once, as (n, c, t, h, w), instead of one by one."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t c h w"]:
+        return self.attention(maps.transpose(1, 2)).transpose(1, 2)
 
 
 class FoldTime(nn.Module):
