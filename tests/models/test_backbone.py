@@ -457,8 +457,19 @@ def test_timm_refuses() -> None:
         on_meta(partial(timm, name="convnxt_tiny"))
     with pytest.raises(ValueError, match="FeatureGetterNet of timm is not a chain of feature levels"):
         on_meta(partial(timm, name="vit_tiny_patch16_224"))
-    backbone = on_meta(partial(timm, name="resnet10t"))
-    with pytest.raises(ValueError, match="layer='conv3': the stages of timm/resnet10t cannot read more channels"):
-        backbone.widen("conv3", 2 * backbone.channels["conv2"])
-    backbone.widen("fc8", 2 * backbone.channels["conv5"])
-    assert backbone.classifier.in_channels == 1024
+
+
+@pytest.mark.parametrize("order", ["block", "interleaved"])
+@pytest.mark.parametrize(
+    ("network", "name"), [("resnet10t", "conv3"), ("convnext_atto", "conv5"), ("resnet10t", "fc8")]
+)
+def test_a_widened_stage_of_timm_starts_as_that_of_the_sum(network: str, name: str, order: str) -> None:
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    backbone = timm(3, 7, name=network).double().eval()
+    before = list(backbone.stages)[list(backbone.stages).index(name) - 1]
+    channels = backbone.channels[before]
+    a, b = torch.randn(2, 2, channels, 8, 8, dtype=torch.float64)
+    expected = backbone.stages[name](a + b)
+    backbone.widen(name, 2 * channels, order=order)
+    torch.testing.assert_close(backbone.stages[name](fused(order, a, b)), expected)

@@ -139,8 +139,7 @@ class Backbone(nn.Module):
         Raises ValueError for an unknown stage or order, for too few channels, and where no filter can be widened.
         """
         self.require(name)
-        if order not in ORDERS:
-            raise ValueError(f"order={order!r}: choose from {', '.join(ORDERS)}")
+        check_order(order)
         for convolution in self._readers(name):
             widen_convolution(convolution, in_channels, order=order, where=f"layer={name!r}: {self.name}")
 
@@ -168,6 +167,12 @@ class Backbone(nn.Module):
         last = self.strides[convolutional[-1]]
         self.strides = {name: self.strides[name] for name in convolutional} | {"fc8": last}
         self.source_names = {k: v for k, v in self.source_names.items() if not k.startswith("stages.fc")}
+
+
+def check_order(order: str) -> None:
+    """Raises ValueError for an unknown order of channels."""
+    if order not in ORDERS:
+        raise ValueError(f"order={order!r}: choose from {', '.join(ORDERS)}")
 
 
 def first_with_parameters(stage: nn.Module) -> Any:

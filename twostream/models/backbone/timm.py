@@ -7,10 +7,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twostream.models.backbone.base import Backbone, FullyConnected
+from twostream.models.backbone.base import Backbone, FullyConnected, check_order, widen_convolution
 from twostream.models.backbone.weights import load_weights, read_weights
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -21,13 +22,20 @@ class Timm(Backbone):
 
     has_spare_layers = True  # e.g. a norm before the classifier
 
-    def _readers(self, name: str) -> list[nn.Conv2d]:
-        if name != "fc8":
-            raise ValueError(
-                f"layer={name!r}: the stages of {self.name} cannot read more channels than they were made for; choose "
-                "a fusion that keeps their number (sum, max, conv), or concatenate after conv5"
-            )
-        return super()._readers(name)
+    def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
+        """As in `Backbone`; no layer inside timm's stages changes: a 1×1 convolution before the stage does it."""
+        if name == "fc8":
+            return super().widen(name, in_channels, order=order)
+        self.require(name)
+        names = list(self.stages)
+        channels = self.channels[names[names.index(name) - 1]]
+        like = self.first[1].weight
+        reader = nn.Conv2d(channels, channels, 1, bias=False).to(device=like.device, dtype=like.dtype)
+        with torch.no_grad():
+            nn.init.dirac_(reader.weight)  # the identity, which widening makes a sum
+        check_order(order)
+        widen_convolution(reader, in_channels, order=order, where=f"layer={name!r}: {self.name}")
+        self.stages[name] = nn.Sequential(reader, self.stages[name])
 
 
 class Level(nn.Module):
