@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from twostream.config import build_network, build_system, compose_config, conf_folder, describe_config
+from twostream.config import build_flow, build_network, build_system, compose_config, conf_folder, describe_config
 from twostream.data.clip import Clip
 from twostream.description import count_parameters
 
@@ -35,7 +35,8 @@ def test_every_option_composes_and_builds_a_network(option: str) -> None:
         pytest.importorskip("timm")
     with torch.device("meta"):
         assert describe_config(cfg, 11).parameters > 0
-    for group_name in ("flow", "sampling", "transform"):
+    assert build_flow(cfg).length == cfg.flow.length
+    for group_name in ("sampling", "transform"):
         assert not isinstance(instantiate(cfg[group_name]), dict | partial)
 
 

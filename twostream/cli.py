@@ -6,8 +6,22 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from twostream.config import EXPECTED, UserError, checked, compose_config, describe_config, one_line
+from twostream.config import (
+    EXPECTED,
+    UserError,
+    build_flow,
+    build_source,
+    checked,
+    compose_config,
+    describe_config,
+    one_line,
+)
+from twostream.data.extract import extract
+from twostream.data.flow_store import ENCODINGS, make_store
+from twostream.data.module import available_cores
+from twostream.data.tasks import ENGINES
 from twostream.description import table
 
 
@@ -23,7 +37,41 @@ def info(arguments: Sequence[str]) -> None:
     print(json.dumps(description.as_dict(), indent=2) if options.json else table(description))
 
 
-COMMANDS = {"info": info}
+def flow(arguments: Sequence[str]) -> None:
+    """Compute the flow of a data set once, into a store that training reads with flow.store=PATH."""
+    parser = argparse.ArgumentParser("twostream flow", description=flow.__doc__)
+    parser.add_argument("overrides", nargs="*", help="as for train.py: data=ucf101 data.root=DIR flow=dis …")
+    parser.add_argument("--store", type=Path, required=True, help="the folder; a store there is continued")
+    parser.add_argument("--encoding", choices=ENCODINGS, default="jpeg", help="default jpeg; png loses nothing")
+    parser.add_argument("--quality", type=int, default=90, help="of JPEG, 1 to 100 (default 90)")
+    add_engine(parser)
+    options = parser.parse_args(arguments)
+    with checked():
+        cfg = compose_config(options.overrides)
+        source = build_source(cfg)
+        algorithm = build_flow(cfg)
+        make_store(options.store, algorithm, encoding=options.encoding, quality=options.quality)
+    complete = extract(
+        [*source.train, *source.test],
+        algorithm,
+        options.store,
+        decoder=cfg.decoder,
+        workers=options.workers,
+        engine=options.engine,
+        address=options.address,
+    )
+    if not complete:
+        sys.exit(1)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that work in several processes."""
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one per core)")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine's processes, or Ray's")
+    parser.add_argument("--address", help="of a Ray cluster, e.g. auto; default: one is started here")
+
+
+COMMANDS = {"flow": flow, "info": info}
 
 
 def main() -> None:
@@ -36,3 +84,7 @@ def main() -> None:
         COMMANDS[options.command](options.arguments)
     except (UserError, *EXPECTED) as error:
         sys.exit(f"error: {one_line(error)}")
+
+
+if __name__ == "__main__":
+    main()

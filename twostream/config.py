@@ -35,6 +35,8 @@ from torch import nn
 from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.data.dataset import STREAMS, ClipDataset
 from twostream.data.decoding import VideoError
+from twostream.data.flow import OpticalFlow
+from twostream.data.flow_store import FlowStore, FlowStoreError
 from twostream.data.footage import Decoded
 from twostream.data.module import VideoDataModule
 from twostream.data.sources import hold_out
@@ -46,7 +48,7 @@ from twostream.models.pooling import GAP
 from twostream.system import TwoStreamSystem
 
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
-EXPECTED = (HydraException, OmegaConfBaseException, VideoError, MisconfigurationException)
+EXPECTED = (HydraException, OmegaConfBaseException, VideoError, FlowStoreError, MisconfigurationException)
 
 
 class UserError(Exception):
@@ -211,13 +213,20 @@ def build_source(cfg: DictConfig) -> Any:
     return instantiate(cfg.data)(split=cfg.split)
 
 
+def build_flow(cfg: DictConfig) -> OpticalFlow:
+    """The optical flow algorithm, without regard to a store."""
+    return instantiate({key: value for key, value in cfg.flow.items() if key != "store"})
+
+
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
     """Loaders for training, validation (whole groups out of the training list) and testing."""
     train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    flow = build_flow(cfg)
     shared: dict[str, Any] = {
         "sampling": instantiate(cfg.sampling),
         "transform": instantiate(cfg.transform),
-        "flow": instantiate(cfg.flow),
+        "flow": flow,
+        "flow_store": FlowStore(cfg.flow.store, flow) if cfg.flow.store and "flow" in streams_of(cfg) else None,
         "footage": Decoded(cfg.decoder),
         "streams": streams_of(cfg),
         "seed": cfg.seed,

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from twostream.data.clip import Clip
 from twostream.data.flow import OpticalFlow, quantise
+from twostream.data.flow_store import FlowStore
 from twostream.data.footage import Footage
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
@@ -43,7 +44,8 @@ class ClipDataset(Dataset[Clip]):
     Every random choice is drawn from (seed, epoch, index), so that a clip is the same whichever worker makes it.
     Training draws one view; testing returns v = temporal views × crops, which share decoded frames and flow.
 
-    Raises `VideoError` (from `twostream.data.decoding`) for a file that cannot be decoded.
+    Flow is read from `flow_store` where there is one, else computed. Raises `VideoError` (from
+    `twostream.data.decoding`) for a file that cannot be decoded, `FlowStoreError` for a store that lacks a video.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ClipDataset(Dataset[Clip]):
         transform: Transform,
         flow: OpticalFlow,
         footage: Footage,
+        flow_store: FlowStore | None = None,
         streams: Collection[str] = STREAMS,
         training: bool = False,
         seed: int = 0,
@@ -63,6 +66,7 @@ class ClipDataset(Dataset[Clip]):
         self.transform = transform
         self.flow = flow
         self.footage = footage
+        self.flow_store = flow_store
         self.streams = frozenset(streams)
         self.training = training
         self.seed = seed
@@ -75,7 +79,8 @@ class ClipDataset(Dataset[Clip]):
     def num_frames(self, index: int) -> int:
         """How many frames video `index` has."""
         if self._num_frames[index] == 0:
-            self._num_frames[index] = self.footage.count(self.videos[index])
+            counted_by = self.flow_store or self.footage
+            self._num_frames[index] = counted_by.count(self.videos[index])
         return int(self._num_frames[index])
 
     def __getitem__(self, key: tuple[int, int]) -> Clip:
@@ -89,10 +94,12 @@ class ClipDataset(Dataset[Clip]):
         shown = rgb_indices(starts, length, num_frames)
         pairs = flow_pairs(starts, length, num_frames)
 
-        wanted = [chosen for name, chosen in (("rgb", shown), ("flow", pairs)) if name in self.streams]
-        needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
-        frames = dict(zip(needed, self.footage.read(video, needed), strict=True))
-        height, width = next(iter(frames.values())).shape[:2]
+        frames = self._frames(video, shown, pairs)
+        if frames:
+            height, width = next(iter(frames.values())).shape[:2]
+        else:
+            assert self.flow_store is not None
+            height, width = self.flow_store.frame_size(video)
         if self.training:
             boxes, size = self.transform.random(height, width, rng), self.transform.size
         else:
@@ -103,10 +110,20 @@ class ClipDataset(Dataset[Clip]):
             rgb = self.transform.colour(rgb.reshape(-1, *rgb.shape[2:]), rng).reshape(rgb.shape)
         return Clip(
             rgb=torch.from_numpy(rgb),
-            flow=torch.from_numpy(self._flow(frames, pairs, boxes, sides)),
+            flow=torch.from_numpy(self._flow(video, frames, pairs, boxes, sides)),
             label=torch.tensor(video.label),
             index=torch.tensor(index),
         )
+
+    def _frames(self, video: Video, shown: np.ndarray, pairs: np.ndarray) -> dict[int, np.ndarray]:
+        """The frames that are shown, and those that flow is computed from; none of them where a store has the flow."""
+        wanted = [shown] if "rgb" in self.streams else []
+        if "flow" in self.streams and self.flow_store is None:
+            wanted.append(pairs)
+        if not wanted:
+            return {}
+        needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
+        return dict(zip(needed, self.footage.read(video, needed), strict=True))
 
     def _rgb(
         self, frames: dict[int, np.ndarray], shown: np.ndarray, boxes: list[Box], sides: tuple[int, int]
@@ -119,15 +136,23 @@ class ClipDataset(Dataset[Clip]):
         return np.concatenate([crop_rgb(crops, box, sides)[place.reshape(shown.shape)] for box in boxes])
 
     def _flow(
-        self, frames: dict[int, np.ndarray], pairs: np.ndarray, boxes: list[Box], sides: tuple[int, int]
+        self,
+        video: Video,
+        frames: dict[int, np.ndarray],
+        pairs: np.ndarray,
+        boxes: list[Box],
+        sides: tuple[int, int],
     ) -> np.ndarray:
-        """The fields of `pairs` (v, t, L, 2), cropped: int8 (boxes*v, t, 2L, h, w); each pair is computed once."""
+        """The fields of `pairs` (v, t, L, 2), cropped: int8 (boxes*v, t, 2L, h, w); each pair is found once."""
         v, t = pairs.shape[:2]
         if "flow" not in self.streams:
             return np.zeros((len(boxes) * v, t, 0, *sides), np.int8)
         distinct, place = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
-        computed = self.flow.fields(frames, distinct)
-        fields = [computed[i, j] for i, j in distinct.tolist()]
+        if self.flow_store is not None:
+            found = self.flow_store.fields(video, distinct)
+        else:
+            found = self.flow.fields(frames, distinct)
+        fields = [found[i, j] for i, j in distinct.tolist()]
         place = place.reshape(pairs.shape[:-1])
         views = [quantise(crop_flow(fields, box, sides), self.flow.bound)[place] for box in boxes]
         return np.concatenate(views).reshape(len(boxes) * v, t, -1, *sides)  # u1, v1, u2, v2, …

@@ -80,6 +80,11 @@ class OpticalFlow(ABC):
         gray = {index: self._gray(frames[index]) for index in sorted({index for pair in moving for index in pair})}
         return {(i, j): self.compute(gray[i], gray[j]) if i != j else self._zeros(frames[i]) for i, j in distinct}
 
+    def settings(self) -> dict[str, Any]:
+        """All that a field depends on: the algorithm's name, its options, bound and working resolution."""
+        options = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "length"}
+        return {"algorithm": type(self).__name__, **options}
+
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which frames of the given size are compared."""
         if min(height, width) < SMALLEST_SIDE:

@@ -61,6 +61,14 @@ def read_frames(
     return np.stack([frames[index] for index in wanted.tolist()])
 
 
+def iterate_frames(path: str | PathLike[str], *, decoder: str = "decord") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """All frames of a video in turn, as upright RGB, one in memory at a time. Raises like `read_frames`."""
+    check_decoder(decoder)
+    with DECODERS[decoder](path) as reader:
+        for picture in reader.pictures():
+            yield reader.rgb(picture)
+
+
 def count_frames(path: str | PathLike[str], *, decoder: str = "decord") -> int:
     """How many frames decoding from the start yields; the container's own count is often wrong.
 

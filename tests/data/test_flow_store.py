@@ -1,0 +1,197 @@
+"""Flow on disk: the same fields as computed, within what JPEG changes, and never those of anything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twostream.data.dataset import ClipDataset
+from twostream.data.decoding import VideoError, read_frames
+from twostream.data.flow import DIS, Farneback, quantise
+from twostream.data.flow_store import (
+    FlowStore,
+    FlowStoreError,
+    clip_path,
+    decode_field,
+    encode_field,
+    file_hash,
+    make_store,
+    store_clip,
+    take,
+)
+from twostream.data.footage import Decoded
+from twostream.data.sampling import Chunks
+from twostream.data.sources import Video
+from twostream.data.synthetic import MovingPatterns
+from twostream.data.transform import CentreCrop
+
+FLOW = DIS(length=3, preset="ultrafast")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> MovingPatterns:
+    return MovingPatterns(tmp_path_factory.mktemp("cache"), split=1, train_clips=16, test_clips=16)
+
+
+@pytest.fixture(scope="module", params=["jpeg", "png"])
+def store(request, source, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("store")
+    make_store(root, FLOW, encoding=request.param)
+    for video in source.train:
+        assert store_clip(root, video, FLOW).done == "computed"
+    return root
+
+
+def test_no_motion_is_exact_in_jpeg_and_every_level_in_png() -> None:
+    still = np.zeros((37, 51, 2), np.int8)
+    assert not decode_field(encode_field(still, "jpeg", 90), 37, 51).any()
+    levels = np.random.default_rng(0).integers(-127, 128, (37, 51, 2)).astype(np.int8)
+    assert np.array_equal(decode_field(encode_field(levels, "png", 0), 37, 51), levels)
+
+
+def test_u_does_not_ring_into_v() -> None:
+    """A hard edge in u at the last column: v beside it stays exactly zero."""
+    levels = np.zeros((16, 21, 2), np.int8)
+    levels[:, 18:, 0] = 120
+    assert not decode_field(encode_field(levels, "jpeg", 50), 16, 21)[..., 1].any()
+
+
+def test_clips_from_the_store_are_those_that_are_computed(source, store) -> None:
+    options = {"sampling": Chunks(2, stride=(2, 2)), "transform": CentreCrop(size=64, crop_fraction=1.0)}
+    options |= {"flow": FLOW, "footage": Decoded()}
+    computed = ClipDataset(source.train, **options)
+    stored = ClipDataset(source.train, flow_store=FlowStore(store, FLOW), **options)
+    lossless = json.loads((store / "manifest.json").read_text())["encoding"] == "png"
+    errors = []
+    for index in range(4):
+        one, other = computed[(0, index)], stored[(0, index)]
+        assert torch.equal(one.rgb, other.rgb)
+        errors.append((one.flow.float() - other.flow.float()).abs())
+    error = torch.stack(errors)
+    assert error.max() == 0 if lossless else error.mean() < 0.3, error.mean()
+
+
+def test_flow_alone_opens_no_video(source, store, monkeypatch) -> None:
+    class Closed:
+        def count(self, video):
+            pytest.fail("counted")
+
+        read = count
+
+    options = {"sampling": Chunks(2, stride=(2, 2)), "transform": CentreCrop(size=64), "flow": FLOW}
+    dataset = ClipDataset(
+        source.train, flow_store=FlowStore(store, FLOW), footage=Closed(), streams=("flow",), **options
+    )
+    assert dataset[(0, 0)].flow.shape == (1, 2, 6, 64, 64)
+    assert dataset.num_frames(0) == 12
+
+
+def test_a_store_of_other_settings_is_refused_with_both_values(store) -> None:
+    with pytest.raises(FlowStoreError, match=r"preset='ultrafast', wanted is preset='fast'"):
+        FlowStore(store, DIS())
+    with pytest.raises(FlowStoreError, match=r"algorithm='DIS', wanted is algorithm='Farneback'"):
+        FlowStore(store, Farneback())
+    with pytest.raises(FlowStoreError, match=r"bound=20.0, wanted is bound=10.0"):
+        FlowStore(store, DIS(preset="ultrafast", bound=10))
+    with pytest.raises(FlowStoreError, match="choose another folder"):
+        make_store(store, DIS())
+    FlowStore(store, DIS(preset="ultrafast", length=10))  # fields do not depend on how many are stacked
+
+
+def test_a_video_that_changed_or_is_not_there_is_refused(source, store, tmp_path) -> None:
+    reader = FlowStore(store, FLOW)
+    first = source.train[0]
+    other = Video(id=first.id, path=source.train[1].path, label=0, group="x")
+    with pytest.raises(FlowStoreError, match=f"{file_hash(first.path)}, .* has {file_hash(other.path)}"):
+        reader.count(other)
+    with pytest.raises(FlowStoreError, match="not there; complete the store with `twostream flow`"):
+        reader.count(source.test[0])
+    with pytest.raises(ValueError, match="not a path below"):
+        reader.count(Video(id="../x", path=first.path, label=0, group="x"))
+    with pytest.raises(ValueError, match=r"no field from frame 0 to 2"):
+        reader.fields(first, [(0, 2)])
+
+
+def test_what_is_there_is_left_alone_and_what_is_damaged_is_made_again(source, tmp_path) -> None:
+    make_store(tmp_path, FLOW)
+    video = source.train[0]
+    path = clip_path(tmp_path, video)
+    assert store_clip(tmp_path, video, FLOW).fields == 11
+    whole = path.read_bytes()
+    assert store_clip(tmp_path, video, FLOW).done == "there"
+    path.write_bytes(whole[:-5])
+    assert store_clip(tmp_path, video, FLOW).done == "computed"
+    assert path.read_bytes() == whole
+
+
+def test_fields_by_hand(source, store) -> None:
+    """Field j of the store is the flow from frame j to j+1."""
+    video = source.train[2]
+    frames = dict(enumerate(read_frames(video.path, range(12))))
+    expected = FLOW.fields(frames, [(4, 5)])[4, 5]
+    found = FlowStore(store, FLOW).fields(video, [(4, 5), (7, 7)])
+    assert np.abs(quantise(found[4, 5], 20.0) - quantise(expected, 20.0).astype(int)).mean() < 0.15
+    assert not found[7, 7].any()
+
+
+def test_a_claim_belongs_to_one_living_process(tmp_path: Path) -> None:
+    claim = tmp_path / ".x.claim"
+    assert take(claim)
+    assert not take(claim), "it is ours, and we live"
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    claim.write_text(claim.read_text().split()[0] + " " + dead.stdout.strip())
+    assert take(claim), "its process is gone"
+    claim.write_text("elsewhere 1")
+    assert not take(claim)
+    os.utime(claim, (0, 0))
+    assert take(claim), "silent for long"
+
+
+def test_a_video_that_is_claimed_is_left_to_the_other(source, tmp_path: Path) -> None:
+    make_store(tmp_path, FLOW)
+    path = clip_path(tmp_path, source.train[0])
+    path.parent.mkdir(parents=True)
+    claim = path.with_name(f".{path.name}.claim")
+    assert take(claim)
+    assert store_clip(tmp_path, source.train[0], FLOW).done == "elsewhere"
+    claim.unlink()
+    assert store_clip(tmp_path, source.train[0], FLOW).done == "computed"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_broken_video_leaves_nothing(tmp_path: Path, source) -> None:
+    make_store(tmp_path / "store", FLOW)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(b"no video")
+    with pytest.raises(VideoError):
+        store_clip(tmp_path / "store", Video(id="a/cut.mp4", path=cut, label=0, group="x"), FLOW)
+    assert os.listdir(tmp_path / "store" / "a") == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 9, "flow": {"algorithm": "DIS"}, "encoding": "jpeg"}'])
+def test_other_manifests_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(FlowStoreError, match=str(tmp_path)):
+        FlowStore(tmp_path, FLOW)
+    with pytest.raises(FlowStoreError, match="make one with `twostream flow`"):
+        FlowStore(tmp_path / "nowhere", FLOW)
+
+
+def test_fields_of_real_clips_are_within_a_tenth_of_a_level(real_data: Path) -> None:
+    """The mean over clips, at the default quality; the single field of much fine motion is off by up to .25."""
+    flow, errors = DIS(), []
+    for file in sorted((real_data / "UCF-101").glob("*/*.avi"))[::8]:
+        frames = dict(enumerate(read_frames(file, range(12))))
+        for field in flow.fields(frames, [(0, 1), (10, 11)]).values():
+            levels = quantise(field, 20.0)
+            height, width = levels.shape[:2]
+            stored = decode_field(encode_field(levels, "jpeg", 90), height, width)
+            errors.append(np.abs(stored.astype(int) - levels).mean())
+    assert np.mean(errors) <= 0.1

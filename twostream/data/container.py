@@ -1,0 +1,106 @@
+"""Many blobs in one file, each of which can be read by itself.
+
+Layout: MAGIC, the blobs, a JSON header, a table of (end of blob, CRC-32), a footer. All of it is written aside and
+renamed, and the footer with its checksum comes last: a file that was cut off or damaged is refused, not read.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAGIC = b"2STREAM\x01"
+FOOTER = struct.Struct("<QQQI8s")  # where the header starts, where the table starts, blobs, CRC of both, MAGIC
+ENTRY = np.dtype([("end", "<u8"), ("crc", "<u4")])
+
+
+class ContainerError(RuntimeError):
+    """A file that is no whole container; `path` and `reason` say which and why."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str = "") -> None:
+        super().__init__(path, reason)  # as VideoError: rebuilt from its text alone in another process
+        self.path = os.fspath(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.reason else self.path
+
+
+def write_container(
+    path: Path, blobs: Iterable[bytes], *, header: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+) -> None:
+    """Write `blobs`, which may be a generator, and `header` (asked for behind the last blob, if it is a function).
+
+    The file appears whole, under its name, or not at all, also where the disk is full (OSError) or power fails.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name[:100]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with aside.open("xb") as file:
+            file.write(MAGIC)
+            ends, sums = [], []
+            for blob in blobs:
+                file.write(blob)
+                ends.append(file.tell())
+                sums.append(zlib.crc32(blob))
+            header_start = file.tell()
+            tail = json.dumps(header() if callable(header) else dict(header)).encode()
+            table_start = header_start + len(tail)
+            tail += np.array(list(zip(ends, sums, strict=True)), ENTRY).tobytes()
+            file.write(tail)
+            file.write(FOOTER.pack(header_start, table_start, len(ends), zlib.crc32(tail), MAGIC))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class Container:
+    """A written file, memory-mapped: `len`, `[index]` -> bytes, `.header`. A copy in another process opens it anew.
+
+    Raises `ContainerError` for a file that cannot be opened, is cut off or is no container, and for a damaged blob.
+    """
+
+    header: dict[str, Any]
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        try:
+            with open(self.path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: an empty file
+            raise ContainerError(self.path, f"cannot be opened ({error})") from None
+        if len(self._map) < len(MAGIC) + FOOTER.size or self._map[: len(MAGIC)] != MAGIC:
+            raise ContainerError(self.path, "is not a file of twostream's, or of another version")
+        table_end = len(self._map) - FOOTER.size
+        header_start, table_start, count, checksum, magic = FOOTER.unpack(self._map[table_end:])
+        sizes_fit = len(MAGIC) <= header_start <= table_start and table_start + count * ENTRY.itemsize == table_end
+        if magic != MAGIC or not sizes_fit or zlib.crc32(self._map[header_start:table_end]) != checksum:
+            raise ContainerError(self.path, "is cut off or damaged; delete it and write it again")
+        self.header = json.loads(self._map[header_start:table_start])
+        self._table = np.frombuffer(self._map, ENTRY, count, table_start)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> bytes:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.path}: blob {index} does not exist; there are {len(self)}")
+        start = int(self._table["end"][index - 1]) if index else len(MAGIC)
+        blob = self._map[start : int(self._table["end"][index])]
+        if zlib.crc32(blob) != self._table["crc"][index]:
+            raise ContainerError(self.path, f"blob {index} is damaged; delete the file and write it again")
+        return blob
+
+    def __reduce__(self) -> tuple[type[Container], tuple[str]]:
+        return Container, (self.path,)
