@@ -15,7 +15,7 @@ import pytest
 from twostream.data.container import Container, ContainerError
 from twostream.data.extract import extract
 from twostream.data.flow import DIS
-from twostream.data.flow_store import make_store
+from twostream.data.flow_store import make_store, store_clip
 from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
 
@@ -86,7 +86,10 @@ def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(kills: 
     for after in sorted(random.sample(range(1, CLIPS), kills)):
         interrupt(tmp_path / "killed", cache, after)
     finish(tmp_path / "killed", cache)
-    finish(tmp_path / "whole", cache)
+    flow = DIS(preset="medium")
+    make_store(tmp_path / "whole", flow)
+    for video in (*source.train, *source.test):
+        store_clip(tmp_path / "whole", video, flow)
     killed, whole = files_of(tmp_path / "killed"), files_of(tmp_path / "whole")
     assert len(whole) == CLIPS + 16 + 1
     left_over = {name for name in killed if name.endswith((".tmp", ".claim"))}
@@ -94,6 +97,7 @@ def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(kills: 
     assert not {name for name in left_over if name.endswith(".claim")}
 
 
+@pytest.mark.slow
 def test_two_commands_on_one_store_share_the_work(source, cache, tmp_path: Path) -> None:
     call, environment = command(tmp_path / "store", cache)
     both = [subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
