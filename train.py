@@ -48,6 +48,8 @@ def main(cfg: DictConfig) -> None:
         finish(run.trainer.loggers)
     if not run.trainer.is_global_zero:  # one process of several writes the results
         return
+    parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
+    unreadable = {name: videos for name, part in parts.items() if (videos := part.unreadable())}
     write_json(
         folder / "results.json",
         {
@@ -58,6 +60,7 @@ def main(cfg: DictConfig) -> None:
             "split": cfg.split,
             "seed": cfg.seed,
             "metrics": metrics,
+            "unreadable": unreadable,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "seconds": round(time.perf_counter() - started, 2),
@@ -65,6 +68,8 @@ def main(cfg: DictConfig) -> None:
             "git": git_revision(Path(__file__).parent),
         },
     )
+    for name, videos in unreadable.items():
+        print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
 
 

@@ -139,6 +139,25 @@ def test_a_sweep_goes_on_after_a_cell_that_fails(tmp_path: Path, cache) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_broken_videos_are_left_out_if_asked_for_and_counted(tmp_path: Path, cache) -> None:
+    options = ["logger=csv", "data.test_clips=17", *SMALL[:1], *SMALL[2:], "epochs=1", "batch_size=8"]
+    first = train(tmp_path, cache, *options, f"hydra.run.dir={tmp_path}/first", "data.root=data")
+    assert first.returncode == 0, first.stderr
+    [broken] = (tmp_path / "data").rglob("test-00003.mp4")
+    broken.write_bytes(b"")
+    fatal = train(tmp_path, cache, *options, f"hydra.run.dir={tmp_path}/fatal", "data.root=data")
+    assert fatal.returncode == 1
+    assert "test-00003.mp4: is empty" in fatal.stderr
+    skipping = [f"hydra.run.dir={tmp_path}/skip", "data.root=data", "broken=skip", "test_batch_size=1", "num_workers=1"]
+    done = train(tmp_path, cache, *options, *skipping)
+    assert done.returncode == 0, done.stderr
+    assert "test: 1 of 17 videos could not be read and were left out" in done.stdout
+    results = json.loads((tmp_path / "skip" / "results.json").read_text())
+    assert [Path(name).name for name in results["unreadable"]["test"]] == ["test-00003.mp4"]
+    correct = results["metrics"]["test/top1"] * 16
+    assert correct == pytest.approx(round(correct), abs=1e-4), "16 of 17 were tested"
+
+
 def options_of(groups: tuple[str, ...]) -> list[str]:
     return [f"{group}={path.stem}" for group in groups for path in sorted((conf_folder() / group).glob("*.yaml"))]
 
@@ -180,6 +199,7 @@ WRONG = [
     (["train_from=conv7"], "train_from='conv7'", "fusion"),
     (["decoder=vlc"], "vlc", "decord"),
     (["attention=se", "attention_over=video"], "attention_over='video'", "frame, clip"),
+    (["data.cache=disk"], "data.cache='disk'", "null, ram"),
     (["align=stretch"], "align='stretch'", "upconv"),
     (["logger.wandb.mode=loud"], "logger.wandb.mode='loud'", "offline"),
     (["flow.preset=slow"], "slow", "ultrafast"),

@@ -37,7 +37,7 @@ from twostream.data.dataset import STREAMS, ClipDataset
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store import FlowStore, FlowStoreError
-from twostream.data.footage import Decoded
+from twostream.data.footage import Cached, Decoded, Footage, Guarded
 from twostream.data.module import VideoDataModule
 from twostream.data.sources import hold_out
 from twostream.description import Description, describe
@@ -48,6 +48,7 @@ from twostream.models.pooling import GAP
 from twostream.system import TwoStreamSystem
 
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
+CACHES = (None, "ram")
 EXPECTED = (HydraException, OmegaConfBaseException, VideoError, FlowStoreError, MisconfigurationException)
 
 
@@ -210,7 +211,17 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
 
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
-    return instantiate(cfg.data)(split=cfg.split)
+    return instantiate({key: value for key, value in cfg.data.items() if key != "cache"})(split=cfg.split)
+
+
+def build_footage(cfg: DictConfig) -> Footage:
+    """Where frames come from: decoded, within a time, and kept in memory if asked for."""
+    footage: Footage = Decoded(cfg.decoder)
+    if cfg.decode_timeout is not None:
+        footage = Guarded(footage, cfg.decode_timeout)
+    if cfg.data.cache not in CACHES:
+        raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram")
+    return Cached(footage) if cfg.data.cache == "ram" else footage
 
 
 def build_flow(cfg: DictConfig) -> OpticalFlow:
@@ -227,7 +238,8 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         "transform": instantiate(cfg.transform),
         "flow": flow,
         "flow_store": FlowStore(cfg.flow.store, flow) if cfg.flow.store and "flow" in streams_of(cfg) else None,
-        "footage": Decoded(cfg.decoder),
+        "footage": build_footage(cfg),
+        "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,
     }
@@ -243,7 +255,8 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         test_batch_size=cfg.test_batch_size,
         num_workers=cfg.num_workers,
         prefetch_factor=cfg.prefetch,
-        pin_memory=torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
+        persistent_workers=cfg.persistent_workers,
+        pin_memory=cfg.pin_memory and torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
         seed=cfg.seed,
     )
 

@@ -78,13 +78,15 @@ class TwoStreamSystem(pl.LightningModule):
         self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=len(clip.label))
         return loss
 
-    def validation_step(self, clip: Clip, batch_index: int) -> None:
+    def validation_step(self, clip: Clip | None, batch_index: int) -> None:
         self._evaluate("val", clip)
 
-    def test_step(self, clip: Clip, batch_index: int) -> None:
+    def test_step(self, clip: Clip | None, batch_index: int) -> None:
         self._evaluate("test", clip)
 
-    def _evaluate(self, stage: str, clip: Clip) -> None:
+    def _evaluate(self, stage: str, clip: Clip | None) -> None:
+        if clip is None:  # none of its videos could be read, and broken=skip
+            return
         heads, combined = self(clip)
         self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
         self.confusions[f"{stage}_"].update(combined, clip.label)  # type: ignore[operator]

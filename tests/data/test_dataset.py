@@ -7,11 +7,13 @@ import pytest
 import torch
 
 import twostream.data.footage as footage_module
-from twostream.data.dataset import ClipDataset
+from twostream.data.dataset import ClipDataset, collate
+from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS
 from twostream.data.footage import Decoded
 from twostream.data.module import ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
+from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.transform import CentreCrop
 
@@ -132,3 +134,20 @@ def test_workers_of_both_kinds_make_the_same_batches(source, context: str) -> No
 
     for one, other in zip(batches(0), batches(2), strict=True):
         assert np.array_equal(one, other)
+
+
+def test_a_broken_video_is_fatal_or_left_out_and_named(source, tmp_path) -> None:
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(b"")
+    videos = [source.train[0], Video(id="a/empty.mp4", path=empty, label=0, group="x"), source.train[1]]
+    options = clips(source)
+    settings = {name: getattr(options, name) for name in ("sampling", "transform", "flow", "footage")}
+    with pytest.raises(VideoError, match=r"empty.mp4: is empty"):
+        ClipDataset(videos, **settings)[(0, 1)]
+    lenient = ClipDataset(videos, broken="skip", **settings)
+    batch = collate([lenient[(0, index)] for index in range(3)])
+    assert batch.index.tolist() == [0, 2]
+    assert collate([lenient[(0, 1)]]) is None
+    assert lenient.unreadable() == ["a/empty.mp4"]
+    with pytest.raises(ValueError, match="broken='ignore': choose from error, skip"):
+        ClipDataset(videos, broken="ignore", **settings)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from twostream.data.clip import Clip
+from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow, quantise
 from twostream.data.flow_store import FlowStore
 from twostream.data.footage import Footage
@@ -18,6 +20,8 @@ from twostream.data.sources import Video
 from twostream.data.transform import Box, crop_flow, crop_rgb
 
 STREAMS = ("rgb", "flow")
+BROKEN = ("error", "skip")
+log = logging.getLogger(__name__)
 
 
 class Sampling(Protocol):
@@ -38,7 +42,7 @@ class Transform(Protocol):
     def colour(self, rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
 
 
-class ClipDataset(Dataset[Clip]):
+class ClipDataset(Dataset[Clip | None]):
     """One `Clip` per video, by the key (epoch, index).
 
     Every random choice is drawn from (seed, epoch, index), so that a clip is the same whichever worker makes it.
@@ -59,8 +63,11 @@ class ClipDataset(Dataset[Clip]):
         flow_store: FlowStore | None = None,
         streams: Collection[str] = STREAMS,
         training: bool = False,
+        broken: str = "error",
         seed: int = 0,
     ) -> None:
+        if broken not in BROKEN:
+            raise ValueError(f"broken={broken!r}: choose from {', '.join(BROKEN)}")
         self.videos = tuple(videos)
         self.sampling = sampling
         self.transform = transform
@@ -69,7 +76,9 @@ class ClipDataset(Dataset[Clip]):
         self.flow_store = flow_store
         self.streams = frozenset(streams)
         self.training = training
+        self.broken = broken
         self.seed = seed
+        self._unreadable = torch.zeros(len(self.videos), dtype=torch.bool).share_memory_()
         # decoding is the only way to count exactly: each video once, shared by all workers (0 = not counted yet)
         self._num_frames = torch.zeros(len(self.videos), dtype=torch.int32).share_memory_()
 
@@ -83,8 +92,23 @@ class ClipDataset(Dataset[Clip]):
             self._num_frames[index] = counted_by.count(self.videos[index])
         return int(self._num_frames[index])
 
-    def __getitem__(self, key: tuple[int, int]) -> Clip:
-        epoch, index = key
+    def unreadable(self) -> list[str]:
+        """The ids of the videos that were left out, as broken="skip" asks, since they could not be read."""
+        return [video.id for video, left_out in zip(self.videos, self._unreadable.tolist(), strict=True) if left_out]
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip | None:
+        """The clip (epoch, index); None for a video that cannot be read, with broken="skip"."""
+        try:
+            return self._clip(*key)
+        except VideoError as error:
+            if self.broken == "error":
+                raise
+            if not self._unreadable[key[1]]:
+                log.warning("left out: %s", error)
+            self._unreadable[key[1]] = True
+            return None
+
+    def _clip(self, epoch: int, index: int) -> Clip:
         rng = np.random.default_rng((self.seed, epoch, index))
         video, num_frames, length = self.videos[index], self.num_frames(index), self.flow.length
         if self.training:
@@ -156,3 +180,9 @@ class ClipDataset(Dataset[Clip]):
         place = place.reshape(pairs.shape[:-1])
         views = [quantise(crop_flow(fields, box, sides), self.flow.bound)[place] for box in boxes]
         return np.concatenate(views).reshape(len(boxes) * v, t, -1, *sides)  # u1, v1, u2, v2, …
+
+
+def collate(clips: Sequence[Clip | None]) -> Clip | None:
+    """A batch of the clips that could be read; None where none could."""
+    readable = [clip for clip in clips if clip is not None]
+    return default_collate(readable) if readable else None

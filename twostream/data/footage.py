@@ -1,15 +1,30 @@
-"""Where the frames of a video come from."""
+"""Where the frames of a video come from, and what may stand between: a limit of time, a cache."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding import check_decoder, count_frames, read_frames
+from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames
 from twostream.data.sources import Video
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
+SPARE = 0.1  # of that memory stays free: the loader hands its batches over in it
 
 
 class Footage(Protocol):
@@ -42,3 +57,104 @@ class Decoded:
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         return read_frames(video.path, indices, decoder=self.decoder)
+
+
+class Guarded:
+    """Footage that raises `VideoError` where counting or reading takes longer than `seconds`.
+
+    A decoder that hangs cannot be stopped: its thread stays behind, asleep, until the process ends.
+    """
+
+    def __init__(self, footage: Footage, seconds: float) -> None:
+        if not seconds > 0:
+            raise ValueError(f"decode_timeout={seconds!r}: must be a positive number of seconds, or null")
+        self.footage = footage
+        self.seconds = seconds
+
+    def count(self, video: Video) -> int:
+        return self._within(video, lambda: self.footage.count(video))
+
+    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
+        return self._within(video, lambda: self.footage.read(video, indices))
+
+    def _within(self, video: Video, work: Callable[[], T]) -> T:
+        outcome: list[Any] = []
+
+        def run() -> None:
+            try:
+                outcome.append((work(), None))
+            except BaseException as error:
+                outcome.append((None, error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(self.seconds)
+        if not outcome:
+            raise VideoError(video.path, f"decoding hangs: no result within {self.seconds:g} s (decode_timeout)")
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+
+class Cached:
+    """Footage that decodes every video once, and then keeps all of its frames in memory, as uint8.
+
+    They lie in files of a folder in memory (/dev/shm; elsewhere the folder for temporary files), so that all workers
+    share them, and vanish with the process that made this. Where it gets full, the videos that no longer fit are
+    decoded every time, with one warning.
+    """
+
+    def __init__(self, footage: Footage, *, memory: Path | None = None) -> None:
+        self.footage = footage
+        memory = memory or (MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir()))
+        remove_left_over(memory)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"twostream-{os.getpid()}-", dir=memory))
+        self._finalizer = weakref.finalize(self, remove_of_process, self.folder, os.getpid())
+        self._full = False
+
+    def count(self, video: Video) -> int:
+        frames = self._frames(video)
+        return self.footage.count(video) if frames is None else len(frames)
+
+    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
+        frames = self._frames(video)
+        return self.footage.read(video, indices) if frames is None else frames[np.asarray(indices)]
+
+    def _frames(self, video: Video) -> np.ndarray | None:
+        """All frames of a video, mapped from memory; None where they do not fit."""
+        name = hashlib.sha256(str(video.path).encode("utf-8", "surrogateescape")).hexdigest()
+        path = self.folder / f"{name}.npy"
+        if path.exists():
+            return np.load(path, mmap_mode="r")
+        if self._full:
+            return None
+        frames = self.footage.read(video, range(self.footage.count(video)))
+        disk = shutil.disk_usage(self.folder)
+        if disk.free - frames.nbytes < SPARE * disk.total:
+            self._full = True
+            kept = len(list(self.folder.glob("*.npy")))
+            log.warning("data.cache=ram: %s is full with %d videos; others are decoded each time", self.folder, kept)
+            return frames
+        aside = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+        with aside.open("wb") as file:
+            np.save(file, frames)
+        aside.replace(path)
+        return frames
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_finalizer"}
+
+
+def remove_of_process(folder: Path, process: int) -> None:
+    """Remove the folder, if this is the process that made it and not a copy of that."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_left_over(memory: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in memory.glob("twostream-*-*"):
+        process = folder.name.split("-")[1]
+        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
-from twostream.data.dataset import ClipDataset
+from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
 
 
@@ -75,6 +75,7 @@ class VideoDataModule(pl.LightningDataModule):
         test_batch_size: int | None = None,
         num_workers: int = -1,
         prefetch_factor: int = 2,
+        persistent_workers: bool = True,
         pin_memory: bool = False,
         seed: int = 0,
     ) -> None:
@@ -86,19 +87,20 @@ class VideoDataModule(pl.LightningDataModule):
         self.test_batch_size = test_batch_size or batch_size
         self.num_workers = available_cores() if num_workers < 0 else num_workers
         self.prefetch_factor = prefetch_factor
+        self.persistent_workers = persistent_workers
         self.pin_memory = pin_memory
         self.seed = seed
 
-    def train_dataloader(self) -> DataLoader[Clip]:
+    def train_dataloader(self) -> DataLoader[Clip | None]:
         return self._loader(self.train_set, training=True)
 
-    def val_dataloader(self) -> DataLoader[Clip]:
+    def val_dataloader(self) -> DataLoader[Clip | None]:
         return self._loader(self.validation_set, training=False)
 
-    def test_dataloader(self) -> DataLoader[Clip]:
+    def test_dataloader(self) -> DataLoader[Clip | None]:
         return self._loader(self.test_set, training=False)
 
-    def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip]:
+    def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip | None]:
         sampler = ClipSampler(
             len(dataset),
             shuffle=training,
@@ -112,8 +114,9 @@ class VideoDataModule(pl.LightningDataModule):
             batch_size=self.batch_size if training else self.test_batch_size,
             sampler=sampler,  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=self.num_workers,
+            collate_fn=collate,
             worker_init_fn=pin_threads,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=self.persistent_workers and self.num_workers > 0,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             pin_memory=self.pin_memory,
         )

@@ -1,0 +1,115 @@
+"""Where frames come from: a limit of time, a cache in memory."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twostream.data import footage as module
+from twostream.data.decoding import VideoError
+from twostream.data.footage import Cached, Decoded, Guarded, remove_left_over
+from twostream.data.sources import Video
+
+VIDEO = Video(id="a/b.avi", path=Path("b.avi"), label=0, group="x")
+
+
+class Counting:
+    """Five frames of 2x3 pixels, full of their own index; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def count(self, video: Video) -> int:
+        return 5
+
+    def read(self, video: Video, indices) -> np.ndarray:
+        self.reads += 1
+        return np.stack([np.full((2, 3, 3), index, np.uint8) for index in indices])
+
+
+class Hanging(Counting):
+    def read(self, video: Video, indices) -> np.ndarray:
+        threading.Event().wait(30)
+        return super().read(video, indices)
+
+
+def test_a_decoder_that_hangs_is_given_up_and_the_video_named() -> None:
+    guarded = Guarded(Hanging(), 0.05)
+    started = time.perf_counter()
+    with pytest.raises(VideoError, match=r"b.avi: decoding hangs: no result within 0.05 s \(decode_timeout\)"):
+        guarded.read(VIDEO, [0])
+    assert time.perf_counter() - started < 5
+    assert guarded.count(VIDEO) == 5
+    assert Guarded(Counting(), 5).read(VIDEO, [3, 1])[:, 0, 0, 0].tolist() == [3, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")
+def test_a_file_that_never_opens(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.avi")
+    video = Video(id="pipe.avi", path=tmp_path / "pipe.avi", label=0, group="x")
+    with pytest.raises(VideoError, match=r"pipe.avi: decoding hangs"):
+        Guarded(Decoded("pyav"), 0.2).count(video)
+
+
+def test_errors_pass_and_limits_are_checked() -> None:
+    missing = Video(id="x", path=Path("nowhere.avi"), label=0, group="x")
+    with pytest.raises(VideoError, match=r"nowhere.avi: cannot be opened"):
+        Guarded(Decoded("pyav"), 5).read(missing, [0])
+    with pytest.raises(ValueError, match="decode_timeout=0"):
+        Guarded(Counting(), 0)
+
+
+def test_cached_frames_are_decoded_once_and_the_same(tmp_path: Path) -> None:
+    inner = Counting()
+    cached = Cached(inner, memory=tmp_path)
+    for indices in ([4, 0, 4], [2]):
+        assert cached.read(VIDEO, indices)[:, 1, 2, 0].tolist() == indices
+    assert cached.count(VIDEO) == 5
+    assert inner.reads == 1
+
+
+def test_workers_share_the_cache_and_it_goes_with_its_owner(tmp_path: Path) -> None:
+    cached = Cached(Counting(), memory=tmp_path)
+    cached.read(VIDEO, [0])
+    copy = pickle.loads(pickle.dumps(cached))
+    assert copy.read(VIDEO, [2])[0, 0, 0, 0] == 2
+    assert copy.footage.reads == 1, "the copy found the file"
+    del copy
+    child = multiprocessing.get_context("fork").Process(target=cached._finalizer)
+    child.start()
+    child.join()
+    assert cached.folder.is_dir(), "a forked worker that ends leaves it"
+    folder = cached.folder
+    del cached
+    assert not folder.exists()
+
+
+def test_a_full_memory_is_a_warning_and_no_error(tmp_path: Path, monkeypatch, caplog) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(1000, 850, 150))
+    inner = Counting()
+    cached = Cached(inner, memory=tmp_path)  # a video has 90 bytes; 150 - 90 < 100
+    with caplog.at_level(logging.WARNING):
+        for index in (1, 3):
+            assert cached.read(VIDEO, [index])[0, 0, 0, 0] == index
+    assert inner.reads == 2
+    assert len([record for record in caplog.records if "is full with 0 videos" in record.message]) == 1
+
+
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    for number in (process.pid, os.getpid()):
+        (tmp_path / f"twostream-{number}-x").mkdir()
+    remove_left_over(tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == [f"twostream-{os.getpid()}-x"]
