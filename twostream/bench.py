@@ -1,172 +1,279 @@
-"""Where the time of a sample goes, on one core, side by side in one run: `python -m twostream.bench VIDEO…`."""
+"""Where the time of training goes, stage by stage, on the user's own configuration, data and machine."""
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
 from twostream.data.clip import Clip
-from twostream.data.dataset import ClipDataset
-from twostream.data.decoding import count_frames, read_frames
-from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
-from twostream.data.footage import Decoded
-from twostream.data.sampling import Chunks
-from twostream.data.sources import Video
-from twostream.data.transform import JitterCrop, crop_flow
+from twostream.data.dataset import ClipDataset, collate
+from twostream.data.flow import pin_threads
+from twostream.data.module import ClipSampler, VideoDataModule, available_cores
+from twostream.system import TwoStreamSystem
+
+LOADING = ("open", "decode", "flow", "transform", "collate")
+TRAINING = ("copy", "forward", "backward", "optimizer")
+ENOUGH = 1.1  # a loader that is so many times as fast as the network keeps it fed
 
 
-def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of a call; the first call, which fills caches, does not count."""
-    work()
-    times = []
-    for _ in range(repeats):
+@dataclass
+class Bench:
+    """`loading`, `training`: seconds of each stage for one clip, in one process. `workers`: clips/s of the loader by
+    number of processes. `peak_share`: of the device's measured bf16 matrix arithmetic; GPU only, as `peak_memory`."""
+
+    configuration: dict[str, Any]
+    device: str
+    cores: int
+    loading: dict[str, float] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
+    workers: dict[int, float] = field(default_factory=dict)
+    peak_share: float | None = None
+    peak_memory: int | None = None
+
+    @property
+    def trained(self) -> float:
+        """Clips/s that the network takes, were they there."""
+        return 1 / sum(self.training.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "trained_clips_per_second": self.trained, "verdict": verdict(self)}
+
+
+class Stopwatch:
+    """Adds up the seconds spent in named calls; what one call spends inside another counts for the inner one alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.inner = [0.0]
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return median(times)
+        self.inner.append(0.0)
+        try:
+            yield
+        finally:
+            whole = time.perf_counter() - started
+            self.seconds[name] += whole - self.inner.pop()
+            self.inner[-1] += whole
+
+    def around(self, name: str, call: Callable) -> Callable:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self(name):
+                return call(*args, **kwargs)
+
+        return timed
 
 
-def bench_loading(paths: list[Path], *, repeats: int) -> None:
-    """Two-stream samples (T=5, L=10, 224) by stage and flow algorithm; RGB-only loading against bare decoding."""
-    transform = JitterCrop(size=224)
-    sampling = Chunks(5, stride=(5, 5))
-    totals: dict[str, float] = {}
-    print(f"{'one sample, ms':<14}{'decode':>9}{'flow':>10}{'transform':>11}{'whole':>10}{'per pair':>10}")
-    algorithms: list[OpticalFlow] = [DIS(preset="ultrafast"), DIS(preset="fast"), DIS(preset="medium")]
-    for flow in [*algorithms, Farneback(), TVL1()]:
-        rows = []
-        for path in paths:
-            count = count_frames(path)
-            [starts] = sampling.fixed(count, 10)
-            pairs = sorted({(s + k, s + k + 1) for s in starts.tolist() for k in range(10)})
-            needed = sorted({i for pair in pairs for i in pair})
-            decode = seconds(lambda p=path, n=needed: read_frames(p, n), repeats)
-            frames = dict(zip(needed, read_frames(path, needed), strict=True))
-            slow = isinstance(flow, TVL1)
-            timed = pairs[:: max(1, len(pairs) // 3)] if slow else pairs  # its cost is that of its pairs
-            once = seconds(lambda f=flow, x=frames, p=timed: f.fields(x, p), 1 if slow else repeats)
-            computing = once * len(pairs) / len(timed)
-            field = next(iter(DIS(preset="ultrafast").fields(frames, pairs[:1]).values()))
-            [box] = transform.fixed(240, 320)[:1]
-            fields = [field] * len(pairs)
-            cropping = seconds(lambda f=fields, b=box: crop_flow(f, b, 224), repeats)
-            rows.append((decode, computing, cropping, computing / len(pairs)))
-        decode, computing, cropping, pair = np.median(rows, axis=0).tolist()
-        name = f"{type(flow).__name__} {getattr(flow, 'preset', '')}".strip()
-        totals[name] = decode + computing + cropping
-        print(f"{name:<14}" + "".join(f"{1e3 * x:>10.1f}" for x in (decode, computing, cropping, totals[name], pair)))
-    print(f"a two-stream sample with TVL1 costs x{totals['TVL1'] / totals['DIS fast']:.0f} one with DIS fast")
+def bench(
+    data: VideoDataModule,
+    system: TwoStreamSystem,
+    *,
+    seconds: float,
+    device: torch.device,
+    precision: str,
+    flops: int,
+    configuration: dict[str, Any],
+) -> Bench:
+    """Measure the stages for about `seconds` in all; reads training videos only. `flops`: of a clip, forward.
 
-    videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in paths]
-    dataset = ClipDataset(
-        videos,
-        sampling=Chunks(8, stride=(5, 5)),
-        transform=transform,
-        flow=DIS(),
-        footage=Decoded(),
-        streams=("rgb",),
-    )
-    loading, bare = [], []
-    for index, path in enumerate(paths):
-        count = dataset.num_frames(index)
-        last = int(Chunks(8, stride=(5, 5)).fixed(count, 10).max()) + 5
-        loading.append(seconds(lambda i=index: dataset[(0, i)], repeats))
-        bare.append(seconds(lambda p=path, n=last: bare_decoding(p, n), repeats))
-    ratio = sum(loading) / sum(bare)
-    print(f"RGB only, T=8: {1e3 * np.mean(loading):.1f} ms a sample, x{ratio:.2f} of decoding up to the last frame")
+    Raises `VideoError` where a video cannot be read.
+    """
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    result = Bench(configuration, name, available_cores())
+    threads = torch.get_num_threads()
+    pin_threads()  # as in a worker
+    result.loading, clips = time_loading(data.train_set, seconds / 4, most=max(data.batch_size, 2))
+    torch.set_num_threads(threads)
+    batch = collate([clips[index % len(clips)] for index in range(data.batch_size)])
+    assert batch is not None
+    result.training = time_training(system.to(device).train(), batch, device, seconds / 4, precision=precision)
+    if device.type == "cuda":
+        result.peak_memory = torch.cuda.max_memory_allocated()
+        result.peak_share = 3 * flops * result.trained / peak_flops(device)  # backward is twice as much as forward
+    numbers = sorted({0, *(2**i for i in range(10) if 2**i < result.cores), result.cores})
+    for workers in numbers:
+        result.workers[workers] = time_loader(data, workers, seconds / 2 / len(numbers))
+    return result
 
 
-def bare_decoding(path: Path, last: int) -> None:
-    """What no loader can avoid: decode from the first frame to the last that is needed."""
-    read_frames(path, [last])
+def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[dict[str, float], list[Clip]]:
+    """Seconds of each stage for one clip, after a first one that warms up; and the clips that were made."""
+    clock, clips = Stopwatch(), []
+    footage, flow, store = dataset.footage, dataset.flow, dataset.flow_store
+    _ = dataset[(0, 0)]
+    dataset.footage = Timed(footage, clock, count="open", read="decode")  # type: ignore[assignment]
+    dataset.flow = Timed(flow, clock, fields="flow")  # type: ignore[assignment]
+    dataset.flow_store = store and Timed(store, clock, fields="flow", count="open")  # type: ignore[assignment]
+    make = clock.around("transform", dataset.__getitem__)  # what is left: crops, colour, quantisation
+    started = time.perf_counter()
+    try:
+        for index in range(len(dataset)):
+            clip = make((1, index))
+            if clip is not None:
+                clips.append(clip)
+            if len(clips) >= most or (clips and time.perf_counter() - started > seconds):
+                break
+    finally:
+        dataset.footage, dataset.flow, dataset.flow_store = footage, flow, store
+    with clock("collate"):
+        collate(clips)
+    return {stage: clock.seconds[stage] / len(clips) for stage in LOADING}, clips
 
 
-def bench_step(*, repeats: int) -> None:
-    """One optimizer step in Lightning against the same step in a plain PyTorch loop: same network, same batch."""
-    import pytorch_lightning as pl
+class Timed:
+    """Passes on to `inner`; the calls named in `stages` are timed."""
 
-    from twostream.config import build_network, compose_config, quieten
-    from twostream.optimization import adamw, constant
-    from twostream.system import TwoStreamSystem
+    def __init__(self, inner: Any, clock: Stopwatch, **stages: str) -> None:
+        self.inner = inner
+        for method, stage in stages.items():
+            setattr(self, method, clock.around(stage, getattr(inner, method)))
 
-    quieten()
-    cfg = compose_config([])
-    generator = torch.Generator().manual_seed(0)
-    shape = (32, 1, 1)
-    clip = Clip(
-        rgb=torch.randint(0, 256, (*shape, 3, 64, 64), generator=generator, dtype=torch.uint8),
-        flow=torch.randint(-127, 128, (*shape, 10, 64, 64), generator=generator, dtype=torch.int8),
-        label=torch.randint(0, 16, (32,), generator=generator),
-        index=torch.arange(32),
-    )
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
-    def plain() -> float:
-        torch.manual_seed(0)
-        network = build_network(cfg, 16)
-        optimizer = adamw(network, learning_rate=1e-3, weight_decay=0.01)
-        started = time.perf_counter()
-        for _ in range(100):
-            [scores] = network(clip.rgb.flatten(0, 1), clip.flow.flatten(0, 1))
-            loss = F.cross_entropy(scores, clip.label)
-            optimizer.zero_grad()
+
+def time_training(
+    system: TwoStreamSystem, batch: Clip, device: torch.device, seconds: float, *, precision: str
+) -> dict[str, float]:
+    """Seconds of each stage of a step for one clip of a batch, over as many steps as fit, after a first one."""
+    optimizer = system.make_optimizer(system.network)
+    half = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
+    started = time.perf_counter()
+    for step in range(10_000):
+        if step == 1:  # compiled, and all memory allocated
+            started, clock = time.perf_counter(), Stopwatch()
+        elif step == 0:
+            clock = Stopwatch()
+        elif time.perf_counter() - started > seconds and step > 3:
+            break
+        with synchronised(clock, "copy", device):
+            there = Clip(*(part.to(device, non_blocking=True) for part in batch))
+        with synchronised(clock, "forward", device), torch.autocast(device.type, half, enabled=half is not None):
+            heads, _ = system(there)
+            loss = system.loss(heads, there.label)
+        with synchronised(clock, "backward", device):
             loss.backward()
+        with synchronised(clock, "optimizer", device):
             optimizer.step()
-        return time.perf_counter() - started
+            optimizer.zero_grad(set_to_none=True)
+    return {stage: clock.seconds[stage] / (step - 1) / len(batch.label) for stage in TRAINING}
 
-    def lightning() -> float:
-        torch.manual_seed(0)
-        system = TwoStreamSystem(
-            build_network(cfg, 16),
-            classes=tuple(map(str, range(16))),
-            optimizer=lambda network: adamw(network, learning_rate=1e-3, weight_decay=0.01),
-            schedule=constant,
+
+@contextmanager
+def synchronised(clock: Stopwatch, name: str, device: torch.device) -> Iterator[None]:
+    """Times what is inside until the device has done it."""
+    with clock(name):
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def time_loader(data: VideoDataModule, workers: int, seconds: float) -> float:
+    """Clips/s of the training loader with so many processes, after a first batch of each."""
+    dataset = data.train_set
+    loader = DataLoader(
+        dataset,
+        batch_size=data.batch_size,
+        sampler=ClipSampler(len(dataset), shuffle=True, even=True),  # type: ignore[arg-type]
+        num_workers=workers,
+        worker_init_fn=pin_threads,
+        collate_fn=collate,
+        prefetch_factor=2 if workers else None,
+    )
+    clips, started = 0, time.perf_counter()
+    warm = max(1, workers)
+    for number, batch in enumerate(loader):
+        if number < min(warm, len(loader) - 1):
+            started = time.perf_counter()
+            continue
+        clips += 0 if batch is None else len(batch.label)
+        if time.perf_counter() - started > seconds:
+            break
+    return clips / (time.perf_counter() - started)
+
+
+def peak_flops(device: torch.device) -> float:
+    """FLOPs a second of a large bf16 matrix product, the most that this device does in practice."""
+    a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+    for _ in range(3):
+        torch.matmul(a, a)
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(10):
+        torch.matmul(a, a)
+    torch.cuda.synchronize()
+    return 10 * 2 * 8192**3 / (time.perf_counter() - started)
+
+
+def verdict(result: Bench) -> str:
+    """What bounds training here, and what would help, in plain words.
+
+    >>> times = {"open": 0, "decode": 0.01, "flow": 0.07, "transform": 0.01, "collate": 0}
+    >>> measured = Bench({}, "CPU", 2, times, dict.fromkeys(TRAINING, 0.001), {0: 10.0, 2: 20.0})
+    >>> verdict(measured)[:77]
+    'loading-bound: the network would take 250 clips/s, 2 workers deliver 20. Flow'
+    >>> measured.workers[2] = 300.0
+    >>> verdict(measured)[:68]
+    'compute-bound: the network takes 250 clips/s, 2 workers deliver 300;'
+    """
+    workers, delivered = max(result.workers.items(), key=lambda pair: pair[1])
+    if delivered >= ENOUGH * result.trained:
+        return (
+            f"compute-bound: the network takes {result.trained:.3g} clips/s, "
+            f"{workers} workers deliver {delivered:.3g}; more workers will not help."
         )
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        steps = Stopwatch()
-        trainer.callbacks.append(steps)  # type: ignore[attr-defined]
-        trainer.fit(system, DataLoader([clip] * 100, batch_size=None))  # type: ignore[arg-type]
-        return steps.seconds
-
-    class Stopwatch(pl.Callback):
-        seconds = 0.0
-
-        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            self.started = time.perf_counter()
-
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            self.seconds = time.perf_counter() - self.started
-
-    pairs = [(lightning(), plain()) for _ in range(max(2, repeats))]
-    ours, bare = (median(times) for times in zip(*pairs, strict=True))
-    print(f"100 steps of 32 clips: Lightning {ours:.2f} s, plain PyTorch {bare:.2f} s, x{ours / bare:.3f}")
+    whole = sum(result.loading.values())
+    stage = max(result.loading, key=lambda name: result.loading[name])
+    gain = whole / (whole - result.loading[stage])
+    helps = {
+        "open": f"`twostream prepare` counts frames once (at most x{gain:.1f} loading)",
+        "decode": f"decoded frames in memory (data.cache=ram) give at most x{gain:.1f} loading",
+        "flow": f"a flow store (`twostream flow`, flow.store=PATH) gives at most x{gain:.1f} loading",
+    }
+    advice = helps.get(stage, "more cores for workers help")
+    if workers < result.cores:
+        advice += f"; {workers} workers are faster than more"
+    return (
+        f"loading-bound: the network would take {result.trained:.3g} clips/s, {workers} workers deliver "
+        f"{delivered:.3g}. {stage.capitalize()} is {result.loading[stage] / whole:.0%} of loading; {advice}."
+    )
 
 
-def main() -> None:
-    """Print the ratios that the README states."""
-    parser = argparse.ArgumentParser("python -m twostream.bench", description=__doc__)
-    parser.add_argument("videos", nargs="*", type=Path, help="clips to measure loading on; none: the step alone")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    pin_threads()
-    if options.videos:
-        bench_loading(options.videos, repeats=options.repeats)
-    bench_step(repeats=options.repeats)
+def table(result: Bench) -> str:
+    """The result as text for a terminal."""
+    lines = [f"{result.device}, {result.cores} cores; one clip, ms (loading on one core)"]
+    for title, stages in (("loading", result.loading), ("training", result.training)):
+        lines.append(f"{title:<10}" + "".join(f"{name:>11}" for name in (*stages, "whole")))
+        values = (*stages.values(), sum(stages.values()))
+        lines.append(f"{'':<10}" + "".join(f"{1e3 * value:>11.2f}" for value in values))
+    lines.append("loader     " + ", ".join(f"{n} workers {rate:.1f} clips/s" for n, rate in result.workers.items()))
+    if result.peak_share is not None and result.peak_memory is not None:
+        lines.append(f"GPU        {result.peak_share:.0%} of peak arithmetic, {result.peak_memory / 2**30:.1f} GiB")
+    return "\n".join([*lines, verdict(result)])
 
 
-if __name__ == "__main__":
-    main()
+def save_chart(result: Bench, path: Path) -> None:
+    """Stages of a clip as bars, and clips/s against the number of workers, with what the network takes."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    stages, rates = figure.subplots(1, 2)
+    values = {**result.loading, **result.training}
+    colours = ["C0"] * len(result.loading) + ["C1"] * len(result.training)
+    stages.barh(list(values), [1e3 * value for value in values.values()], color=colours)
+    stages.invert_yaxis()
+    stages.set(xlabel="ms a clip", title="loading (blue, one core), training (orange)")
+    rates.plot(list(result.workers), list(result.workers.values()), "o-", label="loader")
+    rates.axhline(result.trained, color="C1", label="network")
+    rates.xaxis.get_major_locator().set_params(integer=True)
+    rates.set(xlabel="workers", ylabel="clips/s", ylim=(0, None), title="delivered and taken")
+    rates.legend()
+    figure.savefig(path, dpi=120)

@@ -8,11 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from twostream.bench import bench as run_bench
+from twostream.bench import save_chart
+from twostream.bench import table as bench_table
 from twostream.config import (
     EXPECTED,
     UserError,
+    build_data,
     build_flow,
     build_source,
+    build_system,
     checked,
     compose_config,
     describe_config,
@@ -23,6 +30,7 @@ from twostream.data.flow_store import ENCODINGS, make_store
 from twostream.data.module import available_cores
 from twostream.data.tasks import ENGINES
 from twostream.description import table
+from twostream.results import write_json
 
 
 def info(arguments: Sequence[str]) -> None:
@@ -71,7 +79,35 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="of a Ray cluster, e.g. auto; default: one is started here")
 
 
-COMMANDS = {"flow": flow, "info": info}
+def bench(arguments: Sequence[str]) -> None:
+    """Measure where the time of training goes, on this machine and data, and say what would help."""
+    parser = argparse.ArgumentParser("twostream bench", description=bench.__doc__)
+    parser.add_argument("overrides", nargs="*", help="as for train.py: data=ucf101 data.root=DIR backbone=resnet50 …")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about so long (default 60)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw them into this PNG file")
+    options = parser.parse_args(arguments)
+    with checked():
+        cfg = compose_config(options.overrides)
+        source = build_source(cfg)
+        named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
+        result = run_bench(
+            build_data(cfg, source),
+            build_system(cfg, source.classes),
+            seconds=options.seconds,
+            device=torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu"),
+            precision=cfg.precision,
+            flops=describe_config(cfg, len(source.classes)).flops,
+            configuration={"data": source.name, **{name: str(cfg[name]) for name in named}},
+        )
+    print(bench_table(result))
+    if options.json:
+        write_json(options.json, result.as_dict())
+    if options.chart:
+        save_chart(result, options.chart)
+
+
+COMMANDS = {"bench": bench, "flow": flow, "info": info}
 
 
 def main() -> None:
