@@ -30,6 +30,7 @@ from twostream.data.flow_store import ENCODINGS, make_store
 from twostream.data.module import available_cores
 from twostream.data.tasks import ENGINES
 from twostream.description import table
+from twostream.doctor import report
 from twostream.results import write_json
 
 
@@ -43,6 +44,17 @@ def info(arguments: Sequence[str]) -> None:
     with checked():
         description = describe_config(compose_config(options.overrides), options.classes)
     print(json.dumps(description.as_dict(), indent=2) if options.json else table(description))
+
+
+def doctor(arguments: Sequence[str]) -> None:
+    """Check this machine, and with your videos its decoders; one screen to paste into an issue."""
+    parser = argparse.ArgumentParser("twostream doctor", description=doctor.__doc__)
+    parser.add_argument("paths", nargs="*", type=Path, help="videos, or folders of them")
+    parser.add_argument("--clips", type=int, default=5, help="check so many at most (default 5)")
+    options = parser.parse_args(arguments)
+    with checked():
+        for line in report(options.paths, most=options.clips):
+            print(line, flush=True)
 
 
 def flow(arguments: Sequence[str]) -> None:
@@ -107,7 +119,7 @@ def bench(arguments: Sequence[str]) -> None:
         save_chart(result, options.chart)
 
 
-COMMANDS = {"bench": bench, "flow": flow, "info": info}
+COMMANDS = {"bench": bench, "doctor": doctor, "flow": flow, "info": info}
 
 
 def main() -> None:

@@ -1,0 +1,41 @@
+"""One screen about a machine: short, without secrets, and right about decoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twostream import doctor
+from twostream.data.synthetic import MovingPatterns
+
+
+def test_it_fits_a_screen_and_shows_no_secret(monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "s3cret")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    lines = list(doctor.report([]))
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    text = "\n".join(lines)
+    assert "s3cret" not in text
+    assert str(Path.home()) not in text
+    assert "an API key is in the environment" in text
+    assert "pyav         exact: 18 frames, differs by at most 0.000 grey levels" in text
+
+
+def test_a_decoder_that_returns_neighbours_is_found_out(tmp_path: Path, monkeypatch) -> None:
+    clip = MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16).train[0].path
+    assert doctor.exactness("pyav", [clip]).startswith("exact")
+    read = doctor.read_frames
+    monkeypatch.setattr(doctor, "read_frames", lambda path, i, decoder: read(path, np.maximum(i - 1, 0)))
+    assert doctor.exactness("pyav", [clip]).startswith("WRONG FRAMES")
+
+
+def test_broken_and_absent_clips_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.avi").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("x")
+    assert doctor.videos_in([tmp_path]) == [tmp_path / "a.avi"]
+    assert doctor.exactness("pyav", [tmp_path / "a.avi"]) == "no frame read; 1 unreadable (a.avi: is empty)"
+    with pytest.raises(ValueError, match="nowhere: no such file or folder"):
+        doctor.videos_in([Path("nowhere")])

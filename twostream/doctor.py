@@ -1,0 +1,131 @@
+"""Is this machine all right, and do its decoders return the right frames? One screen, fit to paste into an issue."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import netrc
+import os
+import platform
+import shutil
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from twostream.data.decoding import DECODERS, VideoError, check_decoder, iterate_frames, read_frames
+from twostream.data.module import available_cores
+from twostream.data.synthetic import MovingPatterns
+from twostream.results import versions
+
+EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
+VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
+WIDTH = 100  # columns
+EXACT = 1.0  # grey levels that decoders may differ by, in the mean over a frame, and still show the same one
+LONGEST = 400  # frames of a clip that are compared
+
+
+def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
+    """The lines; of `paths`, videos or folders of them, the first `most` are checked. No secrets, no network."""
+    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    yield from textwrap.wrap(f"versions     {installed}", WIDTH, subsequent_indent=" " * 13)
+    yield f"system       {platform.system()} {platform.release()}, {platform.machine()}, {available_cores()} cores"
+    yield f"GPU          {gpus()}"
+    yield f"limits       {limits()}"
+    extras = [f"{name} {version_of(name)}" for name in EXTRAS]
+    yield f"extras       {', '.join(extras)}; ffmpeg {'found' if shutil.which('ffmpeg') else 'not found'}"
+    contributed = "TV-L1" if hasattr(cv2, "optflow") else "no TV-L1 (needs opencv-contrib-python-headless)"
+    yield f"flow         OpenCV {cv2.__version__}: DIS, Farneback, {contributed}"
+    yield f"W&B          {wandb_state()}"
+    with tempfile.TemporaryDirectory() as folder:
+        clips = videos_in(paths)[:most]
+        if not paths:
+            clips = [video.path for video in MovingPatterns(folder, split=1, train_clips=16, test_clips=16).train[:2]]
+        yield f"clips        {len(clips)} {'yours' if paths else 'rendered; name videos or folders to check yours'}"
+        for name in DECODERS:
+            yield f"{name:<12} {exactness(name, clips)}"
+
+
+def videos_in(paths: Sequence[Path]) -> list[Path]:
+    """The videos named, and those in the folders named. Raises ValueError for a path that does not exist."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEOS) if path.is_dir() else [path]
+        found += inside
+    return found
+
+
+def exactness(decoder: str, clips: Sequence[Path]) -> str:
+    """Whether frames read by their index are those of decoding from the start, by PyAV."""
+    try:
+        check_decoder(decoder)
+    except ImportError as error:
+        return f"not there ({str(error).splitlines()[0][:80]})"
+    worst, frames, broken = 0.0, 0, []
+    for path in clips:
+        try:
+            wanted = [frame for _, frame in zip(range(LONGEST), iterate_frames(path, decoder="pyav"), strict=False)]
+            indices = np.unique(np.linspace(0, len(wanted) - 1, 9).astype(int))
+            for index, frame in zip(indices, read_frames(path, indices, decoder=decoder), strict=True):
+                worst = max(worst, float(np.abs(frame.astype(np.int16) - wanted[index]).mean()))
+                frames += 1
+        except (VideoError, IndexError) as error:
+            broken.append(f"{path.name}: {getattr(error, 'reason', error)}")
+    verdict = "exact" if worst < EXACT else "WRONG FRAMES"
+    text = f"{verdict}: {frames} frames, differs by at most {worst:.3f} grey levels" if frames else "no frame read"
+    return text + (f"; {len(broken)} unreadable ({broken[0][:60]})" if broken else "")
+
+
+def gpus() -> str:
+    """Names and memory of the GPUs."""
+    if not torch.cuda.is_available():
+        return "none that PyTorch can use" + (f" (built for CUDA {torch.version.cuda})" if torch.version.cuda else "")
+    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    names = [f"{device.name}, {device.total_memory / 2**30:.0f} GiB" for device in devices]
+    return f"{'; '.join(names)}; CUDA {torch.version.cuda}, bf16 {torch.cuda.is_bf16_supported()}"
+
+
+def limits() -> str:
+    """Memory that workers share, and how many files may be open."""
+    parts = []
+    if Path("/dev/shm").is_dir():
+        usage = shutil.disk_usage("/dev/shm")
+        parts.append(f"/dev/shm {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free")
+    try:
+        import resource
+
+        parts.append(f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,} open files")
+    except ImportError:  # Windows
+        pass
+    return ", ".join(parts) or "unknown"
+
+
+def version_of(package: str) -> str:
+    """Its version, or "no"; nothing is imported."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "no"
+
+
+def wandb_state() -> str:
+    """Whether runs would be sent; asks nothing and sends nothing."""
+    if os.environ.get("WANDB_MODE"):
+        return f"WANDB_MODE={os.environ['WANDB_MODE']}"
+    if os.environ.get("WANDB_API_KEY"):
+        return "an API key is in the environment: runs are sent"
+    try:
+        known = netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        known = False
+    return (
+        "logged in: runs are sent"
+        if known
+        else "no account: runs stay on this machine, as with logger.wandb.mode=offline"
+    )
