@@ -26,7 +26,7 @@ from twostream.config import (
     one_line,
 )
 from twostream.data.extract import extract
-from twostream.data.flow_store import ENCODINGS, make_store
+from twostream.data.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
 from twostream.data.module import available_cores
 from twostream.data.tasks import ENGINES
 from twostream.description import table
@@ -62,23 +62,31 @@ def flow(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("twostream flow", description=flow.__doc__)
     parser.add_argument("overrides", nargs="*", help="as for train.py: data=ucf101 data.root=DIR flow=dis …")
     parser.add_argument("--store", type=Path, required=True, help="the folder; a store there is continued")
-    parser.add_argument("--encoding", choices=ENCODINGS, default="jpeg", help="default jpeg; png loses nothing")
-    parser.add_argument("--quality", type=int, default=90, help="of JPEG, 1 to 100 (default 90)")
+    parser.add_argument("--encoding", choices=ENCODINGS, default="jpeg", help="png: no loss; small: H.264")
+    parser.add_argument("--quality", type=int, default=QUALITY, help=f"of JPEG, 1 to 100 (default {QUALITY})")
+    parser.add_argument("--from-jpegs", type=Path, metavar="DIR", help="import what another tool wrote, at flow.bound")
+    parser.add_argument("--naming", choices=NAMINGS, default="denseflow", help="of those files (default denseflow)")
     add_engine(parser)
-    options = parser.parse_args(arguments)
+    parser.set_defaults(workers=None)
+    options = parser.parse_intermixed_args(arguments)
     with checked():
         cfg = compose_config(options.overrides)
         source = build_source(cfg)
         algorithm = build_flow(cfg)
-        make_store(options.store, algorithm, encoding=options.encoding, quality=options.quality)
+        recorder = FromVideo(algorithm, cfg.decoder)
+        if options.from_jpegs is not None:
+            recorder = FromJPEGs(options.from_jpegs, options.naming, algorithm, cfg.decoder)
+        origin = None if options.from_jpegs is None else options.naming
+        make_store(options.store, algorithm, encoding=options.encoding, quality=options.quality, origin=origin)
     complete = extract(
         [*source.train, *source.test],
         algorithm,
         options.store,
         decoder=cfg.decoder,
-        workers=options.workers,
+        workers=options.workers or (1 if getattr(recorder, "on_gpu", False) else available_cores()),
         engine=options.engine,
         address=options.address,
+        recorder=recorder,
     )
     if not complete:
         sys.exit(1)
@@ -132,6 +140,8 @@ def main() -> None:
         COMMANDS[options.command](options.arguments)
     except (UserError, *EXPECTED) as error:
         sys.exit(f"error: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells have it
 
 
 if __name__ == "__main__":

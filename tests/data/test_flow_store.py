@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +18,15 @@ from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import VideoError, read_frames
 from twostream.data.flow import DIS, Farneback, quantise
 from twostream.data.flow_store import (
+    ENCODINGS,
+    Claim,
     FlowStore,
     FlowStoreError,
     clip_path,
     decode_field,
     encode_field,
-    file_hash,
     make_store,
     store_clip,
-    take,
 )
 from twostream.data.footage import Decoded
 from twostream.data.sampling import Chunks
@@ -40,7 +42,7 @@ def source(tmp_path_factory) -> MovingPatterns:
     return MovingPatterns(tmp_path_factory.mktemp("cache"), split=1, train_clips=16, test_clips=16)
 
 
-@pytest.fixture(scope="module", params=["jpeg", "png"])
+@pytest.fixture(scope="module", params=["jpeg", "png", "small"])
 def store(request, source, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("store")
     make_store(root, FLOW, encoding=request.param)
@@ -49,9 +51,10 @@ def store(request, source, tmp_path_factory) -> Path:
     return root
 
 
-def test_no_motion_is_exact_in_jpeg_and_every_level_in_png() -> None:
+def test_no_motion_is_exact_and_every_level_in_png() -> None:
     still = np.zeros((37, 51, 2), np.int8)
-    assert not decode_field(encode_field(still, "jpeg", 90), 37, 51).any()
+    for encoding in ENCODINGS:
+        assert not decode_field(encode_field(still, encoding), 37, 51).any(), encoding
     levels = np.random.default_rng(0).integers(-127, 128, (37, 51, 2)).astype(np.int8)
     assert np.array_equal(decode_field(encode_field(levels, "png", 0), 37, 51), levels)
 
@@ -75,7 +78,9 @@ def test_clips_from_the_store_are_those_that_are_computed(source, store) -> None
         assert torch.equal(one.rgb, other.rgb)
         errors.append((one.flow.float() - other.flow.float()).abs())
     error = torch.stack(errors)
-    assert error.max() == 0 if lossless else error.mean() < 0.3, error.mean()
+    small = json.loads((store / "manifest.json").read_text())["encoding"] == "small"
+    assert error.max() == 0 if lossless else error.mean() < (0.8 if small else 0.3), error.mean()
+    assert error.max() <= (40 if small else 20)
 
 
 def test_flow_alone_opens_no_video(source, store, monkeypatch) -> None:
@@ -109,14 +114,29 @@ def test_a_video_that_changed_or_is_not_there_is_refused(source, store, tmp_path
     reader = FlowStore(store, FLOW)
     first = source.train[0]
     other = Video(id=first.id, path=source.train[1].path, label=0, group="x")
-    with pytest.raises(FlowStoreError, match=f"{file_hash(first.path)}, .* has {file_hash(other.path)}"):
+    sizes = [file.path.stat().st_size for file in (source.train[1], first)]
+    with pytest.raises(FlowStoreError, match=f"has {sizes[0]:,} bytes, and {sizes[1]:,} when"):
         reader.count(other)
+    changed = tmp_path / "changed.mp4"
+    changed.write_bytes(first.path.read_bytes()[:-1] + b"?")
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in (changed, first.path)]
+    with pytest.raises(FlowStoreError, match=f"SHA-256 {hashes[0]}…, and {hashes[1]}… when"):
+        reader.count(replace(first, path=changed))
+    copied = tmp_path / "copied.mp4"
+    copied.write_bytes(first.path.read_bytes())
+    assert reader.count(replace(first, path=copied)) == 12, "another time, the same content"
     with pytest.raises(FlowStoreError, match="not there; complete the store with `twostream flow`"):
         reader.count(source.test[0])
     with pytest.raises(ValueError, match="not a path below"):
         reader.count(Video(id="../x", path=first.path, label=0, group="x"))
-    with pytest.raises(ValueError, match=r"no field from frame 0 to 2"):
-        reader.fields(first, [(0, 2)])
+    for pair in ((0, 2), (3, 2), (-1, 0), (11, 12), (12, 12)):
+        with pytest.raises(ValueError, match=rf"no field from frame {pair[0]} to {pair[1]}; it has 11"):
+            reader.fields(first, [pair])
+        with pytest.raises(ValueError, match="no field"):
+            reader.levels(first, [pair])
+    with pytest.raises(FlowStoreError, match=r"16 of 32 videos are not there; complete it with `twostream flow`"):
+        reader.require([*source.train, *source.test])
+    reader.require(source.train)
 
 
 def test_what_is_there_is_left_alone_and_what_is_damaged_is_made_again(source, tmp_path) -> None:
@@ -137,31 +157,81 @@ def test_fields_by_hand(source, store) -> None:
     frames = dict(enumerate(read_frames(video.path, range(12))))
     expected = FLOW.fields(frames, [(4, 5)])[4, 5]
     found = FlowStore(store, FLOW).fields(video, [(4, 5), (7, 7)])
-    assert np.abs(quantise(found[4, 5], 20.0) - quantise(expected, 20.0).astype(int)).mean() < 0.15
+    assert np.abs(quantise(found[4, 5], 20.0) - quantise(expected, 20.0).astype(int)).mean() < 0.5
     assert not found[7, 7].any()
+    levels = FlowStore(store, FLOW).levels(video, [(4, 5), (7, 7)])
+    assert np.array_equal(quantise(found[4, 5], 20.0).transpose(2, 0, 1), levels[0])
+    assert not levels[1].any()
+    assert levels.min() >= -127
+
+
+def pretend(claim: Claim, **changes) -> None:
+    """Another process's claim."""
+    holder = {**json.loads(claim.lock.read_text()), "token": "another", **changes}
+    claim.lock.write_text(json.dumps(holder))
 
 
 def test_a_claim_belongs_to_one_living_process(tmp_path: Path) -> None:
-    claim = tmp_path / ".x.claim"
-    assert take(claim)
-    assert not take(claim), "it is ours, and we live"
+    first, second = Claim(tmp_path / "x.flow"), Claim(tmp_path / "x.flow")
+    assert first.take()
+    assert not second.take(), "we live"
+    first.release()
+    assert os.listdir(tmp_path) == []
+    assert second.take()
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    claim.write_text(claim.read_text().split()[0] + " " + dead.stdout.strip())
-    assert take(claim), "its process is gone"
-    claim.write_text("elsewhere 1")
-    assert not take(claim)
-    os.utime(claim, (0, 0))
-    assert take(claim), "silent for long"
+    pretend(second, pid=int(dead.stdout))
+    assert Claim(tmp_path / "x.flow").take(), "its process is gone"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only /proc tells when a process started")
+def test_a_process_id_that_came_back_is_another_process(tmp_path: Path) -> None:
+    claim = Claim(tmp_path / "x.flow")
+    assert claim.take()
+    pretend(claim, started="1")
+    assert Claim(tmp_path / "x.flow").take()
+
+
+def test_a_claim_from_elsewhere_lasts_as_long_as_it_is_refreshed(tmp_path: Path) -> None:
+    claim = Claim(tmp_path / "x.flow")
+    assert claim.take()
+    pretend(claim, host="elsewhere", pid=1)
+    assert not Claim(tmp_path / "x.flow").take()
+    os.utime(claim.lock, (0, 0))
+    assert Claim(tmp_path / "x.flow").take(), "silent for long"
+    claim.release()
+    assert claim.lock.exists(), "what is no longer ours stays"
+
+
+def test_a_claim_that_was_never_filled_holds_nobody_up(tmp_path: Path) -> None:
+    claim = Claim(tmp_path / "x.flow")
+    claim.lock.touch()
+    assert not claim.take(), "it may be filled this moment"
+    os.utime(claim.lock, (0, 0))
+    assert claim.take()
+
+
+def test_taking_over_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    claim = Claim(tmp_path / "x.flow")
+    assert claim.take()
+    pretend(claim, started="1")
+    for name in (".x.flow.7-0123abcd.tmp", ".x.flow.y.flow.7-0123abcd.tmp", ".y.flow.7-0123abcd.tmp", "x.flow"):
+        (tmp_path / name).touch()
+    assert Claim(tmp_path / "x.flow").take()
+    assert set(os.listdir(tmp_path)) == {
+        ".x.flow.claim",
+        ".x.flow.y.flow.7-0123abcd.tmp",
+        ".y.flow.7-0123abcd.tmp",
+        "x.flow",
+    }
 
 
 def test_a_video_that_is_claimed_is_left_to_the_other(source, tmp_path: Path) -> None:
     make_store(tmp_path, FLOW)
     path = clip_path(tmp_path, source.train[0])
-    path.parent.mkdir(parents=True)
-    claim = path.with_name(f".{path.name}.claim")
-    assert take(claim)
+    claim = Claim(path)
+    assert claim.take()
     assert store_clip(tmp_path, source.train[0], FLOW).done == "elsewhere"
-    claim.unlink()
+    claim.release()
     assert store_clip(tmp_path, source.train[0], FLOW).done == "computed"
     assert os.listdir(path.parent) == [path.name]
 

@@ -6,18 +6,31 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from twostream.data.decoding import VideoError, iterate_frames, probe
-from twostream.data.flow import OpticalFlow, pin_threads, quantise
-from twostream.data.flow_store import clip_path, encode_field, file_hash, is_stored, read_manifest, store_clip
+from twostream.data.decoding import VideoError, probe
+from twostream.data.flow import OpticalFlow, pin_threads
+from twostream.data.flow_store import (
+    QUALITY,
+    ClipResult,
+    FromVideo,
+    Recorder,
+    StoreClip,
+    clip_path,
+    encode_field,
+    is_held,
+    is_stored,
+    read_manifest,
+)
 from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
 
 EVERY = 10.0  # seconds between two lines of progress
+POLL = 1.0  # seconds between two looks at what other processes are about
+COUNTED, TIMED, PAIRS = 20, 4, 4  # videos whose length is looked up, and that are tried, with so many pairs each
+ENOUGH = 8.0  # seconds of trying
 
 
 class Estimate(NamedTuple):
@@ -28,25 +41,27 @@ class Estimate(NamedTuple):
     bytes: float
 
 
-def estimate(videos: Sequence[Video], flow: OpticalFlow, root: Path, *, samples: int = 3, decoder: str) -> Estimate:
+def estimate(videos: Sequence[Video], recorder: Recorder, root: Path) -> Estimate:
     """From a few pairs of a few videos, and the number of frames that the files claim to have."""
     manifest = read_manifest(root)
-    chosen = videos[:: max(1, len(videos) // samples)][:samples]
-    lengths, seconds, sizes = [], [], []
-    for video in chosen:
+    lengths, sizes = [], []
+    for video in _spread(videos, COUNTED):
         try:
-            lengths.append(max(1, probe(video.path).header_frames - 1))
-            frames = dict(enumerate(islice(iterate_frames(video.path, decoder=decoder), 3)))
-        except VideoError:  # it will be named when its turn comes
+            lengths.append(max(0, probe(video.path).header_frames - 1))
+        except (VideoError, OSError):  # it will be named when its turn comes
             continue
-        pairs = [(i, i + 1) for i in range(len(frames) - 1)]
-        started = time.perf_counter()
-        for field in flow.fields(frames, pairs).values():
-            blob = encode_field(quantise(field, flow.bound), manifest["encoding"], manifest.get("quality", 90))
-            sizes.append(len(blob))
-        seconds.append((time.perf_counter() - started) / max(1, len(pairs)))
+    started = time.perf_counter()
+    for video in _spread(videos, TIMED):
+        try:
+            for field in islice(recorder(video).fields, PAIRS):
+                sizes.append(len(encode_field(field, manifest["encoding"], manifest.get("quality", QUALITY))))
+        except (VideoError, OSError, ValueError):
+            continue
+        if time.perf_counter() - started > ENOUGH:
+            break
+    seconds = time.perf_counter() - started
     pairs = round(sum(lengths) / max(1, len(lengths)) * len(videos))
-    return Estimate(pairs, sum(seconds) / max(1, len(seconds)), sum(sizes) / max(1, len(sizes)))
+    return Estimate(pairs, seconds / max(1, len(sizes)), sum(sizes) / max(1, len(sizes)))
 
 
 def extract(
@@ -58,55 +73,92 @@ def extract(
     workers: int,
     engine: str = "local",
     address: str | None = None,
+    recorder: Recorder | None = None,
 ) -> bool:
-    """Compute what the store at `root` lacks; True if it is then whole. A broken video is named and stops no other."""
+    """Put the flow that the store at `root` lacks into it; True if it is then whole. A broken video stops no other.
+
+    Fields come from `recorder`; None: they are computed. Videos that another process is about are waited for, and
+    computed here should that process end.
+    """
+    pin_threads()
     every = list({video.id: video for video in videos}.values())
-    videos = [video for video in every if not is_stored(clip_path(root, video), file_hash(video.path))]
-    print(f"{len(every):,} videos, {len(every) - len(videos):,} of them in {root}", flush=True)
-    if not videos:
+    waiting = [video for video in every if not _is_there(root, video)]
+    print(f"{len(every):,} videos, {len(every) - len(waiting):,} of them in {root}", flush=True)
+    if not waiting:
         return True
-    pin_threads()
-    cost = estimate(videos, flow, root, decoder=decoder)
-    free = shutil.disk_usage(root).free
-    print(
-        f"about {cost.pairs:,} fields for the others: {duration(cost.pairs * cost.seconds / workers)} with "
-        f"{workers} processes, {cost.pairs * cost.bytes / 1e9:,.1f} GB of {free / 1e9:,.0f} GB free",
-        flush=True,
-    )
-    done: Counter[str] = Counter()
-    fields, size, started, printed = 0, 0, time.perf_counter(), time.perf_counter()
-    task = partial(store_one, root, flow, decoder)
-    for number, outcome in enumerate(run_tasks(task, videos, workers=workers, engine=engine, address=address), start=1):
-        if outcome.error:
-            print(f"{outcome.item.id}: {outcome.error}", flush=True)
-            done["failed"] += 1
-            if "No space left" in outcome.error:
-                print("the disk is full: make room and run the same command again; what is stored is whole", flush=True)
+    task = StoreClip(root, recorder or FromVideo(flow, decoder))
+    announce(estimate(waiting, task.recorder, root), root, workers)
+    progress = Progress(len(waiting))
+    while waiting and not progress.stopped:
+        elsewhere = []
+        outcomes = run_tasks(task, waiting, workers=workers, engine=engine, address=address)
+        for video, result, error in outcomes:
+            if result is not None and result.done == "elsewhere":
+                elsewhere.append(video)
+                continue
+            progress.add(video, result, error)
+            if progress.stopped:
+                outcomes.close()  # type: ignore[attr-defined]  # a generator; ends its processes
                 break
-        else:
-            done[outcome.value.done] += 1
-            fields += outcome.value.fields
-            size += outcome.value.bytes
-        now = time.perf_counter()
-        if now - printed > EVERY:
-            printed = now
-            rate = fields / (now - started)
-            rest = (len(videos) - number) / max(1, number) * (now - started)
-            print(f"{number:,}/{len(videos):,} videos  {rate:,.1f} pairs/s  {duration(rest)} left", flush=True)
-    seconds = time.perf_counter() - started
+        waiting = elsewhere
+        if waiting and not progress.stopped:
+            print(f"waiting for {len(waiting):,} videos that another process is about", flush=True)
+            while all(is_held(clip_path(root, video)) for video in waiting):
+                time.sleep(POLL)
+    return progress.finish()
+
+
+def announce(cost: Estimate, root: Path, workers: int) -> None:
+    """Say what it will take, and warn where the disk has less."""
+    free, needed = shutil.disk_usage(root).free, cost.pairs * cost.bytes
     print(
-        f"{done['computed']:,} videos computed ({fields:,} fields, {size / 1e6:,.1f} MB, {duration(seconds)}, "
-        f"{fields / max(seconds, 1e-9):,.1f} pairs/s), {done['there'] + done['elsewhere']:,} by another process, "
-        f"{done['failed']:,} failed",
+        f"about {cost.pairs:,} fields for the others: {duration(cost.pairs * cost.seconds / workers)} with {workers} "
+        f"processes ({1 / max(cost.seconds, 1e-9):,.1f} pairs/s each), {needed / 1e9:,.2f} GB of {free / 1e9:,.1f} GB "
+        f"free{'; WARNING: that will not fit' if needed > free else ''}",
         flush=True,
     )
-    return done["computed"] + done["there"] == len(videos)
 
 
-def store_one(root: Path, flow: OpticalFlow, decoder: str, video: Video):
-    """`store_clip` as a task: one thread in each of many processes."""
-    pin_threads()
-    return store_clip(root, video, flow, decoder=decoder)
+class Progress:
+    """Counts what has become of the videos, and says so now and then; `stopped` where the disk is full."""
+
+    def __init__(self, videos: int) -> None:
+        self.videos = videos
+        self.done: Counter[str] = Counter()
+        self.fields = self.bytes = 0
+        self.stopped = False
+        self.started = self.printed = time.perf_counter()
+
+    def add(self, video: Video, result: ClipResult | None, error: str | None) -> None:
+        """One video is finished."""
+        if result is None:
+            print(f"{video.id}: {error}", flush=True)
+            self.done["failed"] += 1
+        elif result.done == "disk full":
+            print("the disk is full: make room and run the same command again; what is stored is whole", flush=True)
+            self.stopped = True
+        else:
+            self.done[result.done] += 1
+            self.fields += result.fields
+            self.bytes += result.bytes
+        now = time.perf_counter()
+        if now - self.printed > EVERY:
+            self.printed = now
+            seconds, number = now - self.started, sum(self.done.values())
+            rest = (self.videos - number) / max(1, number) * seconds
+            rate = self.fields / seconds
+            print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} pairs/s  {duration(rest)} left", flush=True)
+
+    def finish(self) -> bool:
+        """Say what was done; True if nothing is missing."""
+        seconds, done = time.perf_counter() - self.started, self.done
+        print(
+            f"{done['computed']:,} videos computed ({self.fields:,} fields, {self.bytes / 1e6:,.1f} MB, "
+            f"{duration(seconds)}, {self.fields / max(seconds, 1e-9):,.1f} pairs/s), {done['there']:,} by another "
+            f"process, {done['failed']:,} failed",
+            flush=True,
+        )
+        return done["computed"] + done["there"] == self.videos
 
 
 def duration(seconds: float) -> str:
@@ -118,3 +170,15 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _is_there(root: Path, video: Video) -> bool:
+    try:
+        return is_stored(clip_path(root, video), video)
+    except OSError:
+        return False  # its task will say why
+
+
+def _spread(videos: Sequence[Video], count: int) -> list[Video]:
+    step = max(1, len(videos) // count)
+    return list(videos[step // 2 :: step][:count])

@@ -62,11 +62,26 @@ def read_frames(
 
 
 def iterate_frames(path: str | PathLike[str], *, decoder: str = "decord") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """All frames of a video in turn, as upright RGB, one in memory at a time. Raises like `read_frames`."""
+    """All frames of a video in turn, as upright RGB, one in memory at a time.
+
+    Raises like `count_frames`; behind the last frame where only their number shows the damage.
+    """
     check_decoder(decoder)
+    with open_video(path) as container:
+        claimed = video_stream(container, path).frames
+    count, shape = 0, None
     with DECODERS[decoder](path) as reader:
         for picture in reader.pictures():
-            yield reader.rgb(picture)
+            frame = reader.rgb(picture)
+            shape = shape or frame.shape
+            if frame.shape != shape:
+                raise VideoError(path, f"changes its frame size: {sorted({shape, frame.shape})}")
+            yield frame
+            count += 1
+    if not count:
+        raise VideoError(path, "holds no frame that can be decoded")
+    if count != claimed and decoder != "pyav":  # the header does not confirm it: all decoders have to
+        count_frames(path, decoder=decoder)
 
 
 def count_frames(path: str | PathLike[str], *, decoder: str = "decord") -> int:

@@ -1,0 +1,19 @@
+"""Frame pairs -> displacement fields; their 8-bit form, mirroring and stacking."""
+
+from twostream.data.flow.levels import dequantise, interleave, mirror, quantise
+from twostream.data.flow.opencv import DIS, TVL1, Farneback
+from twostream.data.flow.optical_flow import OpticalFlow, pin_threads
+from twostream.data.flow.raft import RAFT
+
+__all__ = [
+    "DIS",
+    "RAFT",
+    "TVL1",
+    "Farneback",
+    "OpticalFlow",
+    "dequantise",
+    "interleave",
+    "mirror",
+    "pin_threads",
+    "quantise",
+]

@@ -1,0 +1,120 @@
+"""RAFT, a learned flow: batched, on a GPU where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
+
+from twostream.data.flow.optical_flow import OpticalFlow
+
+SIZES = ("small", "large")
+DEVICES = ("auto", "cpu", "cuda")
+STEP, LEAST = 8, 128  # its features have an eighth of the resolution, and four pyramid levels of them need 16
+
+
+class RAFT(OpticalFlow):
+    """Recurrent all-pairs field transforms (Teed & Deng 2020), torchvision's network; made for `twostream flow`.
+
+    Reads RGB. On a CPU it takes seconds per pair, so on-the-fly use is for a GPU and patience.
+
+    Args:
+        size: "small" or "large".
+        weights: "default" (torchvision's, downloaded once), a file with a state dict, or "random": no flow at all,
+            for trying things out; always the same.
+        iterations: refinements of the field.
+        batch_size: pairs computed side by side.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+
+    Raises ValueError for an unknown size, weights, or device and numbers below 1.
+    """
+
+    not_in_settings = ("length", "batch_size", "device")
+
+    def __init__(
+        self,
+        *,
+        size: str = "small",
+        weights: str = "default",
+        iterations: int = 12,
+        batch_size: int = 8,
+        device: str = "auto",
+        length: int = 10,
+        bound: float = 20.0,
+        short_side: int | None = None,
+    ) -> None:
+        super().__init__(length=length, bound=bound, short_side=short_side)
+        if size not in SIZES:
+            raise ValueError(f"flow.size={size!r}: RAFT has no such size; choose from {', '.join(SIZES)}")
+        if device not in DEVICES or (device == "cuda" and not torch.cuda.is_available()):
+            raise ValueError(f"flow.device={device!r}: not available; choose from {', '.join(DEVICES)}")
+        if weights is None or (weights not in ("default", "random") and not Path(weights).is_file()):
+            raise ValueError(f"flow.weights={weights!r}: no such file; choose default, random or a state dict's path")
+        if min(iterations, batch_size) < 1:
+            raise ValueError(f"flow.iterations={iterations!r}, batch_size={batch_size!r}: must be at least 1")
+        self.size = size
+        self.weights = weights
+        self.iterations = iterations
+        self.batch_size = batch_size
+        self.device = device
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether fields are computed on a GPU, which one process keeps busy."""
+        return self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+
+    def settings(self) -> dict[str, Any]:
+        settings = super().settings()
+        if self.weights not in ("default", "random"):  # what is in the file counts, not where it lies
+            settings["weights"] = "sha256:" + hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
+        return settings
+
+    def compute(
+        self, previous: UInt8[np.ndarray, "h w 3"], following: UInt8[np.ndarray, "h w 3"]
+    ) -> Float32[np.ndarray, "h w 2"]:
+        return self.compute_batch([(previous, following)])[0]
+
+    def compute_batch(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sequence[np.ndarray]:
+        if self._process != os.getpid():
+            self._algorithm, self._process = self._create(), os.getpid()
+        height, width = pairs[0][0].shape[:2]
+        one, other = (self._input([pair[side] for pair in pairs]) for side in (0, 1))
+        with torch.inference_mode():
+            fields = self._algorithm(one, other, num_flow_updates=self.iterations)[-1]
+        return fields[..., :height, :width].permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
+
+    def _create(self) -> torch.nn.Module:
+        from torchvision.models import optical_flow as networks  # a second to import, for those who use it
+
+        make = networks.raft_small if self.size == "small" else networks.raft_large
+        if self.weights == "default":
+            network = make(weights="DEFAULT")
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                network = make(weights=None)
+        if self.weights not in ("default", "random"):
+            try:
+                network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
+            except RuntimeError as error:
+                raise ValueError(
+                    f"flow.weights={self.weights!r}: no state dict of raft_{self.size} ({error})"
+                ) from None
+        return network.eval().to("cuda" if self.on_gpu else "cpu")
+
+    def _input(self, frames: Sequence[np.ndarray]) -> torch.Tensor:
+        """Frames as the network takes them: (n, 3, h, w) in [-1, 1], sides padded below and at the right."""
+        images = torch.from_numpy(np.stack(frames)).to("cuda" if self.on_gpu else "cpu").permute(0, 3, 1, 2)
+        height, width = images.shape[-2:]
+        missing = [max(LEAST, -(-side // STEP) * STEP) - side for side in (height, width)]
+        return F.pad(images.float() / 127.5 - 1, (0, missing[1], 0, missing[0]), mode="replicate")
+
+    def _prepare(self, frame: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
+        return self._resize(frame)

@@ -1,0 +1,36 @@
+"""Flow computed once, on disk: a folder with one container of fields for every video, and what they were made with.
+
+A field is stored as its 8-bit grey levels (`quantise`), u and v side by side in one picture, so that it is read by one
+decoding of an independent blob. JPEG at quality 90 is off by a small fraction of a grey level; no motion at all is a
+constant picture, which every encoding keeps exactly.
+"""
+
+from twostream.data.flow_store.claim import Claim, is_held
+from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, decode_field, encode_field
+from twostream.data.flow_store.jpeg_folders import NAMINGS, FromJPEGs
+from twostream.data.flow_store.manifest import FlowStoreError, clip_path, make_store, read_manifest
+from twostream.data.flow_store.reader import FlowStore
+from twostream.data.flow_store.recording import FromVideo, Recorder
+from twostream.data.flow_store.writer import ClipResult, StoreClip, is_stored, store_clip
+
+__all__ = [
+    "ENCODINGS",
+    "NAMINGS",
+    "QUALITY",
+    "Claim",
+    "ClipResult",
+    "FlowStore",
+    "FlowStoreError",
+    "FromJPEGs",
+    "FromVideo",
+    "Recorder",
+    "StoreClip",
+    "clip_path",
+    "decode_field",
+    "encode_field",
+    "is_held",
+    "is_stored",
+    "make_store",
+    "read_manifest",
+    "store_clip",
+]

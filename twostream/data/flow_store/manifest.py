@@ -1,0 +1,83 @@
+"""What a store was made with, once for all of its clips, and where each clip lies."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from twostream.data.flow import OpticalFlow
+from twostream.data.flow_store.encodings import QUALITY, check_encoding
+from twostream.data.sources import Video
+
+VERSION = 1
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk that is full, or of a full quota
+
+
+class FlowStoreError(RuntimeError):
+    """A store that does not hold the flow that is asked for."""
+
+
+def make_store(
+    root: Path, flow: OpticalFlow, *, encoding: str = "jpeg", quality: int = QUALITY, origin: str | None = None
+) -> None:
+    """Create the folder and its manifest, or check that the store there was begun with the same settings.
+
+    `origin` names the tool whose files are imported; None: the fields are computed here.
+    """
+    check_encoding(encoding, quality)
+    manifest = {"version": VERSION, "flow": flow.settings(), "encoding": encoding}
+    if encoding == "jpeg":
+        manifest["quality"] = quality
+    if origin is not None:
+        manifest["origin"] = origin
+    path = root / "manifest.json"
+    if not path.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".manifest.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            aside.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            _publish(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    stored = read_manifest(root)  # another process may have been faster
+    if stored != manifest:
+        raise FlowStoreError(f"{root}: a store of {stored}, not of {manifest}; choose another folder")
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """What the fields of a store were made with. Raises `FlowStoreError` where there is no store of this version."""
+    path = root / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version, _, _ = manifest["version"], manifest["flow"]["algorithm"], manifest["encoding"]
+    except FileNotFoundError:
+        raise FlowStoreError(f"{root}: no flow store (no manifest.json); make one with `twostream flow`") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FlowStoreError(f"{path}: not the manifest of a flow store ({type(error).__name__}: {error})") from None
+    if version != VERSION:
+        raise FlowStoreError(f"{path}: a store of version {version}, this is version {VERSION}")
+    return manifest
+
+
+def clip_path(root: Path, video: Video) -> Path:
+    """Where a video's fields are. Raises ValueError for an id that would lead out of the store."""
+    parts = PurePosixPath(video.id)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError(f"video {video.id!r}: not a path below the data set")
+    return root / f"{video.id}.flow"
+
+
+def _publish(aside: Path, path: Path) -> None:
+    """Give a whole file its name, unless the name is taken."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        aside.replace(path)  # a file system without hard links

@@ -1,0 +1,120 @@
+"""Reads fields out of a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Int8
+
+from twostream.data.container import Container
+from twostream.data.flow import OpticalFlow, dequantise
+from twostream.data.flow_store.encodings import LOWEST, decode_halves
+from twostream.data.flow_store.manifest import FlowStoreError, clip_path, read_manifest
+from twostream.data.provenance import source_change
+from twostream.data.sources import Video
+from twostream.data.sources.source import first_ten
+
+
+class FlowStore:
+    """Reads the fields of a store at `root`, for the flow that `flow` describes.
+
+    `fields` and `frame_size` stand in for computing: the same fields within the encoding's loss. Raises
+    `FlowStoreError`, with both values, for a store that was made with another algorithm, other parameters or another
+    bound, and for a video that has changed since; `ContainerError` for a damaged file.
+    """
+
+    def __init__(self, root: str | Path, flow: OpticalFlow) -> None:
+        self.root = Path(root).expanduser()
+        manifest = read_manifest(self.root)
+        wanted = flow.settings()
+        for key in sorted({*wanted, *manifest["flow"]}):
+            stored = manifest["flow"].get(key)
+            if stored != wanted.get(key):
+                raise FlowStoreError(
+                    f"flow.store={str(root)!r}: made with {key}={stored!r}, wanted is {key}={wanted.get(key)!r}; "
+                    "choose the flow options of the store, or make another store"
+                )
+        self.bound = flow.bound
+        levels = np.clip(np.arange(256) - 128, LOWEST, None).astype(np.int8)
+        self._pixels = dequantise(levels, self.bound)  # of level + 128
+        self._last: tuple[str, Container] | None = None
+        self._same: set[str] = set()  # ids of videos that were compared with their record
+
+    def fields(
+        self, video: Video, pairs: Iterable[tuple[int, int]] | np.ndarray
+    ) -> dict[tuple[int, int], Float32[np.ndarray, "h w 2"]]:
+        """The fields of frame pairs (i, i+1), and zeros for (i, i); any other pair is a ValueError."""
+        clip = self._container(video)
+        height, width = clip.header["field"]
+        found: dict[tuple[int, int], np.ndarray] = {}
+        for i, j in dict.fromkeys((int(i), int(j)) for i, j in pairs):
+            _check_pair(clip, i, j)
+            if i == j:
+                found[i, j] = np.zeros((height, width, 2), np.float32)
+            else:
+                found[i, j] = cv2.LUT(cv2.merge(decode_halves(clip[i], width)), self._pixels)
+        return found
+
+    def levels(self, video: Video, pairs: Iterable[tuple[int, int]]) -> Int8[np.ndarray, "n 2 h w"]:
+        """u and v of each pair as quantised grey levels around zero, as they are stored."""
+        clip, pairs = self._container(video), list(pairs)
+        height, width = clip.header["field"]
+        levels = np.empty((len(pairs), 2, height, width), np.uint8)
+        for planes, (i, j) in zip(levels, pairs, strict=True):
+            _check_pair(clip, i, j)
+            planes[0], planes[1] = (128, 128) if i == j else decode_halves(clip[i], width)
+        np.maximum(levels, 128 + LOWEST, out=levels)
+        np.bitwise_xor(levels, 128, out=levels)  # 0 … 255 -> -128 … 127
+        return levels.view(np.int8)
+
+    def frame_size(self, video: Video) -> tuple[int, int]:
+        """Height and width of the video's frames."""
+        height, width = self._container(video).header["frame"]
+        return height, width
+
+    def count(self, video: Video) -> int:
+        """How many frames the video has."""
+        return len(self._container(video)) + 1
+
+    def require(self, videos: Sequence[Video]) -> None:
+        """Raises `FlowStoreError`, with number and first names, where videos are not in it. Opens none of them."""
+        listings: dict[Path, frozenset[str]] = {}
+        absent = []
+        for video in videos:
+            path = clip_path(self.root, video)
+            if path.parent not in listings:
+                listings[path.parent] = frozenset(os.listdir(path.parent)) if path.parent.is_dir() else frozenset()
+            if path.name not in listings[path.parent]:
+                absent.append(video.id)
+        if absent:
+            what = f"{len(absent):,} of {len(videos):,} videos are not there"
+            raise FlowStoreError(f"{self.root}: {what}; complete it with `twostream flow`: {first_ten(absent)}")
+
+    def _container(self, video: Video) -> Container:
+        if self._last is None or self._last[0] != video.id:  # one open file a process, however many clips there are
+            self._last = video.id, self._open(video)
+        return self._last[1]
+
+    def _open(self, video: Video) -> Container:
+        path = clip_path(self.root, video)
+        if not path.is_file():
+            raise FlowStoreError(f"{path}: not there; complete the store with `twostream flow` and the same options")
+        container = Container(path)
+        if video.id not in self._same and video.path.is_file():  # flow can be trained on without the videos
+            if change := source_change(container.header["source"], video.path):
+                raise FlowStoreError(f"{path}: made from another file: {change}; run `twostream flow` again")
+            self._same.add(video.id)
+        return container
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+
+def _check_pair(clip: Container, i: int, j: int) -> None:
+    if not (0 <= i <= len(clip) and (j == i or (j == i + 1 and i < len(clip)))):
+        raise ValueError(f"{clip.path}: no field from frame {i} to {j}; it has {len(clip)}, from i to i+1")

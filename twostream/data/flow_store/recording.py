@@ -1,0 +1,50 @@
+"""Where the fields of a store come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Int8
+
+from twostream.data.decoding import VideoError, iterate_frames
+from twostream.data.flow import OpticalFlow, quantise
+from twostream.data.sources import Video
+
+
+class Recording(NamedTuple):
+    """The sizes of a video's frames and fields, and the quantised fields from each frame to the next, one by one."""
+
+    frame_size: tuple[int, int]  # height, width
+    field_size: tuple[int, int]
+    fields: Iterator[Int8[np.ndarray, "h w 2"]]
+
+
+class Recorder(Protocol):
+    """Makes the recording of a video; can be pickled."""
+
+    def __call__(self, video: Video) -> Recording: ...
+
+
+class FromVideo:
+    """Computes the flow; holds a few frames at a time, however long the video is."""
+
+    def __init__(self, flow: OpticalFlow, decoder: str) -> None:
+        self.flow = flow
+        self.decoder = decoder
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether one process is enough to keep the device busy."""
+        return self.flow.on_gpu
+
+    def __call__(self, video: Video) -> Recording:
+        frames = iterate_frames(video.path, decoder=self.decoder)
+        first = next(frames, None)
+        if first is None:
+            raise VideoError(video.path, "holds no frame that can be decoded")
+        levels = (quantise(field, self.flow.bound) for field in self.flow.successive(chain([first], frames)))
+        height, width = first.shape[:2]
+        return Recording((height, width), self.flow.working_size(height, width), levels)

@@ -1,0 +1,40 @@
+"""Which file something was computed from: recorded when it is written, checked when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+BLOCK = 1 << 20
+
+
+def source_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Size, time of change (ns) and SHA-256 of a file."""
+    stat = os.stat(path)
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
+
+
+def source_change(recorded: Mapping[str, Any], path: str | os.PathLike[str]) -> str | None:
+    """What differs between a file and its record, with both values, or None.
+
+    A file of the same size and time of change is taken for the same; one that was copied (another time) is read and
+    its hash compared. Raises OSError where the file is absent.
+    """
+    stat = os.stat(path)
+    if stat.st_size != recorded["size"]:
+        return f"{path} has {stat.st_size:,} bytes, and {recorded['size']:,} when this was computed from it"
+    if stat.st_mtime_ns != recorded["mtime_ns"] and (found := sha256(path)) != recorded["sha256"]:
+        return f"{path} has SHA-256 {found[:12]}…, and {recorded['sha256'][:12]}… when this was computed from it"
+    return None
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The hash of a file's content, read block by block."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
