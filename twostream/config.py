@@ -33,13 +33,15 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.data.container import ContainerError
 from twostream.data.dataset import STREAMS, ClipDataset
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store import FlowStore, FlowStoreError
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
 from twostream.data.module import VideoDataModule
-from twostream.data.sources import hold_out
+from twostream.data.packed import Packed, packed_folder
+from twostream.data.sources import Video, hold_out
 from twostream.description import Description, describe
 from twostream.loggers import csv_logger
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
@@ -48,8 +50,17 @@ from twostream.models.pooling import GAP
 from twostream.system import TwoStreamSystem
 
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
+FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
+FRAMES = ("video", "packed")
 CACHES = (None, "ram")
-EXPECTED = (HydraException, OmegaConfBaseException, VideoError, FlowStoreError, MisconfigurationException)
+EXPECTED = (
+    HydraException,
+    OmegaConfBaseException,
+    VideoError,
+    FlowStoreError,
+    ContainerError,
+    MisconfigurationException,
+)
 
 
 class UserError(Exception):
@@ -211,12 +222,19 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
 
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
-    return instantiate({key: value for key, value in cfg.data.items() if key != "cache"})(split=cfg.split)
+    reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
+    return instantiate({key: value for key, value in cfg.data.items() if key not in reading})(split=cfg.split)
 
 
-def build_footage(cfg: DictConfig) -> Footage:
-    """Where frames come from: decoded, within a time, and kept in memory if asked for."""
+def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
+    """Where frames come from: decoded or packed, within a time, and kept in memory if asked for."""
+    frames = cfg.data.frames if "packed" in cfg.data else "video"
+    if frames not in FRAMES:
+        raise ValueError(f"data.frames={frames!r}: choose from {', '.join(FRAMES)}")
     footage: Footage = Decoded(cfg.decoder)
+    if frames == "packed":
+        footage = packed = Packed(packed_folder(cfg.data.packed, cfg.data.root))
+        packed.require(videos)
     if cfg.decode_timeout is not None:
         footage = Guarded(footage, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
@@ -229,6 +247,15 @@ def build_flow(cfg: DictConfig) -> OpticalFlow:
     return instantiate({key: value for key, value in cfg.flow.items() if key != "store"})
 
 
+def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | None:
+    """The flow store, which has to have all videos; None where flow is computed or not wanted."""
+    if not cfg.flow.store or "flow" not in streams_of(cfg):
+        return None
+    store = FlowStore(cfg.flow.store, flow)
+    store.require([*source.train, *source.test])
+    return store
+
+
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
     """Loaders for training, validation (whole groups out of the training list) and testing."""
     train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
@@ -237,8 +264,8 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         "sampling": instantiate(cfg.sampling),
         "transform": instantiate(cfg.transform),
         "flow": flow,
-        "flow_store": FlowStore(cfg.flow.store, flow) if cfg.flow.store and "flow" in streams_of(cfg) else None,
-        "footage": build_footage(cfg),
+        "flow_store": build_store(cfg, flow, source),
+        "footage": build_footage(cfg, [*source.train, *source.test]),
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,

@@ -1,0 +1,161 @@
+"""The frames of videos as JPEGs, one file each: any frame at the price of that one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from twostream.data.container import Container, ContainerError, write_container
+from twostream.data.decoding import VideoError, iterate_frames
+from twostream.data.provenance import source_change, source_facts
+from twostream.data.sources import Video
+from twostream.data.sources.source import first_ten
+
+SHORT_SIDE = 256  # the papers' size before cropping
+QUALITY = 95
+SUFFIX = ".frames"
+
+
+class Pack(NamedTuple):
+    """What `pack_clip` did: `made` is False where the file was there already."""
+
+    made: bool
+    num_frames: int
+    num_bytes: int
+
+
+def pack_clip(
+    video: Video, folder: Path, *, short_side: int = SHORT_SIDE, quality: int = QUALITY, decoder: str = "decord"
+) -> Pack:
+    """Write the frames of a video into `folder`, one at a time, whole or not at all.
+
+    Larger frames are made smaller, to `short_side` pixels; smaller ones stay. A file that is there and of the same
+    video, short side and quality is left alone. Raises VideoError, OSError, ValueError for numbers out of range.
+    """
+    if short_side < 16 or not 1 <= quality <= 100:
+        raise ValueError(f"short_side={short_side!r}, quality={quality!r}: at least 16 pixels, and 1 to 100")
+    path = packed_path(folder, video.id)
+    options = {"short_side": short_side, "quality": quality}
+    if is_packed(path, video, options):
+        return Pack(False, len(Container(path)), path.stat().st_size)
+    header: dict[str, Any] = {"source": source_facts(video.path), **options}
+    write_container(path, _jpegs(video, header, decoder), header=lambda: header)
+    return Pack(True, len(Container(path)), path.stat().st_size)
+
+
+def is_packed(path: Path, video: Video, options: dict[str, int]) -> bool:
+    """Whether the file is there and what `pack_clip` would write."""
+    if not path.exists():
+        return False
+    try:
+        header = Container(path).header
+    except ContainerError:
+        return False
+    same = all(header[key] == value for key, value in options.items())
+    return same and source_change(header["source"], video.path) is None
+
+
+def packed_path(folder: Path, video_id: str) -> Path:
+    """The file of one video's frames. Raises ValueError for an id that leads out of the folder."""
+    parts = PurePosixPath(video_id).parts
+    if not parts or ".." in parts or PurePosixPath(video_id).is_absolute():
+        raise ValueError(f"{folder}: no video can have the id {video_id!r}")
+    return folder.joinpath(*parts[:-1], parts[-1] + SUFFIX)
+
+
+class Packed:
+    """`Footage` that `pack_clip` has written into `folder`. Frames have its short side, and JPEG's loss.
+
+    Raises ValueError where there is no such folder; when a video is read, VideoError where it is absent from it,
+    damaged, or the packed frames are of another file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            raise ValueError(f"data.packed={str(folder)!r}: no such folder; write it with `twostream prepare … --pack`")
+        self._last: tuple[str, Container] | None = None
+
+    def require(self, videos: Sequence[Video]) -> None:
+        """Raises ValueError, with number and first names, where videos are not in it. Opens none of them."""
+        listings: dict[Path, frozenset[str]] = {}
+        absent = []
+        for video in videos:
+            path = packed_path(self.folder, video.id)
+            if path.parent not in listings:
+                listings[path.parent] = frozenset(os.listdir(path.parent)) if path.parent.is_dir() else frozenset()
+            if path.name not in listings[path.parent]:
+                absent.append(video.id)
+        if absent:
+            what = f"{len(absent):,} of {len(videos):,} videos are not there"
+            raise ValueError(f"{self.folder}: {what}; pack them with `twostream prepare`: {first_ten(absent)}")
+
+    def count(self, video: Video) -> int:
+        return len(self._open(video))
+
+    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
+        packed = self._open(video)
+        frames = {index: unpack(packed, index) for index in {int(index) for index in indices}}
+        if not frames:
+            return np.empty((0, *packed.header["frame"], 3), np.uint8)
+        return np.stack([frames[int(index)] for index in indices])
+
+    def _open(self, video: Video) -> Container:
+        if self._last is None or self._last[0] != video.id:  # one open file a process
+            self._last = video.id, open_packed(self.folder, video)
+        return self._last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+
+def packed_folder(packed: str | None, root: str | None) -> str:
+    """Where the packed frames of a data set are: as the user says, or in its root."""
+    if packed is None and root is None:
+        raise ValueError("data.frames=packed: name the folder of packed frames with data.packed=DIR")
+    return packed or os.path.join(str(root), f"packed-{SHORT_SIDE}")
+
+
+def open_packed(folder: Path, video: Video) -> Container:
+    """The packed frames of a video. Raises VideoError where they are absent, damaged, or another video's."""
+    path = packed_path(folder, video.id)
+    if not path.exists():
+        raise VideoError(video.path, f"has no packed frames in {folder}; run `twostream prepare … --pack`")
+    try:
+        packed = Container(path)
+        change = source_change(packed.header["source"], video.path)
+    except ContainerError as error:
+        raise VideoError(error.path, error.reason) from None
+    except OSError as error:
+        change = f"{video.path} cannot be looked at ({error.strerror})"
+    if change:
+        raise VideoError(path, f"does not hold this video's frames: {change}; pack it again")
+    return packed
+
+
+def unpack(packed: Container, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Frame `index` as RGB. Raises IndexError, VideoError for a damaged one."""
+    if not 0 <= index < len(packed):
+        raise IndexError(f"{packed.path}: frame {index} does not exist; there are {len(packed)}")
+    try:
+        blob = packed[index]
+    except ContainerError as error:
+        raise VideoError(error.path, error.reason) from None
+    return cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+
+
+def _jpegs(video: Video, header: dict[str, Any], decoder: str) -> Iterator[bytes]:
+    for frame in iterate_frames(video.path, decoder=decoder):
+        height, width = frame.shape[:2]
+        scale = header["short_side"] / min(height, width)
+        if scale < 1:
+            frame = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        header["frame"] = list(frame.shape[:2])
+        bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        yield cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, header["quality"]])[1].tobytes()
