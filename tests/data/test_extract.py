@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 from twostream.data.container import Container, ContainerError
 from twostream.data.extract import extract
 from twostream.data.flow import DIS
-from twostream.data.flow_store import make_store, store_clip
+from twostream.data.flow_store import Claim, clip_path, make_store, store_clip, writer
 from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
 
@@ -64,15 +67,32 @@ def finish(root: Path, cache: Path) -> str:
     return done.stdout
 
 
-def interrupt(root: Path, cache: Path, after: int) -> None:
-    """Kill the command and all of its processes when `after` videos are stored; what is there is whole."""
+def children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def interrupt(root: Path, cache: Path, after: int, *, alone: bool) -> None:
+    """Kill the command, alone or with its processes, when `after` videos are stored; what is there is whole."""
     call, environment = command(root, cache)
     running = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while len(list(root.rglob("*.flow"))) < after and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGKILL)
+    time.sleep(random.uniform(0, 0.1))
+    workers = children(running.pid) if alone and Path("/proc/self/stat").exists() else []
+    (os.kill if alone else os.killpg)(running.pid, signal.SIGKILL)
     running.wait()
+    left = time.monotonic() + 20
+    while any(map(alive, workers)) and time.monotonic() < left:
+        time.sleep(0.05)
+    assert not [worker for worker in workers if alive(worker)], "processes of a killed command end"
     for path in root.rglob("*.flow"):
         assert len(Container(path)) == 11
     for path in root.rglob("*.tmp"):
@@ -83,8 +103,8 @@ def interrupt(root: Path, cache: Path, after: int) -> None:
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(kills: int, source, cache, tmp_path) -> None:
     random.seed(kills)
-    for after in sorted(random.sample(range(1, CLIPS), kills)):
-        interrupt(tmp_path / "killed", cache, after)
+    for turn, after in enumerate(sorted(random.sample(range(1, CLIPS), kills))):
+        interrupt(tmp_path / "killed", cache, after, alone=turn % 2 == 0)
     finish(tmp_path / "killed", cache)
     flow = DIS(preset="medium")
     make_store(tmp_path / "whole", flow)
@@ -92,9 +112,7 @@ def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(kills: 
         store_clip(tmp_path / "whole", video, flow)
     killed, whole = files_of(tmp_path / "killed"), files_of(tmp_path / "whole")
     assert len(whole) == CLIPS + 16 + 1
-    left_over = {name for name in killed if name.endswith((".tmp", ".claim"))}
-    assert {name: data for name, data in killed.items() if name not in left_over} == whole
-    assert not {name for name in left_over if name.endswith(".claim")}
+    assert killed == whole, "the same files, and nothing left over"
 
 
 @pytest.mark.slow
@@ -105,3 +123,65 @@ def test_two_commands_on_one_store_share_the_work(source, cache, tmp_path: Path)
     computed = [int(line.split()[0]) for text in printed for line in text.splitlines() if "videos computed" in line]
     assert sum(computed) == CLIPS + 16
     assert len(list((tmp_path / "store").rglob("*.flow"))) == CLIPS + 16
+
+
+def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path: Path, capsys) -> None:
+    flow, root = DIS(preset="ultrafast"), tmp_path / "store"
+    make_store(root, flow)
+    claim = Claim(clip_path(root, source.train[0]))
+    assert claim.take()
+    released = threading.Timer(6, claim.release)
+    released.start()
+    assert extract(source.train[:2], flow, root, decoder="decord", workers=1)
+    released.join()
+    out = capsys.readouterr().out
+    assert "waiting for 1 videos that another process is about" in out
+    assert "2 videos computed" in out
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 KB in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_in_one_line_and_a_store_that_can_be_continued(source, cache, small_disk: Path) -> None:
+    root = small_disk / "store"
+    call, environment = command(root, cache)
+    full = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert full.returncode == 1
+    assert "WARNING: that will not fit" in full.stdout
+    assert full.stdout.count("the disk is full: make room and run the same command again") == 1
+    assert not full.stderr
+    names = {path.suffix for path in root.rglob("*") if path.is_file()}
+    assert names == {".flow", ".json"}, "no part of a file, no claim"
+    stored = [path for path in root.rglob("*.flow") if len(Container(path)) == 11]
+    assert 0 < len(stored) < CLIPS
+    before = {path: path.stat().st_mtime_ns for path in stored}
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    out = finish(root, cache)
+    assert f"64 videos, {len(stored)} of them in" in out
+    assert f"{64 - len(stored)} videos computed" in out
+    assert before == {path: path.stat().st_mtime_ns for path in stored}, "nothing twice"
+
+
+def test_a_disk_that_fills_up_within_a_clip_leaves_nothing_of_it(source, tmp_path: Path, monkeypatch) -> None:
+    flow = DIS(preset="ultrafast")
+    make_store(tmp_path, flow)
+    written = []
+
+    def encode(*arguments):
+        written.append(1)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+        return b"blob"
+
+    monkeypatch.setattr(writer, "encode_field", encode)
+    assert store_clip(tmp_path, source.train[0], flow).done == "disk full"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["manifest.json"]

@@ -107,7 +107,7 @@ def test_training_takes_packed_frames(source, tmp_path) -> None:
         path = root / source.classes[video.label] / f"{video.path.parent.name}-{video.path.name}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(video.path)
-    choice = ["data=folder", f"data.root={root}", "num_workers=0", "flow.length=5", "backbone=tiny"]
+    choice = ["data=folder", f"data.root={root}", "num_workers=0", "flow.length=5", "validation_fraction=0"]
     listed = build_source(compose_config(choice))
     for video in [*listed.train, *listed.test]:
         pack_clip(video, tmp_path / "packed")

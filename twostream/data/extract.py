@@ -23,6 +23,7 @@ from twostream.data.flow_store import (
     is_held,
     is_stored,
     read_manifest,
+    remove_stale_claim,
 )
 from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
@@ -173,10 +174,14 @@ def duration(seconds: float) -> str:
 
 
 def _is_there(root: Path, video: Video) -> bool:
+    path = clip_path(root, video)
     try:
-        return is_stored(clip_path(root, video), video)
+        there = is_stored(path, video)
     except OSError:
         return False  # its task will say why
+    if there:
+        remove_stale_claim(path)  # of a process that was killed behind its last byte
+    return there
 
 
 def _spread(videos: Sequence[Video], count: int) -> list[Video]:

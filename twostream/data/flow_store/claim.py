@@ -29,6 +29,7 @@ class Claim:
         self.lock = lock_path(target)
         self.token = uuid.uuid4().hex
         self._beaten = 0.0
+        self._made = False
 
     def take(self) -> bool:
         """Whether it is ours now; False where a living process has it. OSError where no lock can be written."""
@@ -43,24 +44,31 @@ class Claim:
         if now - self._beaten > BEAT_SECONDS:
             self._beaten = now
             if self._is_ours():
-                os.utime(self.lock)
+                with suppress(FileNotFoundError):
+                    os.utime(self.lock)
 
     def release(self) -> None:
-        """Give it back, and what was not finished with it."""
-        remove_leftovers(self.target, os.getpid())
-        if self._is_ours():
+        """Give it back."""
+        if not self._made:
+            return
+        if self._is_ours() or (_read(self.lock) is None and self.lock.exists()):  # or made, and not filled
             self.lock.unlink(missing_ok=True)
+        self._made = False
+
+    def abandon(self) -> None:
+        """Give it back with the file unfinished."""
+        if self._made:
+            remove_leftovers(self.target, os.getpid())
+        self.release()
 
     def _create(self, *, after_stale: bool = False) -> bool:
         try:
             descriptor = os.open(self.lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
+        self._made = True
         try:
             os.write(descriptor, json.dumps({**_me(), "token": self.token}).encode())
-        except OSError:
-            self.lock.unlink(missing_ok=True)
-            raise
         finally:
             os.close(descriptor)
         self._beaten = time.monotonic()
@@ -81,6 +89,15 @@ def is_held(target: Path) -> bool:
     """Whether a living process works on the file."""
     lock = lock_path(target)
     return lock.exists() and not _is_stale(lock)
+
+
+def remove_stale_claim(target: Path) -> None:
+    """Clear up behind a process that was killed when the file was whole."""
+    lock = lock_path(target)
+    if lock.exists() and _is_stale(lock):
+        claim = Claim(target)
+        if claim.take():
+            claim.release()
 
 
 def remove_leftovers(target: Path, process: int | None = None) -> None:

@@ -51,10 +51,10 @@ class StoreClip:
         if is_stored(path, video):
             return ClipResult("there")
         claim = Claim(path)
-        if not claim.take():
-            return ClipResult("elsewhere")
-        _held.append(claim)
+        _held.append(claim)  # before it is taken: the process may be told to stop at any moment
         try:
+            if not claim.take():
+                return ClipResult("elsewhere")
             if is_stored(path, video):  # by whoever had the claim before
                 return ClipResult("there")
             return self._write(path, video, claim)
@@ -121,5 +121,5 @@ def _settle() -> None:
 
 def _leave() -> None:
     for claim in list(_held):
-        claim.release()
+        claim.abandon()
     os._exit(1)
