@@ -47,7 +47,7 @@ def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
             clips = [video.path for video in MovingPatterns(folder, split=1, train_clips=16, test_clips=16).train[:2]]
         yield f"clips        {len(clips)} {'yours' if paths else 'rendered; name videos or folders to check yours'}"
         for name in DECODERS:
-            yield f"{name:<12} {exactness(name, clips)}"
+            yield f"{name:<12} " + textwrap.shorten(exactness(name, clips), WIDTH - 13, placeholder=" …")
 
 
 def videos_in(paths: Sequence[Path]) -> list[Path]:
