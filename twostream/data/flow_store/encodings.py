@@ -46,12 +46,13 @@ def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int 
 
 
 def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """u and v of a field of that width as level + 128, as views of the decoded picture."""
+    """u and v of a field of that width as level + 128, 1 to 255, as views of the decoded picture."""
     if blob[:4] == START_CODE:
         picture = _decode_h264(blob)
     else:
         picture = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture is not None  # the blob's checksum was right
+    picture = np.maximum(picture, 128 + LOWEST)
     half = picture.shape[1] // 2
     return picture[:, :width], picture[:, half : half + width]
 
@@ -59,7 +60,7 @@ def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UI
 def decode_field(blob: bytes, height: int, width: int) -> Int8[np.ndarray, "h w 2"]:
     """The grey levels of a field; -128 does not occur."""
     shifted = cv2.merge([half[:height] for half in decode_halves(blob, width)])
-    return (np.maximum(shifted, 128 + LOWEST) ^ np.uint8(128)).view(np.int8)
+    return (shifted ^ np.uint8(128)).view(np.int8)
 
 
 def _encode_h264(picture: UInt8[np.ndarray, "h w"]) -> bytes:

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int8
 
 from twostream.data.container import Container
 from twostream.data.flow import OpticalFlow, dequantise
-from twostream.data.flow_store.encodings import LOWEST, decode_halves
+from twostream.data.flow_store.encodings import decode_halves
 from twostream.data.flow_store.manifest import FlowStoreError, clip_path, read_manifest
 from twostream.data.provenance import source_change
 from twostream.data.sources import Video
@@ -40,8 +40,7 @@ class FlowStore:
                     "choose the flow options of the store, or make another store"
                 )
         self.bound = flow.bound
-        levels = np.clip(np.arange(256) - 128, LOWEST, None).astype(np.int8)
-        self._pixels = dequantise(levels, self.bound)  # of level + 128
+        self._pixels = dequantise(np.arange(-128, 128).astype(np.int8), self.bound)  # of level + 128
         self._last: tuple[str, Container] | None = None
         self._same: set[str] = set()  # ids of videos that were compared with their record
 
@@ -67,9 +66,11 @@ class FlowStore:
         levels = np.empty((len(pairs), 2, height, width), np.uint8)
         for planes, (i, j) in zip(levels, pairs, strict=True):
             _check_pair(clip, i, j)
-            planes[0], planes[1] = (128, 128) if i == j else decode_halves(clip[i], width)
-        np.maximum(levels, 128 + LOWEST, out=levels)
-        np.bitwise_xor(levels, 128, out=levels)  # 0 … 255 -> -128 … 127
+            if i == j:
+                planes[:] = 0
+                continue
+            for half, plane in zip(decode_halves(clip[i], width), planes, strict=True):
+                np.bitwise_xor(half, 128, out=plane)  # 0 … 255 -> -128 … 127
         return levels.view(np.int8)
 
     def frame_size(self, video: Video) -> tuple[int, int]:

@@ -1,0 +1,187 @@
+"""What storing flow and frames is worth, both sides of a ratio in one run: `python -m twostream.bench_store VIDEO…`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+
+from twostream.data.decoding import iterate_frames, read_frames
+from twostream.data.flow import DIS, TVL1, OpticalFlow, pin_threads, quantise
+from twostream.data.flow_store import ENCODINGS, FlowStore, FromVideo, StoreClip, clip_path, encode_field, make_store
+from twostream.data.packed import Packed, pack_clip, packed_path
+from twostream.data.sources import Video
+from twostream.data.tasks import run_tasks
+
+FIELDS = 50  # of a T=5, L=10 sample without overlap
+FOLDER_QUALITY = 95  # OpenCV's default, and so that of the tools which write folders
+
+
+def bench_extraction(videos: Sequence[Video], folder: Path, *, tvl1_pairs: int) -> None:
+    """Decode, compute, encode and write: DIS on whole videos, TV-L1 on its first pairs of each."""
+    rates = {}
+    for preset in ("ultrafast", "fast"):
+        flow, root, started, pairs = DIS(preset=preset), folder / preset, time.perf_counter(), 0
+        make_store(root, flow)
+        task = StoreClip(root, FromVideo(flow, "decord"))
+        for video in videos:
+            pairs += task(video).fields
+        rates[preset] = pairs / (time.perf_counter() - started)
+        print(f"extraction into a store, flow=dis flow.preset={preset}: {rates[preset]:.1f} pairs/s of {pairs:,}")
+    slow: OpticalFlow = TVL1()
+    started = time.perf_counter()
+    for video in videos:
+        fields = slow.successive(islice(iterate_frames(video.path), tvl1_pairs + 1))
+        for number, field in enumerate(fields):
+            (folder / f"tvl1-{number}").write_bytes(encode_field(quantise(field, slow.bound), "jpeg"))
+    rate = len(videos) * tvl1_pairs / (time.perf_counter() - started)
+    print(
+        f"flow=tvl1: {rate:.3f} pairs/s of {len(videos) * tvl1_pairs}; "
+        + ", ".join(f"{preset} x{rates[preset] / rate:.0f}" for preset in rates)
+    )
+
+
+def bench_processes(videos: Sequence[Video], folder: Path, *, rounds: int) -> None:
+    """The same videos with one process and with two, in turns; the best of each counts, for other work disturbs."""
+    flow = DIS()
+    best = {1: 0.0, 2: 0.0}
+    for number in range(rounds):
+        for workers in best:
+            root = folder / f"{workers}-{number}"
+            make_store(root, flow)
+            # a process counts from its first finished video on: starting it takes as long as some videos
+            started, pairs = 0.0, 0
+            for outcome in run_tasks(StoreClip(root, FromVideo(flow, "decord")), videos, workers=workers):
+                assert outcome.error is None, outcome.error
+                pairs += outcome.value.fields if started else 0
+                started = started or time.perf_counter()
+            rate = pairs / (time.perf_counter() - started)
+            best[workers] = max(best[workers], rate)
+            print(f"  {workers} processes: {rate:.1f} pairs/s, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"two processes: {best[2]:.1f} pairs/s, one: {best[1]:.1f}, x{best[2] / best[1]:.2f}")
+
+
+def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> None:
+    """A stack of 50 fields as int8 (50, 2, h, w) from a folder of JPEGs and from a store of each encoding."""
+    flow = DIS()
+    exact = folder / "png"
+    make_store(exact, flow, encoding="png")
+    chosen = [v for v in videos if StoreClip(exact, FromVideo(flow, "decord"))(v).fields >= FIELDS]
+    pairs = [(i, i + 1) for i in range(FIELDS)]
+    readers: dict[str, Callable[[Video], np.ndarray]] = {}
+    sizes: dict[str, int] = {}
+    for encoding in ENCODINGS:
+        make_store(folder / encoding, flow, encoding=encoding)
+        store = FlowStore(folder / encoding, flow)
+        for video in chosen:
+            StoreClip(folder / encoding, FromVideo(flow, "decord"))(video)
+        readers[encoding] = partial(store.levels, pairs=pairs)
+        sizes[encoding] = sum(clip_path(folder / encoding, video).stat().st_size for video in chosen)
+    whole = FlowStore(exact, flow)
+    write = partial(write_folder, whole, folder)
+    sizes["folder"] = sum(write(video) for video in chosen)
+    readers["folder"] = partial(read_folder, folder)
+    compare("folder", readers, sizes, chosen, repeats, truth=partial(whole.levels, pairs=pairs))
+
+
+def write_folder(store: FlowStore, folder: Path, video: Video) -> int:
+    """A video's flow as other tools write it: flow_x_00000.jpg, flow_y_00000.jpg, …; returns the bytes."""
+    place = folder / "jpegs" / video.id
+    place.mkdir(parents=True)
+    for i in range(store.count(video) - 1):
+        [field] = store.levels(video, [(i, i + 1)])
+        for axis, plane in zip("xy", field, strict=True):
+            grey = (plane.astype(np.int16) + 128).astype(np.uint8)
+            cv2.imwrite(str(place / f"flow_{axis}_{i:05d}.jpg"), grey, [cv2.IMWRITE_JPEG_QUALITY, FOLDER_QUALITY])
+    return sum(path.stat().st_size for path in place.iterdir())
+
+
+def read_folder(folder: Path, video: Video) -> np.ndarray:
+    """The first 50 fields of a folder of JPEGs, as `FlowStore.levels` gives them."""
+    place = str(folder / "jpegs" / video.id)
+    planes = [cv2.imread(f"{place}/flow_{a}_{i:05d}.jpg", cv2.IMREAD_GRAYSCALE) for i in range(FIELDS) for a in "xy"]
+    stacked = np.stack(planes)  # type: ignore[arg-type]
+    levels = np.bitwise_xor(np.maximum(stacked, 1), 128).view(np.int8)
+    return levels.reshape(FIELDS, 2, *stacked.shape[1:])
+
+
+def bench_frames(videos: Sequence[Video], folder: Path, *, repeats: int) -> None:
+    """Three frames spread over a video, packed and by decoding in sequence."""
+    packed = Packed(folder)
+    wanted = {v.id: [round(share * (packed.count(v) - 1)) for share in (0.25, 0.5, 0.75)] for v in videos}
+    readers: dict[str, Callable[[Video], np.ndarray]] = {
+        "decoded": lambda video: read_frames(video.path, wanted[video.id]),
+        "packed": lambda video: packed.read(video, wanted[video.id]),
+    }
+    sizes = {
+        "decoded": sum(video.path.stat().st_size for video in videos),
+        "packed": sum(packed_path(folder, video.id).stat().st_size for video in videos),
+    }
+    compare("decoded", readers, sizes, videos, repeats)
+
+
+def compare(
+    base: str,
+    readers: dict[str, Callable[[Video], np.ndarray]],
+    sizes: dict[str, int],
+    videos: Sequence[Video],
+    repeats: int,
+    truth: Callable[[Video], np.ndarray] | None = None,
+) -> None:
+    """Milliseconds (median over repeats, mean over videos) and bytes of each reader, and ratios to `base`."""
+    times: dict[str, list[float]] = {name: [] for name in readers}
+    for video in videos:
+        taken: dict[str, list[float]] = {name: [] for name in readers}
+        for _ in range(repeats):
+            for name, read in readers.items():  # in turns: what else the machine does meets all alike
+                started = time.perf_counter()
+                read(video)
+                taken[name].append(time.perf_counter() - started)
+        for name in readers:
+            times[name].append(median(taken[name]))
+    for name, read in readers.items():
+        line = (
+            f"  {name:<8} {1e3 * np.mean(times[name]):7.2f} ms, x{np.mean(times[base]) / np.mean(times[name]):.2f} as "
+            f"fast; {sizes[name] / 1e6:7.2f} MB, x{sizes[name] / sizes[base]:.2f} the size"
+        )
+        if truth is not None:
+            errors = [np.abs(read(video).astype(int) - truth(video)) for video in videos]
+            line += f"; {np.mean([error.mean() for error in errors]):.3f} grey levels off"
+        print(line, flush=True)
+
+
+def main() -> None:
+    """Print the ratios that the README states."""
+    parser = argparse.ArgumentParser("python -m twostream.bench_store", description=__doc__)
+    parser.add_argument("videos", nargs="+", type=Path, help="clips to measure on")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of one and two processes; 0: none")
+    parser.add_argument("--tvl1-pairs", type=int, default=1, help="of each video; seconds each; 0: none")
+    options = parser.parse_args()
+    pin_threads()
+    videos = [Video(id=f"{i}/{path.name}", path=path, label=0, group="") for i, path in enumerate(options.videos)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"reading a T=5, L=10 stack ({FIELDS} fields; folder: JPEGs of quality {FOLDER_QUALITY}, x and y apart)")
+        bench_reading(videos, folder / "reading", repeats=options.repeats)
+        for video in videos:
+            pack_clip(video, folder / "packed")
+        print("three frames of a video")
+        bench_frames(videos, folder / "packed", repeats=options.repeats)
+        if options.tvl1_pairs:
+            bench_extraction(videos[:3], folder, tvl1_pairs=options.tvl1_pairs)
+        if options.rounds:
+            bench_processes(videos, folder / "processes", rounds=options.rounds)
+
+
+if __name__ == "__main__":
+    main()
