@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -134,3 +140,80 @@ def test_without_ray_the_error_names_the_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install \"twostream\[ray\]\""):
         list(run_tasks(double, [1], workers=1, engine="ray"))
+
+
+@pytest.fixture
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A Ray cluster of two nodes on this machine: its address, and the process that holds the second node."""
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=2", "--disable-usage-stats", "--block"]
+    folder = Path("/tmp", f"ray-{os.getpid()}")  # sockets need short paths
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    nodes = []
+    log = (tmp_path_factory.mktemp("ray") / "nodes.log").open("w")
+    for options in (
+        ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false", f"--temp-dir={folder}"],
+        [f"--address={address}"],
+    ):
+        nodes.append(subprocess.Popen(start + options, env=environment, start_new_session=True, stdout=log, stderr=log))
+        until(lambda: "ray::" in commands(nodes[-1]) or nodes[-1].poll() is not None, seconds=60)
+        assert nodes[-1].poll() is None, Path(log.name).read_text()
+    try:
+        yield address, nodes[1]
+    finally:
+        for node in reversed(nodes):
+            kill(node)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def commands(node: subprocess.Popen) -> str:
+    found = subprocess.run(["ps", "-o", "args=", "-s", str(node.pid)], capture_output=True, text=True, check=False)
+    return found.stdout
+
+
+def kill(node: subprocess.Popen) -> None:
+    """All processes of a node at once, workers in the middle of a task included."""
+    psutil = pytest.importorskip("psutil")
+    if node.poll() is None:
+        for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    node.wait()
+
+
+def on_node(path: str) -> str:
+    """A task that leaves a whole file, whichever node does it and however often; which node that was."""
+    import ray
+
+    with Path(path).with_name("calls").open("a") as calls:
+        calls.write("called\n")
+    time.sleep(0.3)
+    aside = Path(f"{path}.{uuid.uuid4().hex}.tmp")
+    aside.write_text(Path(path).name * 100)
+    aside.replace(path)
+    return ray.get_runtime_context().get_node_id()
+
+
+@pytest.mark.slow
+def test_a_ray_node_that_stops_midway_loses_nothing(tmp_path: Path, two_nodes: tuple[str, subprocess.Popen]) -> None:
+    address, second = two_nodes
+    paths = [str(tmp_path / f"{number:03}") for number in range(200)]
+    outcomes, before = [], 0
+    for outcome in run_tasks(on_node, paths, workers=1, engine="ray", address=address):
+        outcomes.append(outcome)
+        if len(outcomes) > 60 and not before and len({done.value for done in outcomes}) == 2:
+            before = len(outcomes)
+            kill(second)
+    assert before, "both nodes have done some"
+    assert sorted(outcome.item for outcome in outcomes) == paths, "nothing lost, nothing twice"
+    assert [outcome.error for outcome in outcomes] == [None] * 200
+    assert {Path(path).read_text() for path in paths} == {Path(path).name * 100 for path in paths}
+    share, late = (Counter(done.value[:8] for done in some) for some in (outcomes, outcomes[-80:]))
+    calls = (tmp_path / "calls").read_text().count("called")
+    print(f"stopped after {before}; done by {dict(share)}; the last 80 by {dict(late)}; {calls} calls for 200 outcomes")
+    assert len(share) == 2
+    assert len(late) == 1, "by the node that is left"
+    assert calls > 200, "what the stopped node had in hand was done again"
