@@ -38,6 +38,7 @@ from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store import FlowStore, FlowStoreError
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
+from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
 from twostream.data.sources import hold_out
 from twostream.description import Description, describe
@@ -216,7 +217,7 @@ def build_source(cfg: DictConfig) -> Any:
 
 def build_footage(cfg: DictConfig) -> Footage:
     """Where frames come from: decoded, within a time, and kept in memory if asked for."""
-    footage: Footage = Decoded(cfg.decoder)
+    footage: Footage = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
     if cfg.decode_timeout is not None:
         footage = Guarded(footage, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
