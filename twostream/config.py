@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import sys
@@ -212,7 +213,20 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
 
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
-    return instantiate({key: value for key, value in cfg.data.items() if key != "cache"})(split=cfg.split)
+    with without_collection():
+        return instantiate({key: value for key, value in cfg.data.items() if key != "cache"})(split=cfg.split)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection: of 200,000 videos none is garbage, yet it would look at all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def build_footage(cfg: DictConfig) -> Footage:

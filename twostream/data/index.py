@@ -50,6 +50,9 @@ class Entry(NamedTuple):
 
 _COLUMNS = ", ".join(Entry._fields)
 _TEXT = ("path", "sha256", "container", "codec", "decoder", "error")
+_FIRST_FLAG = Entry._fields.index("has_b_frames")
+_FLAGS = {None: None, 0: False, 1: True}
+_READ = f"SELECT CAST(path AS BLOB), {', '.join(Entry._fields[1:])} FROM videos"
 _AS_TEXT = "CAST(? AS TEXT)"  # of bytes: a file name need not be UTF-8, and comes back byte for byte
 
 
@@ -66,13 +69,13 @@ class VideoIndex:
 
     def entries(self) -> list[Entry]:
         """All entries, sorted by path."""
-        rows = self._connection().execute(f"SELECT {_COLUMNS} FROM videos ORDER BY path")
+        rows = self._connection().execute(f"{_READ} ORDER BY path")
         return [_to_entry(row) for row in rows]
 
     def entry(self, path: str | os.PathLike[str]) -> Entry | None:
         """What is written of a file, or None; whether it is still true is not looked at."""
         inside = os.path.relpath(path, self.root).replace(os.sep, "/")
-        row = self._connection().execute(f"SELECT {_COLUMNS} FROM videos WHERE path = {_AS_TEXT}", [_bytes(inside)])
+        row = self._connection().execute(f"{_READ} WHERE path = {_AS_TEXT}", [_bytes(inside)])
         found = row.fetchone()
         return found and _to_entry(found)
 
@@ -131,12 +134,11 @@ def update_index(
     """
     started = time.perf_counter()
     with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
-        known = {path: facts for path, *facts in connection.execute("SELECT path, size, mtime_ns FROM videos")}
-        again = "SELECT path FROM videos WHERE error IS NOT NULL AND decoder IS NOT ?"
-        known |= {path: [] for (path,) in connection.execute(again, [decoder])}
-        files = {path: list(facts) for path, facts in scan(root)}
-        gone = [(_bytes(path),) for path in known.keys() - files.keys()]
-        changed = [path for path, facts in files.items() if known.get(path) != facts]
+        facts = "SELECT CAST(path AS BLOB), size, mtime_ns, error IS NOT NULL AND decoder IS NOT ? FROM videos"
+        known = {path: (size, time, again) for path, size, time, again in connection.execute(facts, [decoder])}
+        files = dict(scan(root))
+        gone = [(path,) for path in known.keys() - {_bytes(path) for path in files}]
+        changed = [path for path, facts in files.items() if known.get(_bytes(path)) != (*facts, False)]
         with connection:
             connection.executemany(f"DELETE FROM videos WHERE path = {_AS_TEXT}", gone)
         if changed:
@@ -144,7 +146,7 @@ def update_index(
             examined = run_tasks(task, changed, workers=workers, engine=engine, address=address)
             with contextlib.closing(examined) as outcomes:  # type: ignore[type-var]
                 _store(connection, progress(outcomes, len(changed)), files, decoder)
-        broken = connection.execute(f"SELECT {_COLUMNS} FROM videos WHERE error IS NOT NULL ORDER BY path").fetchall()
+        broken = connection.execute(f"{_READ} WHERE error IS NOT NULL ORDER BY path").fetchall()
     seconds = time.perf_counter() - started
     return Update(len(files), len(changed), len(gone), [_to_entry(row) for row in broken], seconds)
 
@@ -196,7 +198,6 @@ def open_index(path: Path, *, write: bool) -> sqlite3.Connection:
     try:
         # other threads: footage may be read in one, and SQLite locks by itself
         connection = sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
-        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")  # type: ignore[assignment]
         if write and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(connection)
         marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
@@ -218,7 +219,7 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _store(
-    connection: sqlite3.Connection, outcomes: Iterator[Outcome], files: dict[str, list[int]], decoder: str
+    connection: sqlite3.Connection, outcomes: Iterator[Outcome], files: dict[str, tuple[int, int]], decoder: str
 ) -> None:
     """Write what comes in, and commit once a second, also the last part before an interruption."""
     committed = time.perf_counter()
@@ -246,7 +247,6 @@ def _bytes(path: str) -> bytes:
 
 
 def _to_entry(row: tuple) -> Entry:
-    entry = Entry(*row)
-    if entry.has_b_frames is None:
-        return entry
-    return entry._replace(has_b_frames=bool(entry.has_b_frames), random_access_safe=bool(entry.random_access_safe))
+    flags = (_FLAGS[row[_FIRST_FLAG]], _FLAGS[row[_FIRST_FLAG + 1]])
+    path = row[0].decode("utf-8", "surrogateescape")
+    return Entry._make((path, *row[1:_FIRST_FLAG], *flags, *row[_FIRST_FLAG + 2 :]))
