@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import sys
@@ -39,6 +40,7 @@ from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store import FlowStore, FlowStoreError
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
+from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
 from twostream.data.packed import Packed, packed_folder
 from twostream.data.sources import Video, hold_out
@@ -223,7 +225,20 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
     reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
-    return instantiate({key: value for key, value in cfg.data.items() if key not in reading})(split=cfg.split)
+    with without_collection():
+        return instantiate({key: value for key, value in cfg.data.items() if key not in reading})(split=cfg.split)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection: of 200,000 videos none is garbage, yet it would look at all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
@@ -231,7 +246,7 @@ def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
     frames = cfg.data.frames if "packed" in cfg.data else "video"
     if frames not in FRAMES:
         raise ValueError(f"data.frames={frames!r}: choose from {', '.join(FRAMES)}")
-    footage: Footage = Decoded(cfg.decoder)
+    footage: Footage = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
     if frames == "packed":
         footage = packed = Packed(packed_folder(cfg.data.packed, cfg.data.root))
         packed.require(videos)

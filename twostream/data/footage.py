@@ -42,18 +42,29 @@ class Footage(Protocol):
         ...
 
 
+class Counts(Protocol):
+    """Numbers of frames that are known already, such as `twostream.data.index.VideoIndex`."""
+
+    def count(self, path: Path) -> int | None:
+        """How many frames decoding the file yields; None where that is not known of the file as it is now."""
+        ...
+
+
 class Decoded:
     """Frames decoded from the video file when they are asked for; `decoder` as in `twostream.data.decoding`.
 
+    A video that `counts` does not know is decoded once more, to count its frames.
     Raises ValueError for an unknown decoder, ImportError for one that is not installed.
     """
 
-    def __init__(self, decoder: str = "decord") -> None:
+    def __init__(self, decoder: str = "decord", *, counts: Counts | None = None) -> None:
         check_decoder(decoder)
         self.decoder = decoder
+        self.counts = counts
 
     def count(self, video: Video) -> int:
-        return count_frames(video.path, decoder=self.decoder)
+        known = self.counts.count(video.path) if self.counts is not None else None
+        return count_frames(video.path, decoder=self.decoder) if known is None else known
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         return read_frames(video.path, indices, decoder=self.decoder)

@@ -52,6 +52,8 @@ class DecordReader(Reader):
         except (self._decord.DECORDError, RuntimeError, AssertionError) as error:
             reason = f"decord cannot open it, codec {codec} ({_first_line(error)}): try decoder=pyav"
             raise VideoError(path, reason) from None
+        except UnicodeEncodeError:
+            raise VideoError(path, "decord cannot open files whose names are not UTF-8: try decoder=pyav") from None
 
     def close(self) -> None:
         del self._video  # decord's way to close a file

@@ -109,7 +109,7 @@ def scan(root: Path, suffixes: Sequence[str], classes: Sequence[str] | str | Non
     rows: list[Row] = []
     empty: list[str] = []
     for name in chosen:
-        ids = list(_videos_below(root / name, root, endings))
+        ids = list(videos_below(root / name, root, endings))
         rows += [Row(id=video, class_name=name) for video in ids]
         if not ids:
             empty.append(name)
@@ -121,7 +121,11 @@ def scan(root: Path, suffixes: Sequence[str], classes: Sequence[str] | str | Non
     return sorted(rows)  # as read_csv
 
 
-def _videos_below(folder: Path, root: Path, endings: tuple[str, ...]) -> Iterator[str]:
+def videos_below(folder: Path, root: Path, endings: tuple[str, ...]) -> Iterator[str]:
+    """Paths below `root`, with forward slashes, of the files with these endings in `folder` and its sub-folders.
+
+    Links are followed, hidden names ignored. Raises ValueError for a folder that cannot be read.
+    """
     seen: set[str] = set()  # links may lead back up
 
     def refuse(error: OSError) -> None:
@@ -134,10 +138,10 @@ def _videos_below(folder: Path, root: Path, endings: tuple[str, ...]) -> Iterato
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))  # order: see `seen`
-        inside = Path(where).relative_to(root).as_posix()
+        inside = "" if Path(where) == root else f"{Path(where).relative_to(root).as_posix()}/"
         for name in files:
             if not name.startswith(".") and name.lower().endswith(endings):
-                yield f"{inside}/{name}"
+                yield f"{inside}{name}"
 
 
 def read_csv(path: Path, split: int) -> list[Row]:

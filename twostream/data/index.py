@@ -1,0 +1,252 @@
+"""The index of a data set: what is known of each video file without opening it again, in one SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from twostream.data.decoding import VideoError, probe
+from twostream.data.footage import Decoded, Guarded
+from twostream.data.sources import Video
+from twostream.data.sources.folder import SUFFIXES, videos_below
+from twostream.data.tasks import Outcome, run_tasks
+
+FILE_NAME = "index.sqlite"
+VERSION = 1
+APPLICATION = 0x32535452  # "2STR" in the file's header, so that another program's database is not taken for ours
+COMMIT_EVERY = 1.0  # seconds of work that a power cut may cost
+
+
+class Entry(NamedTuple):
+    """One file. Facts are None where it is broken; `error` says why, and is None where it is sound.
+
+    `num_frames` is what decoding all of it yields, `header_frames` what the file claims (0: nothing).
+    """
+
+    path: str  # below the folder of the index, with forward slashes
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+    container: str | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    rotation: int | None = None
+    fps: float | None = None
+    num_frames: int | None = None
+    header_frames: int | None = None
+    has_b_frames: bool | None = None
+    random_access_safe: bool | None = None
+    decoder: str | None = None  # that was tried
+    error: str | None = None
+
+
+_COLUMNS = ", ".join(Entry._fields)
+_TEXT = ("path", "sha256", "container", "codec", "decoder", "error")
+_FIRST_FLAG = Entry._fields.index("has_b_frames")
+_FLAGS = {None: None, 0: False, 1: True}
+_READ = f"SELECT CAST(path AS BLOB), {', '.join(Entry._fields[1:])} FROM videos"
+_AS_TEXT = "CAST(? AS TEXT)"  # of bytes: a file name need not be UTF-8, and comes back byte for byte
+
+
+class VideoIndex:
+    """Reads ROOT/index.sqlite. A copy in another process opens the file anew, so that it can be handed to workers.
+
+    Raises ValueError where there is none, or no index of this version.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(root)
+        self._connections: dict[int, sqlite3.Connection] = {}  # by process: SQLite's must not go through a fork
+        self._connection()
+
+    def entries(self) -> list[Entry]:
+        """All entries, sorted by path."""
+        rows = self._connection().execute(f"{_READ} ORDER BY path")
+        return [_to_entry(row) for row in rows]
+
+    def entry(self, path: str | os.PathLike[str]) -> Entry | None:
+        """What is written of a file, or None; whether it is still true is not looked at."""
+        inside = os.path.relpath(path, self.root).replace(os.sep, "/")
+        row = self._connection().execute(f"{_READ} WHERE path = {_AS_TEXT}", [_bytes(inside)])
+        found = row.fetchone()
+        return found and _to_entry(found)
+
+    def count(self, path: str | os.PathLike[str]) -> int | None:
+        """The number of frames that decoding yields, if the file is what it was when it was counted; else None."""
+        entry = self.entry(path)
+        try:
+            now = os.stat(path)
+        except OSError:
+            return None
+        fresh = entry is not None and (entry.size, entry.mtime_ns) == (now.st_size, now.st_mtime_ns)
+        return entry.num_frames if fresh and entry is not None else None
+
+    def _connection(self) -> sqlite3.Connection:
+        process = os.getpid()
+        if process not in self._connections:
+            self._connections[process] = open_index(Path(self.root) / FILE_NAME, write=False)
+        return self._connections[process]
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__init__(state["root"])
+
+
+def find_index(root: str | os.PathLike[str] | None) -> VideoIndex | None:
+    """The index in a data set's folder, or None where it has none. Raises ValueError for one that cannot be read."""
+    folder = Path(root or "").expanduser()
+    return VideoIndex(folder) if root and (folder / FILE_NAME).is_file() else None
+
+
+class Update(NamedTuple):
+    """What `update_index` did, in numbers of files, and those that are broken now."""
+
+    found: int
+    examined: int
+    forgotten: int
+    broken: list[Entry]
+    seconds: float
+
+
+def update_index(
+    root: Path,
+    *,
+    workers: int,
+    engine: str = "local",
+    address: str | None = None,
+    decoder: str = "decord",
+    progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
+) -> Update:
+    """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
+
+    A broken file is an entry with its reason, tried anew if `decoder` is another one. What has been examined is kept
+    whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
+    """
+    started = time.perf_counter()
+    with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
+        facts = "SELECT CAST(path AS BLOB), size, mtime_ns, error IS NOT NULL AND decoder IS NOT ? FROM videos"
+        known = {path: (size, time, again) for path, size, time, again in connection.execute(facts, [decoder])}
+        files = dict(scan(root))
+        gone = [(path,) for path in known.keys() - {_bytes(path) for path in files}]
+        changed = [path for path, facts in files.items() if known.get(_bytes(path)) != (*facts, False)]
+        with connection:
+            connection.executemany(f"DELETE FROM videos WHERE path = {_AS_TEXT}", gone)
+        if changed:
+            task = partial(examine, root, decoder)
+            examined = run_tasks(task, changed, workers=workers, engine=engine, address=address)
+            with contextlib.closing(examined) as outcomes:  # type: ignore[type-var]
+                _store(connection, progress(outcomes, len(changed)), files, decoder)
+        broken = connection.execute(f"{_READ} WHERE error IS NOT NULL ORDER BY path").fetchall()
+    seconds = time.perf_counter() - started
+    return Update(len(files), len(changed), len(gone), [_to_entry(row) for row in broken], seconds)
+
+
+def scan(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """(path below root, (size, time of change)) of each video file; hidden files and folders are ignored."""
+    for path in videos_below(root, root, SUFFIXES):
+        with contextlib.suppress(FileNotFoundError):  # links to nowhere, and files that vanish
+            facts = os.stat(os.path.join(root, path))
+            yield path, (facts.st_size, facts.st_mtime_ns)
+
+
+def examine(root: Path, decoder: str, path: str) -> Entry:
+    """Decode a file to its end and hash it. What is wrong with it becomes its `error`."""
+    file = root / path
+    before = file.stat()
+    entry = Entry(path, before.st_size, before.st_mtime_ns, decoder=decoder)
+    try:
+        entry = entry._replace(sha256=file_hash(file))
+        facts = probe(file)
+        entry = entry._replace(**{name: value for name, value in vars(facts).items() if name in Entry._fields})
+        footage = Guarded(Decoded(decoder), seconds=60 + before.st_size / 1e5)  # a decoder that hangs, hangs for ever
+        entry = entry._replace(num_frames=footage.count(Video(id=path, path=file, label=0, group=path)))
+        after = file.stat()
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise VideoError(file, "changed while it was read")
+    except VideoError as error:
+        return entry._replace(num_frames=None, error=" ".join(error.reason.split()))
+    return entry
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes. Raises `VideoError` where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def open_index(path: Path, *, write: bool) -> sqlite3.Connection:
+    """The database; with `write` it is made where it is missing. Raises ValueError for a file that is not ours."""
+    if not write and not path.is_file():
+        raise ValueError(f"{path}: no index; make one with `twostream prepare`")
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+    try:
+        # other threads: footage may be read in one, and SQLite locks by itself
+        connection = sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
+        if write and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            _create(connection)
+        marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    except sqlite3.Error as error:
+        raise ValueError(f"{path}: cannot be read as an index ({error})") from error
+    if marks != [APPLICATION, VERSION]:
+        connection.close()
+        raise ValueError(f"{path}: no index of version {VERSION}; delete it and run `twostream prepare`")
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    types = {"path": "TEXT PRIMARY KEY", "fps": "REAL"}
+    columns = ", ".join(f"{name} {types.get(name, 'TEXT' if name in _TEXT else 'INTEGER')}" for name in Entry._fields)
+    connection.executescript(
+        f"BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS videos ({columns}) WITHOUT ROWID; "
+        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )
+
+
+def _store(
+    connection: sqlite3.Connection, outcomes: Iterator[Outcome], files: dict[str, tuple[int, int]], decoder: str
+) -> None:
+    """Write what comes in, and commit once a second, also the last part before an interruption."""
+    committed = time.perf_counter()
+    try:
+        for outcome in outcomes:
+            size, changed = files[outcome.item]
+            failed = Entry(outcome.item, size, changed, decoder=decoder, error=outcome.error)
+            write_entries(connection, [outcome.value or failed])
+            if time.perf_counter() - committed > COMMIT_EVERY:
+                connection.commit()
+                committed = time.perf_counter()
+    finally:
+        connection.commit()
+
+
+def write_entries(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    """Add entries or replace those of the same path; the caller commits."""
+    places = ", ".join(_AS_TEXT if name == "path" else "?" for name in Entry._fields)
+    rows = [(_bytes(path), *rest) for path, *rest in entries]
+    connection.executemany(f"INSERT OR REPLACE INTO videos ({_COLUMNS}) VALUES ({places})", rows)
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _to_entry(row: tuple) -> Entry:
+    flags = (_FLAGS[row[_FIRST_FLAG]], _FLAGS[row[_FIRST_FLAG + 1]])
+    path = row[0].decode("utf-8", "surrogateescape")
+    return Entry._make((path, *row[1:_FIRST_FLAG], *flags, *row[_FIRST_FLAG + 2 :]))
