@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from video_trees import UCF_TEST, UCF_TRAIN, groups, ids, message, write_ucf
+from video_trees import UCF_TEST, UCF_TRAIN, groups, ids, message, touch, write_ucf
 
 from twostream.data.sources import UCF101, hold_out
 from twostream.data.sources.ucf101 import read_class_index, read_list
@@ -57,7 +57,6 @@ def test_ucf101_finds_the_usual_layouts(tmp_path: Path, lists: str, videos: str,
 def test_ucf101_root_may_be_relative_and_lists_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_ucf(tmp_path / "data", lists="../far/away")
     monkeypatch.chdir(tmp_path / "data")
-    assert "lists=DIR" in message(lambda: UCF101(".", split=1))
     source = UCF101(".", split=1, lists="../far/away")
     assert source.train[0].path.is_absolute()
     assert "no classInd.txt in" in message(lambda: UCF101(".", split=1, lists="UCF-101"))
@@ -143,3 +142,32 @@ def test_real_mini_ucf101(real_data: Path, split: int, sizes: tuple[int, int]) -
     train, validation = hold_out(source.train, 0.2, 0)
     assert {v.label for v in validation} == {v.label for v in train} == set(range(5))
     assert UCF101(real_data / "UCF-101", split=split) == source
+
+
+def test_without_lists_the_splits_follow_the_rule(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"{c}/v_{c}_g{group:02}_c01.avi" for c in ("b", "A") for group in (1, 7, 8, 14, 15, 21, 22, 25)]
+    touch(tmp_path / "UCF-101", [*names, "b/notes.txt", ".hidden/v_b_g01_c01.avi"])
+    for split, tested in ((1, (1, 7)), (2, (8, 14)), (3, (15, 21))):
+        source = UCF101(tmp_path, split=split)
+        assert source.classes == ("A", "b")
+        assert ids(source.test) == [f"{c}/v_{c}_g{group:02}_c01.avi" for c in ("A", "b") for group in tested]
+        assert len(source.train) == 12
+    assert "no list files; split 3 is derived by its rule; 16 of the 13,320 videos are there" in caplog.text
+    assert UCF101(tmp_path, split=1, classes="b").classes == ("b",)
+
+
+def test_neither_lists_nor_videos_with_official_names(tmp_path: Path) -> None:
+    touch(tmp_path, ["a/clip.avi"])
+    assert "to derive the splits from" in message(lambda: UCF101(tmp_path, split=1))
+
+
+@pytest.mark.parametrize("split", [1, 2, 3])
+def test_derived_splits_are_the_official_ones(real_data: Path, tmp_path: Path, split: int) -> None:
+    lists = real_data / "official_splits/ucf101"
+    for side in ("train", "test"):
+        listed = (lists / f"{side}list01.txt").read_text().split("\n")
+        touch(tmp_path / "UCF-101", [line.split()[0] for line in listed if line.strip()])
+    official, derived = (UCF101(tmp_path, split=split, lists=folder) for folder in (lists, None))
+    assert derived.classes == official.classes
+    assert set(derived.train) == set(official.train)
+    assert set(derived.test) == set(official.test)

@@ -19,6 +19,7 @@ LIST_FOLDERS = (
     "splits",
     "annotations",
 )
+WEBSITE = "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/"
 _LIST_NAME = re.compile(r"([^.].*)_test_split(\d+)\.txt")
 _SIDES = {"1": "train", "2": "test", "0": "unused"}
 
@@ -52,7 +53,7 @@ class HMDB51(Source):
         tree.check_options("HMDB51", split=split, missing=missing)
         top = tree.check_root(root, holds="hmdb51/ (the class folders) and testTrainMulti_7030_splits/")
         folder = tree.find_lists(
-            top, lists, LIST_FOLDERS, holds=_has_lists, wanted="list files <class>_test_split<1|2|3>.txt"
+            top, lists, LIST_FOLDERS, holds=has_lists, wanted="list files <class>_test_split<1|2|3>.txt", source=WEBSITE
         )
         known = read_classes(folder, split)
         chosen = tree.choose_classes(known, classes)
@@ -102,5 +103,5 @@ def read_lists(
     return tuple(sides["train"]), tuple(sides["test"])
 
 
-def _has_lists(folder: Path) -> bool:
+def has_lists(folder: Path) -> bool:
     return any(_LIST_NAME.fullmatch(name) for name in os.listdir(folder))

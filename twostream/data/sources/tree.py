@@ -56,22 +56,39 @@ def find_videos(root: Path, names: Sequence[str], classes: Sequence[str]) -> Pat
 
 
 def find_lists(
-    root: Path, lists: str | Path | None, names: Sequence[str], *, holds: Callable[[Path], bool], wanted: str
+    root: Path,
+    lists: str | Path | None,
+    names: Sequence[str],
+    *,
+    holds: Callable[[Path], bool],
+    wanted: str,
+    source: str,
 ) -> Path:
-    """The folder of list files: `lists`, else `root`, else the first of `names` that `holds` them."""
+    """The folder of list files: `lists`, else `root`, else the first of `names` that `holds` them.
+
+    Raises ValueError where there is none, saying what is `wanted` and from which `source` it comes.
+    """
     if lists is not None:
         folder = Path(os.path.abspath(os.path.expanduser(lists)))
         if not (folder.is_dir() and holds(folder)):
             raise ValueError(f"lists={str(lists)!r}: no {wanted} in {folder}")
         return folder
+    folder = look_for_lists(root, names, holds=holds)
+    if folder is None:
+        raise ValueError(
+            f"root={str(root)!r}: no {wanted} in it, nor below or beside it in {' or '.join(names)}; "
+            f"get them from {source}, or name the folder of the official lists with lists=DIR"
+        )
+    return folder
+
+
+def look_for_lists(root: Path, names: Sequence[str], *, holds: Callable[[Path], bool]) -> Path | None:
+    """`root`, or the first of `names` below or beside it, that `holds` list files; None where none does."""
     for folder in (root, *(base / name for base in (root, root.parent) for name in names)):
         if folder.is_dir() and holds(folder):
             log.info("split lists: %s", folder)
             return folder
-    raise ValueError(
-        f"root={str(root)!r}: no {wanted} in it, nor below or beside it in {' or '.join(names)}; "
-        "name the folder of the official lists with lists=DIR"
-    )
+    return None
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from twostream.data.sources import tree
 from twostream.data.sources.source import Source, Video
+
+log = logging.getLogger(__name__)
 
 VIDEO_FOLDERS = ("UCF-101", "UCF101", "ucf101", "videos")
 LIST_FOLDERS = (
@@ -17,6 +21,8 @@ LIST_FOLDERS = (
     "splits",
     "annotations",
 )
+WEBSITE = "https://www.crcv.ucf.edu/data/UCF101.php"
+NUM_VIDEOS = 13_320
 _FILE_NAME = re.compile(r"v_\w+_(g\d+)_c\d+\.\w+")
 
 
@@ -25,6 +31,7 @@ class UCF101(Source):
 
     A label is the position of the *folder* in classInd.txt: file names spell one class differently
     (HandstandPushups/v_HandStandPushups_…), and test lists carry no label. Group = class and recording (gGG).
+    Where no list files are found, the splits are derived by their rule: see `derive`.
 
     Args:
         root: the folder that holds UCF-101/ and ucfTrainTestlist/, or UCF-101 itself (lists in or beside it).
@@ -47,16 +54,66 @@ class UCF101(Source):
     ) -> None:
         tree.check_options("UCF101", split=split, missing=missing)
         top = tree.check_root(root, holds="UCF-101/ (the class folders) and ucfTrainTestlist/")
-        folder = tree.find_lists(top, lists, LIST_FOLDERS, holds=_has_class_index, wanted="classInd.txt")
-        known = read_class_index(folder / "classInd.txt")
+        if lists is None and tree.look_for_lists(top, LIST_FOLDERS, holds=has_class_index) is None:
+            known, *sides = derive(top, split)
+        else:
+            folder = tree.find_lists(
+                top, lists, LIST_FOLDERS, holds=has_class_index, wanted="classInd.txt", source=WEBSITE
+            )
+            known = read_class_index(folder / "classInd.txt")
+            videos = tree.find_videos(top, VIDEO_FOLDERS, known)
+            sides = [read_list(folder / f"{side}list{split:02d}.txt", known, videos) for side in ("train", "test")]
         chosen = tree.choose_classes(known, classes)
-        videos = tree.find_videos(top, VIDEO_FOLDERS, known)
-        train, test = (
-            tree.relabel(read_list(folder / f"{side}list{split:02d}.txt", known, videos), known, chosen)
-            for side in ("train", "test")
-        )
+        train, test = (tree.relabel(side, known, chosen) for side in sides)
         train, test = tree.keep_existing(train, test, root=top, missing=missing)
         super().__init__(name="ucf101", split=split, classes=chosen, train=train, test=test)
+
+
+def derive(root: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
+    """(classes, train, test) by the rule that made the official lists: split k tests the recordings 7k-6 to 7k.
+
+    The official numbers of the classes are their alphabetical order without regard to case. Of an incomplete tree
+    these are the official splits without the videos that are absent, and labels counted among the classes there.
+    Raises ValueError where no folder holds videos with official names.
+    """
+    for folder in (*(root / name for name in VIDEO_FOLDERS), root):
+        found = sorted(_official_names(folder)) if folder.is_dir() else []
+        if found:
+            break
+    else:
+        raise ValueError(
+            f"root={str(root)!r}: no classInd.txt, and no videos <Class>/v_<Class>_gGG_cCC.avi to derive the splits "
+            f"from, in it or in {' or '.join(VIDEO_FOLDERS)}"
+        )
+    classes = tuple(sorted({name.partition("/")[0] for name in found}, key=str.lower))
+    labels = {name: label for label, name in enumerate(classes)}
+    sides: dict[bool, list[Video]] = {True: [], False: []}
+    for name in found:
+        class_name, _, file_name = name.partition("/")
+        recording = _FILE_NAME.fullmatch(file_name)[1]  # type: ignore[index]
+        video = Video(id=name, path=folder / name, label=labels[class_name], group=f"{class_name}/{recording}")
+        sides[in_test(recording, split)].append(video)
+    whole = "" if len(found) == NUM_VIDEOS else f"; {len(found):,} of the {NUM_VIDEOS:,} videos are there"
+    log.warning("%s: no list files; split %d is derived by its rule%s", root, split, whole)
+    return classes, tuple(sides[False]), tuple(sides[True])
+
+
+def in_test(recording: str, split: int) -> bool:
+    """Whether a recording is in the test set of a split.
+
+    >>> [in_test(recording, 2) for recording in ("g07", "g08", "g14", "g15")]
+    [False, True, True, False]
+    """
+    return (int(recording[1:]) - 1) // 7 == split - 1
+
+
+def _official_names(folder: Path) -> Iterator[str]:
+    """`<Class>/v_<Class>_gGG_cCC.avi` of the videos two levels below a folder."""
+    for class_name in sorted(os.listdir(folder)):
+        if (folder / class_name).is_dir() and not class_name.startswith("."):
+            for name in os.listdir(folder / class_name):
+                if _FILE_NAME.fullmatch(name):
+                    yield f"{class_name}/{name}"
 
 
 def read_class_index(path: Path) -> tuple[str, ...]:
@@ -103,5 +160,5 @@ def read_list(path: Path, classes: Sequence[str], folder: Path) -> tuple[Video, 
     return tuple(videos.values())
 
 
-def _has_class_index(folder: Path) -> bool:
+def has_class_index(folder: Path) -> bool:
     return (folder / "classInd.txt").is_file()

@@ -1,0 +1,213 @@
+"""Unpacks zip, tar and rar; whatever an archive holds, nothing is written outside the folder that was named."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar")
+MAX_RATIO = 50  # videos are compressed already: who promises more than this from an archive is up to no good …
+FREE_BYTES = 1 << 30  # … unless it is little
+
+# how each program lists the names in an archive, and unpacks it into the folder where it is started
+RAR_TOOLS: dict[str, tuple[list[str], list[str]]] = {
+    "unrar": (["unrar", "lb", "-p-", "--"], ["unrar", "x", "-idq", "-o+", "-p-", "--"]),
+    "unar": (["lsar", "-p", ""], ["unar", "-quiet", "-force-overwrite", "-no-directory", "-p", ""]),
+    "bsdtar": (["bsdtar", "-tf"], ["bsdtar", "-xf"]),
+    "7z": (["7z", "l", "-ba", "-slt", "-p", "--"], ["7z", "x", "-y", "-p", "-bso0", "--"]),
+}
+
+
+class ArchiveError(RuntimeError):
+    """An archive that cannot or must not be unpacked; `path` and `reason` say which and why."""
+
+    def __init__(self, path: Path, reason: str = "") -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the name is that of an archive that can be unpacked."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack an archive, and the rar files in it, into `folder`, which must not exist yet.
+
+    Only files and folders come out: an archive that holds links, devices, absolute paths or paths with `..` is refused
+    as a whole, and so is one that would grow beyond all measure. Whatever goes wrong, `folder` does not appear: the
+    files are written beside it under a hidden name. Raises `ArchiveError`.
+    """
+    aside = folder.with_name(f".{folder.name.lstrip('.')}.unpacking")
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    aside.mkdir(parents=True)
+    try:
+        _unpack_into(path, aside)
+        for inner in sorted(aside.rglob("*.rar")):  # hmdb51_org.rar holds one for each class
+            holder = inner.with_name(f"{inner.stem}.rar-content")
+            holder.mkdir()
+            _unpack_into(inner, holder)
+            inner.unlink()
+            _merge_class(holder, inner.with_suffix(""))
+        aside.replace(folder)
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, ArchiveError):
+            raise
+        raise ArchiveError(
+            path, f"cannot be unpacked ({' '.join(str(error).split()) or type(error).__name__})"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _merge_class(holder: Path, folder: Path) -> None:
+    """The content of walk.rar becomes walk/, whether the archive itself has a folder of that name or not."""
+    inside = list(holder.iterdir())
+    if [path.name for path in inside] == [folder.name] and inside[0].is_dir():
+        inside[0].replace(folder)
+        holder.rmdir()
+    else:
+        holder.replace(folder)
+
+
+def _unpack_into(path: Path, folder: Path) -> None:
+    name = path.name.lower()
+    if name.endswith(".rar"):
+        _unpack_rar(path, folder)
+        return
+    budget = _Budget(path)
+    members = _zip_members if name.endswith(".zip") else _tar_members
+    for member, is_folder, open_member in members(path):
+        target = _inside(path, folder, member)
+        if is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_member() as source, target.open("xb") as file:
+            while block := source.read(1 << 20):
+                budget.spend(len(block))
+                file.write(block)
+
+
+class _Budget:
+    """How many bytes may come out of an archive: not more than are free, nor many times what went in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.left = min(MAX_RATIO * path.stat().st_size + FREE_BYTES, shutil.disk_usage(path.parent).free)
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ArchiveError(
+                self.path, f"more comes out than {MAX_RATIO} times its size, or than fits on the disk: stopped"
+            )
+
+
+Member = tuple[str, bool, Callable[[], IO[bytes]]]  # name, whether it is a folder, its content
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ArchiveError(path, f"holds {info.filename!r}, which is neither file nor folder: refused")
+            # the name as it was stored: zipfile drops what is behind a NUL
+            yield info.orig_filename, info.is_dir(), lambda info=info: archive.open(info)
+
+
+def _tar_members(path: Path) -> Iterator[Member]:
+    with tarfile.open(path) as archive:
+        for info in archive:
+            if not (info.isreg() or info.isdir()):
+                raise ArchiveError(path, f"holds {info.name!r}, which is neither file nor folder: refused")
+            yield info.name, info.isdir(), lambda info=info: archive.extractfile(info)  # type: ignore[misc]
+
+
+def _inside(path: Path, folder: Path, member: str) -> Path:
+    """Where a member belongs. Raises `ArchiveError` for a name that leads out of `folder`."""
+    name = member.replace("\\", "/")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", name):
+        raise ArchiveError(path, f"holds {member!r}, which leads out of the folder: refused")
+    return folder.joinpath(*parts)
+
+
+def _unpack_rar(path: Path, folder: Path) -> None:
+    """By the first program that can; what it does not check itself is checked before and behind it."""
+    tools = [tool for tool in RAR_TOOLS if shutil.which(tool)]
+    if not tools:
+        raise ArchiveError(
+            path,
+            f"needs one of {', '.join(RAR_TOOLS)} to be unpacked, and none is installed: install one (on Debian and "
+            "Ubuntu `apt install unar`), or unpack the file yourself",
+        )
+    failures = []
+    for tool in tools:
+        try:
+            lister, unpacker = RAR_TOOLS[tool]
+            for name in _listed(tool, _run(lister, path, folder)):
+                _inside(path, folder, name)
+            _run(unpacker, path, folder)
+            if not any(folder.iterdir()):
+                raise _ToolError(f"{tool}: nothing in it")  # bsdtar is content with an empty file
+            _check_files(path, folder)
+            return
+        except _ToolError as error:
+            failures.append(str(error))
+            for left in folder.iterdir():
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    raise ArchiveError(path, f"cannot be unpacked ({'; '.join(failures)})")
+
+
+class _ToolError(RuntimeError):
+    """A program that did not manage; another one may."""
+
+
+def _check_files(path: Path, folder: Path) -> None:
+    budget = _Budget(path)
+    for where, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            facts = os.lstat(os.path.join(where, name))
+            if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+                raise ArchiveError(path, f"holds {name!r}, which is neither file nor folder: refused")
+            budget.spend(facts.st_size)
+
+
+def _run(command: list[str], path: Path, folder: Path) -> str:
+    # no shell, no standard input to ask on
+    done = subprocess.run(
+        [*command, str(path.absolute())], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    output = done.stdout.decode("utf-8", "surrogateescape")
+    if done.returncode:
+        said = (done.stderr.decode("utf-8", "replace") or output).split()
+        raise _ToolError(f"{command[0]}: exit code {done.returncode}, {' '.join(said)[-200:]}")
+    return output
+
+
+def _listed(tool: str, output: str) -> list[str]:
+    """The names in what a program lists.
+
+    >>> _listed("7z", "Path = a/b.avi\\nSize = 3\\n\\nPath = c\\n")
+    ['a/b.avi', 'c']
+    >>> _listed("unar", "file.rar: RAR\\na/b.avi\\n")
+    ['a/b.avi']
+    """
+    lines = output.splitlines()
+    if tool == "7z":
+        return [line.removeprefix("Path = ") for line in lines if line.startswith("Path = ")]
+    return lines[1:] if tool == "unar" else [line for line in lines if line]
