@@ -40,6 +40,7 @@ from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store import FlowStore, FlowStoreError
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
+from twostream.data.history import History
 from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
 from twostream.data.packed import Packed, packed_folder
@@ -208,6 +209,7 @@ class Run(NamedTuple):
     trainer: pl.Trainer
     source: Any
     summary: Description
+    leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
 
 
 def build_run(cfg: DictConfig, folder: Path) -> Run:
@@ -217,9 +219,23 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
+        learned = initial_history(cfg) | History.of(source.name, cfg.split, data.train_set.videos)
+        leaked = learned.check(source.test, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
-        return Run(data, build_system(cfg, source.classes), trainer, source, summary)
+        return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
+
+
+def initial_history(cfg: DictConfig) -> History:
+    """What the weights that training starts from have been trained on."""
+    history = History()
+    for stream, backbone in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
+        if stream not in streams_of(cfg):
+            continue
+        start = backbone.get("weights") if cfg.init[stream] is None else single_stream_checkpoint(cfg.init[stream])
+        if start is not None and Path(start).is_file():
+            history |= History.from_checkpoint(start)
+    return history
 
 
 def build_source(cfg: DictConfig) -> Any:
@@ -303,8 +319,8 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
     )
 
 
-def build_system(cfg: DictConfig, classes: tuple[str, ...]) -> TwoStreamSystem:
-    """The network with its weights, losses, metrics and optimizer."""
+def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | None = None) -> TwoStreamSystem:
+    """The network with its weights, losses, metrics and optimizer; `history` is what its checkpoints will tell."""
     network = build_network(cfg, len(classes))
     frozen: list[nn.Module] = network.modules_below(cfg.train_from)  # type: ignore[operator]
     for module in frozen:
@@ -320,6 +336,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...]) -> TwoStreamSystem:
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         label_smoothing=cfg.label_smoothing,
+        history=history,
     )
 
 
