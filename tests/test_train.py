@@ -106,8 +106,8 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
     checkpoint = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
     assert len(checkpoint["trained_on"]["videos"]) == 48 - 16, "those held out for validation are not trained on"
-    overrides = [*SMALL, "logger=null", f"init.rgb={tmp_path / 'rgb.ckpt'}", f"init.flow={finished}"]
-    source = build_run(compose_config([*SMALL, "logger=null"]), tmp_path).source
+    overrides = [*SMALL, "logger=csv", f"init.rgb={tmp_path / 'rgb.ckpt'}", f"init.flow={finished}"]
+    source = build_run(compose_config([*SMALL, "logger=csv"]), tmp_path).source
     leaked = History.of("moving_patterns", 7, source.test[:3]) | History.of("moving_patterns", 7, source.train)
     torch.save({**checkpoint, "trained_on": leaked.to_checkpoint()}, tmp_path / "rgb.ckpt")
     with pytest.raises(UserError, match=r"3 of 16 test videos .*moving_patterns split 7, .*allow_leak=true"):
