@@ -43,6 +43,7 @@ from twostream.data.footage import Cached, Decoded, Footage, Guarded
 from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
 from twostream.data.packed import Packed, packed_folder
+from twostream.data.prepare import ArchiveError, DownloadError
 from twostream.data.sources import Video, hold_out
 from twostream.description import Description, describe
 from twostream.loggers import csv_logger
@@ -61,6 +62,8 @@ EXPECTED = (
     VideoError,
     FlowStoreError,
     ContainerError,
+    ArchiveError,
+    DownloadError,
     MisconfigurationException,
 )
 
