@@ -44,7 +44,11 @@ def arrange(
         if not archives and fetch:
             archives = [_fetch(root, mirror_urls(mirrors, known.list_urls, lists=True))]
         _unpack_all(archives, root, known, report)
-    return videos, known.find_lists(root)
+    try:
+        return videos, known.find_lists(root)
+    except ValueError as error:
+        usual = known.list_urls[0].rpartition("/")[2]
+        raise ValueError(f"{error}; or put {usual} into root; or let --download fetch it") from None
 
 
 def arrange_folder(root: Path, *, fetch: bool, mirrors: Sequence[str], report: Report) -> tuple[Path, None]:
@@ -98,7 +102,7 @@ def place(content: Path, root: Path, known: Published | None) -> None:
     """
     for source, target in _moves(content, root, known):
         _merge(source, target)
-    shutil.rmtree(content)
+    _remove(content)
 
 
 def _moves(content: Path, root: Path, known: Published | None) -> list[tuple[Path, Path]]:
@@ -170,6 +174,10 @@ def _merge(source: Path, target: Path) -> None:
         raise ArchiveError(source, f"would overwrite {target}: move that away, and run the same command again")
 
 
+def _remove(content: Path) -> None:
+    shutil.rmtree(content)
+
+
 def _unpack_all(archives: Sequence[Path], root: Path, known: Published | None, report: Report) -> None:
     """All of them first, then each to its place: then videos that are in place mean that all are."""
     for archive in archives:
@@ -178,7 +186,7 @@ def _unpack_all(archives: Sequence[Path], root: Path, known: Published | None, r
         if not content.exists():
             unpack(archive, content)
         if not _moves(content, root, known):
-            shutil.rmtree(content)
+            _remove(content)
             wanted = f"videos {known.example} nor split lists of {known.title}" if known else "files nor folders"
             raise ArchiveError(archive, f"holds neither {wanted}")
     _place_unpacked(root, known)

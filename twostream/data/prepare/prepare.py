@@ -77,7 +77,7 @@ def _index(root: Path, videos: Path, *, decoder: str, workers: Workers, report: 
     report.did(
         update.examined + update.forgotten,
         f"{update.found:,} videos in {videos}: {update.examined:,} examined, {update.forgotten:,} forgotten, "
-        f"{len(update.broken):,} broken ({update.seconds:.1f} s)",
+        f"{len(update.broken):,} broken ({update.seconds:.2f} s)",
     )
     for entry in update.broken:
         report.note(f"  broken: {entry.path}: {entry.error}")

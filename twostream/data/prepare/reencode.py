@@ -110,7 +110,7 @@ def _set_up(stream: Any, frame: np.ndarray) -> None:
 
 def _rate(fps: float) -> Fraction:
     """
-    >>> _rate(29.97), _rate(0), _rate(1000)
+    >>> _rate(30000 / 1001), _rate(0), _rate(1000)
     (Fraction(30000, 1001), Fraction(25, 1), Fraction(25, 1))
     """
     return Fraction(fps).limit_denominator(1001) if 1 <= fps <= 240 else Fraction(25)
