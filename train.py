@@ -61,6 +61,7 @@ def main(cfg: DictConfig) -> None:
             "seed": cfg.seed,
             "metrics": metrics,
             "unreadable": unreadable,
+            "leaked": run.leaked,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "seconds": round(time.perf_counter() - started, 2),
@@ -68,6 +69,8 @@ def main(cfg: DictConfig) -> None:
             "git": git_revision(Path(__file__).parent),
         },
     )
+    if run.leaked:
+        print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from torch import nn
 from twostream.models import attention, fusion, pooling, temporal
 
 torch.set_num_threads(1)  # test workers run beside each other
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background; what we start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

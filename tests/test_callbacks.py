@@ -65,7 +65,7 @@ def test_training_starts_from_k_means(options, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path))
     small = ["data.train_clips=32", "data.test_clips=16", "validation_fraction=0", "batch_size=16", "num_workers=0"]
     cfg = compose_config(["pooling=netvlad", "logger=csv", "epochs=1", "flow.preset=ultrafast", *small, *options])
-    data, system, trainer, _, _ = build_run(cfg, tmp_path)
+    data, system, trainer, *_ = build_run(cfg, tmp_path)
     trainer.fit_loop.max_epochs = 0
     trainer.fit(system, data)
     layers = [module for module in system.modules() if isinstance(module, NetVLAD)]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
+from twostream.data.history import History
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -99,6 +100,23 @@ def wandb_records(path: Path) -> list[bytes]:
     return records
 
 
+def test_towers_that_were_trained_on_test_videos_are_refused(
+    finished: Path, tmp_path: Path, cache, monkeypatch
+) -> None:
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
+    checkpoint = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
+    assert len(checkpoint["trained_on"]["videos"]) == 48 - 16, "those held out for validation are not trained on"
+    overrides = [*SMALL, "logger=csv", f"init.rgb={tmp_path / 'rgb.ckpt'}", f"init.flow={finished}"]
+    source = build_run(compose_config([*SMALL, "logger=csv"]), tmp_path).source
+    leaked = History.of("moving_patterns", 7, source.test[:3]) | History.of("moving_patterns", 7, source.train)
+    torch.save({**checkpoint, "trained_on": leaked.to_checkpoint()}, tmp_path / "rgb.ckpt")
+    with pytest.raises(UserError, match=r"3 of 16 test videos .*moving_patterns split 7, .*allow_leak=true"):
+        build_run(compose_config(overrides), tmp_path)
+    run = build_run(compose_config([*overrides, "allow_leak=true"]), tmp_path)
+    assert run.leaked == 3
+    assert run.system.history.videos >= leaked.videos, "what the towers have seen goes into the new checkpoints"
+
+
 def test_offline_wandb_run_holds_metrics_config_and_pictures(finished: Path) -> None:
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -178,7 +196,7 @@ def test_every_layer_trains(option: str, tmp_path: Path, cache, monkeypatch) -> 
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
     options = [*option.split(), *NEEDED.get(option, []), *SMALL]
     cfg = compose_config([*options, "logger=csv", "sampling.num_chunks=2"])
-    data, system, trainer, _, _ = build_run(cfg, tmp_path)
+    data, system, trainer, *_ = build_run(cfg, tmp_path)
     before = {name: p.detach().clone() for name, p in system.network.named_parameters()}
     trainer.fit(system, data)
     [metrics] = trainer.test(system, data, verbose=False)

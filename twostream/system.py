@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from twostream.data.clip import Clip
+from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
 from twostream.optimization import MakeOptimizer, MakeSchedule
 
@@ -35,8 +36,10 @@ class TwoStreamSystem(pl.LightningModule):
         schedule: MakeSchedule,
         label_smoothing: float = 0.0,
         frozen: Sequence[nn.Module] = (),
+        history: History | None = None,
     ) -> None:
         super().__init__()
+        self.history = history or History()  # written into every checkpoint
         self.network = network
         self.classes = classes
         self.make_optimizer = optimizer
@@ -128,6 +131,7 @@ class TwoStreamSystem(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classes"] = list(self.classes)  # HMDB51 has no class index of its own
+        checkpoint["trained_on"] = self.history.to_checkpoint()
 
     def load_weights(self, checkpoint: str | Path) -> None:
         """The weights that were validated: of the moving average, where there is one.

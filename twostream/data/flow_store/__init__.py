@@ -5,7 +5,7 @@ decoding of an independent blob. JPEG at quality 90 is off by a small fraction o
 constant picture, which every encoding keeps exactly.
 """
 
-from twostream.data.flow_store.claim import Claim, is_held, remove_stale_claim
+from twostream.claim import Claim, is_held, remove_stale_claim
 from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, decode_field, encode_field
 from twostream.data.flow_store.jpeg_folders import NAMINGS, FromJPEGs
 from twostream.data.flow_store.manifest import FlowStoreError, clip_path, make_store, read_manifest

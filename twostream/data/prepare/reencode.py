@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.colour import LUMA
 from twostream.data.decoding import VideoError, iterate_frames, probe
 from twostream.data.provenance import source_change, source_facts
 
@@ -135,11 +134,11 @@ def _compare(copy: Path, source: Path, count: int, *, short_side: int | None, de
         if found is None or wanted is None or found.shape != wanted.shape:
             shapes = [None if frame is None else frame.shape for frame in (found, wanted)]
             raise VideoError(source, f"copy is wrong: frame {index} has shape {shapes[0]}, not {shapes[1]}")
-        grey, own = found @ LUMA, wanted @ LUMA
-        distance = float(np.abs(grey - own).mean())
+        grey, own = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (found, wanted))
+        distance = float(cv2.absdiff(grey, own).mean())
         if distance > FAR:
             raise VideoError(source, f"copy is wrong: frame {index} is off by {distance:.1f} grey levels on average")
-        if before is not None and distance > float(np.abs(grey - before).mean()) + CLEARLY:
+        if before is not None and distance > float(cv2.absdiff(grey, before).mean()) + CLEARLY:
             raise VideoError(source, f"copy is wrong: frame {index} shows the one before it")
         before = own
     if index + 1 != count or probe(copy).header_frames not in (0, count):

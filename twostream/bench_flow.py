@@ -1,0 +1,127 @@
+"""What each flow algorithm costs, and how far it is from TV-L1: `python -m twostream.bench_flow VIDEO…`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from twostream.bench_loading import seconds
+from twostream.data.dataset import ClipDataset
+from twostream.data.decoding import count_frames, read_frames
+from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
+from twostream.data.footage import Decoded
+from twostream.data.sampling import Chunks
+from twostream.data.sources import Video
+from twostream.data.transform import JitterCrop
+
+Field = Float32[np.ndarray, "h w 2"]
+
+
+class Error(NamedTuple):
+    """Of a field between two gray frames."""
+
+    photometric: float  # mean absolute difference of the first frame and the second moved back, of 255
+    distance: float  # mean end-point distance to a reference field, in pixels
+
+
+def end_point_distance(field: Field, reference: Field) -> float:
+    """The mean over pixels of the length of the difference vector (Otte & Nagel 1994), in pixels.
+
+    >>> end_point_distance(np.zeros((2, 2, 2), np.float32), np.full((2, 2, 2), [3, 4], np.float32))
+    5.0
+    """
+    return float(np.mean(np.hypot(*(field - reference).transpose(2, 0, 1))))
+
+
+def photometric_error(first: UInt8[np.ndarray, "h w"], second: UInt8[np.ndarray, "h w"], field: Field) -> float:
+    """Mean |first(x) - second(x + field(x))|, bilinear, over the pixels that stay in the frame."""
+    height, width = first.shape
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = x + field[..., 0], y + field[..., 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    moved = cv2.remap(second.astype(np.float32), x, y, cv2.INTER_LINEAR)
+    return float(np.mean(np.abs(first - moved)[inside]))
+
+
+def enlarge(field: Field, height: int, width: int) -> Field:
+    """A field of a working resolution at that of the frames, in their pixels."""
+    scale = np.asarray([width / field.shape[1], height / field.shape[0]], np.float32)
+    return cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) * scale  # type: ignore[return-value]
+
+
+def errors(flow: OpticalFlow, frames: Sequence[np.ndarray], references: Sequence[Field]) -> Float[np.ndarray, " 2"]:
+    """Mean `Error` over successive frames."""
+    found = []
+    for i, reference in enumerate(references):
+        [field] = flow.fields({0: frames[i], 1: frames[i + 1]}, [(0, 1)]).values()
+        field = enlarge(field, *reference.shape[:2])
+        gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[i : i + 2]]
+        found.append(Error(photometric_error(gray[0], gray[1], field), end_point_distance(field, reference)))
+    return np.mean(found, axis=0)
+
+
+def sample_seconds(video: Video, flow: OpticalFlow, streams: tuple[str, ...], size: int, repeats: int) -> float:
+    """One training sample of a video, decoded and cropped: T=5 chunks, with flow L=10 fields of each."""
+    dataset = ClipDataset(
+        [video],
+        sampling=Chunks(5, stride=(5, 5)),
+        transform=JitterCrop(size=size),
+        flow=flow,
+        footage=Decoded(),
+        streams=streams,
+    )
+    return seconds(lambda: dataset[(0, 0)], repeats)
+
+
+def main() -> None:
+    """Print a row for each algorithm, all in one run on one core."""
+    parser = argparse.ArgumentParser("python -m twostream.bench_flow", description=__doc__)
+    parser.add_argument("videos", nargs="+", type=Path, help="clips to measure on")
+    parser.add_argument("--pairs", type=int, default=3, help="of each video, compared with TV-L1: seconds each")
+    parser.add_argument("--size", type=int, default=224, help="pixels of the crop")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    pin_threads()
+    videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in options.videos]
+    clips = []
+    for video in videos:
+        start = count_frames(video.path) // 3
+        clips.append(read_frames(video.path, list(range(start, start + options.pairs + 1))))
+    tvl1 = TVL1()
+    references = [[*tvl1.successive(frames)] for frames in clips]
+    still = [
+        photometric_error(*(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames[i : i + 2]), np.zeros_like(fields[i]))  # type: ignore[call-arg]
+        for frames, fields in zip(clips, references, strict=True)
+        for i in range(options.pairs)
+    ]
+    moved = np.mean([np.hypot(*field.transpose(2, 0, 1)).mean() for fields in references for field in fields])
+    rgb = [sample_seconds(video, DIS(), ("rgb",), options.size, options.repeats) for video in videos]
+    print(f"an RGB sample, T=5: {1e3 * np.mean(rgb):.0f} ms")
+    print(f"{'flow':<36}{'photometric':>12}{'to TV-L1, px':>14}{'two streams, ms':>17}{'/ RGB':>7}")
+    print(f"{'none':<36}{np.mean(still):>12.2f}{moved:>14.2f}")
+    tried: list[tuple[str, OpticalFlow]] = [
+        (
+            f"dis flow.preset={preset}" + (f" flow.short_side={side}" if side else ""),
+            DIS(preset=preset, short_side=side),
+        )
+        for preset in ("ultrafast", "fast", "medium")
+        for side in (None, 120)
+    ]
+    for name, flow in [*tried, ("farneback", Farneback()), ("tvl1", tvl1)]:
+        pairs = list(zip(clips, references, strict=True))
+        photometric, distance = np.mean([errors(flow, frames, fields) for frames, fields in pairs], axis=0)
+        row = f"{'flow=' + name:<36}{photometric:>12.2f}{distance:>14.2f}"
+        if flow is not tvl1:  # minutes a sample
+            both = [sample_seconds(v, flow, ("rgb", "flow"), options.size, options.repeats) for v in videos]
+            row += f"{1e3 * np.mean(both):>17.0f}{sum(both) / sum(rgb):>7.2f}"
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What the user typed -> one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from twostream.data.dataset import STREAMS
+
+
+def conf_folder() -> Path:
+    """Where conf/ is: inside an installed package, or beside it in a clone."""
+    package = Path(__file__).parents[1]
+    return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that `python train.py <overrides>` runs with."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=False)
+
+
+def streams_of(cfg: DictConfig) -> tuple[str, ...]:
+    """The wanted streams, in their usual order."""
+    wanted = [cfg.streams] if isinstance(cfg.streams, str) else list(cfg.streams)
+    for name in wanted or [""]:
+        if name not in STREAMS:
+            raise ValueError(f"streams={cfg.streams!r}: choose from rgb, flow, [rgb,flow]")
+    return tuple(name for name in STREAMS if name in wanted)

@@ -1,0 +1,107 @@
+"""Configuration -> videos, their frames and flow, loaders."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from twostream.config.compose import streams_of
+from twostream.data.dataset import ClipDataset
+from twostream.data.flow import OpticalFlow
+from twostream.data.flow_store import FlowStore
+from twostream.data.footage import Cached, Decoded, Footage, Guarded
+from twostream.data.index import find_index
+from twostream.data.module import VideoDataModule
+from twostream.data.packed import Packed, packed_folder
+from twostream.data.sources import Video, hold_out
+
+FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
+FRAMES = ("video", "packed")
+CACHES = (None, "ram")
+
+
+def build_source(cfg: DictConfig) -> Any:
+    """The data set's classes, training and test videos."""
+    reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
+    with without_collection():
+        return instantiate({key: value for key, value in cfg.data.items() if key not in reading})(split=cfg.split)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection: of 200,000 videos none is garbage, yet it would look at all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
+    """Where frames come from: decoded or packed, within a time, and kept in memory if asked for."""
+    frames = cfg.data.frames if "packed" in cfg.data else "video"
+    if frames not in FRAMES:
+        raise ValueError(f"data.frames={frames!r}: choose from {', '.join(FRAMES)}")
+    footage: Footage = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
+    if frames == "packed":
+        footage = packed = Packed(packed_folder(cfg.data.packed, cfg.data.root))
+        packed.require(videos)
+    if cfg.decode_timeout is not None:
+        footage = Guarded(footage, cfg.decode_timeout)
+    if cfg.data.cache not in CACHES:
+        raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram")
+    return Cached(footage) if cfg.data.cache == "ram" else footage
+
+
+def build_flow(cfg: DictConfig) -> OpticalFlow:
+    """The optical flow algorithm, without regard to a store."""
+    return instantiate({key: value for key, value in cfg.flow.items() if key != "store"})
+
+
+def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | None:
+    """The flow store, which has to have all videos; None where flow is computed or not wanted."""
+    if not cfg.flow.store or "flow" not in streams_of(cfg):
+        return None
+    store = FlowStore(cfg.flow.store, flow)
+    store.require([*source.train, *source.test])
+    return store
+
+
+def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
+    """Loaders for training, validation (whole groups out of the training list) and testing."""
+    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    flow = build_flow(cfg)
+    shared: dict[str, Any] = {
+        "sampling": instantiate(cfg.sampling),
+        "transform": instantiate(cfg.transform),
+        "flow": flow,
+        "flow_store": build_store(cfg, flow, source),
+        "footage": build_footage(cfg, [*source.train, *source.test]),
+        "broken": cfg.broken,
+        "streams": streams_of(cfg),
+        "seed": cfg.seed,
+    }
+    one_view = {  # every epoch, so cheap: the protocol of the test is for the test
+        "sampling": instantiate(cfg.sampling, test_views=1),
+        "transform": instantiate(cfg.transform, test="centre", test_flip=False),
+    }
+    return VideoDataModule(
+        train=ClipDataset(train, training=True, **shared),
+        validation=ClipDataset(validation, **{**shared, **one_view}),
+        test=ClipDataset(source.test, **shared),
+        batch_size=cfg.batch_size,
+        test_batch_size=cfg.test_batch_size,
+        num_workers=cfg.num_workers,
+        prefetch_factor=cfg.prefetch,
+        persistent_workers=cfg.persistent_workers,
+        pin_memory=cfg.pin_memory and torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
+        seed=cfg.seed,
+    )

@@ -1,0 +1,147 @@
+"""Configuration -> a run: data, network, trainer."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import (
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.config.compose import streams_of
+from twostream.config.data import build_data, build_source
+from twostream.config.errors import checked
+from twostream.config.network import build_network, describe_config, single_stream_checkpoint
+from twostream.data.history import History
+from twostream.data.module import VideoDataModule
+from twostream.description import Description
+from twostream.loggers import csv_logger
+from twostream.system import TwoStreamSystem
+
+
+class Run(NamedTuple):
+    """The parts of one run."""
+
+    data: VideoDataModule
+    system: TwoStreamSystem
+    trainer: pl.Trainer
+    source: Any
+    summary: Description
+    leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
+
+
+def build_run(cfg: DictConfig, folder: Path) -> Run:
+    """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
+    with checked():
+        build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
+        source = build_source(cfg)
+        data = build_data(cfg, source)
+        summary = describe_config(cfg, len(source.classes))
+        learned = initial_history(cfg) | History.of(source.name, cfg.split, data.train_set.videos)
+        leaked = learned.check(source.test, allow=cfg.allow_leak)
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+        trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
+        return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
+
+
+def initial_history(cfg: DictConfig) -> History:
+    """What the weights that training starts from have been trained on."""
+    history = History()
+    for stream, backbone in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
+        if stream not in streams_of(cfg):
+            continue
+        start = backbone.get("weights") if cfg.init[stream] is None else single_stream_checkpoint(cfg.init[stream])
+        if start is not None and Path(start).is_file():
+            history |= History.from_checkpoint(start)
+    return history
+
+
+def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | None = None) -> TwoStreamSystem:
+    """The network with its weights, losses, metrics and optimizer; `history` is what its checkpoints will tell."""
+    network = build_network(cfg, len(classes))
+    frozen: list[nn.Module] = network.modules_below(cfg.train_from)  # type: ignore[operator]
+    for module in frozen:
+        module.requires_grad_(False)
+    if cfg.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if cfg.compile:
+        network.compile()
+    return TwoStreamSystem(
+        network,
+        classes=tuple(classes),
+        frozen=frozen,
+        optimizer=instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.schedule),
+        label_smoothing=cfg.label_smoothing,
+        history=history,
+    )
+
+
+def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Trainer:
+    """Lightning's trainer with its loggers and callbacks; `validate=False` where no video is held out."""
+    quieten()
+    checkpoint = ModelCheckpoint(
+        folder / "checkpoints",
+        filename="best",
+        monitor="val/top1" if validate else None,
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[pl.Callback] = [
+        checkpoint,
+        InitialiseVLAD(seed=cfg.seed),
+        EpochLine(),
+        LearningRateMonitor("epoch"),
+    ]
+    if sys.stdout.isatty():
+        callbacks.append(RichProgressBar())
+    if cfg.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=cfg.ema))
+    loggers: list[Logger] = [csv_logger(folder)]
+    loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
+    return instantiate(cfg.trainer)(
+        max_epochs=cfg.epochs,
+        precision=cfg.precision,
+        accumulate_grad_batches=cfg.accumulate,
+        gradient_clip_val=cfg.gradient_clip,
+        logger=loggers,
+        callbacks=callbacks,
+        default_root_dir=folder,
+        use_distributed_sampler=False,  # ours gives every video to exactly one process
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validate else 0,
+        log_every_n_steps=10,
+    )
+
+
+def quieten() -> None:
+    """Leave out what Lightning and PyTorch say of themselves at every start; their warnings about a run stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*LeafSpec.*",  # between versions of PyTorch and Lightning
+        "Experiment logs directory .* exists and is not empty",  # it is the run folder
+        ".*Loading `train_dataloader` to estimate.*",
+        ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
+        ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already
+        ".*does not have many workers.*",  # num_workers is the user's choice
+        "The number of training batches .* is smaller than the logging interval",
+        "Starting from v1.9.0, `tensorboardX` has been removed",
+    ):
+        warnings.filterwarnings("ignore", message)

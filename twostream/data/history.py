@@ -1,0 +1,77 @@
+"""Which videos weights were trained on, so that they are never tested on one of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+from twostream.data.sources.source import Video, fingerprint, first_ten
+
+
+class LeakError(ValueError):
+    """Weights would be tested on videos that they were trained on."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What weights have learned from: the lists of videos, in words, and a 64-bit hash of each video's name.
+
+    A name is the path below the folder of class folders without its suffix: a copy in another place or another
+    encoding is the same video. Histories of several weights are joined with `|`.
+    """
+
+    lists: tuple[str, ...] = ()
+    videos: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, name: str, split: int, videos: Sequence[Video]) -> History:
+        """That of weights trained on `videos`, a list of split `split` of the data set `name`."""
+        words = f"{name} split {split}, {len(videos)} videos, fingerprint {fingerprint(videos)[:16]}"
+        return cls((words,), frozenset(map(_key, videos)))
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> History:
+        """What a checkpoint says of itself; nothing where it is a file of another program.
+
+        Raises ValueError for a file that is no checkpoint.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # every kind of damage is an exception of its own
+            raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from None
+        stored = content.get("trained_on") if isinstance(content, dict) else None
+        if stored is None:
+            return cls()
+        return cls(tuple(stored["lists"]), frozenset(stored["videos"].tolist()))
+
+    def __or__(self, other: History) -> History:
+        return History(tuple(dict.fromkeys(self.lists + other.lists)), self.videos | other.videos)
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """As it is stored: plain values and one tensor."""
+        return {"lists": list(self.lists), "videos": torch.tensor(sorted(self.videos), dtype=torch.int64)}
+
+    def among(self, videos: Iterable[Video]) -> list[str]:
+        """The ids of those that have been trained on."""
+        return [video.id for video in videos if _key(video) in self.videos]
+
+    def check(self, videos: Sequence[Video], *, allow: bool = False) -> int:
+        """The number of `videos` that have been trained on. Raises LeakError if there are any, unless `allow`."""
+        known = self.among(videos)
+        if known and not allow:
+            raise LeakError(
+                f"{len(known)} of {len(videos)} test videos are among those that the weights were trained on "
+                f"({'; '.join(self.lists)}): {first_ten(known)}; test another split, or set allow_leak=true"
+            )
+        return len(known)
+
+
+def _key(video: Video) -> int:
+    name = str(PurePosixPath(video.id).with_suffix(""))
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
