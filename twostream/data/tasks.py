@@ -105,7 +105,8 @@ def _work(connection: Connection, function: Callable) -> None:
     """The life of a process: items in, (value, error) out, until nobody is at the other end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all: the parent decides
     signal.signal(signal.SIGTERM, _end)
-    connection.send(None)  # ready
+    with contextlib.suppress(OSError):
+        connection.send(None)  # ready
     while True:
         try:
             item = connection.recv()

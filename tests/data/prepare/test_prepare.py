@@ -190,6 +190,28 @@ def test_own_videos(tmp_path: Path, capsys) -> None:
     assert run("folder", tmp_path, capsys, reencode=True, pack=True)[1][-1] == "nothing to do"
 
 
+def test_originals_are_never_written_over(ucf: Path, tmp_path: Path, capsys) -> None:
+    whole = {path: path.read_bytes() for path in ucf.rglob("*.avi")}
+    (tmp_path / "door").symlink_to(ucf / "UCF-101")
+    for output in (ucf / "UCF-101", ucf / "UCF-101" / "YoYo", tmp_path / "door"):
+        with pytest.raises(ValueError, match=r"lies among the videos in .*UCF-101: choose a folder outside"):
+            run("ucf101", ucf, capsys, reencode=True, output=output)
+    assert {path: path.read_bytes() for path in ucf.rglob("*.avi")} == whole
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"mirrors": ["http://m"]}, "--mirror: has no effect without --download"),
+        ({"output": Path("x"), "pack": True}, "--output: has no effect without --reencode"),
+        ({"short_side": 32}, "--short-side: has no effect without --reencode or --pack"),
+    ],
+)
+def test_wishes_that_do_nothing_are_errors(wishes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Wishes(**wishes)
+
+
 def test_a_copy_that_fails_is_named_and_stops_no_other(ucf: Path, capsys, monkeypatch) -> None:
     original = copies.reencode
 

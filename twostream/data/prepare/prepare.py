@@ -16,6 +16,7 @@ from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
 from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options
 from twostream.data.sources import Folder
+from twostream.data.sources.folder import OURS
 from twostream.data.sources.tree import check_root
 
 DATA_SETS = (*PUBLISHED, "folder")
@@ -34,6 +35,13 @@ class Wishes:
 
     def __post_init__(self) -> None:
         copy_options(self.short_side)
+        for option, given, needed, wanted in (
+            ("--mirror", self.mirrors, "--download", self.download),
+            ("--output", self.output, "--reencode", self.reencode),
+            ("--short-side", self.short_side, "--reencode or --pack", self.reencode or self.pack),
+        ):
+            if given and not wanted:
+                raise ValueError(f"{option}: has no effect without {needed}")
 
 
 class Place(NamedTuple):
@@ -133,6 +141,7 @@ def _copy(
     if wishes.reencode:
         side = wishes.short_side
         output = wishes.output or root / ("reencoded" if side is None else f"reencoded-{side}")
+        _check_output(output, place.videos)
         copier = Reencoder(place.videos, output.absolute(), side, decoder)
         failed += copy_all(copier, sound, workers=workers, report=report)
         if output.is_dir():
@@ -143,6 +152,13 @@ def _copy(
         copier = Packer(place.videos, folder, wishes.short_side, decoder)
         failed += copy_all(copier, sound, workers=workers, report=report)
     return failed
+
+
+def _check_output(output: Path, videos: Path) -> None:
+    """Raises ValueError where copies would replace their originals, or be taken for some."""
+    folder, around = output.resolve(), videos.resolve()
+    if folder.is_relative_to(around) and not OURS.fullmatch("".join(folder.relative_to(around).parts[:1])):
+        raise ValueError(f"--output: {output} lies among the videos in {videos}: choose a folder outside of them")
 
 
 def _copy_lists(place: Place, output: Path) -> None:
