@@ -74,6 +74,17 @@ def test_the_second_time_only_what_changed_is_examined(tree: Path) -> None:
     assert counted(tree) == {"a/five (ü).avi": 6, "b/web.avi": None, "c/new.avi": 2}
 
 
+def test_one_folder_of_several_and_nothing_that_prepare_wrote(tree: Path) -> None:
+    write_clip(tree / "reencoded" / "b" / "copy.mp4", 3)
+    write_clip(tree / "packed-256" / "copy.mp4", 3)
+    assert update_index(tree, workers=1, inside=tree / "a")[:3] == (1, 1, 0)
+    assert update_index(tree, workers=1, inside=tree / "b")[:3] == (2, 2, 0)
+    (tree / "b" / "web.avi").unlink()
+    assert update_index(tree, workers=1, inside=tree / "a")[:4] == (1, 0, 0, [])
+    assert counted(tree) == {"a/five (ü).avi": 5, "b/deep/seven.mp4": 7, "b/web.avi": None}
+    assert update_index(tree, workers=1)[:4] == (2, 0, 1, [])
+
+
 def test_broken_files_are_tried_anew_with_another_decoder(tree: Path) -> None:
     update_index(tree, workers=1)
     assert update_index(tree, workers=1, decoder="pyav")[:3] == (3, 1, 0)
