@@ -86,6 +86,7 @@ def test_the_name_of_a_cell_is_its_place_on_the_axes(tmp_path: Path) -> None:
     assert cell_name(["epochs=1", "seed=0", "layer=conv3"], str(tmp_path)) == "layer_conv3-seed_0"
     lists = {cell_name([f"layer={value}"], str(tmp_path)) for value in ("[conv3,conv4]", "[conv3;conv4]", "../conv3")}
     assert len(lists) == 3
+    assert cell_name(OmegaConf.create(["seed=${nothing:}", "epochs=3"]), str(tmp_path)).startswith("seed_")  # type: ignore[arg-type]
     assert not any(set("[],;/ ") & set(name) for name in lists)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import time
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from twostream.data.decoding import VideoError, probe
 from twostream.data.footage import Decoded, Guarded
+from twostream.data.provenance import sha256
 from twostream.data.sources import Video
 from twostream.data.sources.folder import OURS, SUFFIXES, videos_below
 from twostream.data.tasks import Outcome, run_tasks
@@ -198,14 +198,10 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
 
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes. Raises `VideoError` where it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise VideoError(path, f"cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
 
 
 def open_index(path: Path, *, write: bool) -> sqlite3.Connection:

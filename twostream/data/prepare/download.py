@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from twostream.data.provenance import sha256 as file_hash
+
 TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 5  # in a row at one mirror that bring nothing
 PAUSE = 1.0  # seconds before the second attempt; twice as many before each further one
@@ -201,17 +203,9 @@ def _check(part: _Part, size: int | None, sha256: str | None) -> None:
     """Raises `_RefusedError`, and forgets what came, where it is not the file that was wanted."""
     if size is not None and part.size() != size:
         found, wanted = f"{part.size():,} bytes", f"{size:,}"
-    elif sha256 is not None and (digest := _digest(part.file)) != sha256:
+    elif sha256 is not None and (digest := file_hash(part.file)) != sha256:
         found, wanted = f"a file with SHA-256 {digest}", sha256
     else:
         return
     part.forget()
     raise _RefusedError(f"sent {found}, not {wanted}")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
