@@ -62,9 +62,7 @@ def write_evaluation(outcome: Outcome, run_folder: Path) -> tuple[Path, dict[str
         save_confusion_matrix(confusion, scores.classes, folder / "confusion_matrix.png")
         found = calibration(logits, labels)
         write_csv(folder / "calibration.csv", calibration_rows(found))
-        save_reliability(
-            found.accuracy.numpy(), found.confidence.numpy(), found.count.numpy(), folder / "reliability.png"
-        )
+        save_reliability(found, folder / "reliability.png")
     return run_folder / "evaluation" / name, metrics
 
 

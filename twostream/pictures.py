@@ -6,9 +6,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from twostream.evaluation import Calibration
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -75,13 +77,9 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
     figure.savefig(path, dpi=120)
 
 
-def save_reliability(
-    accuracy: Float[np.ndarray, " b"],
-    confidence: Float[np.ndarray, " b"],
-    count: Int[np.ndarray, " b"],
-    path: Path,
-) -> None:
+def save_reliability(found: Calibration, path: Path) -> None:
     """Reliability diagram: accuracy over mean confidence of each bin, and how many videos there are in it."""
+    accuracy, confidence, count = found.accuracy.numpy(), found.confidence.numpy(), found.count.numpy()
     num_bins = len(count)
     left = np.arange(num_bins) / num_bins
     figure = Figure(figsize=(4.6, 5.6), layout="constrained")
@@ -89,8 +87,9 @@ def save_reliability(
     axes.bar(left, np.nan_to_num(accuracy), 1 / num_bins, align="edge", color="C0", edgecolor="white", label="accuracy")
     axes.plot([0, 1], [0, 1], "--", color="gray", label="calibrated")
     axes.plot(confidence, accuracy, "o", color="C1", label="at the bin's mean confidence")
-    gap = float((np.nan_to_num(np.abs(accuracy - confidence)) * count).sum() / count.sum())
-    axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"{count.sum():,} videos, ECE {100 * gap:.2f} %")
+    axes.set(
+        ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"{count.sum():,} videos, ECE {100 * found.error:.2f} %"
+    )
     axes.legend(frameon=False, loc="upper left")
     below.bar(left, count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
     below.set(xlabel="confidence", ylabel="videos")
