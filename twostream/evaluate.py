@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,16 @@ from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
 from twostream.config import build_source, build_views, quieten
-from twostream.config.saved import change_config
+from twostream.config.saved import change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.flow import pin_threads
 from twostream.data.history import LeakError
 from twostream.data.module import ClipSampler, available_cores
+from twostream.data.provenance import sha256
 from twostream.protocols import num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
-from twostream.scores import Scores, file_fingerprint
+from twostream.scores import Scores
 from twostream.system import TwoStreamSystem, logits_by_video, of_all_processes
 
 
@@ -66,9 +68,24 @@ class Outcome(NamedTuple):
 
     scores: Scores
     views: int
+    seconds: float
     leaked: int
     unreadable: list[str]
     own_split: bool
+
+
+def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
+    """The run folders in the order of `splits`. ValueError unless they are one run of each, and of one network."""
+    configs = {folder: load_config(folder) for folder in folders}
+    found = sorted(int(cfg.split) for cfg in configs.values())
+    if found != sorted(set(splits)) or len(splits) != len(folders):
+        wanted, there = (", ".join(map(str, numbers)) for numbers in (splits, found))
+        raise ValueError(f"--splits {wanted}: needs one run folder of each; these are of {there}")
+    first = configs[folders[0]]
+    for folder, cfg in configs.items():
+        if differing := differing_parts(first, cfg):
+            raise ValueError(f"{folders[0]} and {folder} are not the same network: they differ in {differing[0]}")
+    return sorted(folders, key=lambda folder: list(splits).index(configs[folder].split))
 
 
 def prepare(folder: str | Path, plan: Plan) -> Prepared:
@@ -101,6 +118,7 @@ def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
 
 def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     """Score every view of every video; None in all processes but the first. Raises `VideoError` as training does."""
+    started = time.perf_counter()
     run, dataset = prepared.run, prepared.dataset
     views_per_batch = plan.views_per_batch or run.cfg.batch_size
     scorer = Scorer(
@@ -119,13 +137,14 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
         scorer.logits,
         classes=run.system.classes,
         protocol=plan.protocol,
-        checkpoint=file_fingerprint(run.checkpoint),
+        checkpoint=sha256(run.checkpoint),
         data=prepared.data,
         split=prepared.split,
         part=plan.part,
     )
     own = prepared.split == run.cfg.split
-    return Outcome(scores, prepared.views, prepared.leaked, dataset.unreadable(), own)
+    seconds = time.perf_counter() - started
+    return Outcome(scores, prepared.views, seconds, prepared.leaked, dataset.unreadable(), own)
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:

@@ -31,7 +31,33 @@ from twostream.results import write_json
 from twostream.scores import Scores
 
 PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
+SHOWN = 5  # of the most confused pairs
 TITLES = {"mean_class_top1": "class top1", "mean_class_top5": "class top5", "ece": "ECE"}
+
+
+def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
+    """A short table for the console."""
+    scores = outcome.scores
+    views = f"{outcome.views} view{'s' * (outcome.views > 1)}"
+    lines = [
+        f"{scores.data} split {scores.split}, {scores.part}: {len(scores.videos)} videos × {views}, "
+        f"{outcome.seconds:.1f} s; accuracies in %",
+        metrics_table({scores.protocol: metrics}, "protocol"),
+    ]
+    mistakes = confused_pairs(confusion_of(*tensors(scores)))
+    shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
+    if shown:
+        lines.append("most confused: " + ", ".join(shown))
+    if outcome.unreadable:
+        lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
+    if outcome.leaked:
+        lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
+    return "\n".join(lines)
+
+
+def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric, all rows alike whatever their number of videos, as papers report three splits."""
+    return {name: sum(metrics[name] for metrics in rows) / len(rows) for name in rows[0]}
 
 
 def metrics_of(scores: Scores) -> dict[str, float]:
@@ -73,6 +99,7 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "metrics": dict(metrics),
         "videos": len(scores.videos),
         "views": outcome.views,
+        "seconds": round(outcome.seconds, 2),
         **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "checkpoint")},
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
