@@ -29,13 +29,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def write_safetensors(path: Path, content: Mapping[str, Any]) -> None:
     """The weights of a checkpoint, its classes and what it was trained on, without what only training needs."""
-    save_file = require_safetensors().save_file
+    safetensors = require_safetensors()
     tensors = {name: tensor.contiguous() for name, tensor in content["state_dict"].items()}
     metadata = {"format": FORMAT, "classes": json.dumps(list(content["classes"]))}
     if trained_on := content.get("trained_on"):
         tensors[TRAINED_ON] = trained_on["videos"]
         metadata["trained_on"] = json.dumps(list(trained_on["lists"]))
-    save_file(tensors, path, metadata=metadata)
+    path.write_bytes(safetensors.save(tensors, metadata=metadata))  # save_file makes a file that others cannot read
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

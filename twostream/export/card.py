@@ -12,7 +12,7 @@ from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.dataset import ClipDataset
 from twostream.description import count_parameters
 from twostream.export.graph import FORMATS
-from twostream.export.markdown import block, escaped, rows
+from twostream.export.markdown import block, escaped, one_line, rows
 from twostream.pictures import read_curves
 from twostream.results import read_results
 from twostream.runs import TrainedRun
@@ -60,14 +60,14 @@ def title(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
     data, backbone = data_of(cfg, choices), choices.get("backbone") or _target(cfg["backbone"])
     if isinstance(cfg["streams"], str) or len(cfg["streams"]) == 1:
         stream = cfg["streams"] if isinstance(cfg["streams"], str) else cfg["streams"][0]
-        return f"{stream} alone, {backbone}, {data}"
+        return one_line(f"{stream} alone, {backbone}, {data}")
     layer = cfg["layer"] if isinstance(cfg["layer"], str) else "+".join(cfg["layer"])
-    return f"{choices.get('fusion') or _target(cfg['fusion'])} at {layer}, {backbone}, {data}"
+    return one_line(f"{choices.get('fusion') or _target(cfg['fusion'])} at {layer}, {backbone}, {data}")
 
 
 def data_of(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
     """The data set's name: ucf101, hmdb51, folder, moving_patterns …"""
-    return choices.get("data") or _target(cfg["data"]).lower()
+    return one_line(choices.get("data") or _target(cfg["data"]).lower())
 
 
 def front_matter(cfg: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
@@ -133,10 +133,10 @@ def protocol(clips: ClipDataset) -> str:
     mirrored = " and mirrored" if where.test_flip or where.test == "ten" else ""
     views = f"{starts.shape[0]} view{'s' * (starts.shape[0] > 1)} in time"
     return (
-        f"Every video is counted once. Its score is the mean, before softmax, of {starts.shape[0] * crops} clip(s): {views} "
-        f"× {crops} crop(s) of the frame ({where.test}{mirrored}). A clip has T = {starts.shape[1]} chunks of one RGB frame "
-        f"and L = {length} flow fields. Top-1 and top-5 are correct videos / all videos; mean class accuracy is the mean of "
-        "the classes' accuracies."
+        f"Every video is counted once. Its score is the mean, before softmax, of {starts.shape[0] * crops} clip(s): "
+        f"{views} × {crops} crop(s) of the frame ({where.test}{mirrored}). A clip has T = {starts.shape[1]} chunks of "
+        f"one RGB frame and L = {length} flow fields. Top-1 and top-5 are correct videos / all videos; mean class "
+        "accuracy is the mean of the classes' accuracies."
     )
 
 
@@ -145,7 +145,10 @@ def _network(
 ) -> Iterator[str]:
     body = [(name, choices.get(name) or _words(cfg.get(name))) for name in ARCHITECTURE if cfg.get(name) is not None]
     parameters = count_parameters(run.system.network)
-    body += [("input size", f"{cfg['transform']['size']} × {cfg['transform']['size']}"), ("parameters", f"{parameters:,}")]
+    body += [
+        ("input size", f"{cfg['transform']['size']} × {cfg['transform']['size']}"),
+        ("parameters", f"{parameters:,}"),
+    ]
     if results is not None and results.get("flops"):
         flops = f"{results['flops'] / 1e9:,.3f} G (a forward pass; a multiplication and an addition count as two)"
         body.append(("FLOPs of a clip", flops))
@@ -162,7 +165,9 @@ def _recipe(
     body = [(name, _words(cfg[name], choices.get(name))) for name in RECIPE if cfg.get(name) is not None]
     body += [("trained on", words) for words in run.history.lists]
     weights = cfg["backbone"].get("weights")
-    started = "weights of single-stream runs" if any((run.cfg.get("init") or {}).values()) else weights or "random weights"
+    started = (
+        "weights of single-stream runs" if any((run.cfg.get("init") or {}).values()) else weights or "random weights"
+    )
     body.append(("started from", started))
     if results is not None:
         body.append(("took", f"{results['seconds']:,.0f} s"))
@@ -191,8 +196,8 @@ def _curves(run: TrainedRun) -> Iterator[str]:
 def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterator[str]:
     yield from ("## How to use it", "")
     yield from (
-        "`preprocessing.json` says, in words and numbers, how a video becomes the network's input, and names the classes. "
-        "Inputs are whole numbers as they come: normalisation is inside.",
+        "`preprocessing.json` says, in words and numbers, how a video becomes the network's input, and names the "
+        "classes. Inputs are whole numbers as they come: normalisation is inside.",
         "",
     )
     streams = {"rgb": "rgb_uint8", "flow": "flow_int8"}
@@ -201,12 +206,18 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         where = f'download_run("{repo}")' if repo else '"FOLDER"'
         lines = ["from twostream.runs import load_run"]
         lines += ["from twostream.export import download_run"] if repo else []
-        lines += ["", f"system = load_run({where}).system  # config.json and model.safetensors; nothing pickled is read"]
+        lines += [
+            "",
+            f"system = load_run({where}).system  # config.json and model.safetensors; nothing pickled is read",
+        ]
         yield from (*block([*lines, "heads, score = system(clip)  # a twostream.data.clip.Clip"], "python"), "")
     if FORMATS["onnx"] in files:
         given = ", ".join(f'"{name}": {streams[name]}' for name in wanted)
         lines = ["import onnxruntime", "", f'session = onnxruntime.InferenceSession("{FORMATS["onnx"]}")']
-        yield from (*block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), before softmax"], "python"), "")
+        yield from (
+            *block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), before softmax"], "python"),
+            "",
+        )
     if FORMATS["torch-export"] in files:
         given = ", ".join(streams[name] for name in wanted)
         lines = ["import torch", "", f'program = torch.export.load("{FORMATS["torch-export"]}").module()']
@@ -219,11 +230,11 @@ def _limits(run: TrainedRun) -> Iterator[str]:
     yield from (
         "## Limits",
         "",
-        f"- It knows {len(run.system.classes)} classes and always names one of them, whatever it is shown; its scores were "
-        "not calibrated.",
-        "- It was tested on videos of the data set named above only. Other cameras, frame rates, compressions and clips that "
-        "were not cut to one action are another distribution.",
-        "- Optical flow has to be computed as `preprocessing.json` says: another algorithm or bound changes the scores.",
+        f"- It knows {len(run.system.classes)} classes and always names one of them, whatever it is shown; its scores "
+        "were not calibrated.",
+        "- It was tested on videos of the data set named above only. Other cameras, frame rates, compressions, and "
+        "clips that were not cut to one action, are another distribution.",
+        "- Optical flow has to be computed as `preprocessing.json` says: another algorithm or bound changes scores.",
         "- Not for decisions about people: nothing was measured about how errors are spread over persons.",
         "- The licence above is that of the program. The videos it was trained on have terms of their own.",
         "",

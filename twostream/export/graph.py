@@ -1,7 +1,7 @@
 """A network -> one file that runs without this package: a PyTorch program (.pt2) or ONNX.
 
-Its inputs are those of `Clip`, one view: rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), any n; t, L, h, w are
-those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before softmax.
+Its inputs are those of `Clip`, one view: rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), any n; t, L, h, w
+are those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before softmax.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def load_pt2(path: Path) -> Predict:
 
 
 def write_onnx(module: nn.Module, example: Streams, path: Path) -> None:
-    """As ONNX; inputs `rgb` and `flow`, output `score`. Weights of 2 GB or more lie in a file of their own beside it."""
+    """As ONNX; inputs `rgb` and `flow`, output `score`. Weights of 2 GB lie in a file of their own beside it."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     with quiet():
         onnx = to_onnx(module, example, input_names=list(example), output_names=["score"])
@@ -103,7 +103,7 @@ def load_onnx(path: Path) -> Predict:
 
 
 def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
-    """The operations of a module whose inputs may have any first size; `example` has 2 there, since 0 and 1 are special.
+    """The operations of a module whose inputs may have any first size; `example` has 2, since 0 and 1 are special.
 
     Raises whatever PyTorch says of a module that cannot be exported so.
     """
@@ -113,18 +113,22 @@ def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
 
 
 def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
-    """The innermost part of a network that `convert` cannot take even by itself, in words."""
-    seen: dict[str, tuple[Any, ...]] = {}
+    """The innermost part of a network that `convert` cannot take even by itself, in words.
+
+    Backbones come last: they have the most parts, and are the least likely.
+    """
+    seen: dict[str, Any] = {}
+
+    def note(name: str) -> Any:
+        return lambda _, given: seen.setdefault(name, given) and None
+
     parts = {name: words for name, part in module.named_modules() if (words := _words(name, part))}
-    handles = [
-        module.get_submodule(name).register_forward_pre_hook(lambda _, given, name=name: seen.setdefault(name, given))
-        for name in parts
-    ]
+    handles = [module.get_submodule(name).register_forward_pre_hook(note(name)) for name in parts]
     with torch.no_grad():
         module(*example.values())
     for handle in handles:
         handle.remove()
-    for name in sorted(seen, key=lambda name: -name.count(".")):
+    for name in sorted(seen, key=lambda name: (FAMILIES.index(parts[name].split()[0]), -name.count("."))):
         try:
             with quiet():
                 convert(module.get_submodule(name), seen[name])

@@ -69,7 +69,7 @@ def download_run(repo: str, *, revision: str | None = None, cache: Path | None =
 
 
 def check_push(repo: str, form: str | None) -> None:
-    """Before anything is made: ValueError for a name that is none, and for what is not sent; ImportError for the extra."""
+    """Before anything is made: ValueError for a name that is none, and for a format that is not sent."""
     check_repo(repo)
     require_hub()
     if form == "torch-export":

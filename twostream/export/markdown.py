@@ -12,9 +12,15 @@ def escaped(text: Any) -> str:
 
     >>> print(escaped("<b>a|b</b>\n[x](y) `c` *d* www.e.org"))
     \<b\>a\|b\</b\> \[x\]\(y\) \`c\` \*d\* www\.e\.org
+    >>> print(escaped("0.25 http://e.org"))
+    0.25 http\://e\.org
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&$@])", r"\\\1", line)
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~&$@:]|(?<!\d)\.)", r"\\\1", one_line(text))
+
+
+def one_line(text: Any) -> str:
+    """Without line breaks and what cannot be seen."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 def block(lines: Iterable[str], language: str = "") -> list[str]:

@@ -23,6 +23,17 @@ INDICES = (
     "indices past the last frame F - 1 become F - 1, and a pair of the same frame is zero motion."
 )
 
+CROP = (
+    "A square of side = round(crop_fraction * min(height, width)), its top at round((height - side) / 2), its left at "
+    "round((width - side) / 2) (halves to even), resized to size x size: cv2.INTER_AREA where it shrinks, else "
+    "cv2.INTER_LINEAR. Flow fields are cut by the same fractions of their height and width."
+)
+FLOW = (
+    "Computed between whole frames in grey (cv2.COLOR_RGB2GRAY) at their own size, or resized to short_side. "
+    "Displacements are in pixels, u to the right, v down. A field is cropped and resized like the frame, and its u and "
+    "v multiplied by the factors by which its width and height were resized."
+)
+
 
 def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]:
     """Everything that the input of an exported network depends on, for one view: the centre of a video and frame."""
@@ -32,7 +43,11 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
     channels = {"rgb": 3, "flow": 2 * length}
     contents = {
         "rgb": {"dtype": "uint8", "channels": ["R", "G", "B"], "range": [0, 255]},
-        "flow": {"dtype": "int8", "channels": [f"{c}{j + 1}" for j in range(length) for c in "uv"], "range": [-127, 127]},
+        "flow": {
+            "dtype": "int8",
+            "channels": [f"{c}{j + 1}" for j in range(length) for c in "uv"],
+            "range": [-127, 127],
+        },
     }
     rule = RULES.get(type(clips.sampling).__name__)
     return {
@@ -41,7 +56,11 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
         "T": chunks,
         "L": length,
         "inputs": {
-            name: {"shape": ["n", chunks, channels[name], size, size], **contents[name], "normalisation": _norm(system, name)}
+            name: {
+                "shape": ["n", chunks, channels[name], size, size],
+                **contents[name],
+                "normalisation": _norm(system, name),
+            }
             for name in streams
         },
         "output": {
@@ -58,9 +77,7 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
             "position": "centre",
             "crop_fraction": clips.transform.crop_fraction,  # type: ignore[attr-defined]
             "size": size,
-            "rule": "A square of side round(crop_fraction * min(height, width)), its top at round((height - side) / 2), "
-            "its left at round((width - side) / 2) (halves to even), resized to size x size: averaging areas "
-            "(cv2.INTER_AREA) where it shrinks, else bilinear. Flow fields are cut by the same fractions of their size.",
+            "rule": CROP,
         },
         "flow": _flow(clips) if "flow" in streams else None,
     }
@@ -69,9 +86,7 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
 def _flow(clips: ClipDataset) -> dict[str, Any]:
     return {
         **_plain(clips.flow.settings()),
-        "rule": "Computed between whole frames in grey (cv2.COLOR_RGB2GRAY) at their own size, or resized to short_side. "
-        "Displacements are in pixels, u to the right, v down. A field is cropped and resized like the frame, and its u and v "
-        "multiplied by the factors by which width and height were resized.",
+        "rule": FLOW,
         "quantisation": "round(127 / bound * displacement), after clipping to ±bound",
     }
 

@@ -79,7 +79,9 @@ def export_run(
             difference = compare(run.system, predict, inputs)
             say(f"{FORMATS[form]}: {name}: largest difference of a score {difference:.1e}")
             if not difference <= TOLERANCE:  # nor NaN
-                raise ValueError(f"--format {form}: the scores of {name} differ by {difference:.1e} from the original's")
+                raise ValueError(
+                    f"--format {form}: the scores of {name} differ by {difference:.1e} from the original's"
+                )
         present = {path.name for path in (*work.iterdir(), *(to.iterdir() if to.is_dir() else ()))}
         card = model_card(run, build_clips(run.cfg, (), one_view=False), present, repo=repo)
         (work / "README.md").write_text(card, encoding="utf-8")
@@ -100,7 +102,10 @@ def _describe(run: TrainedRun, clips: ClipDataset, work: Path) -> None:
 
 
 def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Path) -> Predict:
-    """Write the network as a graph; returns what the file computes. Raises ValueError naming what cannot be exported."""
+    """Write the network as a graph; returns what the file computes.
+
+    Raises ValueError naming the part that cannot be exported.
+    """
     example = random_inputs(clips, 2)
     module = scorer(system.network, tuple(example))
     write: Callable[[nn.Module, Streams, Path], None]
@@ -156,4 +161,3 @@ def aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
         if not any(folder.iterdir()):
             folder.rmdir()
-
