@@ -10,6 +10,7 @@ import torch
 from run_folders import disturb
 from torch import nn
 
+import twostream
 from twostream.config import build_network, compose_config, conf_folder
 from twostream.export.graph import culprit, load_onnx, load_pt2, program, quiet, scorer, to_onnx, write_onnx, write_pt2
 from twostream.models.fusion import SumFusion
@@ -80,6 +81,7 @@ def check(overrides: list[str], write, load, path: Path, tolerance: float) -> No
         assert score.shape == (count, 5)
         assert score.std() > 1e-4, "a network that says the same of every clip shows nothing"
         assert (predict(inputs) - score).abs().max() <= tolerance
+    assert str(Path(twostream.__file__).parent).encode() not in path.read_bytes(), "no path of this machine"
 
 
 def identity(overrides: list[str]) -> str:

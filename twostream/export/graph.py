@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from twostream.checkpoint import SAFE
@@ -109,7 +110,11 @@ def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
     """
     arguments = tuple(example.values()) if isinstance(example, Mapping) else tuple(example)
     dynamic = pytree.tree_map(lambda _: {0: Dim.DYNAMIC}, arguments)
-    return torch.export.export(module, arguments, dynamic_shapes=dynamic)
+    made = torch.export.export(module, arguments, dynamic_shapes=dynamic)
+    for part in made.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # where our files lie on this machine
+    return made
 
 
 def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:

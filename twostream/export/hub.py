@@ -35,7 +35,7 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
     names = [name for name in FILES if (folder / name).is_file()]
     operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names]
     try:
-        api.create_repo(repo, private=private, exist_ok=True)
+        api.create_repo(repo, private=private or None, exist_ok=True)
         return str(api.create_commit(repo, operations, commit_message="Network, preprocessing and card of a run"))
     except Exception as error:  # of the network, the login, or the Hub
         raise ValueError(f"--push {repo}: {_reason(error)}") from error
