@@ -78,7 +78,7 @@ def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
     """The run folders in the order of `splits`. ValueError unless they are one run of each, and of one network."""
     configs = {folder: load_config(folder) for folder in folders}
     found = sorted(int(cfg.split) for cfg in configs.values())
-    if found != sorted(set(splits)) or len(splits) != len(folders):
+    if found != sorted(set(splits)) or not len(splits) == len(folders) == len(configs):
         wanted, there = (", ".join(map(str, numbers)) for numbers in (splits, found))
         raise ValueError(f"--splits {wanted}: needs one run folder of each; these are of {there}")
     first = configs[folders[0]]
