@@ -14,10 +14,12 @@ from run_folders import CLASSES, make_run
 
 import twostream.export.run as module
 from twostream.cli import main
+from twostream.config.clips import build_clips
 from twostream.config.shareable import shareable_config
 from twostream.data.synthetic import MovingPatterns
 from twostream.export import export_run
-from twostream.export.run import from_system
+from twostream.export.preprocessing import random_inputs
+from twostream.export.run import from_system, rounding
 from twostream.models.fusion import ConvFusion
 from twostream.runs import load_run
 
@@ -72,6 +74,19 @@ def test_onnx_on_a_clip(run: Path, tmp_path: Path, videos: list[Path]) -> None:
     assert float(said[2].split()[-1]) <= 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["torch-export", "onnx"])
+def test_on_real_clips(tmp_path: Path, real_data: Path, form: str) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
+    clips = [sorted((real_data / name).rglob("*.avi"))[0] for name in ("UCF-101", "hmdb51")]
+    overrides = ["transform=paper", "transform.size=48", "sampling.num_chunks=2", "temporal=conv3d", "flow.length=3"]
+    said: list[str] = []
+    export_run(make_run(tmp_path / "run", *overrides), form, videos=clips, say=said.append)
+    assert [line.split(": ")[1] for line in said[2:4]] == [clip.name for clip in clips]
+    assert all(float(line.split()[-1]) <= 1e-4 for line in said[:4])
+
+
 def test_another_score_is_an_error_and_leaves_nothing(run: Path, tmp_path: Path, monkeypatch) -> None:
     def load_wrong(path: Path):
         right = from_system(load_run(run).system)
@@ -81,6 +96,26 @@ def test_another_score_is_an_error_and_leaves_nothing(run: Path, tmp_path: Path,
     with pytest.raises(ValueError, match=r"torch-export: the scores of noise, n = 1 differ by 2\.0e-04 from"):
         export_run(run, "torch-export", to=tmp_path / "out", say=str)
     assert not (tmp_path / "out").exists()
+
+
+def test_scores_so_large_that_float32_is_off_by_more(tmp_path: Path) -> None:
+    """The classifier times 1e6: the file is as good as the original, and no better."""
+    run = make_run(tmp_path / "run", *SMALL)
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    for name, tensor in checkpoint["state_dict"].items():
+        if name.startswith("network.rgb.backbone.stages.fc8.4"):
+            tensor *= 1e6
+    torch.save(checkpoint, run / "checkpoints" / "best.ckpt")
+    system = load_run(run).system
+    inputs = random_inputs(build_clips(load_run(run).cfg, ()), 2)
+    score = from_system(system)(inputs)
+    assert score.abs().max() > 1e4
+    exact = from_system(system.double())(inputs)
+    off = (score - exact).abs().max().item()
+    assert off > 1e-4
+    system = system.float()
+    assert rounding(system, inputs, difference=1.0) == pytest.approx(off)
+    assert rounding(system, inputs, difference=5e-5) == 0.0, "not asked"
 
 
 def test_what_cannot_be_exported_leaves_what_was_there(run: Path, tmp_path: Path, monkeypatch) -> None:
@@ -105,6 +140,19 @@ def test_what_was_typed_wrong(run: Path, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(ImportError, match=r"onnxruntime is not installed: pip install 'twostream\[onnx\]'"):
         export_run(run, "onnx")
     assert not (run / "export").exists()
+
+
+def test_files_of_another_network(run: Path, tmp_path: Path) -> None:
+    """A folder holds one network: a file that was there would be pushed and described as one of the new."""
+    to = export_run(run, "torch-export", to=tmp_path / "out", say=str)
+    export_run(run, "safetensors", to=to, say=str)
+    card = (to / "README.md").read_text()
+    assert "torch.export.load" in card
+    assert "load_run(" in card
+    other = make_run(tmp_path / "other", *SMALL, noise=0.06)
+    with pytest.raises(ValueError, match=r"out: holds files of another network \(preprocessing\.json differs\)"):
+        export_run(other, "safetensors", to=to, say=str)
+    assert (to / "README.md").read_text() == card
 
 
 def test_a_damaged_file_of_weights(run: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_torch_export_of_every_option(overrides: list[str], tmp_path: Path) -> N
     check(overrides, write_pt2, load_pt2, tmp_path / "model.pt2", tolerance=1e-6)
 
 
-@pytest.mark.parametrize("overrides", [["fusion=conv", "temporal=conv3d"], ["streams=flow"]], ids=identity)
+@pytest.mark.parametrize("overrides", [["fusion=conv", "temporal=conv3d"]], ids=identity)
 def test_onnx(overrides: list[str], tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
     check(overrides, write_onnx, load_onnx, tmp_path / "model.onnx", tolerance=1e-4)
@@ -126,6 +126,7 @@ def test_what_cannot_be_exported_is_named(monkeypatch) -> None:
     assert culprit(module, clips(2, streams), program) == "fusion SumFusion (at fusions.conv5)"
 
 
+@pytest.mark.slow
 def test_what_only_onnx_cannot_do_is_named(monkeypatch) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
     monkeypatch.setattr(SumFusion, "forward", lambda self, rgb, flow: rgb + torch.special.bessel_j0(flow))
