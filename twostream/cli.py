@@ -30,7 +30,8 @@ from twostream.data.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, Fr
 from twostream.data.module import available_cores
 from twostream.data.tasks import ENGINES
 from twostream.description import table
-from twostream.doctor import report
+from twostream.doctor import report as doctor_report
+from twostream.report import as_text, write_report
 from twostream.results import write_json
 
 
@@ -53,7 +54,7 @@ def doctor(arguments: Sequence[str]) -> None:
     parser.add_argument("--clips", type=int, default=5, help="check so many at most (default 5)")
     options = parser.parse_args(arguments)
     with checked():
-        for line in report(options.paths, most=options.clips):
+        for line in doctor_report(options.paths, most=options.clips):
             print(line, flush=True)
 
 
@@ -127,7 +128,27 @@ def bench(arguments: Sequence[str]) -> None:
         save_chart(result, options.chart)
 
 
-COMMANDS = {"bench": bench, "doctor": doctor, "flow": flow, "info": info}
+def report(arguments: Sequence[str]) -> None:
+    """Compare the runs of a sweep: SWEEP_DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
+    parser = argparse.ArgumentParser("twostream report", description=report.__doc__)
+    parser.add_argument("folder", type=Path, metavar="SWEEP_DIR")
+    parser.add_argument("--metric", default="test/top1", help="of results.json (default test/top1)")
+    parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")
+    parser.add_argument("--baseline", metavar="AXIS=VALUE,…", help="compare with these runs (default: with the best)")
+    parser.add_argument("--wandb", metavar="MODE", help="off, auto, offline, online (default: as the runs did)")
+    options = parser.parse_args(arguments)
+    with checked():
+        written = write_report(
+            options.folder,
+            metric=options.metric,
+            pivot=options.pivot,
+            baseline=options.baseline,
+            wandb=options.wandb,
+        )
+    print(f"{as_text(written)}\n-> {options.folder / 'report' / 'report.html'}")
+
+
+COMMANDS = {"bench": bench, "doctor": doctor, "flow": flow, "info": info, "report": report}
 
 
 def main() -> None:
