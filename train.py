@@ -14,7 +14,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config import Run, build_run, notes_errors, run_command
+from twostream.callbacks import Alive
+from twostream.claim import Claim
+from twostream.config import (
+    Run,
+    build_run,
+    claimed,
+    identity,
+    needs_own_process,
+    notes_errors,
+    run_command,
+    run_own_process,
+)
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
@@ -23,13 +34,22 @@ from twostream.results import git_revision, versions, write_json
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @notes_errors
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
+    """One run, or one cell of a sweep, unless its folder has the results already; returns its validation accuracy."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if needs_own_process(cfg):
+        run_own_process(folder)
+        return None
+    with claimed(cfg, folder) as claim:
+        return None if claim is None else train(cfg, folder, claim)
+
+
+def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
     """Compose -> build -> fit -> test -> results.json."""
     started = time.perf_counter()
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-
     run = build_run(cfg, folder)
+    run.trainer.callbacks.append(Alive(claim))  # type: ignore[attr-defined]
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
         f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
@@ -47,7 +67,7 @@ def main(cfg: DictConfig) -> None:
     finally:
         finish(run.trainer.loggers)
     if not run.trainer.is_global_zero:  # one process of several writes the results
-        return
+        return None
     parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     unreadable = {name: videos for name, part in parts.items() if (videos := part.unreadable())}
     write_json(
@@ -65,6 +85,8 @@ def main(cfg: DictConfig) -> None:
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "seconds": round(time.perf_counter() - started, 2),
+            "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
+            "cell": identity(cfg),
             "versions": versions(),
             "git": git_revision(Path(__file__).parent),
         },
@@ -74,6 +96,8 @@ def main(cfg: DictConfig) -> None:
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+    best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    return None if best is None else float(best)
 
 
 def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:

@@ -13,6 +13,7 @@ import torch
 
 from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
 from twostream.data.history import History
+from twostream.sweep import read_sweep
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -142,19 +143,29 @@ def test_same_seed_same_numbers(finished: Path, tmp_path: Path, cache) -> None:
     assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_a_sweep_goes_on_after_a_cell_that_fails(tmp_path: Path, cache) -> None:
-    done = train(
-        tmp_path, cache, "-m", "fusion=concat,sum", "layer=fc8,softmax", *SMALL, "logger=csv", "hydra.sweep.dir=sweep"
-    )
+def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(tmp_path: Path, cache) -> None:
+    command = ("-m", "fusion=concat,sum", "layer=fc8,softmax", *SMALL, "logger=csv")
+    done = train(tmp_path, cache, *command)
     assert done.returncode == 1
-    outcomes = {}
-    for cell in sorted((tmp_path / "sweep").glob("[0-9]")):
-        results = cell / "results.json"
-        outcomes[cell.name] = "results" if results.exists() else (cell / "error.txt").read_text()
-    assert outcomes["2"] == outcomes["3"] == "results"  # sum at fc8 and at softmax
-    assert "choose fusion=sum, max or conv" in outcomes["0"]
-    assert "choose fusion=sum, max or conv" in outcomes["1"]
     assert "Traceback" not in done.stderr
+    [folder] = (tmp_path / "runs" / "sweeps").iterdir()
+    sweep = read_sweep(folder)
+    assert [(*cell.overrides.values(), cell.state) for cell in sweep.cells] == [
+        ("concat", "fc8", "failed"),
+        ("concat", "softmax", "failed"),
+        ("sum", "fc8", "finished"),
+        ("sum", "softmax", "finished"),
+    ]
+    assert "choose fusion=sum, max or conv" in str(sweep.cells[0].error)
+    trained = {cell.name: (folder / cell.name / "results.json").stat().st_mtime_ns for cell in sweep.cells[2:]}
+    (folder / "fusion_sum-layer_fc8").rename(tmp_path / "lost")
+    trained.pop("fusion_sum-layer_fc8", None)
+    again = train(tmp_path, cache, *command)
+    assert again.returncode == 1
+    assert again.stdout.count("finished before") == 1
+    assert [cell.state for cell in read_sweep(folder).cells].count("finished") == 2
+    kept = folder / "fusion_sum-layer_softmax" / "results.json"
+    assert kept.stat().st_mtime_ns == trained["fusion_sum-layer_softmax"]
 
 
 def test_broken_videos_are_left_out_if_asked_for_and_counted(tmp_path: Path, cache) -> None:

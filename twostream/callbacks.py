@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from twostream.claim import Claim
 from twostream.models.pooling.vlad import SoftVLAD
 
 
@@ -36,6 +38,22 @@ class EpochLine(pl.Callback):
         values = "  ".join(f"{name} {found[name]:.3f}" for name in names if name in found)
         seconds = time.perf_counter() - self.started
         print(f"epoch {epoch}/{trainer.max_epochs}  {values}  ({seconds:.1f} s)", flush=True)
+
+
+class Alive(pl.Callback):
+    """Shows that the process which holds the claim on a run folder lives, also to other machines."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.claim.beat()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.claim.beat()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        self.claim.beat()
 
 
 class InitialiseVLAD(pl.Callback):

@@ -33,6 +33,20 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(aside, path)
 
 
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """`results.json` of a run folder; None where it is not there. Raises ValueError for a damaged one."""
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
+        raise ValueError(f"{path}: no results of a run")
+    return results
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the installed packages that a number may depend on."""
     found = {"python": platform.python_version()}

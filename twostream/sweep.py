@@ -1,41 +1,114 @@
-"""A folder of runs: what was planned, and what became of it. (A stand-in: only the types.)"""
+"""What became of a sweep: its plan (`ledger.json`) and the folders of its cells."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from twostream.claim import is_held
+from twostream.results import read_results
+
+LEDGER = "ledger.json"
+STATES = ("finished", "failed", "running", "interrupted", "missing")
 
 
 class Cell(NamedTuple):
-    """One planned run."""
+    """One run of a sweep; a missing one was planned and has not begun."""
 
-    name: str  # its folder's name
-    folder: Path
-    overrides: Mapping[str, str]  # of the swept axes only: {"fusion": "sum", "layer": "conv3", "seed": "0"}
-    state: str  # finished | failed | running | interrupted | missing (planned, never begun)
-    results: Mapping | None  # results.json where finished
-    error: str | None  # first line of error.txt where failed
+    name: str  # of its folder, or for a missing one its values
+    folder: Path | None
+    overrides: Mapping[str, str]  # of the swept axes: {"fusion": "sum", "seed": "0"}
+    state: str  # one of STATES
+    results: Mapping[str, Any] | None = None  # results.json of a finished one
+    error: str | None = None  # of a failed one, in a line
 
 
 class Sweep(NamedTuple):
-    """All of them."""
+    """A sweep; `axes` has the values of each axis in the order in which they were typed."""
 
     folder: Path
     command: str
-    axes: Mapping[str, tuple[str, ...]]  # name -> values in the order typed
+    axes: Mapping[str, tuple[str, ...]]
     cells: tuple[Cell, ...]
 
 
-def read_sweep(folder: Path) -> Sweep:
-    """From a file that only tests write."""
-    plan = json.loads((folder / "stand_in.json").read_text())
-    cells = []
-    for name, overrides, state in plan["cells"]:
-        path = folder / name
-        results = json.loads((path / "results.json").read_text()) if state == "finished" else None
-        error = (path / "error.txt").read_text().splitlines()[0] if state == "failed" else None
-        cells.append(Cell(name, path, overrides, state, results, error))
-    axes = {axis: tuple(values) for axis, values in plan["axes"].items()}
-    return Sweep(folder, plan["command"], axes, tuple(cells))
+def read_sweep(folder: str | Path) -> Sweep:
+    """Everything that is known of a sweep; without a ledger, of a folder of run folders.
+
+    Then the axes are those overrides in which the runs differ. Raises ValueError where there is neither.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; name the folder of a sweep, or one that holds run folders")
+    ledger = read_ledger(folder)
+    begun = list(begun_cells(folder))
+    if ledger is None and not begun:
+        raise ValueError(f"{folder}: neither {LEDGER} nor run folders in it")
+    if ledger is None:
+        ledger = {"command": "", "axes": differing([cell.overrides for cell in begun]), "cells": []}
+    axes = {axis: list(values) for axis, values in ledger["axes"].items()}
+    cells = {}
+    for cell in begun:
+        values = {axis: cell.overrides.get(axis, "") for axis in axes}
+        for axis, value in values.items():
+            if value not in axes[axis]:
+                axes[axis].append(value)  # a sweeper that decides as it goes
+        cells[tuple(values.values())] = cell._replace(overrides=values)
+    for values in ledger["cells"]:
+        name = ",".join(f"{axis}={value}" for axis, value in values.items())
+        cells.setdefault(tuple(values[axis] for axis in axes), Cell(name, None, values, "missing"))
+    order = {axis: {value: place for place, value in enumerate(values)} for axis, values in axes.items()}
+    ordered = sorted(cells.values(), key=lambda cell: [order[axis][cell.overrides[axis]] for axis in axes])
+    return Sweep(folder, ledger["command"], {axis: tuple(values) for axis, values in axes.items()}, tuple(ordered))
+
+
+def read_ledger(folder: Path) -> dict[str, Any] | None:
+    """The plan of a sweep. Raises ValueError for a file that is none."""
+    path = folder / LEDGER
+    if not path.exists():
+        return None
+    try:
+        ledger = json.loads(path.read_text(encoding="utf-8"))
+        axes, cells = ledger["axes"], ledger["cells"]
+        whole = isinstance(ledger["command"], str) and all(set(cell) == set(axes) for cell in cells)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error})") from None
+    if not whole:
+        raise ValueError(f"{path}: damaged (its cells are not on its axes)")
+    return ledger
+
+
+def begun_cells(folder: Path) -> Iterator[Cell]:
+    """The cells that have a folder, with all their overrides."""
+    for path in sorted(folder.iterdir()):
+        written = path / "overrides.json"
+        if not path.is_dir() or path.name.startswith(".") or not written.exists():
+            continue
+        try:
+            overrides = dict(word.lstrip("+").split("=", 1) for word in json.loads(written.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{written}: damaged ({error})") from None
+        results = read_results(path)
+        error = path / "error.txt"
+        if results is not None:
+            yield Cell(path.name, path, overrides, "finished", results)
+        elif is_held(path / "results.json"):
+            yield Cell(path.name, path, overrides, "running")
+        elif error.exists():
+            lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            yield Cell(path.name, path, overrides, "failed", error=(lines or [""])[-1])
+        else:
+            yield Cell(path.name, path, overrides, "interrupted")
+
+
+def differing(runs: list[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The overrides in which runs differ, with their values.
+
+    >>> differing([{"fusion": "sum", "epochs": "3"}, {"fusion": "max", "epochs": "3"}])
+    {'fusion': ['sum', 'max']}
+    """
+    names = dict.fromkeys(name for run in runs for name in run)
+    values = {name: list(dict.fromkeys(run.get(name, "") for run in runs)) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from twostream.claim import Claim
 from twostream.sweep import Cell, Sweep
 
 CHOICES = {
@@ -55,25 +56,29 @@ def sweep(axes: Mapping[str, Sequence[str]], value: Callable[..., float | str], 
     return Sweep(folder, command, {axis: tuple(values) for axis, values in axes.items()}, tuple(cells))
 
 
-def write(made: Sweep, *, epochs: int = 0, classes: Sequence[str] = (), steps: int = 5) -> None:
-    """Its run folders, with curves of so many epochs and scores of four videos a class."""
-    generator = np.random.default_rng(0)
+def write(made: Sweep, *, epochs: int = 0, classes: Sequence[str] = (), steps: int = 5) -> list[Claim]:
+    """Its plan and run folders, with curves of so many epochs and scores of four videos a class; holds running ones."""
+    generator, claims = np.random.default_rng(0), []
     for cell in made.cells:
-        if cell.state == "missing":
+        if cell.folder is None:
             continue
         cell.folder.mkdir(parents=True)
+        (cell.folder / "overrides.json").write_text(json.dumps(list(map("=".join, cell.overrides.items()))))
         if cell.results is not None:
             (cell.folder / "results.json").write_text(json.dumps(cell.results))
         if cell.error is not None:
             (cell.folder / "error.txt").write_text(f"{cell.error}\n")
+        if cell.state == "running":
+            claims.append(Claim(cell.folder / "results.json"))
+            assert claims[-1].take()
+        end = cell.results["metrics"]["test/top1"] if cell.results else 0.6
         if epochs:
-            end = cell.results["metrics"]["test/top1"] if cell.results else 0.6
             write_curves(cell.folder / "metrics.csv", epochs if cell.results else epochs // 2, end, steps, generator)
         if classes and cell.results is not None:
-            write_scores(cell.folder / "test_scores.npz", classes, cell.results["metrics"]["test/top1"], generator)
-    cells = [(cell.name, cell.overrides, cell.state) for cell in made.cells]
-    plan = {"command": made.command, "axes": made.axes, "cells": cells}
-    (made.folder / "stand_in.json").write_text(json.dumps(plan))
+            write_scores(cell.folder / "test_scores.npz", classes, end, generator)
+    plan = {"command": made.command, "axes": made.axes, "cells": [dict(cell.overrides) for cell in made.cells]}
+    (made.folder / "ledger.json").write_text(json.dumps(plan))
+    return claims
 
 
 def write_curves(path: Path, epochs: int, end: float, steps: int, generator: np.random.Generator) -> None:

@@ -111,7 +111,9 @@ def test_pairs_are_the_same_seeds() -> None:
 
 
 def test_seeds_and_splits_are_averaged_over_unless_asked_for() -> None:
-    made = sweep({"fusion": ("sum", "max"), "split": ("1", "2"), "seed": ("0", "1")}, lambda f, split, seed: 0.1 * int(split))
+    made = sweep(
+        {"fusion": ("sum", "max"), "split": ("1", "2"), "seed": ("0", "1")}, lambda f, split, seed: 0.1 * int(split)
+    )
     both = build_report(made)
     assert both.over == ("seed", "split")
     assert [row.group.n for row in both.rows] == ["4", "4"]
@@ -123,7 +125,9 @@ def test_seeds_and_splits_are_averaged_over_unless_asked_for() -> None:
 
 
 def test_a_third_axis_makes_more_tables_and_no_averages() -> None:
-    made = sweep({"pooling": ("gap", "gem"), "fusion": ("a", "b", "c"), "layer": ("conv3", "conv5")}, lambda p, f, l: 0.5)
+    made = sweep(
+        {"pooling": ("gap", "gem"), "fusion": ("a", "b", "c"), "layer": ("conv3", "conv5")}, lambda p, f, l: 0.5
+    )
     report = build_report(made)
     assert report.pivot_axes == ("fusion", "pooling"), "the most values; pooling was typed before layer"
     assert [dict(pivot.fixed) for pivot in report.pivots] == [{"layer": "conv3"}, {"layer": "conv5"}]

@@ -1,10 +1,12 @@
 """Configuration -> objects: with train.py and cli.py the only place that knows Hydra."""
 
+from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source
-from twostream.config.errors import EXPECTED, UserError, checked, notes_errors, one_line, run_command
+from twostream.config.errors import EXPECTED, UserError, checked, one_line
 from twostream.config.network import build_network, describe_config
 from twostream.config.run import Run, build_run, build_system, quieten
+from twostream.config.sweep import claimed, identity, needs_own_process, run_own_process
 
 __all__ = [
     "EXPECTED",
@@ -18,12 +20,16 @@ __all__ = [
     "build_source",
     "build_system",
     "checked",
+    "claimed",
     "compose_config",
     "conf_folder",
     "describe_config",
+    "identity",
+    "needs_own_process",
     "notes_errors",
     "one_line",
     "quieten",
     "run_command",
+    "run_own_process",
     "streams_of",
 ]

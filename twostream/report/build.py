@@ -12,9 +12,9 @@ from twostream.report.groups import Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
 from twostream.report.paper import Printed
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
-from twostream.sweep import Cell, Sweep
+from twostream.sweep import STATES, Cell, Sweep
 
-STATES = ("finished", "failed", "running", "interrupted", "missing")
+DEFAULT = "default"  # shown where a run does not say
 
 
 class Row(NamedTuple):
@@ -72,7 +72,7 @@ def build_report(
     """Group, compare, pivot; raises ValueError for a metric, axis or baseline that the sweep does not have."""
     if not sweep.cells:
         raise ValueError(f"{sweep.folder}: holds no runs")
-    sweep = sweep._replace(axes=_all_values(sweep))
+    sweep = _filled(sweep)
     measured = choose_metric(metric, sweep.cells)
     over = averaged_over(sweep.axes, pivot or ())
     pivot_axes = choose_pivot(sweep.axes, over, pivot)
@@ -94,9 +94,11 @@ def build_report(
     )
 
 
-def _all_values(sweep: Sweep) -> Mapping[str, tuple[str, ...]]:
-    """The values typed, then any others that cells have."""
-    return {
-        axis: tuple(dict.fromkeys([*values, *(cell.overrides.get(axis, "") for cell in sweep.cells)]))
+def _filled(sweep: Sweep) -> Sweep:
+    """Every cell with a value on every axis, every value among its axis's; runs of no sweep leave defaults out."""
+    cells = [c._replace(overrides={axis: c.overrides.get(axis) or DEFAULT for axis in sweep.axes}) for c in sweep.cells]
+    axes = {
+        axis: tuple(dict.fromkeys([*(value or DEFAULT for value in values), *(cell.overrides[axis] for cell in cells)]))
         for axis, values in sweep.axes.items()
     }
+    return sweep._replace(axes=axes, cells=tuple(cells))

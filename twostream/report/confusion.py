@@ -23,7 +23,7 @@ class Confusion(NamedTuple):
 
 def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
     """Summed over the finished runs that have test_scores.npz; None if none has, or their classes differ."""
-    found = [read_confusion(cell.folder / "test_scores.npz") for cell in cells if cell.state == "finished"]
+    found = [read_confusion(cell.folder / "test_scores.npz") for cell in cells if cell.folder and cell.results]
     matrices = [matrix for matrix in found if matrix is not None]
     if len({matrix.classes for matrix in matrices}) != 1:
         return None

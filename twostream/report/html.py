@@ -86,7 +86,7 @@ def _curves(report: Report) -> dict[str, Any]:
     """Metric -> {position of the cell: curve}; unfinished runs have theirs, too."""
     own = f"val/{report.metric.name.rsplit('/', 1)[-1]}"
     names = list(dict.fromkeys([own, "val/top1", "val/loss", "train/loss"]))
-    found = [read_curves(cell.folder / "metrics.csv", names) for cell in report.sweep.cells]
+    found = [read_curves(cell.folder / "metrics.csv", names) if cell.folder else {} for cell in report.sweep.cells]
     if sum(len(curve[0]) for curves in found for curve in curves.values()) > POINTS:
         names = [own if any(own in curves for curves in found) else "val/top1"]
     curves = {name: {index: curves[name] for index, curves in enumerate(found) if name in curves} for name in names}

@@ -106,19 +106,20 @@ PRINTED: Mapping[Setting, Printed] = {
 
 def printed_number(group: Group) -> Printed | None:
     """The paper's accuracy for a group's data, network and splits; None where it has none, or no run has finished."""
-    finished = [(cell, cell.results) for cell in group.cells if cell.results]
-    found = {(results["choices"]["data"], results["choices"]["backbone"]) for _, results in finished}
+    finished = [(cell.folder, cell.results) for cell in group.cells if cell.folder and cell.results]
+    choices = [results.get("choices", {}) for _, results in finished]
+    found = {(chosen.get("data"), chosen.get("backbone")) for chosen in choices}
     if not found & {(setting.data, setting.backbone) for setting in PRINTED}:
         return None  # before a file is read: most sweeps are none of the paper's
     splits = _splits(group.cells)
-    settings = {_setting(cell.folder, results, splits=splits) for cell, results in finished}
+    settings = {_setting(folder, results, splits=splits) for folder, results in finished}
     [setting, *others] = settings
     return PRINTED.get(setting) if setting and not others else None
 
 
 def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
     """Of all planned cells: a mean that lacks a split still belongs beside the mean over three."""
-    named = {str(cell.overrides.get("split", cell.results["split"] if cell.results else "")) for cell in cells}
+    named = {str(cell.overrides.get("split", cell.results.get("split", "") if cell.results else "")) for cell in cells}
     return tuple(sorted(named - {""}))
 
 

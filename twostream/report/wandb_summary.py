@@ -33,7 +33,7 @@ def wandb_mode(wanted: str | None, cells: Sequence[Cell]) -> str:
     """off, offline or online; unless told otherwise only for sweeps whose cells are in W&B, and as they are."""
     if wanted is not None and wanted not in MODES:
         raise ValueError(f"wandb={wanted!r}: choose from {', '.join(MODES)}")
-    wanted = wanted or ("auto" if any((cell.folder / "wandb").is_dir() for cell in cells) else "off")
+    wanted = wanted or ("auto" if any(cell.folder and (cell.folder / "wandb").is_dir() for cell in cells) else "off")
     if wanted != "auto":
         return wanted
     from twostream.loggers import has_wandb_key  # takes Lightning along
@@ -88,9 +88,9 @@ def summary_rows(report: Report) -> list[list[Any]]:
 
 def _project(cells: Sequence[Cell]) -> str:
     """Where the cells are."""
-    for cell in cells:
+    for folder in (cell.folder for cell in cells if cell.folder):
         try:
-            config = yaml.safe_load((cell.folder / "config.yaml").read_text(encoding="utf-8"))
+            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
             return config["logger"]["wandb"]["project"]
         except (OSError, yaml.YAMLError, KeyError, TypeError):
             continue

@@ -1,0 +1,106 @@
+"""A sweep goes on where it was stopped, and tells what became of each cell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from twostream.claim import Claim
+from twostream.config import compose_config, identity
+from twostream.config.sweep import cell_name, difference, plan
+from twostream.results import write_json
+from twostream.sweep import read_sweep
+
+
+def test_a_plan_has_every_combination_in_the_order_typed() -> None:
+    axes, cells = plan(["seed=range(2)", "epochs=3", "layer=[conv4,conv5],conv5", "+experiment=a,b"])
+    assert axes == {"seed": ["0", "1"], "layer": ["[conv4,conv5]", "conv5"], "experiment": ["a", "b"]}
+    assert len(cells) == 8
+    assert cells[1] == {"seed": "0", "layer": "[conv4,conv5]", "experiment": "b"}
+    assert cells[-1] == {"seed": "1", "layer": "conv5", "experiment": "b"}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Planned: fusion=sum,max × seed=0,1,2; finished, failed, running, interrupted, and two that have not begun."""
+    axes, cells = plan(["fusion=sum,max", "seed=0,1,2"])
+    write_json(tmp_path / "ledger.json", {"command": "python train.py -m …", "axes": axes, "cells": cells})
+    for name, overrides in {
+        "finished": ["fusion=sum", "seed=0"],
+        "failed": ["epochs=3", "fusion=sum", "seed=1"],
+        "running": ["fusion=max", "seed=0"],
+        "interrupted": ["seed=2", "fusion=max"],
+    }.items():
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "overrides.json", overrides)
+    write_json(tmp_path / "finished" / "results.json", {"metrics": {"test/top1": 0.5}})
+    (tmp_path / "failed" / "error.txt").write_text("Traceback …\nValueError: no\n")
+    return tmp_path
+
+
+def test_each_state_is_told(sweep: Path) -> None:
+    claim = Claim(sweep / "running" / "results.json")
+    assert claim.take()
+    found = read_sweep(sweep)
+    assert found.axes == {"fusion": ("sum", "max"), "seed": ("0", "1", "2")}
+    assert [(cell.overrides["fusion"], cell.overrides["seed"], cell.state) for cell in found.cells] == [
+        ("sum", "0", "finished"),
+        ("sum", "1", "failed"),
+        ("sum", "2", "missing"),
+        ("max", "0", "running"),
+        ("max", "1", "missing"),
+        ("max", "2", "interrupted"),
+    ]
+    assert found.cells[0].results == {"metrics": {"test/top1": 0.5}}
+    assert found.cells[1].error == "ValueError: no"
+    claim.release()
+    assert read_sweep(sweep).cells[3].state == "interrupted"
+
+
+def test_a_folder_of_runs_without_a_plan(sweep: Path) -> None:
+    (sweep / "ledger.json").unlink()
+    found = read_sweep(sweep)
+    assert found.axes == {"epochs": ("3", ""), "fusion": ("sum", "max"), "seed": ("1", "0", "2")}
+    assert sorted(cell.state for cell in found.cells) == ["failed", "finished", "interrupted", "interrupted"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"axes": {}, "cells": [{"a": 1}], "command": ""}', '{"axes": 3'])
+def test_a_damaged_plan_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").write_text(text)
+    with pytest.raises(ValueError, match=r"ledger.json: damaged"):
+        read_sweep(tmp_path)
+
+
+def test_no_sweep_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"neither ledger.json nor run folders"):
+        read_sweep(tmp_path)
+    with pytest.raises(ValueError, match="absent: no such folder"):
+        read_sweep(tmp_path / "absent")
+
+
+def test_the_name_of_a_cell_is_its_place_on_the_axes(tmp_path: Path) -> None:
+    write_json(tmp_path / "ledger.json", {"command": "", "axes": {"layer": [], "seed": []}, "cells": []})
+    assert cell_name(["epochs=1", "seed=0", "layer=conv3"], str(tmp_path)) == "layer_conv3-seed_0"
+    lists = {cell_name([f"layer={value}"], str(tmp_path)) for value in ("[conv3,conv4]", "[conv3;conv4]", "../conv3")}
+    assert len(lists) == 3
+    assert cell_name(OmegaConf.create(["seed=${nothing:}", "epochs=3"]), str(tmp_path)).startswith("seed_")  # type: ignore[arg-type]
+    assert not any(set("[],;/ ") & set(name) for name in lists)
+
+
+def test_what_makes_a_cell_another_one(tmp_path: Path) -> None:
+    first, same, other = (compose_config(words) for words in ([], ["num_workers=3", "logger=csv"], ["epochs=7"]))
+    assert identity(first) == identity(same) != identity(other)
+    OmegaConf.save(first, tmp_path / "config.yaml", resolve=True)
+    assert difference(other, tmp_path) == "epochs: 6 there, 7 here"
+
+
+def test_a_result_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "overrides.json", [])
+    for text in ('{"metrics"', "[]", json.dumps({"metrics": 3})):
+        (tmp_path / "run" / "results.json").write_text(text)
+        with pytest.raises(ValueError, match=r"results.json"):
+            read_sweep(tmp_path)

@@ -1,0 +1,62 @@
+"""The command `train.py`: what it says when something fails, and how a sweep of it ends."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from twostream.config.errors import EXPECTED, UserError, one_line
+from twostream.config.sweep import BASIC_SWEEPER, Ledger
+from twostream.sweep import read_sweep
+
+
+def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Leaves `error.txt` in the run folder of a run that failed; a sweep shows it and goes on with the next cell."""
+
+    @functools.wraps(task)
+    def wrapped(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            hydra_config = HydraConfig.get()
+            expected = isinstance(error, (UserError, *EXPECTED))
+            text = one_line(error) if expected else traceback.format_exc()
+            folder = Path(hydra_config.runtime.output_dir)
+            (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+            if hydra_config.mode != RunMode.MULTIRUN:
+                raise
+            print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
+            if hydra_config.sweeper._target_ != BASIC_SWEEPER:
+                raise  # other sweepers have rules of their own for cells that fail
+
+    return wrapped
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
+    try:
+        main()
+        if Ledger.ended is not None:
+            end_sweep(Ledger.ended)
+    except (UserError, *EXPECTED) as error:
+        sys.exit(f"error: {one_line(error)}")
+
+
+def end_sweep(folder: Path) -> None:
+    """Say what became of the cells; exit code 1 where one has no results."""
+    sweep = read_sweep(folder)
+    states = Counter(cell.state for cell in sweep.cells)
+    print(f"{folder}: " + ", ".join(f"{count} of {len(sweep.cells)} cells {state}" for state, count in states.items()))
+    if states["finished"] < len(sweep.cells):
+        sys.exit(1)

@@ -1,0 +1,199 @@
+"""Sweeps that survive: a folder that follows from the command, a plan, cells that are run once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from twostream.claim import Claim
+from twostream.config.errors import UserError, one_line
+from twostream.results import read_results, write_json
+from twostream.sweep import LEDGER
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+# how a run computes and what it shows, not what comes out of it
+NO_DIFFERENCE = ("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout")
+
+
+def sweep_name() -> str:
+    """The name of a sweep's folder: its axes, and a hash of all overrides. The same command finds it again."""
+    typed = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(("-", "hydra")))
+    axes = [word.partition("=")[0] for word in typed if is_axis(word)]
+    return "-".join([file_name("-".join(axes) or "sweep"), hash_of(typed)])
+
+
+def cell_name(overrides: Sequence[str], sweep_folder: str) -> str:
+    """The name of a cell's folder: its values on the sweep's axes."""
+    overrides = as_typed(overrides)
+    try:
+        axes = json.loads((Path(sweep_folder) / LEDGER).read_text(encoding="utf-8"))["axes"]
+    except FileNotFoundError:  # composed, not run
+        axes = dict.fromkeys(word.partition("=")[0] for word in overrides)
+    chosen = [word for word in overrides if word.partition("=")[0].lstrip("+") in axes]
+    return file_name("-".join(sorted(chosen)).replace("=", "_") or "cell")
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a folder that neither a shell nor Hydra reads as more than a name.
+
+    What had to be changed or cut is told apart by a hash.
+
+    >>> file_name("fusion_sum-layer_conv3")
+    'fusion_sum-layer_conv3'
+    >>> file_name("data.root_/videos")
+    'data.root__videos-9c7cd282'
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", text.lstrip("."))[:100]
+    return safe if safe == text else f"{safe}-{hash_of(text)}"
+
+
+def as_typed(overrides: Any) -> list[str]:
+    """Overrides with their `${…}` unresolved."""
+    return OmegaConf.to_container(overrides, resolve=False) if OmegaConf.is_config(overrides) else list(overrides)  # type: ignore[return-value]
+
+
+def hash_of(value: Any) -> str:
+    """Eight hexadecimal digits of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def is_axis(word: str) -> bool:
+    """Whether an override has several values."""
+    return OverridesParser.create().parse_override(word).is_sweep_override()
+
+
+def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str, str]]]:
+    """The axes of a sweep with their values, and its cells, by Hydra's own grammar.
+
+    >>> plan(["fusion=sum,max", "seed=range(2)", "epochs=3"])[0]
+    {'fusion': ['sum', 'max'], 'seed': ['0', '1']}
+    """
+    axes = {}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            axes[override.get_key_element().lstrip("+")] = list(override.sweep_string_iterator())
+    cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return axes, cells
+
+
+class Ledger(Callback):
+    """Writes what a sweep is going to do into its folder, before the first cell begins."""
+
+    ended: Path | None = None  # the folder of the sweep that this process has run
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            self._write(config)
+        except Exception as error:  # Hydra would warn, and go on
+            sys.exit(f"error: the plan of the sweep: {one_line(error)}")
+
+    def _write(self, config: DictConfig) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        axes, cells = plan(as_typed(config.hydra.overrides.task))
+        if config.hydra.sweeper._target_ != BASIC_SWEEPER:  # it decides as it goes
+            axes |= {str(key): [str(value)] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
+            cells = []
+        command = shlex.join(["python", *sys.argv])
+        write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells})
+        Ledger.ended = None
+        os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        Ledger.ended = Path(config.hydra.sweep.dir)
+
+
+def identity(cfg: DictConfig) -> str:
+    """A hash of the resolved configuration, without what makes no difference to the results."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    return hash_of({key: value for key, value in values.items() if key not in NO_DIFFERENCE})
+
+
+@contextmanager
+def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
+    """The right to train in a run's folder; None where it has its results, or another process is at it.
+
+    Raises UserError where it has the results of another configuration.
+    """
+    if (results := read_results(folder)) is not None:
+        if results.get("cell") != identity(cfg):
+            raise UserError(
+                f"{folder}: has the results of another configuration ({difference(cfg, folder)}); "
+                "delete them, or choose another folder"
+            )
+        print(f"{folder}: finished before; test/top1 {results['metrics'].get('test/top1', float('nan')):.4f}")
+        yield None
+        return
+    claim = Claim(folder / "results.json")
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
+        if not claim.take():
+            print(f"{folder}: another process is at it", flush=True)
+            yield None
+            return
+        (folder / "error.txt").unlink(missing_ok=True)
+        write_json(folder / "overrides.json", as_typed(HydraConfig.get().overrides.task))
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
+def difference(cfg: DictConfig, folder: Path) -> str:
+    """Which values differ from those of the run in `folder`: name, then and now."""
+    try:
+        before = flat(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True))
+    except (OSError, ValueError) as error:
+        return f"and its config.yaml cannot be read: {error}"
+    now = flat(OmegaConf.to_container(cfg, resolve=True))
+    names = [n for n in sorted(before.keys() | now.keys()) if n.split(".")[0] not in NO_DIFFERENCE]
+    changes = [f"{n}: {before.get(n)} there, {now.get(n)} here" for n in names if before.get(n) != now.get(n)]
+    return "; ".join(changes[:5]) or "by another version of the program"
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values by their names with dots.
+
+    >>> flat({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+def needs_own_process(cfg: DictConfig) -> bool:
+    """A cell of a sweep that Lightning starts in several processes: they repeat the command line."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN and "strategy" in cfg.trainer
+
+
+def run_own_process(folder: Path) -> None:
+    """Run this cell as a command of its own. Raises UserError with what it said last if it fails."""
+    command = [sys.executable, sys.argv[0], *as_typed(HydraConfig.get().overrides.task), f"hydra.run.dir='{folder}'"]
+    if subprocess.run(command, check=False).returncode:
+        error = folder / "error.txt"
+        reason = error.read_text(encoding="utf-8") if error.exists() else "its process died"
+        raise UserError(reason)
+
+
+OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("cell_name", cell_name, replace=True)
