@@ -49,9 +49,8 @@ def sweep(axes: Mapping[str, Sequence[str]], value: Callable[..., float | str], 
         state = found if isinstance(found, str) else "finished"
         results_json = None if isinstance(found, str) else results(found)
         error = "ValueError: no such file" if state == "failed" else None
-        cells.append(
-            Cell(str(number), folder / str(number), dict(zip(axes, values, strict=True)), state, results_json, error)
-        )
+        run = None if state == "missing" else folder / str(number)
+        cells.append(Cell(str(number), run, dict(zip(axes, values, strict=True)), state, results_json, error))
     command = "python train.py -m " + " ".join(f"{axis}={','.join(values)}" for axis, values in axes.items())
     return Sweep(folder, command, {axis: tuple(values) for axis, values in axes.items()}, tuple(cells))
 

@@ -126,7 +126,7 @@ def test_seeds_and_splits_are_averaged_over_unless_asked_for() -> None:
 
 def test_a_third_axis_makes_more_tables_and_no_averages() -> None:
     made = sweep(
-        {"pooling": ("gap", "gem"), "fusion": ("a", "b", "c"), "layer": ("conv3", "conv5")}, lambda p, f, l: 0.5
+        {"pooling": ("gap", "gem"), "fusion": ("a", "b", "c"), "layer": ("conv3", "conv5")}, lambda *values: 0.5
     )
     report = build_report(made)
     assert report.pivot_axes == ("fusion", "pooling"), "the most values; pooling was typed before layer"
@@ -190,7 +190,7 @@ def test_a_baseline_is_one_group() -> None:
     made = sweep({"fusion": ("a", "b"), "layer": ("conv3", "[conv5,fc8]")}, lambda fusion, layer: 0.5)
     groups = [row.group for row in build_report(made).rows]
     assert find_baseline("layer=[conv5,fc8],fusion=b", groups) == 3
-    with pytest.raises(ValueError, match="2 groups are that, e.g. fusion=a,layer=conv3, fusion=a,layer"):
+    with pytest.raises(ValueError, match=r"2 groups are that, e\.g\. fusion=a,layer=conv3, fusion=a,layer"):
         find_baseline("fusion=a", groups)
 
 
