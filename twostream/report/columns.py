@@ -61,7 +61,7 @@ def _comparison_columns(report: Report) -> list[Column]:
 def cell_columns(report: Report) -> list[Column]:
     """Every planned run, a row each."""
     cells = report.sweep.cells
-    columns = [_words("run", [cell.name for cell in cells])]
+    columns = [_words("run", [cell.name if cell.folder else "" for cell in cells])]
     columns += [_words(axis, [cell.overrides.get(axis, "") for cell in cells]) for axis in report.sweep.axes]
     columns.append(_words("state", [cell.state for cell in cells]))
     for name in metric_names(cells, first=report.metric):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 
 POINTS = 60  # a curve of more epochs is thinned to so many
@@ -15,22 +16,25 @@ Curve = tuple[list[int], list[float]]  # epochs from 1, values
 def read_curves(metrics_csv: Path, names: Sequence[str]) -> dict[str, Curve]:
     """Of the metrics named, those that the file has; nothing of a file that is absent or not yet written.
 
-    Reads no more columns than it has to: a long run logs thousands of steps.
+    Looks into no more columns than it has to: a long run logs thousands of steps.
     """
     curves: dict[str, Curve] = {}
     try:
         with metrics_csv.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
             header = next(rows, [])
-            if "epoch" not in header:
+            wanted = [(header.index(name), name) for name in names if name in header]
+            if "epoch" not in header or not wanted:
                 return {}
-            epoch, wanted = header.index("epoch"), [(header.index(name), name) for name in names if name in header]
+            epoch, columns = header.index("epoch"), [column for column, _ in wanted]
+            chosen = itemgetter(*columns, *columns)  # twice: of a single column it would give no tuple
             for row in rows:
-                for column, name in wanted:
-                    if column < len(row) and row[column] and row[epoch]:  # the last line may be half written
-                        epochs, values = curves.setdefault(name, ([], []))
-                        epochs.append(int(row[epoch]) + 1)
-                        values.append(float(row[column]))
+                if len(row) == len(header) and any(chosen(row)):  # the last line may be half written
+                    for column, name in wanted:
+                        if row[column]:
+                            epochs, values = curves.setdefault(name, ([], []))
+                            epochs.append(int(row[epoch]) + 1)
+                            values.append(float(row[column]))
     except (OSError, ValueError, csv.Error):
         return {}
     return {name: thin(curve) for name, curve in curves.items()}

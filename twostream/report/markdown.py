@@ -65,6 +65,6 @@ def _pivot(report: Report, index: int) -> str:
 def _unfinished(report: Report) -> str:
     lines = ["| run | setting | state | why |", "| --- | --- | --- | --- |"]
     for cell in report.unfinished:
-        texts = (cell.name, label(cell.overrides), cell.state, cell.error or "")
+        texts = (cell.name if cell.folder else "", label(cell.overrides), cell.state, cell.error or "")
         lines.append(f"| {' | '.join(map(escape, texts))} |")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ function confusion() {
         draw("title", {}, `${classes[real]} taken for ${classes[predicted]}: ${count} of ${totals[real]}`));
       tile.style.fill = `color-mix(in oklab, var(--high) ${(100 * share).toFixed(1)}%, var(--low))`;
       svg.append(tile);
-      if (side >= 18) svg.append(draw("text", { class: `count${share > 0.55 ? " deep" : ""}`, "text-anchor": "middle",
+      if (side >= 18) svg.append(draw("text", { class: `count${depth(share)}`, "text-anchor": "middle",
         x: edge + (predicted + 0.5) * side, y: edge + (real + 0.5) * side + 4, "pointer-events": "none" }, String(count)));
     }
     if (side >= 12) classes.forEach((name, index) => {

@@ -45,7 +45,7 @@ function curves() {
   }
 
   const entries = cells.map((cell) => {
-    const box = make("input", { type: "checkbox", checked: style.has(cell) });
+    const box = make("input", { type: "checkbox", title: `up to ${MOST} runs`, checked: style.has(cell) });
     const { label, state } = data.cells[cell];
     const entry = make("label", {}, box, swatch(cell), make("span", {}, state === "finished" ? label : `${label} (${state})`));
     box.addEventListener("change", () => {

@@ -27,6 +27,11 @@ function chooser(title, choices, chosen, changed) {
   return make("label", {}, title, select);
 }
 
+// Where black and white text are equally legible (contrast 4.6) on the colours of style.css, in either scheme.
+function depth(share) {
+  return `${share > 0.681 ? " deep-light" : ""}${share > 0.592 ? " deep-dark" : ""}`;
+}
+
 function badge(state, text = state) {
   const known = ["finished", "failed", "running", "interrupted", "missing"];
   return make("span", { class: `state ${known.includes(state) ? state : ""}` }, text);

@@ -17,9 +17,9 @@ function pivot() {
     if (!group) return make("td", { class: "empty" }, "not planned");
     if (group.mean === null) return make("td", { class: "empty", title: group.label }, group.lack);
     const share = high > low ? (group.mean - low) / (high - low) : 0.5;
-    const depth = data.lower ? 1 - share : share;
-    const classes = `heat${depth > 0.55 ? " deep" : ""}${group.best ? " top" : ""}`;
-    return make("td", { class: classes, style: `--share:${depth.toFixed(3)}`, title: group.label },
+    const good = data.lower ? 1 - share : share;
+    const classes = `heat${depth(good)}${group.best ? " top" : ""}`;
+    return make("td", { class: classes, style: `--share:${good.toFixed(3)}`, title: group.label },
       group.best ? `★ ${group.text}` : group.text, ...(group.lack ? [make("span", { class: "lack" }, group.lack)] : []));
   }
 
@@ -29,10 +29,14 @@ function pivot() {
     const body = data.axes[rows].map((row) => make("tr", {}, make("th", { scope: "row" }, row),
       ...data.axes[columns].map((column) => cell(find(row, column)))));
     byId("pivot-table").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
-    const all = (except) => names.filter((axis) => axis !== except).map((axis) => [axis, axis]);
+    const all = names.map((axis) => [axis, axis]);
+    const choose = (newRows, newColumns) => {  // the axis of the other side is swapped with this one
+      [rows, columns] = newRows === newColumns ? [columns, rows] : [newRows, newColumns];
+      show();
+    };
     byId("pivot-controls").replaceChildren(
-      chooser("rows", all(columns), rows, (axis) => { rows = axis; show(); }),
-      chooser("columns", all(rows), columns, (axis) => { columns = axis; show(); }),
+      chooser("rows", all, rows, (axis) => choose(axis, columns)),
+      chooser("columns", all, columns, (axis) => choose(rows, axis)),
       ...names.filter((axis) => axis !== rows && axis !== columns).map((axis) => chooser(`${axis} =`,
         data.axes[axis].map((value) => [value, value]), held.get(axis), (value) => { held.set(axis, value); show(); })));
   }

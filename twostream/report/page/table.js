@@ -92,7 +92,6 @@ function unfinished() {
   const cells = data.cells.filter((cell) => cell.state !== "finished");
   byId("unfinished").hidden = !cells.length;
   const column = (title, of) => ({ title, number: false, texts: cells.map(of), keys: cells.map(of) });
-  if (cells.length) sortable(byId("unfinished-table"), [column("run", (cell) => cell.name),
-    column("state", (cell) => cell.state), column("setting", (cell) => cell.label), column("why", (cell) => cell.note)],
-    () => false);
+  if (cells.length) sortable(byId("unfinished-table"), [column("state", (cell) => cell.state),
+    column("setting", (cell) => cell.label), column("why", (cell) => cell.note)], () => false);
 }
