@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_sweeps import results, sweep, write
+from made_sweeps import sweep, write
 
 from twostream.report import as_text, build_report, write_report
 from twostream.report.confusion import group_confusion, read_confusion
@@ -137,7 +137,9 @@ def test_no_name_becomes_html(tmp_path: Path) -> None:
     assert data["groups"][0]["label"] == f"fusion={EVIL}"
     assert data["groups"][1]["label"] == "fusion=@@STYLE@@"
     assert data["confusions"][0]["classes"][0] == EVIL
-    assert "<script" not in (made.folder / "report" / "report.md").read_text().replace("    python", "").split("##", 1)[1]
+    assert (
+        "<script" not in (made.folder / "report" / "report.md").read_text().replace("    python", "").split("##", 1)[1]
+    )
 
 
 def test_the_page_says_what_the_other_formats_say(tmp_path: Path) -> None:
@@ -152,14 +154,16 @@ def test_the_page_says_what_the_other_formats_say(tmp_path: Path) -> None:
     texts = {column["title"]: column["texts"] for column in data["groupTable"]}
     assert texts["test/top1, %"] == ("—", "65.00 ± 7.07", "50.00", "90.00 ± 14.14")
     assert sorted(data["curves"]["val/top1"]) == [2, 3, 4, 5, 6, 7], "the failed run has a curve, too"
-    assert [matrix["label"] for matrix in data["confusions"]][0] == "fusion=conv layer=conv5"
     counted = data["confusions"][0]
+    assert counted["label"] == "fusion=conv layer=conv5", "the best comes first"
     assert (counted["runs"], sum(count for _, _, count in counted["counts"])) == (2, 2 * 3 * 4)
 
 
 def test_curves_are_the_rows_of_epochs(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    path.write_text("epoch,step,val/top1,train/loss_step\n0,9,,2.5\n0,9,0.25,\n1,19,,2.4\n1,19,0.123456,\n2,29,nan,\n2,3")
+    path.write_text(
+        "epoch,step,val/top1,train/loss_step\n0,9,,2.5\n0,9,0.25,\n1,19,,2.4\n1,19,0.123456,\n2,29,nan,\n2,3"
+    )
     assert read_curves(path, ["val/top1", "val/loss"]) == {"val/top1": ([1, 2], [0.25, 0.1235])}
     path.write_text("")
     assert read_curves(path, ["val/top1"]) == {}

@@ -14,6 +14,7 @@ TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "\0": "{}",
     "±": r"$\pm$",
     "−": r"$-$",
     "×": r"$\times$",
@@ -38,10 +39,11 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     r"""For LaTeX text.
 
-    >>> print(latex("50% of a_b ± 1"))
-    50\% of a\_b $\pm$ 1
+    >>> print(latex("50% of a_b ± 1, --baseline"))
+    50\% of a\_b $\pm$ 1, -{}-baseline
     """
-    return "".join(TEX.get(letter, letter) for letter in " ".join(text.split()))
+    text = " ".join(text.split()).replace("--", "-\0-")  # two would become one dash
+    return "".join(TEX.get(letter, letter) for letter in text)
 
 
 def script_json(value: Any) -> str:
