@@ -59,7 +59,8 @@ def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UI
 
 def decode_field(blob: bytes, height: int, width: int) -> Int8[np.ndarray, "h w 2"]:
     """The grey levels of a field; -128 does not occur."""
-    return np.take(LEVELS, cv2.merge([half[:height] for half in decode_halves(blob, width)]))
+    shifted: Any = cv2.merge([half[:height] for half in decode_halves(blob, width)])
+    return LEVELS[shifted]
 
 
 def _encode_h264(picture: UInt8[np.ndarray, "h w"]) -> bytes:
