@@ -115,15 +115,14 @@ def count(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """Three digits and a unit.
+    """One decimal below 100, and a unit.
 
-    >>> short(41_062_400), short(2.5e11), short(12)
-    ('41.1 M', '250 G', '12')
+    >>> short(40_000_000), short(2.5e11), short(12.34)
+    ('40.0 M', '250 G', '12.3')
     """
-    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= factor:
-            return f"{value / factor:.3g}{unit}"
-    return f"{value:.3g}"
+    factor, unit = next((pair for pair in UNITS if value >= pair[0]), (1.0, ""))
+    scaled = value / factor
+    return f"{scaled:.{0 if scaled >= 99.95 else 1}f}{unit}"
 
 
 def p_text(p: float | None) -> str:
@@ -137,6 +136,7 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+UNITS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 _SPEED = ("clips_per_second", short)
 
 
