@@ -151,6 +151,7 @@ def test_the_page_says_what_the_other_formats_say(tmp_path: Path) -> None:
     assert [group["mean"] for group in data["groups"]] == [None, pytest.approx(0.65), 0.5, pytest.approx(0.9)]
     assert [group["lack"] for group in data["groups"]][2] == "n=1/2; failed: seed=1"
     assert [group["cells"] for group in data["groups"]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert data["range"] == ["50.00", "90.00"]
     texts = {column["title"]: column["texts"] for column in data["groupTable"]}
     assert texts["test/top1, %"] == ("—", "65.00 ± 7.07", "50.00", "90.00 ± 14.14")
     assert sorted(data["curves"]["val/top1"]) == [2, 3, 4, 5, 6, 7], "the failed run has a curve, too"

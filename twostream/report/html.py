@@ -39,6 +39,7 @@ def as_html(report: Report) -> str:
 def page_data(report: Report) -> dict[str, Any]:
     """What the scripts draw; texts are made here, so that all formats say the same."""
     cells = report.sweep.cells
+    means = [row.group.mean for row in report.rows if row.group.mean is not None]
     positions = {id(cell): index for index, cell in enumerate(cells)}
     return {
         "title": report.sweep.folder.name,
@@ -48,6 +49,7 @@ def page_data(report: Report) -> dict[str, Any]:
         "fixed": label(report.fixed) if report.fixed else "",
         "metric": report.metric.title,
         "lower": report.metric.lower_is_better,
+        "range": [report.metric.text(end) for end in (min(means), max(means))] if means else [],
         "notes": notes(report),
         "axes": {axis: report.sweep.axes[axis] for axis in report.axes},
         "pivot": report.pivot_axes,

@@ -43,8 +43,7 @@ function pivot() {
 
   show();
   if (!means.length) return;
-  const ends = [low, high].map((value) => data.metric.endsWith("%") ? (100 * value).toFixed(2) : value.toPrecision(4));
-  if (data.lower) ends.reverse();
+  const ends = data.lower ? [...data.range].reverse() : data.range;
   const texts = [`${data.metric}:`, ends[0], make("span", { class: "bar" }), ends[1]];
   if (data.groups.some((group) => group.best)) texts.push("★ best");
   byId("pivot-legend").append(...texts.map((text) => typeof text === "string" ? make("span", {}, text) : text));
