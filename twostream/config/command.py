@@ -15,8 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from twostream.config.errors import EXPECTED, UserError, one_line
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
+from twostream.errors import is_expected, one_line
 from twostream.sweep import read_sweep
 
 
@@ -29,8 +29,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             return task(cfg)
         except Exception as error:
             hydra_config = HydraConfig.get()
-            expected = isinstance(error, (UserError, *EXPECTED))
-            text = one_line(error) if expected else traceback.format_exc()
+            text = one_line(error) if is_expected(error) else traceback.format_exc()
             folder = Path(hydra_config.runtime.output_dir)
             (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
             if hydra_config.mode != RunMode.MULTIRUN:
@@ -49,7 +48,9 @@ def run_command(main: Callable[[], None]) -> None:
         main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
-    except (UserError, *EXPECTED) as error:
+    except Exception as error:
+        if not is_expected(error):
+            raise
         sys.exit(f"error: {one_line(error)}")
 
 
