@@ -30,6 +30,7 @@ from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.results import git_revision, versions, write_json
+from twostream.scores import Scores, file_fingerprint
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -64,6 +65,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
         for logger in run.trainer.loggers:
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
         metrics = fit_and_test(run, folder, epochs=cfg.epochs)
+        if run.trainer.is_global_zero:
+            save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
     finally:
         finish(run.trainer.loggers)
     if not run.trainer.is_global_zero:  # one process of several writes the results
@@ -104,7 +107,7 @@ def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:
     """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
     if epochs > 0:
         run.trainer.fit(run.system, run.data)
-        run.system.load_weights(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+        run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
     if not run.trainer.is_global_zero:
         return metrics
@@ -114,6 +117,26 @@ def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:
     save_confusion_matrix(run.system.confusion, run.system.classes, pictures["confusion_matrix"])
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
     return metrics
+
+
+def best_weights(run: Run) -> Path:
+    """The checkpoint that validation chose."""
+    return Path(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+
+
+def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
+    """Leave what the network said of each test video in `test_scores.npz`."""
+    scores = Scores.of(
+        run.data.test_set.videos,
+        run.system.test_logits,
+        classes=run.system.classes,
+        protocol="train",
+        checkpoint="" if weights is None else file_fingerprint(weights),
+        data=run.source.name,
+        split=run.source.split,
+        part="test",
+    )
+    scores.save(folder / "test_scores.npz")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
 from twostream.data.history import History
 from twostream.sweep import read_sweep
+from twostream.scores import Scores, file_fingerprint
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -76,6 +78,18 @@ def test_the_run_folder_is_complete(finished: Path) -> None:
     for name in ("config.yaml", "metrics.csv", "results.json", "learning_curves.png", "confusion_matrix.png"):
         assert (finished / name).stat().st_size > 0
     assert not (finished / "error.txt").exists()
+
+
+def test_the_scores_of_the_test_give_its_accuracy(finished: Path) -> None:
+    scores = Scores.load(finished / "test_scores.npz")
+    metrics = json.loads((finished / "results.json").read_text())["metrics"]
+    assert len(scores.videos) == 16
+    assert [name.split("/")[0] for name in scores.videos] == [scores.classes[label] for label in scores.labels]
+    assert (scores.logits.argmax(1) == scores.labels).mean() == pytest.approx(metrics["test/top1"], abs=1e-7)
+    five = np.argsort(-scores.logits, axis=1)[:, :5]
+    assert (five == scores.labels[:, None]).any(1).mean() == pytest.approx(metrics["test/top5"], abs=1e-7)
+    assert (scores.protocol, scores.data, scores.split, scores.part) == ("train", "moving_patterns", 1, "test")
+    assert scores.checkpoint == file_fingerprint(finished / "checkpoints" / "best.ckpt")
 
 
 def test_checkpoints_are_plain_tensors(finished: Path) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
 from twostream.optimization import MakeOptimizer, MakeSchedule
+from twostream.scores import one_of_each
 
 
 class TwoStreamSystem(pl.LightningModule):
@@ -54,6 +57,7 @@ class TwoStreamSystem(pl.LightningModule):
             {f"{stage}_": MulticlassConfusionMatrix(len(classes)) for stage in ("val", "test")}
         )
         self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
+        self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
     def forward(self, clip: Clip) -> tuple[Float[Tensor, "m n k"], Float[Tensor, "n k"]]:
         """The scores of each head, averaged over the views, and the one score that is evaluated."""
@@ -84,15 +88,21 @@ class TwoStreamSystem(pl.LightningModule):
     def validation_step(self, clip: Clip | None, batch_index: int) -> None:
         self._evaluate("val", clip)
 
-    def test_step(self, clip: Clip | None, batch_index: int) -> None:
-        self._evaluate("test", clip)
+    def on_test_epoch_start(self) -> None:
+        self.test_logits = {}
 
-    def _evaluate(self, stage: str, clip: Clip | None) -> None:
+    def test_step(self, clip: Clip | None, batch_index: int) -> None:
+        combined = self._evaluate("test", clip)
+        if clip is not None and combined is not None:
+            self.test_logits |= logits_by_video(clip.index, combined)
+
+    def _evaluate(self, stage: str, clip: Clip | None) -> Tensor | None:
         if clip is None:  # none of its videos could be read, and broken=skip
-            return
+            return None
         heads, combined = self(clip)
         self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
         self.confusions[f"{stage}_"].update(combined, clip.label)  # type: ignore[operator]
+        return combined
 
     def _measure(self, stage: str, loss: Tensor, combined: Tensor, label: Tensor) -> None:
         self.loss_means[f"{stage}_"].update(loss.detach(), weight=len(label))  # type: ignore[operator]
@@ -108,6 +118,7 @@ class TwoStreamSystem(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log("test")
         self.confusion = self._confusion("test")
+        self.test_logits = of_all_processes(self.test_logits)
 
     def _log(self, stage: str) -> None:
         loss: Any = self.loss_means[f"{stage}_"]
@@ -149,3 +160,17 @@ def accuracies(num_classes: int, prefix: str) -> MetricCollection:
     if num_classes > 5:
         metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
     return MetricCollection(dict(metrics), prefix=prefix)
+
+
+def logits_by_video(index: Int[Tensor, " n"], logits: Float[Tensor, "n k"]) -> dict[int, np.ndarray]:
+    """{position of the video in its list: its logits}, off the device."""
+    return dict(zip(index.tolist(), logits.detach().float().cpu().numpy(), strict=True))
+
+
+def of_all_processes(logits: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """The logits that all processes of a run have collected, on each of them; every video once."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return one_of_each([logits])
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, logits)
+    return one_of_each(parts)

@@ -1,0 +1,125 @@
+"""What a network said of each video of a test: a file that metrics and score fusion are computed from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from twostream.data.sources import Video
+from twostream.data.sources.source import first_ten
+
+PARTS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row for each video that could be read.
+
+    - `videos`: their ids, unique and sorted. `labels`: positions in `classes`.
+    - `logits`: averaged over the views of a video, before softmax.
+    - `protocol`: "train" is the configuration's own test protocol; others: `twostream.protocols`.
+    - `checkpoint`: SHA-256 of the file of the weights; "" where there is none.
+    - `data`, `split`, `part`: such as "ucf101", 1, and "test" or "validation".
+
+    Raises ValueError where these do not fit each other.
+    """
+
+    videos: tuple[str, ...]
+    labels: Int[np.ndarray, " n"]
+    logits: Float32[np.ndarray, "n k"]
+    classes: tuple[str, ...]
+    protocol: str
+    checkpoint: str
+    data: str
+    split: int
+    part: str
+
+    def __post_init__(self) -> None:
+        n, k = len(self.videos), len(self.classes)
+        if self.labels.shape != (n,) or self.logits.shape != (n, k):
+            shapes = f"labels {self.labels.shape}, logits {self.logits.shape}"
+            raise ValueError(f"{n} videos and {k} classes do not fit {shapes}")
+        if list(self.videos) != sorted(set(self.videos)):
+            raise ValueError("videos are not sorted, or one is there twice")
+        if n and not 0 <= self.labels.min() <= self.labels.max() < k:
+            raise ValueError(f"labels from {self.labels.min()} to {self.labels.max()} of {k} classes")
+        if self.part not in PARTS:
+            raise ValueError(f"part={self.part!r}: choose from {', '.join(PARTS)}")
+
+    @classmethod
+    def of(cls, videos: Sequence[Video], logits: Mapping[int, np.ndarray], **described: Any) -> Scores:
+        """From the logits of some of `videos`, by their position there; `described`: the other fields.
+
+        Raises ValueError where two of the videos have the same id.
+        """
+        order = sorted(logits, key=lambda index: videos[index].id)
+        ids = tuple(videos[index].id for index in order)
+        if twice := sorted({one for one, other in pairwise(ids) if one == other}):
+            raise ValueError(f"{len(twice)} videos have the id of another one: {first_ten(twice)}")
+        rows = [np.asarray(logits[index], np.float32) for index in order]
+        return cls(
+            videos=ids,
+            labels=np.array([videos[index].label for index in order], np.int64),
+            logits=np.array(rows, np.float32).reshape(len(order), len(described["classes"])),
+            **described,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write aside, then rename: a partial file never looks whole."""
+        path = Path(path)
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("videos", "classes"):
+            content[name] = np.array(content[name], dtype=np.str_)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with aside.open("wb") as file:
+                np.savez_compressed(file, **content)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Raises ValueError, naming the file, for one that does not hold all of this."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                content: dict[str, Any] = {field.name: file[field.name] for field in fields(cls)}
+            for name in ("videos", "classes"):
+                content[name] = tuple(content[name].tolist())
+            for name in ("protocol", "checkpoint", "data", "split", "part"):
+                content[name] = content[name].item()
+            return cls(**content)
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such file") from None
+        except Exception as error:  # every kind of damage is an exception of its own
+            raise ValueError(f"{path}: is no file of scores ({' '.join(str(error).split())})") from None
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """SHA-256 of a file, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def one_of_each(parts: Iterable[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
+    """The logits of several processes put together, in order; no video may be there twice.
+
+    >>> list(one_of_each([{0: np.zeros(2), 2: np.ones(2)}, {1: np.ones(2)}]))
+    [0, 1, 2]
+    """
+    whole: dict[int, np.ndarray] = {}
+    for part in parts:
+        assert not whole.keys() & part.keys(), "a video was scored by two processes"
+        whole |= part
+    return dict(sorted(whole.items()))
