@@ -2,14 +2,18 @@
 
 from twostream.data.decoding.facts import VideoError, VideoFacts, probe
 from twostream.data.decoding.frames import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
+from twostream.data.decoding.timed import TimedFrame, camera_frames, timed_frames
 
 __all__ = [
     "DECODERS",
+    "TimedFrame",
     "VideoError",
     "VideoFacts",
+    "camera_frames",
     "check_decoder",
     "count_frames",
     "iterate_frames",
     "probe",
     "read_frames",
+    "timed_frames",
 ]
