@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -23,15 +24,19 @@ class TimedFrame(NamedTuple):
     rgb: UInt8[np.ndarray, "h w 3"]
 
 
+def frame_rate(path: str | PathLike[str]) -> float:
+    """Frames a second, in the mean, as the file tells; 25 where it tells none. Raises `VideoError` like `probe`."""
+    with open_video(path) as container:
+        return float(video_stream(container, path).average_rate or FRAME_RATE)
+
+
 def timed_frames(path: str | PathLike[str]) -> Iterator[TimedFrame]:
     """All frames of a video in turn, one in memory at a time; PyAV decodes, as it alone knows their times.
 
     A frame whose time is missing, or not behind that of the frame before, follows it at the file's mean rate.
     Raises `VideoError` for a file that cannot be opened, holds no frame, or, when decoding gets there, is damaged.
     """
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        step = 1 / float(stream.average_rate or FRAME_RATE)
+    step = 1 / frame_rate(path)
     first, second = None, -step
     with PyAVReader(path) as reader:
         for picture in reader.pictures():
@@ -46,8 +51,6 @@ def timed_frames(path: str | PathLike[str]) -> Iterator[TimedFrame]:
 
 def camera_frames(index: int) -> Iterator[TimedFrame]:
     """What a camera sees, until it ends or the user presses Ctrl-C. Raises `VideoError` where there is no camera."""
-    import cv2
-
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # several lines for a camera that is not there
     try:
