@@ -14,8 +14,8 @@ import torch
 
 from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
 from twostream.data.history import History
-from twostream.sweep import read_sweep
 from twostream.scores import Scores, file_fingerprint
+from twostream.sweep import read_sweep
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +31,8 @@ from twostream.data.module import available_cores
 from twostream.data.tasks import ENGINES
 from twostream.description import table
 from twostream.doctor import report
+from twostream.inspection.command import inspect
+from twostream.prediction.command import predict
 from twostream.results import write_json
 
 
@@ -127,7 +129,24 @@ def bench(arguments: Sequence[str]) -> None:
         save_chart(result, options.chart)
 
 
-COMMANDS = {"bench": bench, "doctor": doctor, "flow": flow, "info": info}
+def of_a_run(command: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+    """A command whose every ValueError is about what the user typed."""
+
+    def run(arguments: Sequence[str]) -> None:
+        with checked():
+            command(arguments)
+
+    return run
+
+
+COMMANDS = {
+    "bench": bench,
+    "doctor": doctor,
+    "flow": flow,
+    "info": info,
+    "inspect": of_a_run(inspect),
+    "predict": of_a_run(predict),
+}
 
 
 def main() -> None:

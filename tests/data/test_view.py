@@ -91,7 +91,7 @@ def test_clips_are_those_of_the_data_set(real_data, name, sampling) -> None:
     data = ClipDataset([Video(name, path, 0, name)], footage=Decoded("pyav"), **seen._replace()._asdict())
     clip = data[0, 0]
     collector = Windows(seen, length=1000, stride=500)
-    assert not any([collector.add(step) for step in steps(timed_frames(path), seen.flow)])
+    assert not any(collector.add(step) for step in steps(timed_frames(path), seen.flow))
     window = collector.finish()
     assert clip is not None
     assert window is not None

@@ -19,9 +19,9 @@ from twostream.models.network import STREAMS
 def grad_cam(
     network: Any,
     layers: Mapping[str, nn.Module],
+    *,
     rgb: Num[Tensor, "n t a h w"],
     flow: Num[Tensor, "n t b h w"],
-    *,
     label: Int[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "m n k"], dict[str, Float[Tensor, "n t g v"]]]:
     """The scores of the heads, and of each layer's map where it speaks for class `label` (None: the best class).
@@ -31,9 +31,8 @@ def grad_cam(
     """
     with torch.enable_grad(), watched(layers) as maps:
         heads = network(rgb, flow)
-    if label is None:
-        label = network.combine(heads.detach()).argmax(1)
-    score = heads.mean(0).gather(1, label[:, None]).sum()  # clips do not know each other: one sum for all gradients
+    wanted = network.combine(heads.detach()).argmax(1) if label is None else label
+    score = heads.mean(0).gather(1, wanted[:, None]).sum()  # clips do not know each other: one sum for all gradients
     gradients = torch.autograd.grad(score, list(maps.values()), allow_unused=True)
     n, t = (rgb if rgb.shape[2] else flow).shape[:2]
     found = {}
@@ -43,9 +42,7 @@ def grad_cam(
     return heads.detach(), found
 
 
-def activation_map(
-    maps: Float[Tensor, "n t c h w"], gradient: Float[Tensor, "n t c h w"]
-) -> Float[Tensor, "n t h w"]:
+def activation_map(maps: Float[Tensor, "n t c h w"], gradient: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t h w"]:
     """ReLU of the channels' sum, each weighed by the mean of its gradient (equations 1 and 2 of the paper).
 
     The mean runs over a clip's frames as over the places in them: a channel has one weight for the whole clip.

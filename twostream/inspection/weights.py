@@ -37,9 +37,7 @@ def split_streams(
     return weight[:, :rgb_channels], weight[:, rgb_channels:]
 
 
-def fusion_shares(
-    weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block"
-) -> Float[Tensor, "d 2"]:
+def fusion_shares(weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block") -> Float[Tensor, "d 2"]:
     """How much each output channel takes from rgb and from flow: the norms of both parts of its filter, of sum 1.
 
     A filter that is all zeros takes half from each.
@@ -69,7 +67,7 @@ def first_filters(network: Any) -> dict[str, Float[Tensor, "d c h w"]]:
 
 
 def learned_fusions(network: nn.Module) -> dict[str, Shares]:
-    """{name of the layer: shares} of all filters that read both streams: conv fusions, and 3-D filters behind concat."""
+    """{name of the layer: shares} of all filters that read both streams: conv fusions, 3-D filters behind concat."""
     found = {}
     for name, module in network.named_modules():
         if isinstance(module, ConvFusion):
@@ -102,7 +100,7 @@ def filters_behind_concat(network: Any) -> dict[str, tuple[ConcatFusion, Conv3d,
     """{name: (concatenation, the 3-D filter that reads it, channels of rgb)}."""
     found = {}
     for name, fusion in getattr(network, "fusions", {}).items():
-        temporal = network.rgb.temporal[name] if name in network.rgb.temporal else None
+        temporal = dict(network.rgb.temporal.items()).get(name)
         if isinstance(fusion, ConcatFusion) and isinstance(temporal, Conv3d):
             found[f"rgb.temporal.{name}"] = (fusion, temporal, network.rgb.shapes[name][0])
     return found
