@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from twostream.data.decoding import VideoError, camera_frames, probe, timed_frames
+from twostream.data.decoding import VideoError, camera_frames, claimed_seconds, probe, timed_frames
 from twostream.data.film import Film
 
 
@@ -20,6 +20,7 @@ def test_a_film_is_read_back(tmp_path) -> None:
     assert [frame.second for frame in frames] == pytest.approx(seconds, abs=1e-4)
     assert [round(float(frame.rgb.mean())) for frame in frames] == pytest.approx([20, 90, 160, 230], abs=3)
     assert probe(tmp_path / "a.mp4").codec == "h264"
+    assert claimed_seconds(tmp_path / "a.mp4") == pytest.approx(0.4, abs=0.06), "how long the last is shown is open"
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 

@@ -117,7 +117,7 @@ class AnnotatedFilm(Observer):
             ready.append(self._waiting.popleft())
         if not ready:
             return
-        largest = full_colour(np.stack([shown.motion for shown in ready]))
+        largest = float(np.median([full_colour(shown.motion) for shown in ready]))  # not that of a cut between scenes
         self._largest = largest if self._largest is None else (self._largest + largest) / 2  # colours change slowly
         for shown in ready:
             self._film.write(self._draw(shown, window, seen, largest=self._largest), shown.second)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from twostream.data.decoding import VideoError, probe
+from twostream.data.decoding import VideoError, claimed_seconds
 from twostream.data.sources.folder import SUFFIXES, videos_below
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
@@ -120,12 +120,11 @@ def output(path: Path | None, name: str | None, suffix: str) -> Path | None:
 
 
 def duration(video: Video, limit: float | None) -> float | None:
-    """Seconds, as the file's header has it; None where it tells nothing."""
+    """Seconds, as the file claims; None where it tells nothing."""
     if isinstance(video, int):
         return limit
-    facts = probe(video)
-    seconds = facts.header_frames / facts.fps if facts.fps else 0
-    return min(seconds, limit or seconds) or None
+    seconds = claimed_seconds(video)
+    return seconds if limit is None else min(limit, seconds or limit)
 
 
 @contextmanager

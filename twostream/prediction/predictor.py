@@ -101,11 +101,11 @@ class Predictor:
         looks: list[tuple[Window, Seen]] = []
         try:
             with closing(until(frames_of(video), limit, stop)) as frames:
-                for window in self._windows(frames, collector, observers):
-                    seen = self.look(window, explain=bool(observers))
-                    looks.append((window._replace(rgb=NOTHING, flow=NOTHING), seen._replace(maps={})))
+                for full in self._windows(frames, collector, observers):
+                    seen = self.look(full, explain=bool(observers))
+                    looks.append((full._replace(rgb=NOTHING, flow=NOTHING), seen._replace(maps={})))
                     for observer in observers:
-                        observer.window(window, seen)
+                        observer.window(full, seen)
         except ValueError as error:  # frames that are too small for the flow
             raise VideoError(name, str(error)) from None
         for observer in observers:

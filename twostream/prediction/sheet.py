@@ -14,7 +14,7 @@ from twostream.inspection.pictures import Column, column_rows, draw_columns
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Prediction, Seen, best
 
-COLUMNS = 6
+COLUMNS, LEAST_COLUMNS = 6, 3
 CLASSES = 5  # in the plot over time
 
 
@@ -22,10 +22,14 @@ def save_sheet(looks: Looks, prediction: Prediction, path: Path, *, bound: float
     """Columns spread over the video above the confidences over time; written aside, then renamed."""
     columns = [sheet_column(prediction, window, seen) for window, seen in looks.spread(COLUMNS)]
     rows = len(column_rows(columns[0], bound))
-    figure = Figure(figsize=(1.4 + 1.7 * max(4, len(columns)), 1.75 * rows + 3.2), layout="constrained")
+    places = max(LEAST_COLUMNS, len(columns))
+    figure = Figure(figsize=(1.4 + 1.7 * places, 1.75 * rows + 3.2), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.75 * rows + 0.6, 2.6))
     above, below = parts
-    draw_columns(above.subplots(rows, len(columns), squeeze=False), columns, bound)
+    grid = above.subplots(rows, places, squeeze=False)
+    draw_columns(grid, columns, bound)
+    for axes in grid[:, len(columns) :].flat:
+        axes.set_axis_off()
     draw_confidence(below.subplots(), prediction)
     name, (label, score) = os.path.basename(prediction.video), prediction.top(1)[0]
     figure.suptitle(f"{name}: {label} {score:.2f}", fontsize=11)

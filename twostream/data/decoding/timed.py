@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import Any, NamedTuple
 
+import av
 import cv2
 import numpy as np
 from jaxtyping import UInt8
@@ -28,6 +29,12 @@ def frame_rate(path: str | PathLike[str]) -> float:
     """Frames a second, in the mean, as the file tells; 25 where it tells none. Raises `VideoError` like `probe`."""
     with open_video(path) as container:
         return float(video_stream(container, path).average_rate or FRAME_RATE)
+
+
+def claimed_seconds(path: str | PathLike[str]) -> float | None:
+    """How long the file claims to be; None where it tells nothing. Raises `VideoError` like `probe`."""
+    with open_video(path) as container:
+        return container.duration / av.time_base if container.duration else None
 
 
 def timed_frames(path: str | PathLike[str]) -> Iterator[TimedFrame]:
