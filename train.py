@@ -88,7 +88,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "seconds": round(time.perf_counter() - started, 2),
-            "overrides": list(hydra_config.overrides.task),
+            "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
             "cell": identity(cfg),
             "versions": versions(),
             "git": git_revision(Path(__file__).parent),

@@ -67,6 +67,12 @@ def test_a_folder_of_runs_without_a_plan(sweep: Path) -> None:
     assert sorted(cell.state for cell in found.cells) == ["failed", "finished", "interrupted", "interrupted"]
 
 
+def test_two_runs_of_the_same_values_are_both_there(sweep: Path) -> None:
+    write_json(sweep / "failed" / "overrides.json", ["fusion=sum", "seed=0"])
+    states = [cell.state for cell in read_sweep(sweep).cells if cell.overrides == {"fusion": "sum", "seed": "0"}]
+    assert sorted(states) == ["failed", "finished"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"axes": {}, "cells": [{"a": 1}], "command": ""}', '{"axes": 3'])
 def test_a_damaged_plan_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text(text)
@@ -86,6 +92,7 @@ def test_the_name_of_a_cell_is_its_place_on_the_axes(tmp_path: Path) -> None:
     assert cell_name(["epochs=1", "seed=0", "layer=conv3"], str(tmp_path)) == "layer_conv3-seed_0"
     lists = {cell_name([f"layer={value}"], str(tmp_path)) for value in ("[conv3,conv4]", "[conv3;conv4]", "../conv3")}
     assert len(lists) == 3
+    assert cell_name(OmegaConf.create(["seed=${nothing:}", "epochs=3"]), str(tmp_path)).startswith("seed_")  # type: ignore[arg-type]
     assert not any(set("[],;/ ") & set(name) for name in lists)
 
 

@@ -25,14 +25,18 @@ from twostream.config import (
     describe_config,
     one_line,
 )
+from twostream.data.decoding import DECODERS
 from twostream.data.extract import extract
 from twostream.data.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
 from twostream.data.module import available_cores
+from twostream.data.prepare import DATA_SETS, Wishes, Workers
+from twostream.data.prepare import prepare as run_prepare
 from twostream.data.tasks import ENGINES
 from twostream.description import table
-from twostream.doctor import report
+from twostream.doctor import report as doctor_report
 from twostream.inspection.command import inspect
 from twostream.prediction.command import predict
+from twostream.report import as_text, write_report
 from twostream.results import write_json
 
 
@@ -55,7 +59,7 @@ def doctor(arguments: Sequence[str]) -> None:
     parser.add_argument("--clips", type=int, default=5, help="check so many at most (default 5)")
     options = parser.parse_args(arguments)
     with checked():
-        for line in report(options.paths, most=options.clips):
+        for line in doctor_report(options.paths, most=options.clips):
             print(line, flush=True)
 
 
@@ -129,6 +133,60 @@ def bench(arguments: Sequence[str]) -> None:
         save_chart(result, options.chart)
 
 
+def report(arguments: Sequence[str]) -> None:
+    """Compare the runs of a sweep: SWEEP_DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
+    parser = argparse.ArgumentParser("twostream report", description=report.__doc__)
+    parser.add_argument("folder", type=Path, metavar="SWEEP_DIR")
+    parser.add_argument("--metric", default="test/top1", help="of results.json (default test/top1)")
+    parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")
+    parser.add_argument("--baseline", metavar="AXIS=VALUE,…", help="compare with these runs (default: with the best)")
+    parser.add_argument("--wandb", metavar="MODE", help="off, auto, offline, online (default: as the runs did)")
+    options = parser.parse_args(arguments)
+    with checked():
+        written = write_report(
+            options.folder,
+            metric=options.metric,
+            pivot=options.pivot,
+            baseline=options.baseline,
+            wandb=options.wandb,
+        )
+    print(f"{as_text(written)}\n-> {options.folder / 'report' / 'report.html'}")
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    """Find, download or unpack a data set, check every video, and index them; does only what is not done yet."""
+    parser = argparse.ArgumentParser("twostream prepare", description=prepare.__doc__)
+    parser.add_argument("data_set", choices=DATA_SETS, help="folder: your own videos, in a folder for each class")
+    parser.add_argument("--root", type=Path, required=True, help="the folder of the videos, or of their archives")
+    parser.add_argument("--download", action="store_true", help="fetch what is missing; goes on where it was stopped")
+    parser.add_argument("--mirror", action="append", default=[], metavar="URL", help="ask there first; may be repeated")
+    parser.add_argument("--strict", action="store_true", help="exit with code 1 where a video is broken")
+    parser.add_argument("--reencode", action="store_true", help="write clean H.264 copies into ROOT/reencoded")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write the copies there")
+    parser.add_argument("--pack", action="store_true", help="write the frames of each video, for data.frames=packed")
+    parser.add_argument("--short-side", type=int, metavar="PIXELS", help="of copies and packed frames (those: 256)")
+    parser.add_argument("--decoder", choices=DECODERS, default="decord", help="that has to read them (default decord)")
+    add_engine(parser)
+    options = parser.parse_args(arguments)
+    with checked():
+        broken = run_prepare(
+            options.data_set,
+            options.root.expanduser(),
+            Wishes(
+                download=options.download,
+                mirrors=options.mirror,
+                reencode=options.reencode,
+                output=options.output,
+                pack=options.pack,
+                short_side=options.short_side,
+            ),
+            decoder=options.decoder,
+            workers=Workers(options.workers, options.engine, options.address),
+        )
+    if broken and options.strict:
+        sys.exit(1)
+
+
 def of_a_run(command: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
     """A command whose every ValueError is about what the user typed."""
 
@@ -146,6 +204,8 @@ COMMANDS = {
     "info": info,
     "inspect": of_a_run(inspect),
     "predict": of_a_run(predict),
+    "prepare": prepare,
+    "report": report,
 }
 
 

@@ -54,9 +54,14 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def end_sweep(folder: Path) -> None:
-    """Say what became of the cells; exit code 1 where one has no results."""
+    """The report of a sweep; exit code 1 where a cell has no results."""
+    from twostream.report import as_text, write_report  # of use at the end alone
+
     sweep = read_sweep(folder)
-    states = Counter(cell.state for cell in sweep.cells)
-    print(f"{folder}: " + ", ".join(f"{count} of {len(sweep.cells)} cells {state}" for state, count in states.items()))
-    if states["finished"] < len(sweep.cells):
-        sys.exit(1)
+    unfinished = [cell for cell in sweep.cells if cell.state != "finished"]
+    if len(unfinished) < len(sweep.cells):
+        print(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
+    if unfinished:
+        states = Counter(cell.state for cell in unfinished)
+        told = ", ".join(f"{count} {state}" for state, count in states.items())
+        sys.exit(f"{folder}: of {len(sweep.cells)} cells {told}; the same command tries them again")

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from twostream.data.container import ContainerError
 from twostream.data.decoding import VideoError
 from twostream.data.flow_store import FlowStoreError
+from twostream.data.prepare import ArchiveError, DownloadError
 
 EXPECTED = (
     HydraException,
@@ -19,6 +20,8 @@ EXPECTED = (
     VideoError,
     FlowStoreError,
     ContainerError,
+    ArchiveError,
+    DownloadError,
     MisconfigurationException,
 )
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
-from twostream.config.errors import UserError
+from twostream.config.errors import UserError, one_line
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER
 
@@ -41,6 +41,7 @@ def sweep_name() -> str:
 
 def cell_name(overrides: Sequence[str], sweep_folder: str) -> str:
     """The name of a cell's folder: its values on the sweep's axes."""
+    overrides = as_typed(overrides)
     try:
         axes = json.loads((Path(sweep_folder) / LEDGER).read_text(encoding="utf-8"))["axes"]
     except FileNotFoundError:  # composed, not run
@@ -61,6 +62,11 @@ def file_name(text: str) -> str:
     """
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", text.lstrip("."))[:100]
     return safe if safe == text else f"{safe}-{hash_of(text)}"
+
+
+def as_typed(overrides: Any) -> list[str]:
+    """Overrides with their `${…}` unresolved."""
+    return OmegaConf.to_container(overrides, resolve=False) if OmegaConf.is_config(overrides) else list(overrides)  # type: ignore[return-value]
 
 
 def hash_of(value: Any) -> str:
@@ -93,9 +99,15 @@ class Ledger(Callback):
     ended: Path | None = None  # the folder of the sweep that this process has run
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            self._write(config)
+        except Exception as error:  # Hydra would warn, and go on
+            sys.exit(f"error: the plan of the sweep: {one_line(error)}")
+
+    def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        axes, cells = plan(config.hydra.overrides.task)
+        axes, cells = plan(as_typed(config.hydra.overrides.task))
         if config.hydra.sweeper._target_ != BASIC_SWEEPER:  # it decides as it goes
             axes |= {str(key): [str(value)] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
             cells = []
@@ -137,7 +149,7 @@ def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
             yield None
             return
         (folder / "error.txt").unlink(missing_ok=True)
-        write_json(folder / "overrides.json", list(HydraConfig.get().overrides.task))
+        write_json(folder / "overrides.json", as_typed(HydraConfig.get().overrides.task))
     try:
         yield claim
     finally:
@@ -176,7 +188,7 @@ def needs_own_process(cfg: DictConfig) -> bool:
 
 def run_own_process(folder: Path) -> None:
     """Run this cell as a command of its own. Raises UserError with what it said last if it fails."""
-    command = [sys.executable, sys.argv[0], *HydraConfig.get().overrides.task, f"hydra.run.dir='{folder}'"]
+    command = [sys.executable, sys.argv[0], *as_typed(HydraConfig.get().overrides.task), f"hydra.run.dir='{folder}'"]
     if subprocess.run(command, check=False).returncode:
         error = folder / "error.txt"
         reason = error.read_text(encoding="utf-8") if error.exists() else "its process died"

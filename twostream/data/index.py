@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import time
@@ -14,8 +13,9 @@ from typing import NamedTuple
 
 from twostream.data.decoding import VideoError, probe
 from twostream.data.footage import Decoded, Guarded
+from twostream.data.provenance import sha256
 from twostream.data.sources import Video
-from twostream.data.sources.folder import SUFFIXES, videos_below
+from twostream.data.sources.folder import OURS, SUFFIXES, videos_below
 from twostream.data.tasks import Outcome, run_tasks
 
 FILE_NAME = "index.sqlite"
@@ -125,18 +125,22 @@ def update_index(
     engine: str = "local",
     address: str | None = None,
     decoder: str = "decord",
+    inside: Path | None = None,
     progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
 ) -> Update:
     """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
 
+    With `inside`, a folder below `root`, only what is in there is looked at, and what is known of others stays.
     A broken file is an entry with its reason, tried anew if `decoder` is another one. What has been examined is kept
     whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
     """
     started = time.perf_counter()
     with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
+        start = _bytes(_prefix(root, inside))
         facts = "SELECT CAST(path AS BLOB), size, mtime_ns, error IS NOT NULL AND decoder IS NOT ? FROM videos"
-        known = {path: (size, time, again) for path, size, time, again in connection.execute(facts, [decoder])}
-        files = dict(scan(root))
+        rows = connection.execute(facts, [decoder])
+        known = {path: (size, time, again) for path, size, time, again in rows if path.startswith(start)}
+        files = dict(scan(root, inside))
         gone = [(path,) for path in known.keys() - {_bytes(path) for path in files}]
         changed = [path for path, facts in files.items() if known.get(_bytes(path)) != (*facts, False)]
         with connection:
@@ -146,17 +150,31 @@ def update_index(
             examined = run_tasks(task, changed, workers=workers, engine=engine, address=address)
             with contextlib.closing(examined) as outcomes:  # type: ignore[type-var]
                 _store(connection, progress(outcomes, len(changed)), files, decoder)
-        broken = connection.execute(f"{_READ} WHERE error IS NOT NULL ORDER BY path").fetchall()
-    seconds = time.perf_counter() - started
-    return Update(len(files), len(changed), len(gone), [_to_entry(row) for row in broken], seconds)
+        rows = connection.execute(f"{_READ} WHERE error IS NOT NULL ORDER BY path")
+        broken = [_to_entry(row) for row in rows if row[0].startswith(start)]
+    return Update(len(files), len(changed), len(gone), broken, time.perf_counter() - started)
 
 
-def scan(root: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(path below root, (size, time of change)) of each video file; hidden files and folders are ignored."""
-    for path in videos_below(root, root, SUFFIXES):
+def scan(root: Path, inside: Path | None = None) -> Iterator[tuple[str, tuple[int, int]]]:
+    """(path below root, (size, time of change)) of each video file, or of those `inside` a folder below root.
+
+    Hidden files and folders are ignored, and those that `twostream prepare` wrote.
+    """
+    for path in videos_below(inside or root, root, SUFFIXES):
+        if OURS.fullmatch(path.partition("/")[0]):
+            continue
         with contextlib.suppress(FileNotFoundError):  # links to nowhere, and files that vanish
             facts = os.stat(os.path.join(root, path))
             yield path, (facts.st_size, facts.st_mtime_ns)
+
+
+def _prefix(root: Path, inside: Path | None) -> str:
+    """What the paths of files in a folder start with.
+
+    >>> _prefix(Path("a"), Path("a/b")), _prefix(Path("a"), Path("a")), _prefix(Path("a"), None)
+    ('b/', '', '')
+    """
+    return "" if inside in (None, root) else f"{inside.relative_to(root).as_posix()}/"  # type: ignore[union-attr]
 
 
 def examine(root: Path, decoder: str, path: str) -> Entry:
@@ -180,14 +198,10 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
 
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes. Raises `VideoError` where it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise VideoError(path, f"cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
 
 
 def open_index(path: Path, *, write: bool) -> sqlite3.Connection:

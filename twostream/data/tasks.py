@@ -104,8 +104,9 @@ class _Worker:
 def _work(connection: Connection, function: Callable) -> None:
     """The life of a process: items in, (value, error) out, until nobody is at the other end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all: the parent decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not at once: files that are half written are removed
-    connection.send(None)  # ready
+    signal.signal(signal.SIGTERM, _end)
+    with contextlib.suppress(OSError):
+        connection.send(None)  # ready
     while True:
         try:
             item = connection.recv()
@@ -118,6 +119,12 @@ def _work(connection: Connection, function: Callable) -> None:
             return
         except Exception as error:  # a value that cannot be sent
             connection.send((None, one_line(error)))
+
+
+def _end(*_: object) -> None:
+    """Not at once: files that are half written are removed. A second signal must not stop that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _run_local(function: Callable, items: Iterable, workers: int, died: list[Any] | None) -> Iterator[Outcome]:

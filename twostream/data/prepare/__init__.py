@@ -1,0 +1,8 @@
+"""`twostream prepare`: data sets found, fetched, unpacked, checked, indexed and copied."""
+
+from twostream.data.prepare.archives import ArchiveError
+from twostream.data.prepare.copies import Workers
+from twostream.data.prepare.download import DownloadError
+from twostream.data.prepare.prepare import DATA_SETS, Wishes, prepare
+
+__all__ = ["DATA_SETS", "ArchiveError", "DownloadError", "Wishes", "Workers", "prepare"]

@@ -17,7 +17,7 @@ from twostream.data.sources.source import Source, Video, first_ten
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv")
-PACKED = re.compile(r"packed-\d+")  # where `data.frames=packed` looks by default: no class
+OURS = re.compile(r"packed-\d+|reencoded(-\d+)?")  # where `twostream prepare` writes: no classes
 _SIDES = ("train", "test", "unused")
 
 
@@ -95,7 +95,7 @@ def scan(root: Path, suffixes: Sequence[str], classes: Sequence[str] | str | Non
     """The videos below the class folders, sorted. Raises ValueError for a class folder without any."""
     with os.scandir(root) as entries:
         visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
-    found = [name for name, is_folder in visible if is_folder and not PACKED.fullmatch(name)]
+    found = [name for name, is_folder in visible if is_folder and not OURS.fullmatch(name)]
     if len(found) < 2:
         raise ValueError(
             f"root={str(root)!r}: should hold one folder of videos per class, holds {len(found)} folders"

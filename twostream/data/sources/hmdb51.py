@@ -52,15 +52,23 @@ class HMDB51(Source):
     ) -> None:
         tree.check_options("HMDB51", split=split, missing=missing)
         top = tree.check_root(root, holds="hmdb51/ (the class folders) and testTrainMulti_7030_splits/")
-        folder = tree.find_lists(
-            top, lists, LIST_FOLDERS, holds=has_lists, wanted="list files <class>_test_split<1|2|3>.txt", source=WEBSITE
-        )
-        known = read_classes(folder, split)
+        known, *sides = listed(top, find_lists(top, lists), split)
         chosen = tree.choose_classes(known, classes)
-        videos = tree.find_videos(top, VIDEO_FOLDERS, known)
-        train, test = (tree.relabel(side, known, chosen) for side in read_lists(folder, split, known, videos))
+        train, test = (tree.relabel(side, known, chosen) for side in sides)
         train, test = tree.keep_existing(train, test, root=top, missing=missing)
         super().__init__(name="hmdb51", split=split, classes=chosen, train=train, test=test)
+
+
+def find_lists(root: Path, lists: str | Path | None = None) -> Path:
+    """The folder of the list files. Raises ValueError, saying where to get them, where there are none."""
+    wanted = "list files <class>_test_split<1|2|3>.txt"
+    return tree.find_lists(root, lists, LIST_FOLDERS, holds=has_lists, wanted=wanted, source=WEBSITE)
+
+
+def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
+    """(classes, train, test) of the list files in `lists`, there or not."""
+    classes = read_classes(lists, split)
+    return classes, *read_lists(lists, split, classes, tree.find_videos(root, VIDEO_FOLDERS, classes))
 
 
 def read_classes(folder: Path, split: int) -> tuple[str, ...]:

@@ -54,19 +54,31 @@ class UCF101(Source):
     ) -> None:
         tree.check_options("UCF101", split=split, missing=missing)
         top = tree.check_root(root, holds="UCF-101/ (the class folders) and ucfTrainTestlist/")
-        if lists is None and tree.look_for_lists(top, LIST_FOLDERS, holds=has_class_index) is None:
-            known, *sides = derive(top, split)
-        else:
-            folder = tree.find_lists(
-                top, lists, LIST_FOLDERS, holds=has_class_index, wanted="classInd.txt", source=WEBSITE
-            )
-            known = read_class_index(folder / "classInd.txt")
-            videos = tree.find_videos(top, VIDEO_FOLDERS, known)
-            sides = [read_list(folder / f"{side}list{split:02d}.txt", known, videos) for side in ("train", "test")]
+        folder = find_lists(top, lists)
+        known, train, test = derive(top, split) if folder is None else listed(top, folder, split)
+        if folder is None:
+            found = len(train) + len(test)
+            whole = "" if found == NUM_VIDEOS else f"; {found:,} of the {NUM_VIDEOS:,} videos are there"
+            log.warning("%s: no list files; split %d is derived by its rule%s", top, split, whole)
         chosen = tree.choose_classes(known, classes)
-        train, test = (tree.relabel(side, known, chosen) for side in sides)
+        train, test = (tree.relabel(side, known, chosen) for side in (train, test))
         train, test = tree.keep_existing(train, test, root=top, missing=missing)
         super().__init__(name="ucf101", split=split, classes=chosen, train=train, test=test)
+
+
+def find_lists(root: Path, lists: str | Path | None = None) -> Path | None:
+    """The folder of the list files; None where there are none. Raises ValueError where they are not in `lists`."""
+    if lists is None and tree.look_for_lists(root, LIST_FOLDERS, holds=has_class_index) is None:
+        return None
+    return tree.find_lists(root, lists, LIST_FOLDERS, holds=has_class_index, wanted="classInd.txt", source=WEBSITE)
+
+
+def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
+    """(classes, train, test) of the list files in `lists`, there or not."""
+    classes = read_class_index(lists / "classInd.txt")
+    videos = tree.find_videos(root, VIDEO_FOLDERS, classes)
+    train, test = (read_list(lists / f"{side}list{split:02d}.txt", classes, videos) for side in ("train", "test"))
+    return classes, train, test
 
 
 def derive(root: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
@@ -93,8 +105,6 @@ def derive(root: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], 
         recording = _FILE_NAME.fullmatch(file_name)[1]  # type: ignore[index]
         video = Video(id=name, path=folder / name, label=labels[class_name], group=f"{class_name}/{recording}")
         sides[in_test(recording, split)].append(video)
-    whole = "" if len(found) == NUM_VIDEOS else f"; {len(found):,} of the {NUM_VIDEOS:,} videos are there"
-    log.warning("%s: no list files; split %d is derived by its rule%s", root, split, whole)
     return classes, tuple(sides[False]), tuple(sides[True])
 
 

@@ -1,0 +1,231 @@
+"""Puts the videos and split lists of a data set where its source looks for them: found, unpacked, or downloaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from twostream.data.prepare.archives import SUFFIXES, ArchiveError, is_archive, unpack
+from twostream.data.prepare.catalogue import Published, folders_in
+from twostream.data.prepare.download import download
+from twostream.data.prepare.progress import Report, watch_bytes
+from twostream.data.sources import folder as own
+from twostream.data.sources.source import first_ten
+
+LISTS = re.compile("split|list|annot", re.IGNORECASE)  # in the name of an archive: it holds lists, not videos
+DEPTH = 3  # folders below the root where videos are looked for, only to name them
+
+
+def arrange(
+    root: Path, known: Published, *, fetch: bool, mirrors: Sequence[str], report: Report
+) -> tuple[Path, Path | None]:
+    """(the folder of class folders, that of the split lists or None where they are derived); both below the root.
+
+    What is there is left alone. What is missing is unpacked from archives in `root`, or with `fetch` downloaded to
+    there first, from `mirrors` before others. Everything may be interrupted, and goes on where it was.
+
+    Raises ValueError where videos or lists are missing, ArchiveError, DownloadError.
+    """
+    _place_unpacked(root, known)
+    if find_classes(root, known) is None:
+        archives = _archives(root, known, lists=False)
+        if not archives and fetch:
+            archives = [_fetch(root, mirror_urls(mirrors, known.video_urls, lists=False))]
+        _unpack_all(archives, root, known, report)
+    videos = find_classes(root, known)
+    if videos is None:
+        raise ValueError(_no_videos(root, known))
+    if not has_lists(root, known):
+        archives = _archives(root, known, lists=True)
+        if not archives and fetch:
+            archives = [_fetch(root, mirror_urls(mirrors, known.list_urls, lists=True))]
+        _unpack_all(archives, root, known, report)
+    try:
+        return videos, known.find_lists(root)
+    except ValueError as error:
+        usual = known.list_urls[0].rpartition("/")[2]
+        raise ValueError(f"{error}; or put {usual} into root; or let --download fetch it") from None
+
+
+def arrange_folder(root: Path, *, fetch: bool, mirrors: Sequence[str], report: Report) -> tuple[Path, None]:
+    """The same for videos of one's own: archives are unpacked where `root` holds no videos yet."""
+    _place_unpacked(root, None)
+    if _any_video(root):
+        return root, None
+    archives = sorted(path for path in root.iterdir() if is_archive(path))
+    if not archives and fetch:
+        if not mirrors:
+            raise ValueError("--download: name the address of an archive of your videos with --mirror URL")
+        archives = [_fetch(root, mirrors)]
+    _unpack_all(archives, root, None, report)
+    if not _any_video(root):
+        raise ValueError(f"root={str(root)!r}: no videos ({', '.join(own.SUFFIXES)}) and no archives of them in it")
+    return root, None
+
+
+def _any_video(root: Path) -> bool:
+    return next(own.videos_below(root, root, own.SUFFIXES), None) is not None
+
+
+def find_classes(root: Path, known: Published) -> Path | None:
+    """The folder of class folders where the data set's source finds it, or None."""
+    return next(
+        (path for path in (*(root / name for name in known.video_folders), root) if known.has_classes(path)), None
+    )
+
+
+def mirror_urls(mirrors: Sequence[str], urls: Sequence[str], *, lists: bool) -> list[str]:
+    """The addresses to ask, mirrors first: one that is an archive's itself, or a folder that has the usual files.
+
+    >>> mirror_urls(["http://m/x/", "http://m/my-splits.zip"], ["http://o/UCF101.rar"], lists=False)
+    ['http://m/x/UCF101.rar', 'http://o/UCF101.rar']
+    """
+    names = list(dict.fromkeys(url.rpartition("/")[2] for url in urls))
+    chosen: list[str] = []
+    for mirror in mirrors:
+        name = urlsplit(mirror).path.rpartition("/")[2]
+        if name.lower().endswith(SUFFIXES):
+            chosen += [mirror] if bool(LISTS.search(name)) == lists else []
+        else:
+            chosen += [f"{mirror.rstrip('/')}/{name}" for name in names]
+    return list(dict.fromkeys([*chosen, *urls]))
+
+
+def place(content: Path, root: Path, known: Published | None) -> None:
+    """Move what was unpacked to where it belongs, and remove the rest. May be repeated when it was interrupted.
+
+    Raises ArchiveError where something else is in the way.
+    """
+    for source, target in _moves(content, root, known):
+        _merge(source, target)
+    _remove(content)
+
+
+def _moves(content: Path, root: Path, known: Published | None) -> list[tuple[Path, Path]]:
+    """(what, where to) of all that is of use."""
+    return list(_own_moves(content, root) if known is None else _known_moves(content, root, known))
+
+
+def _known_moves(content: Path, root: Path, known: Published) -> Iterator[tuple[Path, Path]]:
+    videos, lists = root / known.video_folders[0], root / known.list_folders[0]
+    for folder in [content, *_folders_below(content)]:
+        if known.has_lists(folder):
+            yield from ((path, lists / path.name) for path in sorted(folder.glob("*.txt")))
+        if folder != content and known.is_class(folder):
+            yield folder, videos / folder.name
+            continue
+        archive = _archive_name(content)
+        for name in sorted(os.listdir(folder)):
+            class_name = archive if known.in_class(archive, name) else known.class_of(name)
+            if class_name:
+                yield folder / name, videos / class_name / name
+
+
+def _own_moves(content: Path, root: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder around all class folders is left out; videos in no folder are a class named like their archive."""
+    target, inside = root, folders_in(content)
+    if next(_files(content), None) is not None:
+        target = root / _archive_name(content)
+    elif len(inside) == 1 and folders_in(inside[0]) and next(_files(inside[0]), None) is None:
+        content = inside[0]
+    for path in sorted(content.iterdir()):
+        if path in folders_in(content) or (path.is_file() and not path.name.startswith(".")):
+            yield path, target / path.name
+
+
+CONTENT = ".content"  # behind a dot and an archive's name: the folder of what came out of it
+_ENDS = tuple(f"{suffix}{CONTENT}" for suffix in sorted(SUFFIXES, key=len, reverse=True))
+
+
+def _archive_name(content: Path) -> str:
+    """The name of an archive without its suffix, from the folder of what came out of it.
+
+    >>> _archive_name(Path(".walk.tar.gz.content"))
+    'walk'
+    """
+    return next(content.name[1 : -len(end)] for end in _ENDS if content.name.lower().endswith(end))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The videos right in a folder."""
+    for name in sorted(os.listdir(folder)):
+        if name.lower().endswith(own.SUFFIXES) and not name.startswith("."):
+            yield folder / name
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    for path in folders_in(folder):
+        yield path
+        yield from _folders_below(path)
+
+
+def _merge(source: Path, target: Path) -> None:
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    elif source.is_dir() and target.is_dir():
+        for path in sorted(source.iterdir()):
+            _merge(path, target / path.name)
+    else:
+        raise ArchiveError(source, f"would overwrite {target}: move that away, and run the same command again")
+
+
+def _remove(content: Path) -> None:
+    shutil.rmtree(content)
+
+
+def _unpack_all(archives: Sequence[Path], root: Path, known: Published | None, report: Report) -> None:
+    """All of them first, then each to its place: then videos that are in place mean that all are."""
+    for archive in archives:
+        report.did(1, f"unpacking {archive.name}")
+        content = root / f".{archive.name}{CONTENT}"
+        if not content.exists():
+            unpack(archive, content)
+        if not _moves(content, root, known):
+            _remove(content)
+            wanted = f"videos {known.example} nor split lists of {known.title}" if known else "files nor folders"
+            raise ArchiveError(archive, f"holds neither {wanted}")
+    _place_unpacked(root, known)
+
+
+def _place_unpacked(root: Path, known: Published | None) -> None:
+    """Also what a run that was interrupted had unpacked."""
+    for content in sorted(root.glob(f".*{CONTENT}")):
+        if content.name.lower().endswith(_ENDS) and content.is_dir():
+            place(content, root, known)
+
+
+def _archives(root: Path, known: Published, *, lists: bool) -> list[Path]:
+    names = re.compile(known.archive_names, re.IGNORECASE)
+    found = [path for path in root.iterdir() if is_archive(path) and names.search(path.name)]
+    if not lists:  # of an archive of archives that was unpacked by hand
+        found += [path for name in known.video_folders for path in (root / name).glob("*") if is_archive(path)]
+    return sorted(path for path in found if bool(LISTS.search(path.name)) == lists)
+
+
+def _fetch(root: Path, urls: Sequence[str]) -> Path:
+    with watch_bytes() as progress:
+        return download(urls, root, progress=progress)
+
+
+def has_lists(root: Path, known: Published) -> bool:
+    """Whether the data set's source finds list files."""
+    try:
+        return known.find_lists(root) is not None
+    except ValueError:
+        return False
+
+
+def _no_videos(root: Path, known: Published) -> str:
+    message = f"root={str(root)!r}: no videos {known.example} in it or in {' or '.join(known.video_folders)}"
+    if others := [path.name for path in sorted(root.iterdir()) if is_archive(path)]:
+        message += f"; its archives are not named like those of {known.title}: {first_ten(others)}"
+    for folder in _folders_below(root):
+        if len(folder.relative_to(root).parts) <= DEPTH and known.has_classes(folder):
+            return f"{message}; they are in {folder}: name that with --root"
+    usual = known.video_urls[0].rpartition("/")[2]
+    return f"{message}; --download fetches them ({known.size}), or put {usual} from {known.website} into it"

@@ -1,0 +1,173 @@
+"""`twostream prepare`: a data set in place, counted and indexed; clean copies and packed frames if wanted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from twostream.data.index import VideoIndex, update_index
+from twostream.data.packed import SHORT_SIDE, packed_folder
+from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
+from twostream.data.prepare.catalogue import PUBLISHED, Published
+from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
+from twostream.data.prepare.progress import Report, watch
+from twostream.data.prepare.reencode import copy_options
+from twostream.data.sources import Folder
+from twostream.data.sources.folder import OURS
+from twostream.data.sources.tree import check_root
+
+DATA_SETS = (*PUBLISHED, "folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What to do beside looking: fetch what is missing (from `mirrors` first), write copies, pack frames."""
+
+    download: bool = False
+    mirrors: Sequence[str] = ()
+    reencode: bool = False
+    output: Path | None = None  # of the copies; None: ROOT/reencoded, with a short side ROOT/reencoded-N
+    pack: bool = False
+    short_side: int | None = None  # of copies (None: as they are) and of packed frames (None: 256)
+
+    def __post_init__(self) -> None:
+        copy_options(self.short_side)
+        for option, given, needed, wanted in (
+            ("--mirror", self.mirrors, "--download", self.download),
+            ("--output", self.output, "--reencode", self.reencode),
+            ("--short-side", self.short_side, "--reencode or --pack", self.reencode or self.pack),
+        ):
+            if given and not wanted:
+                raise ValueError(f"{option}: has no effect without {needed}")
+
+
+class Place(NamedTuple):
+    """A data set on disk. `known` is None for videos of one's own, `lists` where splits are made without list files."""
+
+    known: Published | None
+    videos: Path
+    lists: Path | None
+
+
+def prepare(name: str, root: Path, wishes: Wishes, *, decoder: str, workers: Workers) -> int:
+    """Prepare the data set `name` in `root` and print what was done; how many videos are broken, each of them named.
+
+    Only what is missing or has changed is done. Raises ValueError where videos or lists are missing or are not those
+    of the data set, ArchiveError, DownloadError, OSError.
+    """
+    if name not in DATA_SETS:
+        raise ValueError(f"{name!r}: no such data set; choose from {', '.join(DATA_SETS)}")
+    known, report = PUBLISHED.get(name), Report()
+    if wishes.download:
+        root.mkdir(parents=True, exist_ok=True)
+    root = check_root(root, holds=f"{known.title}, or its archives" if known else "one folder of videos per class")
+    fetching = {"fetch": wishes.download, "mirrors": wishes.mirrors, "report": report}
+    place = Place(known, *(arrange(root, known, **fetching) if known else arrange_folder(root, **fetching)))
+    broken = _index(root, place.videos, decoder=decoder, workers=workers, report=report)
+    entries = [entry for entry in VideoIndex(root).entries() if (root / entry.path).is_relative_to(place.videos)]
+    sound = [root / entry.path for entry in entries if entry.error is None]
+    there = {(root / entry.path).relative_to(place.videos).as_posix() for entry in entries}
+    for line in split_lines(root, place.lists, known, there) if known else folder_lines(root):
+        report.note(line)
+    broken += _copy(root, place, sound, wishes, decoder=decoder, workers=workers, report=report)
+    if not report.changes:
+        report.note("nothing to do")
+    return broken
+
+
+def _index(root: Path, videos: Path, *, decoder: str, workers: Workers, report: Report) -> int:
+    """Bring the index up to date; how many files are broken."""
+    progress = watch("examined")
+    update = update_index(root, inside=videos, decoder=decoder, progress=progress, **workers._asdict())
+    report.did(
+        update.examined + update.forgotten,
+        f"{update.found:,} videos in {videos}: {update.examined:,} examined, {update.forgotten:,} forgotten, "
+        f"{len(update.broken):,} broken ({update.seconds:.2f} s)",
+    )
+    for entry in update.broken:
+        report.note(f"  broken: {entry.path}: {entry.error}")
+    return len(update.broken)
+
+
+def split_lines(root: Path, lists: Path | None, known: Published, there: Set[str]) -> Iterator[str]:
+    """How many videos the official splits have of those that are `there` (ids).
+
+    Raises ValueError where the data set is complete and these are not the published numbers.
+    """
+    complete = len(there) >= known.num_videos
+    where = f"in {lists}" if lists else "derived by their rule, as there are no list files"
+    yield f"{len(there):,} of {known.num_videos:,} videos of {known.title} are there; its splits are {where}"
+    absent = 0
+    for split, (train, test) in known.split_sizes.items():
+        try:
+            _, *sides = known.listed(root, lists, split) if lists else known.derive(root, split)  # type: ignore[misc]
+        except ValueError as error:
+            if complete:
+                raise
+            yield f"split {split} cannot be used: {error}"
+            continue
+        found = [sum(video.id in there for video in side) for side in sides]
+        absent = max(absent, sum(map(len, sides)) - sum(found))
+        if complete and found != [train, test]:
+            raise ValueError(
+                f"{lists or root}: split {split} has {found[0]:,} training and {found[1]:,} test videos, not the "
+                f"published {train:,} and {test:,}: get the list files anew from {known.website}"
+            )
+        published = "as published" if complete else f"{train:,} and {test:,} if complete"
+        yield f"split {split}: {found[0]:,} training and {found[1]:,} test videos ({published})"
+    if absent:
+        yield f"{absent:,} listed videos are absent: data.missing=skip trains on the others"
+
+
+def folder_lines(root: Path) -> Iterator[str]:
+    """How many videos data=folder would train and test with."""
+    try:
+        source = Folder(root, split=1)
+    except ValueError as error:
+        yield f"not yet a data set for data=folder: {error}"
+    else:
+        sizes = f"{len(source.classes):,} classes, {len(source.train):,} training and {len(source.test):,} test videos"
+        yield f"split 1, by chance: {sizes}"
+
+
+def _copy(
+    root: Path, place: Place, sound: Sequence[Path], wishes: Wishes, *, decoder: str, workers: Workers, report: Report
+) -> int:
+    """Make the copies and packed frames that are wished for; how many could not be made."""
+    failed = 0
+    if wishes.reencode:
+        side = wishes.short_side
+        output = wishes.output or root / ("reencoded" if side is None else f"reencoded-{side}")
+        _check_output(output, place.videos)
+        copier = Reencoder(place.videos, output.absolute(), side, decoder)
+        failed += copy_all(copier, sound, workers=workers, report=report)
+        if output.is_dir():
+            _copy_lists(place, output)
+            failed += _index(output, output, decoder=decoder, workers=workers, report=report)
+    if wishes.pack:
+        folder = Path(packed_folder(None, str(root))).with_name(f"packed-{wishes.short_side or SHORT_SIDE}")
+        copier = Packer(place.videos, folder, wishes.short_side, decoder)
+        failed += copy_all(copier, sound, workers=workers, report=report)
+    return failed
+
+
+def _check_output(output: Path, videos: Path) -> None:
+    """Raises ValueError where copies would replace their originals, or be taken for some."""
+    folder, around = output.resolve(), videos.resolve()
+    if folder.is_relative_to(around) and not OURS.fullmatch("".join(folder.relative_to(around).parts[:1])):
+        raise ValueError(f"--output: {output} lies among the videos in {videos}: choose a folder outside of them")
+
+
+def _copy_lists(place: Place, output: Path) -> None:
+    """So that `data.root` may be the folder of the copies, unless the lists are found from there already."""
+    if place.known is None or place.lists is None or has_lists(output, place.known):
+        return
+    target = output / place.known.list_folders[0]
+    aside = target.with_name(f".{target.name}.tmp")
+    aside.mkdir(exist_ok=True)
+    for path in place.lists.glob("*.txt"):
+        shutil.copy2(path, aside)
+    aside.replace(target)

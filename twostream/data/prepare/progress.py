@@ -1,0 +1,79 @@
+"""Progress of long work on the screen: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import progress as rich_progress
+
+from twostream.data.tasks import Outcome
+
+EVERY = 10.0  # seconds between two lines
+
+Watch = Callable[[Iterator[Outcome], int], Iterator[Outcome]]
+
+
+def watch(title: str) -> Watch:
+    """Something that hands outcomes on and shows how many have passed."""
+
+    def through(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+        if sys.stdout.isatty():
+            with _bar(rich_progress.MofNCompleteColumn()) as bar:
+                yield from bar.track(outcomes, total=total, description=title)
+            return
+        printed = time.perf_counter()
+        for number, outcome in enumerate(outcomes, start=1):
+            yield outcome
+            if time.perf_counter() - printed > EVERY:
+                printed = time.perf_counter()
+                print(f"{title}: {number:,}/{total:,}", flush=True)
+
+    return through
+
+
+class Report:
+    """Lines for the user; remembers whether anything had to be done."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    def note(self, line: str) -> None:
+        print(line, flush=True)
+
+    def did(self, changes: int, line: str) -> None:
+        """What was done, to so many files."""
+        self.changes += changes
+        self.note(line)
+
+
+@contextmanager
+def watch_bytes() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Something to be told of (file, bytes so far, bytes in all), and that shows it."""
+    if not sys.stdout.isatty():
+        printed = [time.perf_counter()]
+
+        def line(name: str, done: int, total: int | None) -> None:
+            if done == total or time.perf_counter() - printed[0] > EVERY:
+                printed[0] = time.perf_counter()
+                of = f" of {total / 1e6:,.1f}" if total else ""
+                print(f"{name}: {done / 1e6:,.1f}{of} MB", flush=True)
+
+        yield line
+        return
+    with _bar(rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn()) as bar:
+        tasks: dict[str, rich_progress.TaskID] = {}
+
+        def step(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield step
+
+
+def _bar(*columns: rich_progress.ProgressColumn) -> rich_progress.Progress:
+    text = rich_progress.TextColumn("{task.description}")
+    return rich_progress.Progress(text, rich_progress.BarColumn(), *columns, rich_progress.TimeRemainingColumn())
