@@ -21,13 +21,13 @@ def make_run(tmp_path_factory) -> Callable[..., Path]:
     """Makes what train.py leaves of a run with the given options."""
 
     def make(*overrides: str) -> Path:
-        folder = tmp_path_factory.mktemp("run")
+        folder = tmp_path_factory.mktemp("trained") / "run"
         cfg = compose_config(["sampling.num_chunks=2", "sampling.stride=[2,6]", "logger=csv", *overrides])
         torch.manual_seed(0)
         system = build_system(cfg, CLASSES)
         content = {"state_dict": system.state_dict()}
         system.on_save_checkpoint(content)
-        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints").mkdir(parents=True)
         torch.save(content, folder / "checkpoints" / "best.ckpt")
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
         return folder

@@ -148,7 +148,8 @@ def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
         axis.set(xlabel="chunk before, same, after", ylabel="norm of the filter", title=name)
         axis.set_xticks(times, [f"{t:+d}" if t else "0" for t in times])
         axis.grid(alpha=0.3, axis="y")
-        axis.legend(frameon=False)
+        axis.set_ylim(0, 1.25 * float(found.norms.max()) or 1.0)  # room for the legend
+        axis.legend(frameon=False, ncols=len(found.streams), loc="upper center")
     figure.savefig(path, dpi=120)
 
 
