@@ -26,11 +26,12 @@ from twostream.config import (
     run_command,
     run_own_process,
 )
+from twostream.data.provenance import sha256
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.results import git_revision, versions, write_json
-from twostream.scores import Scores, file_fingerprint
+from twostream.scores import Scores
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -131,7 +132,7 @@ def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
         run.system.test_logits,
         classes=run.system.classes,
         protocol="train",
-        checkpoint="" if weights is None else file_fingerprint(weights),
+        checkpoint="" if weights is None else sha256(weights),
         data=run.source.name,
         split=run.source.split,
         part="test",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch.distributed
 
 from twostream.data.sources import Video
-from twostream.scores import Scores, file_fingerprint, one_of_each
+from twostream.scores import Scores, one_of_each
 from twostream.system import of_all_processes
 
 
@@ -106,10 +105,3 @@ def test_every_video_comes_from_one_process(monkeypatch) -> None:
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     assert of_all_processes({0: np.array([4.0])}) == {0: 4.0, 1: 5.0}
-
-
-def test_fingerprint_is_that_of_sha256sum(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert file_fingerprint(tmp_path / "abc").startswith("ba7816bf8f01cfea")  # of FIPS 180-2
-    (tmp_path / "long").write_bytes(bytes(3_000_000))
-    assert file_fingerprint(tmp_path / "long") == hashlib.sha256(bytes(3_000_000)).hexdigest()

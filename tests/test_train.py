@@ -14,7 +14,8 @@ import torch
 
 from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
 from twostream.data.history import History
-from twostream.scores import Scores, file_fingerprint
+from twostream.data.provenance import sha256
+from twostream.scores import Scores
 from twostream.sweep import read_sweep
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +90,7 @@ def test_the_scores_of_the_test_give_its_accuracy(finished: Path) -> None:
     five = np.argsort(-scores.logits, axis=1)[:, :5]
     assert (five == scores.labels[:, None]).any(1).mean() == pytest.approx(metrics["test/top5"], abs=1e-7)
     assert (scores.protocol, scores.data, scores.split, scores.part) == ("train", "moving_patterns", 1, "test")
-    assert scores.checkpoint == file_fingerprint(finished / "checkpoints" / "best.ckpt")
+    assert scores.checkpoint == sha256(finished / "checkpoints" / "best.ckpt")
 
 
 def test_checkpoints_are_plain_tensors(finished: Path) -> None:

@@ -34,10 +34,18 @@ from twostream.data.prepare import prepare as run_prepare
 from twostream.data.tasks import ENGINES
 from twostream.description import table
 from twostream.doctor import report as doctor_report
+from twostream.evaluate import Plan, of_splits
+from twostream.evaluate import prepare as prepare_evaluation
+from twostream.evaluate import score as score_videos
+from twostream.evaluation_report import mean_of, metrics_of, metrics_table, summary, write_evaluation
+from twostream.fuse import fuse as fuse_scores
+from twostream.fuse import parse_weights, search
 from twostream.inspection.command import inspect
 from twostream.prediction.command import predict
+from twostream.protocols import PROTOCOLS
 from twostream.report import as_text, write_report
 from twostream.results import write_json
+from twostream.scores import PARTS, Scores
 
 
 def info(arguments: Sequence[str]) -> None:
@@ -187,6 +195,88 @@ def prepare(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def evaluate(arguments: Sequence[str]) -> None:
+    """Test a finished run by a protocol of views; metrics, tables, pictures go to RUN_DIR/evaluation/."""
+    parser = argparse.ArgumentParser("twostream evaluate", description=evaluate.__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="what train.py left; several: --splits")
+    parser.add_argument("--splits", type=numbers, metavar="1,2,3", help="the mean over a run of each of these splits")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="with --splits: all numbers as JSON")
+    add_plan(parser)
+    options = vars(parser.parse_args(arguments))
+    runs, splits, output = (options.pop(name) for name in ("runs", "splits", "output"))
+    with checked():
+        plan = Plan(**options)
+        if (splits is None and len(runs) > 1) or (splits and (plan.split is not None or plan.devices > 1)):
+            raise ValueError("several run folders need --splits, which goes without --split and --devices")
+        runs = runs if splits is None else of_splits(runs, splits)
+        prepared = [prepare_evaluation(run, plan) for run in runs]
+    rows = {}
+    for one in prepared:
+        outcome = score_videos(one, plan)
+        if outcome is None:  # one process of several writes
+            return
+        with checked():
+            folder, metrics = write_evaluation(outcome, one.run.folder)
+        print(f"{summary(outcome, metrics)}\n-> {folder}", flush=True)
+        rows[f"split {one.split}"] = metrics
+    if splits:
+        rows["mean"] = mean_of(list(rows.values()))
+        print(metrics_table(rows))
+        if output:
+            write_json(output, rows)
+
+
+def numbers(text: str) -> list[int]:
+    """`1,2,3` as a list."""
+    return [int(number) for number in text.split(",")]
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """The options of an evaluation; their names are the fields of `twostream.evaluate.Plan`."""
+    add = parser.add_argument
+    add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as train.py tested")
+    add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")
+    add("--split", type=int, help="another split than the run's own: refused if its videos were trained on")
+    add("--root", help="where the data set lies now")
+    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. flow.store=null")
+    add("--allow-leak", action="store_true", help="test also on videos that the weights were trained on")
+    add("--views-per-batch", type=int, metavar="N", help="views at once through the network (default: batch_size)")
+    add("--batch-size", type=int, metavar="N", help="videos a batch (default: as many as those views make)")
+    add("--workers", type=int, help="loader processes (default: num_workers of the run)")
+    add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
+    add("--devices", type=int, default=1, help="processes, each with a GPU of its own or on the CPU (default 1)")
+    add("--precision", help="e.g. bf16-mixed (default: the run's)")
+
+
+def fuse(arguments: Sequence[str]) -> None:
+    """Fuse the scores of several networks on the same videos: the weighted mean of logits, or of probabilities."""
+    parser = argparse.ArgumentParser("twostream fuse", description=fuse.__doc__)
+    parser.add_argument("files", nargs="+", metavar="SCORES.npz", help="test_scores.npz, or evaluation/…/scores.npz")
+    parser.add_argument("--weights", metavar="1:1.5", help="one for each file, in their order (default: all alike)")
+    parser.add_argument("--softmax", action="store_true", help="of class probabilities (Simonyan & Zisserman 2014)")
+    parser.add_argument("--search", action="store_true", help="find the weights; for scores of validation videos")
+    parser.add_argument("--output", type=Path, metavar="FILE.npz", help="write the fused scores there")
+    options = parser.parse_args(arguments)
+    names = options.files
+    with checked():
+        files = [Scores.load(name) for name in names]
+        if options.search and options.weights:
+            raise ValueError("--search finds the weights: give no --weights")
+        weights = parse_weights(options.weights or ":".join("1" * len(files)), len(files))
+        if options.search:
+            weights, _ = search(files, softmax=options.softmax, names=names)
+        fused = fuse_scores(files, weights, softmax=options.softmax, names=names)
+        title = "fused " + ":".join(f"{weight:g}" for weight in weights)
+        rows = {name: metrics_of(scores) for name, scores in zip(names, files, strict=True)}
+        if options.output:
+            fused.save(options.output)
+    what = "class probabilities" if options.softmax else "logits"
+    print(f"{fused.data} split {fused.split}, {fused.part}: {len(fused.videos)} videos, weighted mean of {what}; in %")
+    print(metrics_table({**rows, title: metrics_of(fused)}))
+    if options.search:
+        print(f"--weights {':'.join(f'{weight:g}' for weight in weights)}")
+
+
 def of_a_run(command: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
     """A command whose every ValueError is about what the user typed."""
 
@@ -200,7 +290,9 @@ def of_a_run(command: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str
 COMMANDS = {
     "bench": bench,
     "doctor": doctor,
+    "evaluate": evaluate,
     "flow": flow,
+    "fuse": fuse,
     "info": info,
     "inspect": of_a_run(inspect),
     "predict": of_a_run(predict),

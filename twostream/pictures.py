@@ -1,4 +1,4 @@
-"""Learning curves and confusion matrices as PNG files."""
+"""Learning curves, confusion matrices and reliability diagrams as PNG files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from twostream.evaluation import Calibration
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -72,4 +74,23 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
         for row, column in np.argwhere(counts > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def save_reliability(found: Calibration, path: Path) -> None:
+    """Reliability diagram: accuracy over mean confidence of each bin, and how many videos there are in it."""
+    accuracy, confidence, count = found.accuracy.numpy(), found.confidence.numpy(), found.count.numpy()
+    num_bins = len(count)
+    left = np.arange(num_bins) / num_bins
+    figure = Figure(figsize=(4.6, 5.6), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.bar(left, np.nan_to_num(accuracy), 1 / num_bins, align="edge", color="C0", edgecolor="white", label="accuracy")
+    axes.plot([0, 1], [0, 1], "--", color="gray", label="calibrated")
+    axes.plot(confidence, accuracy, "o", color="C1", label="at the bin's mean confidence")
+    axes.set(
+        ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"{count.sum():,} videos, ECE {100 * found.error:.2f} %"
+    )
+    axes.legend(frameon=False, loc="upper left")
+    below.bar(left, count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
+    below.set(xlabel="confidence", ylabel="videos")
     figure.savefig(path, dpi=120)

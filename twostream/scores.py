@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -101,15 +100,6 @@ class Scores:
             raise ValueError(f"{path}: no such file") from None
         except Exception as error:  # every kind of damage is an exception of its own
             raise ValueError(f"{path}: is no file of scores ({' '.join(str(error).split())})") from None
-
-
-def file_fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file, as `sha256sum` prints it."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def one_of_each(parts: Iterable[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:

@@ -59,10 +59,16 @@ class TwoStreamSystem(pl.LightningModule):
         self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
-    def forward(self, clip: Clip) -> tuple[Float[Tensor, "m n k"], Float[Tensor, "n k"]]:
-        """The scores of each head, averaged over the views, and the one score that is evaluated."""
+    def forward(
+        self, clip: Clip, views_at_once: int | None = None
+    ) -> tuple[Float[Tensor, "m n k"], Float[Tensor, "n k"]]:
+        """The scores of each head, averaged over the views, and the one score that is evaluated.
+
+        The network is given so many of the n·v views at once; None: all.
+        """
         n, v = clip.rgb.shape[:2]
-        heads = self.network(clip.rgb.flatten(0, 1), clip.flow.flatten(0, 1))
+        views = (part.flatten(0, 1).split(views_at_once or n * v) for part in (clip.rgb, clip.flow))
+        heads = torch.cat([self.network(rgb, flow) for rgb, flow in zip(*views, strict=True)], dim=1)
         heads = heads.unflatten(1, (n, v)).mean(2)
         return heads, self.network.combine(heads)
 

@@ -2,7 +2,7 @@
 
 from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
-from twostream.config.data import FOOTAGE, build_data, build_flow, build_source
+from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views
 from twostream.config.errors import EXPECTED, UserError, checked, one_line
 from twostream.config.network import build_network, describe_config
 from twostream.config.run import Run, build_run, build_system, quieten
@@ -19,6 +19,7 @@ __all__ = [
     "build_run",
     "build_source",
     "build_system",
+    "build_views",
     "checked",
     "claimed",
     "compose_config",

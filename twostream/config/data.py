@@ -20,6 +20,8 @@ from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
 from twostream.data.packed import Packed, packed_folder
 from twostream.data.sources import Video, hold_out
+from twostream.protocols import CROPS, check_protocol, sampling_of
+from twostream.scores import PARTS
 
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 FRAMES = ("video", "packed")
@@ -75,11 +77,10 @@ def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | 
     return store
 
 
-def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
-    """Loaders for training, validation (whole groups out of the training list) and testing."""
-    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
+    """What all data sets of a run are made with."""
     flow = build_flow(cfg)
-    shared: dict[str, Any] = {
+    return {
         "sampling": instantiate(cfg.sampling),
         "transform": instantiate(cfg.transform),
         "flow": flow,
@@ -89,6 +90,26 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         "streams": streams_of(cfg),
         "seed": cfg.seed,
     }
+
+
+def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame_by_frame: bool) -> ClipDataset:
+    """The test or the validation videos of a run, in the views of a protocol; see `twostream.protocols`."""
+    if part not in PARTS:
+        raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
+    videos = source.test if part == "test" else hold_out(source.train, cfg.validation_fraction, cfg.seed)[1]
+    if not videos:
+        raise ValueError("part='validation': the run held no videos out of training (validation_fraction=0)")
+    check_protocol(protocol)
+    parts = clip_parts(cfg, source)
+    parts["sampling"] = sampling_of(protocol, parts["sampling"], frame_by_frame=frame_by_frame)
+    parts["transform"] = instantiate(cfg.transform, **CROPS[protocol])
+    return ClipDataset(videos, **parts)
+
+
+def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
+    """Loaders for training, validation (whole groups out of the training list) and testing."""
+    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    shared = clip_parts(cfg, source)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": instantiate(cfg.transform, test="centre", test_flip=False),

@@ -18,6 +18,11 @@ from twostream.system import TwoStreamSystem
 # What may be otherwise when a run is evaluated: where its videos lie and how they are read, not what its network is.
 CHANGEABLE = ("broken", "data", "decode_timeout", "decoder", "flow.store", "num_workers", "prefetch", "split")
 
+NETWORK = (
+    *("backbone", "flow_backbone", "fusion", "temporal", "pooling", "attention", "attention_after", "attention_over"),
+    *("layer", "two_towers", "streams", "align", "flow", "sampling", "transform"),
+)
+
 
 def load_config(folder: str | Path) -> DictConfig:
     """The resolved configuration in a run folder.
@@ -64,6 +69,19 @@ def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: Histo
         if cfg.get(name):
             plain[name] = {"weights": None}
     return build_system(OmegaConf.merge(cfg, plain), tuple(classes), history)  # type: ignore[arg-type]
+
+
+def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
+    """In which parts of the network, or in which data set, two configurations differ; weights to start from may."""
+
+    def part(cfg: DictConfig, name: str) -> Any:
+        value = OmegaConf.to_container(cfg, resolve=True).get(name)  # type: ignore[union-attr]
+        return (
+            {key: setting for key, setting in value.items() if key != "weights"} if isinstance(value, dict) else value
+        )
+
+    differing = [name for name in NETWORK if part(one, name) != part(other, name)]
+    return differing + (["data"] if one.data["_target_"] != other.data["_target_"] else [])
 
 
 def known_targets() -> frozenset[str]:

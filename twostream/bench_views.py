@@ -1,0 +1,73 @@
+"""What more views of a video cost, side by side in one run: `python -m twostream.bench_views RUN_DIR`.
+
+One view is the central crop of the clip in the middle; ten are its corners and centre, also mirrored. They share
+decoded frames and flow, so that only crops and the network are paid for ten times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from twostream.config import build_source, build_views
+from twostream.data.dataset import ClipDataset
+from twostream.evaluate import by_size
+from twostream.runs import load_run
+from twostream.system import TwoStreamSystem
+
+PARTS = ("load", "network")
+AT_ONCE = 2  # views through the network: on a CPU more are slower, for the memory that they take
+
+
+@torch.inference_mode()
+def seconds(dataset: ClipDataset, system: TwoStreamSystem, index: int) -> tuple[float, float]:
+    """Of one video: loading it, and the network."""
+    started = time.perf_counter()
+    clips = by_size([dataset[(0, index)]])
+    loaded = time.perf_counter()
+    for clip in clips:
+        system(clip, AT_ONCE)
+    return loaded - started, time.perf_counter() - loaded
+
+
+def bench_views(folder: Path, *, videos: int) -> float:
+    """Prints what one and ten views of the run's first test videos cost; returns the ratio of the whole."""
+    run = load_run(folder)
+    source = build_source(run.cfg)
+    one = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)
+    ten = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)
+    ten.transform.test = "ten"  # type: ignore[attr-defined]  # every transform has it
+    number = min(videos, len(one))
+    totals = {1: [0.0, 0.0], 10: [0.0, 0.0]}
+    for dataset in (one, ten):
+        seconds(dataset, run.system, 0)  # warm
+    for index in range(number):  # in turns, so that a busy machine slows both
+        for views, dataset in ((1, one), (10, ten)):
+            for part, value in enumerate(seconds(dataset, run.system, index)):
+                totals[views][part] += 1e3 * value / number
+    print(f"ms a video, mean of {number}, {torch.get_num_threads()} threads")
+    print(f"{'views':<8}" + "".join(f"{name:>10}" for name in (*PARTS, "whole")))
+    for views, parts in totals.items():
+        print(f"{views:<8}" + "".join(f"{value:>10.1f}" for value in (*parts, sum(parts))))
+    ratio = sum(totals[10]) / sum(totals[1])
+    print(
+        f"{'ratio':<8}"
+        + "".join(f"{b / a:>10.2f}" for a, b in zip(totals[1], totals[10], strict=True))
+        + f"{ratio:>10.2f}"
+    )
+    return ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m twostream.bench_views", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--videos", type=int, default=20)
+    options = parser.parse_args()
+    bench_views(options.run, videos=options.videos)
+
+
+if __name__ == "__main__":
+    main()

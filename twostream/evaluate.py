@@ -1,0 +1,210 @@
+"""The videos of a test through a trained network, view by view -> scores."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+from torch.utils.data import DataLoader, default_collate
+
+from twostream.config import build_source, build_views, quieten
+from twostream.config.saved import change_config, differing_parts, load_config
+from twostream.data.clip import Clip
+from twostream.data.dataset import ClipDataset
+from twostream.data.flow import pin_threads
+from twostream.data.history import LeakError
+from twostream.data.module import ClipSampler, available_cores
+from twostream.data.provenance import sha256
+from twostream.protocols import num_views, scores_frame_by_frame
+from twostream.runs import TrainedRun, load_run
+from twostream.scores import Scores
+from twostream.system import TwoStreamSystem, logits_by_video, of_all_processes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to evaluate, and how; None: as the run was configured. See `twostream evaluate --help`."""
+
+    protocol: str = "train"
+    part: str = "test"
+    split: int | None = None
+    root: str | None = None
+    settings: Sequence[str] = ()
+    allow_leak: bool = False
+    views_per_batch: int | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("views_per_batch", 1), ("batch_size", 1), ("workers", -1), ("devices", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value!r}: must be at least {least}")
+
+
+class Prepared(NamedTuple):
+    """A run and the views that it is to score; no video has been decoded yet."""
+
+    run: TrainedRun
+    dataset: ClipDataset
+    data: str
+    split: int
+    views: int  # of each video
+    leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
+
+
+class Outcome(NamedTuple):
+    """Scores of the videos that could be read; `own_split`: whether the run was trained on this split."""
+
+    scores: Scores
+    views: int
+    seconds: float
+    leaked: int
+    unreadable: list[str]
+    own_split: bool
+
+
+def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
+    """The run folders in the order of `splits`. ValueError unless they are one run of each, and of one network."""
+    configs = {folder: load_config(folder) for folder in folders}
+    found = sorted(int(cfg.split) for cfg in configs.values())
+    if found != sorted(set(splits)) or not len(splits) == len(folders) == len(configs):
+        wanted, there = (", ".join(map(str, numbers)) for numbers in (splits, found))
+        raise ValueError(f"--splits {wanted}: needs one run folder of each; these are of {there}")
+    first = configs[folders[0]]
+    for folder, cfg in configs.items():
+        if differing := differing_parts(first, cfg):
+            raise ValueError(f"{folders[0]} and {folder} are not the same network: they differ in {differing[0]}")
+    return sorted(folders, key=lambda folder: list(splits).index(configs[folder].split))
+
+
+def prepare(folder: str | Path, plan: Plan) -> Prepared:
+    """Raises ValueError for whatever cannot be evaluated, also for videos that the weights were trained on."""
+    run = load_run(folder)
+    settings = [*plan.settings]
+    settings += [] if plan.root is None else [f"data.root={plan.root}"]
+    settings += [] if plan.split is None else [f"split={plan.split}"]
+    cfg = change_config(run.cfg, settings)
+    source = build_source(cfg)
+    check_classes(source.classes, run.system.classes)
+    alone = scores_frame_by_frame(run.system.network)
+    dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
+    try:
+        leaked = run.history.check(dataset.videos, allow=plan.allow_leak)
+    except LeakError as error:
+        raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
+    views = num_views(dataset.sampling, dataset.transform)
+    return Prepared(run, dataset, source.name, source.split, views, leaked)
+
+
+def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
+    """ValueError unless the data have the classes of the checkpoint, in the same order."""
+    if tuple(found) == tuple(learned):
+        return
+    differing = next((pair for pair in zip(found, learned, strict=False) if pair[0] != pair[1]), None)
+    first = f"; the first that differs is {differing[0]!r}, there {differing[1]!r}" if differing else ""
+    raise ValueError(f"the data have {len(found)} classes, the checkpoint has {len(learned)}{first}")
+
+
+def score(prepared: Prepared, plan: Plan) -> Outcome | None:
+    """Score every view of every video; None in all processes but the first. Raises `VideoError` as training does."""
+    started = time.perf_counter()
+    run, dataset = prepared.run, prepared.dataset
+    views_per_batch = plan.views_per_batch or run.cfg.batch_size
+    scorer = Scorer(
+        run.system,
+        dataset,
+        views_per_batch=views_per_batch,
+        batch_size=plan.batch_size or max(1, views_per_batch // prepared.views),
+        workers=run.cfg.num_workers if plan.workers is None else plan.workers,
+    )
+    trainer = make_trainer(plan, run.cfg)
+    trainer.test(scorer, verbose=False)
+    if not trainer.is_global_zero:
+        return None
+    scores = Scores.of(
+        dataset.videos,
+        scorer.logits,
+        classes=run.system.classes,
+        protocol=plan.protocol,
+        checkpoint=sha256(run.checkpoint),
+        data=prepared.data,
+        split=prepared.split,
+        part=plan.part,
+    )
+    own = prepared.split == run.cfg.split
+    seconds = time.perf_counter() - started
+    return Outcome(scores, prepared.views, seconds, prepared.leaked, dataset.unreadable(), own)
+
+
+def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
+    """Lightning's, for a test alone: on a GPU where there is one, unless the run was one of the CPU."""
+    quieten()
+    on_cpu = plan.accelerator == "auto" and cfg.trainer.accelerator == "cpu"
+    return pl.Trainer(
+        accelerator="cpu" if on_cpu else plan.accelerator,
+        devices=plan.devices,
+        strategy="ddp" if plan.devices > 1 else "auto",
+        precision=plan.precision or cfg.precision,  # type: ignore[arg-type]  # Lightning says which there are
+        logger=False,
+        callbacks=[RichProgressBar()] if sys.stdout.isatty() else [],
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # ours gives every video to exactly one process
+    )
+
+
+class Scorer(pl.LightningModule):
+    """Keeps the logits of each video, averaged over its views: {position of the video in the data set: logits}."""
+
+    def __init__(
+        self, system: TwoStreamSystem, dataset: ClipDataset, *, views_per_batch: int, batch_size: int, workers: int
+    ) -> None:
+        super().__init__()
+        self.system = system
+        self.dataset = dataset
+        self.views_per_batch = views_per_batch
+        self.batch_size = batch_size
+        self.workers = available_cores() if workers < 0 else workers
+        self.logits: dict[int, Any] = {}
+
+    def test_dataloader(self) -> DataLoader[list[Clip]]:
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(
+            self.dataset,
+            batch_size=self.batch_size,
+            sampler=ClipSampler(  # type: ignore[arg-type]  # a map-style data set may have any key
+                len(self.dataset), shuffle=False, even=False, rank=rank, world_size=world_size
+            ),
+            num_workers=self.workers,
+            collate_fn=by_size,
+            worker_init_fn=pin_threads,
+        )
+
+    def test_step(self, clips: list[Clip], batch_index: int) -> None:
+        for clip in clips:
+            _, combined = self.system(clip, self.views_per_batch)
+            self.logits |= logits_by_video(clip.index, combined)
+
+    def on_test_epoch_end(self) -> None:
+        self.logits = of_all_processes(self.logits)
+
+
+def by_size(clips: Sequence[Clip | None]) -> list[Clip]:
+    """Batches of the clips that could be read, one for each size of their frames: whole frames come in several."""
+    sizes: dict[torch.Size, list[Clip]] = {}
+    for clip in clips:
+        if clip is not None:
+            sizes.setdefault(clip.rgb.shape, []).append(clip)
+    return [default_collate(alike) for alike in sizes.values()]

@@ -1,0 +1,206 @@
+"""What an evaluation leaves behind: `RUN_DIR/evaluation/<protocol>-<part>/`, and a table for the console."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twostream.evaluate import Outcome
+from twostream.evaluation import (
+    BINS,
+    Calibration,
+    calibration,
+    class_accuracy,
+    confused_pairs,
+    confusion_of,
+    mean_over_classes,
+    measure,
+    ranks,
+)
+from twostream.pictures import save_confusion_matrix, save_reliability
+from twostream.results import write_json
+from twostream.scores import Scores
+
+PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
+SHOWN = 5  # of the most confused pairs
+TITLES = {"mean_class_top1": "class top1", "mean_class_top5": "class top5", "ece": "ECE"}
+
+
+def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
+    """A short table for the console."""
+    scores = outcome.scores
+    views = f"{outcome.views} view{'s' * (outcome.views > 1)}"
+    lines = [
+        f"{scores.data} split {scores.split}, {scores.part}: {len(scores.videos)} videos × {views}, "
+        f"{outcome.seconds:.1f} s; accuracies in %",
+        metrics_table({scores.protocol: metrics}, "protocol"),
+    ]
+    mistakes = confused_pairs(confusion_of(*tensors(scores)))
+    shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
+    if shown:
+        lines.append("most confused: " + ", ".join(shown))
+    if outcome.unreadable:
+        lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
+    if outcome.leaked:
+        lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
+    return "\n".join(lines)
+
+
+def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric, all rows alike whatever their number of videos, as papers report three splits."""
+    return {name: sum(metrics[name] for metrics in rows) / len(rows) for name in rows[0]}
+
+
+def metrics_of(scores: Scores) -> dict[str, float]:
+    """See `twostream.evaluation.measure`."""
+    return measure(*tensors(scores))
+
+
+def tensors(scores: Scores) -> tuple[Tensor, Tensor]:
+    """Logits and labels."""
+    return torch.from_numpy(scores.logits), torch.from_numpy(scores.labels)
+
+
+def write_evaluation(outcome: Outcome, run_folder: Path) -> tuple[Path, dict[str, float]]:
+    """Write the folder aside, then rename; an earlier one is replaced. Returns it, and the metrics."""
+    scores = outcome.scores
+    metrics = metrics_of(scores)
+    name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
+    with replaced(run_folder / "evaluation" / name) as folder:
+        scores.save(folder / "scores.npz")
+        write_json(folder / "metrics.json", described(outcome, metrics))
+        logits, labels = tensors(scores)
+        confusion = confusion_of(logits, labels)
+        write_csv(folder / "classes.csv", class_rows(scores))
+        write_csv(folder / "confused.csv", confused_rows(confusion, scores.classes))
+        header = ["true \\ predicted", *scores.classes]
+        matrix = ([one, *row] for one, row in zip(scores.classes, confusion.tolist(), strict=True))
+        write_csv(folder / "confusion_matrix.csv", (dict(zip(header, row, strict=True)) for row in matrix))
+        save_confusion_matrix(confusion, scores.classes, folder / "confusion_matrix.png")
+        found = calibration(logits, labels)
+        write_csv(folder / "calibration.csv", calibration_rows(found))
+        save_reliability(found, folder / "reliability.png")
+    return run_folder / "evaluation" / name, metrics
+
+
+def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The content of metrics.json."""
+    scores = outcome.scores
+    return {
+        "metrics": dict(metrics),
+        "videos": len(scores.videos),
+        "views": outcome.views,
+        "seconds": round(outcome.seconds, 2),
+        **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "checkpoint")},
+        "leaked": outcome.leaked,
+        "unreadable": outcome.unreadable,
+        "ece": f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)",
+    }
+
+
+def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
+    """One row for each class, in the order of their labels; empty where a class has no videos."""
+    logits, labels = tensors(scores)
+    confusion = confusion_of(logits, labels)
+    top1, top5 = class_accuracy(confusion), mean_over_classes(ranks(logits, labels) < 5, labels, len(scores.classes))
+    most = {}
+    for pair in confused_pairs(confusion):
+        most.setdefault(pair.true, pair)
+    for label, name in enumerate(scores.classes):
+        pair = most.get(label)
+        yield {
+            "class": name,
+            "videos": int(confusion[label].sum()),
+            "correct": int(confusion[label, label]),
+            "top1": number(top1[label]),
+            "top5": number(top5[label]),
+            "predicted": int(confusion[:, label].sum()),
+            "most_confused_with": scores.classes[pair.predicted] if pair else "",
+            "so_many": pair.count if pair else "",
+        }
+
+
+def confused_rows(confusion: Tensor, classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "true": classes[pair.true],
+            "predicted": classes[pair.predicted],
+            "videos": pair.count,
+            "of": pair.of,
+            "share": number(pair.count / pair.of),
+        }
+        for pair in confused_pairs(confusion)
+    ] or [dict.fromkeys(("true", "predicted", "videos", "of", "share"), "")]
+
+
+def calibration_rows(found: Calibration) -> Iterator[dict[str, Any]]:
+    """One row for each bin."""
+    num_bins = len(found.count)
+    for index in range(num_bins):
+        yield {
+            "above": number(index / num_bins),
+            "up_to": number((index + 1) / num_bins),
+            "videos": int(found.count[index]),
+            "confidence": number(found.confidence[index]),
+            "accuracy": number(found.accuracy[index]),
+        }
+
+
+def number(value: Any) -> str:
+    """For a CSV file; empty where there is none.
+
+    >>> number(0.5), number(float("nan"))
+    ('0.500000', '')
+    """
+    return "" if math.isnan(value) else f"{float(value):.6f}"
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """With the keys of the first row as its header; names of files need not be UTF-8."""
+    rows = list(rows)
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes the place of `folder` when all of it has been written."""
+    aside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+    finally:
+        for left in (aside, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def metrics_table(rows: Mapping[str, Mapping[str, float]], first: str = "") -> str:
+    """Rows of metrics in percent.
+
+    >>> print(metrics_table({"a": {"top1": 0.5, "ece": 0.125}}, "file"))
+    file     top1      ECE
+    a       50.00    12.50
+    """
+    names = [name for name in PERCENT if any(name in metrics for metrics in rows.values())]
+    width = max(len(name) for name in (*rows, first))
+    titles = [TITLES.get(name, name) for name in names]
+    widths = [max(9, len(title) + 2) for title in titles]
+    lines = [first.ljust(width) + "".join(title.rjust(wide) for title, wide in zip(titles, widths, strict=True))]
+    for row, metrics in rows.items():
+        cells = [f"{100 * metrics[name]:.2f}" if name in metrics else "" for name in names]
+        lines.append(row.ljust(width) + "".join(cell.rjust(wide) for cell, wide in zip(cells, widths, strict=True)))
+    return "\n".join(lines)

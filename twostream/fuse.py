@@ -1,0 +1,152 @@
+"""Score fusion: files of scores of the same videos -> one (late fusion after training)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement, pairwise, zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from twostream.data.sources.source import first_ten
+from twostream.evaluation import measure
+from twostream.scores import Scores
+
+STEPS = 20  # of the search: weights are multiples of 1/20 and sum to 1
+MOST = 4  # files in a search: 1,771 combinations
+
+
+def parse_weights(text: str, number: int) -> tuple[float, ...]:
+    """`1:1.5` -> (1.0, 1.5). Raises ValueError unless there is one weight for each file, none of them negative.
+
+    >>> parse_weights("1:1.5", 2)
+    (1.0, 1.5)
+    """
+    try:
+        weights = tuple(float(part) for part in text.split(":"))
+    except ValueError:
+        weights = ()
+    fine = len(weights) == number and all(0 <= weight < float("inf") for weight in weights) and sum(weights) > 0
+    if not fine:
+        raise ValueError(f"--weights {text!r}: must be {number} numbers, one for each file, such as {example(number)}")
+    return weights
+
+
+def example(number: int) -> str:
+    """
+    >>> example(3)
+    '1:1.5:1'
+    """
+    return ":".join(["1", "1.5", *["1"] * number][:number])
+
+
+def check_alike(files: Sequence[Scores], names: Sequence[str]) -> None:
+    """ValueError, with counts and the first ids, unless all are of the same videos, labels and classes."""
+    if len(files) < 2:
+        raise ValueError("name two files of scores or more")
+    first = files[0]
+    for other, name in zip(files[1:], names[1:], strict=True):
+        where = f"{names[0]} and {name}"
+        if other.classes != first.classes:
+            pairs = zip_longest(first.classes, other.classes, fillvalue="none")
+            differing = [f"{one} / {two}" for one, two in pairs if one != two]
+            what = f"{len(first.classes)} and {len(other.classes)}"
+            raise ValueError(f"{where} differ in their classes ({what}): {first_ten(differing)}")
+        if other.videos != first.videos:
+            gone, new = (
+                sorted(set(a) - set(b)) for a, b in ((first.videos, other.videos), (other.videos, first.videos))
+            )
+            raise ValueError(
+                f"{where} are not of the same videos ({len(first.videos)} and {len(other.videos)}): "
+                f"{len(gone)} only in the first ({first_ten(gone)}), {len(new)} only in the second ({first_ten(new)})"
+            )
+        if len(unlike := np.flatnonzero(first.labels != other.labels)):
+            ids = first_ten([first.videos[i] for i in unlike])
+            raise ValueError(f"{where} have other labels for {len(unlike)} of {len(first.videos)} videos: {ids}")
+        for field in ("data", "split", "part"):
+            one, two = getattr(first, field), getattr(other, field)
+            if one != two:
+                raise ValueError(f"{where} differ in {field}: {one!r} and {two!r}")
+
+
+def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, names: Sequence[str]) -> Scores:
+    """The weighted mean of the scores of files that are alike; the weights are divided by their sum.
+
+    Of logits (Feichtenhofer et al. 2016 average FC8 outputs; Wang et al. 2016 weigh before softmax, too), or with
+    `softmax` of class probabilities (Simonyan & Zisserman 2014 average softmax scores): then the fused logits are the
+    logs of the fused probabilities.
+    """
+    check_alike(files, names)
+    first = files[0]
+    fused = weighted_mean([ready(scores, softmax=softmax) for scores in files], weights)
+    return Scores(
+        videos=first.videos,
+        labels=first.labels,
+        logits=as_logits(fused, softmax=softmax).astype(np.float32),
+        classes=first.classes,
+        protocol="+".join(dict.fromkeys(scores.protocol for scores in files)),
+        checkpoint="+".join(scores.checkpoint for scores in files),
+        data=first.data,
+        split=first.split,
+        part=first.part,
+    )
+
+
+def ready(scores: Scores, *, softmax: bool) -> Float[np.ndarray, "n k"]:
+    """What is averaged: logits or probabilities, in float64."""
+    logits = scores.logits.astype(np.float64)
+    if not softmax:
+        return logits
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def as_logits(fused: Float[np.ndarray, "n k"], *, softmax: bool) -> Float[np.ndarray, "n k"]:
+    """Scores whose softmax is the fused probabilities; logits stay as they are."""
+    return np.log(np.maximum(fused, np.finfo(np.float32).tiny)) if softmax else fused
+
+
+def weighted_mean(parts: Sequence[Float[np.ndarray, "n k"]], weights: Sequence[float]) -> Float[np.ndarray, "n k"]:
+    total = sum(weights)
+    return sum((weight / total * part for weight, part in zip(weights, parts, strict=True)), np.zeros(()))
+
+
+def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """The best weights, multiples of 1/20 that sum to 1, and their metrics.
+
+    Best: the highest top-1 accuracy; among those the lowest loss; then the most even. Raises ValueError for scores of
+    test videos: what was chosen on them cannot be measured on them.
+    """
+    tested = [name for name, scores in zip(names, files, strict=True) if scores.part == "test"]
+    if tested:
+        raise ValueError(
+            f"--search: {', '.join(tested)} is of test videos; weights are found on validation videos "
+            "(twostream evaluate RUN_DIR --part validation)"
+        )
+    if len(files) > MOST:
+        raise ValueError(f"--search: {len(files)} files; at most {MOST}")
+    check_alike(files, names)
+    parts, labels = [ready(scores, softmax=softmax) for scores in files], torch.from_numpy(files[0].labels)
+    best: tuple[Any, tuple[float, ...], dict[str, float]] | None = None
+    for weights in grid(len(files)):
+        metrics = measure(torch.from_numpy(as_logits(weighted_mean(parts, weights), softmax=softmax)), labels)
+        key = (-metrics["top1"], metrics["loss"], sum(weight**2 for weight in weights))
+        if best is None or key < best[0]:
+            best = key, weights, metrics
+    assert best is not None
+    return best[1:]
+
+
+def grid(number: int, steps: int = STEPS) -> Iterator[tuple[float, ...]]:
+    """All weights that are multiples of 1/steps and sum to 1.
+
+    >>> list(grid(2, 2))
+    [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
+    >>> len(list(grid(2))), len(list(grid(3))), len(list(grid(4)))
+    (21, 231, 1771)
+    """
+    for cuts in combinations_with_replacement(range(steps + 1), number - 1):
+        edges = (0, *cuts, steps)
+        yield tuple((high - low) / steps for low, high in pairwise(edges))
