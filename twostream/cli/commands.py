@@ -15,6 +15,8 @@ COMMANDS = {  # where the function of that name is
     "flow": "twostream.cli.flow",
     "fuse": "twostream.cli.fuse",
     "info": "twostream.cli.info",
+    "inspect": "twostream.inspection.command",
+    "predict": "twostream.prediction.command",
     "prepare": "twostream.cli.prepare",
     "report": "twostream.cli.report",
 }
