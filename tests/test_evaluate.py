@@ -73,9 +73,7 @@ def test_batches_of_videos_and_views_and_workers_change_no_score(folder: Path) -
 def test_two_processes_give_the_same_scores(folder: Path, tmp_path: Path) -> None:
     one = logits(folder, protocol="paper")
     command = [sys.executable, "-m", "twostream.cli", "evaluate", str(folder), "--protocol", "paper", "--devices", "2"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=200, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("16 videos × 20 views") == 1, "one process writes"
     assert Scores.load(folder / "evaluation/paper-test/scores.npz").logits == pytest.approx(one, abs=1e-5)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from twostream.config import checked, compose_config, describe_config
+from twostream.config import compose_config, describe_config
+from twostream.errors import checked
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -37,7 +37,9 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(tmp_path, cache, monkeypatch) -> tuple[Path, TwoStreamSystem]:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
-    return tmp_path, left_by(tmp_path)
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    return folder, left_by(folder)
 
 
 def clip() -> Clip:
@@ -77,7 +79,7 @@ def test_folders_that_are_no_runs(run, tmp_path_factory) -> None:
         load_run(folder / "none")
     with pytest.raises(ValueError, match=r"checkpoints: is no run folder: it has no config\.yaml, that train\.py"):
         load_run(folder / "checkpoints")
-    with pytest.raises(ValueError, match=rf"name one of its cells, such as {folder.name}"):
+    with pytest.raises(ValueError, match=r"name one of its cells, such as cell$"):
         load_run(folder.parent)
     (folder / "checkpoints" / "best.ckpt").rename(folder / "gone")
     with pytest.raises(ValueError, match=r"has no checkpoints/best\.ckpt; the run has not finished an epoch"):

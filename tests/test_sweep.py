@@ -67,6 +67,12 @@ def test_a_folder_of_runs_without_a_plan(sweep: Path) -> None:
     assert sorted(cell.state for cell in found.cells) == ["failed", "finished", "interrupted", "interrupted"]
 
 
+def test_two_runs_of_the_same_values_are_both_there(sweep: Path) -> None:
+    write_json(sweep / "failed" / "overrides.json", ["fusion=sum", "seed=0"])
+    states = [cell.state for cell in read_sweep(sweep).cells if cell.overrides == {"fusion": "sum", "seed": "0"}]
+    assert sorted(states) == ["failed", "finished"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"axes": {}, "cells": [{"a": 1}], "command": ""}', '{"axes": 3'])
 def test_a_damaged_plan_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text(text)

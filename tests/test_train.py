@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.config import UserError, build_run, checked, compose_config, conf_folder, one_line
+from twostream.config import build_run, compose_config, conf_folder
 from twostream.data.history import History
 from twostream.data.provenance import sha256
+from twostream.errors import UserError, checked, one_line
 from twostream.scores import Scores
 from twostream.sweep import read_sweep
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from twostream.data.decoding import DECODERS, VideoError, check_decoder, iterate_frames, read_frames
-from twostream.data.module import available_cores
 from twostream.data.synthetic import MovingPatterns
+from twostream.data.tasks import available_cores
 from twostream.results import versions
 
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")

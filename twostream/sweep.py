@@ -49,18 +49,20 @@ def read_sweep(folder: str | Path) -> Sweep:
     if ledger is None:
         ledger = {"command": "", "axes": differing([cell.overrides for cell in begun]), "cells": []}
     axes = {axis: list(values) for axis, values in ledger["axes"].items()}
-    cells = {}
+    cells = []
     for cell in begun:
         values = {axis: cell.overrides.get(axis, "") for axis in axes}
         for axis, value in values.items():
             if value not in axes[axis]:
                 axes[axis].append(value)  # a sweeper that decides as it goes
-        cells[tuple(values.values())] = cell._replace(overrides=values)
+        cells.append(cell._replace(overrides=values))
+    there = {tuple(cell.overrides.values()) for cell in cells}
     for values in ledger["cells"]:
         name = ",".join(f"{axis}={value}" for axis, value in values.items())
-        cells.setdefault(tuple(values[axis] for axis in axes), Cell(name, None, values, "missing"))
+        if tuple(values[axis] for axis in axes) not in there:
+            cells.append(Cell(name, None, values, "missing"))
     order = {axis: {value: place for place, value in enumerate(values)} for axis, values in axes.items()}
-    ordered = sorted(cells.values(), key=lambda cell: [order[axis][cell.overrides[axis]] for axis in axes])
+    ordered = sorted(cells, key=lambda cell: [order[axis][cell.overrides[axis]] for axis in axes])
     return Sweep(folder, ledger["command"], {axis: tuple(values) for axis, values in axes.items()}, tuple(ordered))
 
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import twostream.data.footage as footage_module
-from twostream.data.dataset import ClipDataset, collate
+from twostream.data.dataset import ClipDataset, collate, in_boxes, mirrored_flow, mirrored_rgb
 from twostream.data.decoding import VideoError
-from twostream.data.flow import DIS
+from twostream.data.flow import DIS, quantise
 from twostream.data.footage import Decoded
 from twostream.data.module import ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
-from twostream.data.transform import CentreCrop
+from twostream.data.transform import CentreCrop, crop_flow, crop_rgb
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,24 @@ def test_a_flipped_view_mirrors_the_picture_and_turns_u(source) -> None:
     assert torch.equal(mirrored[:, 1::2], plain[:, 1::2].int())
     rgb_plain, rgb_flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 3)].rgb
     assert torch.equal(rgb_flipped.flip(-1), rgb_plain)
+
+
+def test_a_mirrored_crop_is_the_crop_mirrored_and_not_cut_out_again(source, monkeypatch) -> None:
+    """Ten crops of frames that are resized: the same pixels as each box on its own, from five resizings."""
+    transform = CentreCrop(size=40, crop_fraction=0.8, test="ten")
+    frames, fields = source_frames(source), np.random.default_rng(0).normal(0, 9, (2, 64, 64, 2)).astype(np.float32)
+    boxes, cut = transform.fixed(64, 64), []
+    for crop, mirror in (
+        (lambda box: crop_rgb(frames, box, 40), mirrored_rgb),
+        (lambda box: quantise(crop_flow(fields, box, 40), 20.0), mirrored_flow),
+    ):
+        found = in_boxes(boxes, lambda box, crop=crop: (cut.append(box), crop(box))[1], mirror)
+        assert all(np.array_equal(view, crop(box)) for view, box in zip(found, boxes, strict=True))
+    assert len(cut) == 2 * 5
+
+
+def source_frames(source) -> np.ndarray:
+    return Decoded().read(source.train[0], [0, 5])
 
 
 def test_training_draws_come_from_seed_epoch_and_video(source) -> None:

@@ -143,9 +143,10 @@ def test_without_ray_the_error_names_the_extra(monkeypatch) -> None:
 
 
 @pytest.fixture
-def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen]]:
+def two_nodes(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Iterator[tuple[str, subprocess.Popen]]:
     """A Ray cluster of two nodes on this machine: its address, and the process that holds the second node."""
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else newer versions want a token from the user's home
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -190,7 +191,7 @@ def on_node(path: str) -> str:
 
     with Path(path).with_name("calls").open("a") as calls:
         calls.write("called\n")
-    time.sleep(0.3)
+    time.sleep(0.6)
     aside = Path(f"{path}.{uuid.uuid4().hex}.tmp")
     aside.write_text(Path(path).name * 100)
     aside.replace(path)
@@ -200,20 +201,20 @@ def on_node(path: str) -> str:
 @pytest.mark.slow
 def test_a_ray_node_that_stops_midway_loses_nothing(tmp_path: Path, two_nodes: tuple[str, subprocess.Popen]) -> None:
     address, second = two_nodes
-    paths = [str(tmp_path / f"{number:03}") for number in range(200)]
+    paths = [str(tmp_path / f"{number:03}") for number in range(100)]
     outcomes, before = [], 0
     for outcome in run_tasks(on_node, paths, workers=1, engine="ray", address=address):
         outcomes.append(outcome)
-        if len(outcomes) > 60 and not before and len({done.value for done in outcomes}) == 2:
+        if len(outcomes) > 30 and not before and len({done.value for done in outcomes}) == 2:
             before = len(outcomes)
             kill(second)
     assert before, "both nodes have done some"
     assert sorted(outcome.item for outcome in outcomes) == paths, "nothing lost, nothing twice"
-    assert [outcome.error for outcome in outcomes] == [None] * 200
+    assert [outcome.error for outcome in outcomes] == [None] * 100
     assert {Path(path).read_text() for path in paths} == {Path(path).name * 100 for path in paths}
-    share, late = (Counter(done.value[:8] for done in some) for some in (outcomes, outcomes[-80:]))
+    share, late = (Counter(done.value[:8] for done in some) for some in (outcomes, outcomes[-40:]))
     calls = (tmp_path / "calls").read_text().count("called")
-    print(f"stopped after {before}; done by {dict(share)}; the last 80 by {dict(late)}; {calls} calls for 200 outcomes")
+    print(f"stopped after {before}; done by {dict(share)}; the last 40 by {dict(late)}; {calls} calls for 100 outcomes")
     assert len(share) == 2
     assert len(late) == 1, "by the node that is left"
-    assert calls > 200, "what the stopped node had in hand was done again"
+    assert calls > 100, "what the stopped node had in hand was done again"

@@ -12,6 +12,7 @@ import torch
 from hub_server import Hub, running_hub
 from run_folders import make_run
 
+import twostream
 from twostream.cli import main
 from twostream.export import download_run, export_run, push_folder
 from twostream.export.run import from_system
@@ -62,6 +63,9 @@ def test_there_and_back(run: Path, hub: Hub, tmp_path: Path, monkeypatch, capsys
     ours, theirs = load_run(run), load_run(fetched)
     assert torch.equal(from_system(ours.system)(inputs), from_system(theirs.system)(inputs))
     assert ours.history == theirs.history
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert twostream.load("hf://ada/net", device="cpu").classes == ours.system.classes
 
     asked = len(hub.asked)
     assert download_run("ada/net", cache=tmp_path / "cache") == fetched

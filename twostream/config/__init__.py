@@ -3,16 +3,13 @@
 from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views
-from twostream.config.errors import EXPECTED, UserError, checked, one_line
 from twostream.config.network import build_network, describe_config
 from twostream.config.run import Run, build_run, build_system, quieten
 from twostream.config.sweep import claimed, identity, needs_own_process, run_own_process
 
 __all__ = [
-    "EXPECTED",
     "FOOTAGE",
     "Run",
-    "UserError",
     "build_data",
     "build_flow",
     "build_network",
@@ -20,7 +17,6 @@ __all__ = [
     "build_source",
     "build_system",
     "build_views",
-    "checked",
     "claimed",
     "compose_config",
     "conf_folder",
@@ -28,7 +24,6 @@ __all__ = [
     "identity",
     "needs_own_process",
     "notes_errors",
-    "one_line",
     "quieten",
     "run_command",
     "run_own_process",

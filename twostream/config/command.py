@@ -15,8 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from twostream.config.errors import EXPECTED, UserError, one_line
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
+from twostream.errors import is_expected, one_line
 from twostream.sweep import read_sweep
 
 
@@ -29,8 +29,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             return task(cfg)
         except Exception as error:
             hydra_config = HydraConfig.get()
-            expected = isinstance(error, (UserError, *EXPECTED))
-            text = one_line(error) if expected else traceback.format_exc()
+            text = one_line(error) if is_expected(error) else traceback.format_exc()
             folder = Path(hydra_config.runtime.output_dir)
             (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
             if hydra_config.mode != RunMode.MULTIRUN:
@@ -49,14 +48,21 @@ def run_command(main: Callable[[], None]) -> None:
         main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
-    except (UserError, *EXPECTED) as error:
+    except Exception as error:
+        if not is_expected(error):
+            raise
         sys.exit(f"error: {one_line(error)}")
 
 
 def end_sweep(folder: Path) -> None:
-    """Say what became of the cells; exit code 1 where one has no results."""
+    """The report of a sweep; exit code 1 where a cell has no results."""
+    from twostream.report import as_text, write_report  # of use at the end alone
+
     sweep = read_sweep(folder)
-    states = Counter(cell.state for cell in sweep.cells)
-    print(f"{folder}: " + ", ".join(f"{count} of {len(sweep.cells)} cells {state}" for state, count in states.items()))
-    if states["finished"] < len(sweep.cells):
-        sys.exit(1)
+    unfinished = [cell for cell in sweep.cells if cell.state != "finished"]
+    if len(unfinished) < len(sweep.cells):
+        print(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
+    if unfinished:
+        states = Counter(cell.state for cell in unfinished)
+        told = ", ".join(f"{count} {state}" for state, count in states.items())
+        sys.exit(f"{folder}: of {len(sweep.cells)} cells {told}; the same command tries them again")

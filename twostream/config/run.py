@@ -24,11 +24,11 @@ from torch import nn
 from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
-from twostream.config.errors import checked
 from twostream.config.network import build_network, describe_config, single_stream_checkpoint
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule
 from twostream.description import Description
+from twostream.errors import checked
 from twostream.loggers import csv_logger
 from twostream.system import TwoStreamSystem
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
-from twostream.config.errors import UserError, one_line
+from twostream.errors import UserError, one_line
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER
 

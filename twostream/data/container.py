@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from twostream.errors import ExpectedError
+
 MAGIC = b"2STREAM\x01"
 FOOTER = struct.Struct("<QQQI8s")  # where the header starts, where the table starts, blobs, CRC of both, MAGIC
 ENTRY = np.dtype([("end", "<u8"), ("crc", "<u4")])
 
 
-class ContainerError(RuntimeError):
+class ContainerError(ExpectedError):
     """A file that is no whole container; `path` and `reason` say which and why."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str = "") -> None:

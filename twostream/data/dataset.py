@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Int8, UInt8
 from torch.utils.data import Dataset, default_collate
 
 from twostream.data.clip import Clip
@@ -157,7 +158,8 @@ class ClipDataset(Dataset[Clip | None]):
             return np.zeros((len(boxes) * shown.shape[0], shown.shape[1], 0, *sides), np.uint8)
         distinct, place = np.unique(shown, return_inverse=True)
         crops = [frames[i] for i in distinct.tolist()]
-        return np.concatenate([crop_rgb(crops, box, sides)[place.reshape(shown.shape)] for box in boxes])
+        views = in_boxes(boxes, lambda box: crop_rgb(crops, box, sides), mirrored_rgb)
+        return np.concatenate([view[place.reshape(shown.shape)] for view in views])
 
     def _flow(
         self,
@@ -178,8 +180,31 @@ class ClipDataset(Dataset[Clip | None]):
             found = self.flow.fields(frames, distinct)
         fields = [found[i, j] for i, j in distinct.tolist()]
         place = place.reshape(pairs.shape[:-1])
-        views = [quantise(crop_flow(fields, box, sides), self.flow.bound)[place] for box in boxes]
-        return np.concatenate(views).reshape(len(boxes) * v, t, -1, *sides)  # u1, v1, u2, v2, …
+        views = in_boxes(boxes, lambda box: quantise(crop_flow(fields, box, sides), self.flow.bound), mirrored_flow)
+        return np.concatenate([view[place] for view in views]).reshape(
+            len(boxes) * v, t, -1, *sides
+        )  # u1, v1, u2, v2, …
+
+
+def in_boxes(
+    boxes: Sequence[Box], crop: Callable[[Box], np.ndarray], mirror: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
+    """What is in each box; of a box whose mirror image has been cut out already, that mirrored: the same for less."""
+    cut: dict[Box, np.ndarray] = {}
+    for box in boxes:
+        twin = cut.get(box._replace(flip=not box.flip))
+        cut[box] = crop(box) if twin is None else mirror(twin)
+    return [cut[box] for box in boxes]
+
+
+def mirrored_rgb(crops: UInt8[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
+    return crops[..., ::-1]
+
+
+def mirrored_flow(fields: Int8[np.ndarray, "n 2 h w"]) -> Int8[np.ndarray, "n 2 h w"]:
+    mirrored = fields[..., ::-1].copy()
+    mirrored[:, 0] *= -1  # a mirrored scene moves the other way in x
+    return mirrored
 
 
 def collate(clips: Sequence[Clip | None]) -> Clip | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
+from twostream.data.tasks import available_cores
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
@@ -50,13 +50,6 @@ class ClipSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         return len(self._mine())
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class VideoDataModule(pl.LightningDataModule):

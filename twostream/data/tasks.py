@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +54,13 @@ def run_tasks(
     died: list[Any] = []
     yield from _run_local(function, items, workers, died)
     yield from _run_local(function, died, 1, None)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def one_line(error: BaseException) -> str:

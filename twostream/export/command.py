@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.config import checked
+from twostream.errors import checked
 from twostream.export.graph import FORMATS
 from twostream.export.hub import check_push, push_folder
 from twostream.export.run import export_run

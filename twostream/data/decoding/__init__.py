@@ -2,14 +2,28 @@
 
 from twostream.data.decoding.facts import VideoError, VideoFacts, probe
 from twostream.data.decoding.frames import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
+from twostream.data.decoding.timed import (
+    FRAME_RATE,
+    TimedFrame,
+    camera_frames,
+    claimed_seconds,
+    frame_rate,
+    timed_frames,
+)
 
 __all__ = [
     "DECODERS",
+    "FRAME_RATE",
+    "TimedFrame",
     "VideoError",
     "VideoFacts",
+    "camera_frames",
     "check_decoder",
+    "claimed_seconds",
     "count_frames",
+    "frame_rate",
     "iterate_frames",
     "probe",
     "read_frames",
+    "timed_frames",
 ]

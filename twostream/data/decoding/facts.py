@@ -13,6 +13,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from twostream.errors import ExpectedError
+
 # Containers that store when each frame is shown, and codecs whose every packet is one shown frame. MPEG-4 Part 2 is
 # not among them: its "not coded" packets carry no picture, so that all later frames have a lower index than their
 # packet (UCF101's v_Kayaking_g12_c03 holds one).
@@ -26,7 +28,7 @@ NOT_A_VIDEO = {
 }
 
 
-class VideoError(RuntimeError):
+class VideoError(ExpectedError):
     """A file that cannot be decoded; `path` and `reason` say which and why, `str` gives both in one line."""
 
     def __init__(self, path: str | PathLike[str], reason: str = "") -> None:

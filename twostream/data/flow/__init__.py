@@ -1,5 +1,6 @@
 """Frame pairs -> displacement fields; their 8-bit form, mirroring and stacking."""
 
+from twostream.data.flow.colours import colour_wheel, flow_colours
 from twostream.data.flow.levels import dequantise, interleave, mirror, quantise
 from twostream.data.flow.opencv import DIS, TVL1, Farneback
 from twostream.data.flow.optical_flow import OpticalFlow, pin_threads
@@ -11,7 +12,9 @@ __all__ = [
     "TVL1",
     "Farneback",
     "OpticalFlow",
+    "colour_wheel",
     "dequantise",
+    "flow_colours",
     "interleave",
     "mirror",
     "pin_threads",

@@ -18,6 +18,7 @@ QUALITY = 90  # of JPEG: 0.06 grey levels off, on average over real clips
 X264_RATE = 17  # constant rate factor of `small`: about half the bytes of JPEG at QUALITY
 START_CODE = b"\0\0\0\1"  # of H.264
 LOWEST = -127  # levels go from here to 127; a lossy encoding may leave them by a little
+LEVELS = np.maximum(np.arange(-128, 128), LOWEST).astype(np.int8)  # of each grey value
 
 
 def check_encoding(encoding: str, quality: int) -> None:
@@ -46,21 +47,20 @@ def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int 
 
 
 def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """u and v of a field of that width as level + 128, 1 to 255, as views of the decoded picture."""
+    """u and v of a field of that width as grey values, to be looked up in `LEVELS`, as views of the decoded picture."""
     if blob[:4] == START_CODE:
         picture = _decode_h264(blob)
     else:
         picture = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture is not None  # the blob's checksum was right
-    picture = np.maximum(picture, 128 + LOWEST)
     half = picture.shape[1] // 2
     return picture[:, :width], picture[:, half : half + width]
 
 
 def decode_field(blob: bytes, height: int, width: int) -> Int8[np.ndarray, "h w 2"]:
     """The grey levels of a field; -128 does not occur."""
-    shifted = cv2.merge([half[:height] for half in decode_halves(blob, width)])
-    return (shifted ^ np.uint8(128)).view(np.int8)
+    shifted: Any = cv2.merge([half[:height] for half in decode_halves(blob, width)])
+    return LEVELS[shifted]
 
 
 def _encode_h264(picture: UInt8[np.ndarray, "h w"]) -> bytes:

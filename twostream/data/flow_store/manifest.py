@@ -12,12 +12,13 @@ from typing import Any
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store.encodings import QUALITY, check_encoding
 from twostream.data.sources import Video
+from twostream.errors import ExpectedError
 
 VERSION = 1
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk that is full, or of a full quota
 
 
-class FlowStoreError(RuntimeError):
+class FlowStoreError(ExpectedError):
     """A store that does not hold the flow that is asked for."""
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from twostream.errors import ExpectedError
+
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar")
 MAX_RATIO = 50  # videos are compressed already: who promises more than this from an archive is up to no good …
 FREE_BYTES = 1 << 30  # … unless it is little
@@ -26,7 +28,7 @@ RAR_TOOLS: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-class ArchiveError(RuntimeError):
+class ArchiveError(ExpectedError):
     """An archive that cannot or must not be unpacked; `path` and `reason` say which and why."""
 
     def __init__(self, path: Path, reason: str = "") -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twostream.data.provenance import sha256 as file_hash
+from twostream.errors import ExpectedError
 
 TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 5  # in a row at one mirror that bring nothing
@@ -28,7 +29,7 @@ BLOCK = 1 << 18
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where the server tells
 
 
-class DownloadError(RuntimeError):
+class DownloadError(ExpectedError):
     """A file that cannot be had; the message says what each mirror answered."""
 
 

@@ -1,0 +1,105 @@
+"""`twostream report`: from the command line to files and W&B."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from made_sweeps import sweep, write
+
+from twostream.cli import main
+from twostream.report import build_report
+from twostream.report.wandb_summary import summary_rows, wandb_mode
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """fusion=sum has 0.5, 0.6; fusion=max 0.7 and a failed seed."""
+    tops = {"sum": (0.5, 0.6), "max": (0.7, "failed")}
+    made = sweep({"fusion": ("sum", "max"), "seed": ("0", "1")}, lambda f, s: tops[f][int(s)], tmp_path / "sweep")
+    write(made)
+    return made.folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["twostream", "report", *arguments])
+    main()
+
+
+def test_it_prints_the_comparison_and_where_the_page_is(folder: Path, monkeypatch, capsys) -> None:
+    run(monkeypatch, str(folder), "--baseline", "fusion=sum", "--metric", "test/loss")
+    text = capsys.readouterr().out
+    assert "4 runs: 3 finished, 1 failed" in text
+    assert "Δ to baseline" in text
+    assert "0.4500 ± 0.0707" in text, "losses 0.5 and 0.4: 0.1 / √2"
+    assert text.strip().endswith(str(folder / "report" / "report.html"))
+    assert not (folder / "report" / "wandb").exists(), "no run is in W&B, so neither is the summary"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--metric", "top1"], "error: metric='top1': no run has it; choose from test/loss, test/top1"),
+        (["--pivot", "fusion", "depth"], "error: pivot='depth': was not swept; choose from fusion, seed"),
+        (["--wandb", "maybe"], "error: wandb='maybe': choose from off, auto, offline, online"),
+    ],
+)
+def test_wrong_input_is_one_line(folder: Path, monkeypatch, arguments: list[str], told: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, str(folder), *arguments)
+    assert str(stopped.value) == told
+    assert not (folder / "report").exists()
+
+
+def test_wandb_follows_the_runs(folder: Path, monkeypatch) -> None:
+    cells = build_report(sweep({"fusion": ("a",)}, lambda fusion: 0.5, folder)).sweep.cells
+    monkeypatch.setattr("twostream.loggers.has_wandb_key", lambda: False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert wandb_mode(None, cells) == "off"
+    (folder / "0" / "wandb").mkdir()
+    assert wandb_mode(None, cells) == "offline", "never prompts: there is no key"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert wandb_mode(None, cells) == "off"
+    assert wandb_mode("online", cells) == "online", "as typed"
+
+
+def test_a_summary_row_by_hand() -> None:
+    tops = {"sum": (0.5, 0.6), "max": (0.7, "failed")}
+    report = build_report(sweep({"fusion": ("sum", "max"), "seed": ("0", "1")}, lambda f, s: tops[f][int(s)]))
+    assert summary_rows(report)[1] == [
+        "fusion=max",
+        0.7,
+        None,
+        1,
+        2,
+        "failed: seed=1",
+        False,
+        None,
+        None,
+        162912,
+        41062400,
+    ]
+
+
+def test_the_wandb_run_has_the_table_and_the_bars(folder: Path, monkeypatch) -> None:
+    run(monkeypatch, str(folder), "--wandb", "offline")
+    tables = {path.name.split("_0_")[0]: path for path in (folder / "report" / "wandb").rglob("*.table.json")}
+    settings, means = (json.loads(tables[name].read_text()) for name in ("settings", "means_table"))
+    assert [row[0] for row in settings["data"]] == ["fusion=sum", "fusion=max"]
+    assert settings["data"][1][3:6] == [1, 2, "failed: seed=1"]
+    assert means["data"] == [["fusion=sum", pytest.approx(0.55)], ["fusion=max", 0.7]]
+
+
+def test_the_files_are_there_when_wandb_fails(folder: Path, monkeypatch, capsys) -> None:
+    def fails(*arguments, **options) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("twostream.report.write.log_summary", fails)
+    (folder / "0" / "wandb").mkdir()
+    run(monkeypatch, str(folder))
+    assert "W&B: no network; the files in" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="error: wandb=online: no network"):
+        run(monkeypatch, str(folder), "--wandb", "online")
+    assert (folder / "report" / "report.html").exists()

@@ -1,0 +1,199 @@
+"""Statistics, groups, comparisons and pivots against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from made_sweeps import results, sweep
+
+from twostream.report import build_report
+from twostream.report.columns import group_columns, note, pivot_text
+from twostream.report.compare import find_baseline
+from twostream.report.statistics import holm, mean, sample_std, sign_flip_p
+from twostream.sweep import Sweep
+
+SEEDS = ("0", "1", "2")
+
+
+def test_mean_and_sample_standard_deviation_by_hand() -> None:
+    """0.8, 0.9, 1.0: squares of differences .01 + 0 + .01, over n − 1 = 2, root .1."""
+    assert mean([0.8, 0.9, 1.0]) == pytest.approx(0.9)
+    assert sample_std([0.8, 0.9, 1.0]) == pytest.approx(0.1)
+    assert sample_std([0.8]) is None
+
+
+def test_permutation_p_by_hand() -> None:
+    assert sign_flip_p([0.1]) is None
+    assert sign_flip_p([0.0, 0.0, 0.0]) == 1
+    assert sign_flip_p([0.1, 0.2]) == 0.5  # |sums| .3 .1 .1 .3: 2 of 4
+    assert sign_flip_p([1, 2, 3, 4]) == 2 / 16
+    assert sign_flip_p([-1, 2, 3, 4]) == 4 / 16  # sum 8: reached by ±(1+2+3+4) and ±(−1+2+3+4)
+    assert sign_flip_p([0.3, 0.1, 0.2]) == sign_flip_p([-0.1, -0.2, -0.3]) == 0.25  # digits lost in adding do not count
+
+
+def test_permutation_p_equals_counting_all_signs() -> None:
+    generator = np.random.default_rng(3)
+    for n in (2, 5, 9):
+        d = generator.normal(0.4, 1, n).round(2)
+        sums = [abs(np.dot(signs, d)) for signs in product((1, -1), repeat=n)]
+        expected = sum(value >= abs(d.sum()) - 1e-9 for value in sums) / 2**n
+        assert sign_flip_p(list(d)) == pytest.approx(expected)
+
+
+def test_many_pairs_are_sampled_and_agree_with_the_normal_limit() -> None:
+    """100 differences of size 1, 62 of them positive: the sum of signs is 24, z = 2.4 (2.3 with continuity)."""
+    p = sign_flip_p([1.0] * 62 + [-1.0] * 38)
+    exact = 2 * sum(math.comb(100, k) for k in range(62, 101)) / 2**100  # .0210
+    assert p == pytest.approx(exact, abs=4 * math.sqrt(exact / 100_000))
+
+
+def test_holm_by_hand() -> None:
+    """Sorted .01 .02 .03 .5: times 4 3 2 1 are .04 .06 .06 .5."""
+    assert holm([0.5, 0.01, 0.03, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([None, None]) == [None, None]
+
+
+def ablation() -> Sweep:
+    """conv is 0.1, 0.2, 0.3 better than sum; of max, one seed failed and one is running; concat was never begun."""
+    tops = {"sum": (0.5, 0.5, 0.5), "max": (0.9, "failed", "running"), "conv": (0.6, 0.7, 0.8)}
+    return sweep(
+        {"fusion": ("sum", "max", "conv", "concat"), "seed": SEEDS},
+        lambda fusion, seed: tops[fusion][int(seed)] if fusion in tops else "missing",
+    )
+
+
+def test_rows_of_an_ablation_by_hand() -> None:
+    report = build_report(ablation())
+    rows = {row.group.axes["fusion"]: row for row in report.rows}
+    assert [row.group.n for row in report.rows] == ["3", "1/3", "3", "0/3"]
+    assert rows["conv"].group.mean == pytest.approx(0.7)
+    assert rows["conv"].group.std == pytest.approx(0.1)
+    assert rows["max"].group.mean == 0.9, "not averaged with what is not there"
+    assert rows["max"].group.std is None
+    assert rows["max"].group.states == "failed: seed=1; running: seed=2"
+    assert rows["concat"].group.mean is None
+    assert [row.best for row in report.rows] == [False, False, True, False], "max has 0.9 of one seed only"
+    compared = rows["sum"].comparison
+    assert compared is not None
+    assert (compared.pairs, compared.p, compared.p_holm) == (3, 0.25, 0.25), "no other row has two pairs"
+    assert compared.difference == pytest.approx(-0.2)
+    assert rows["conv"].comparison is None
+    assert rows["max"].comparison is not None
+    assert rows["max"].comparison.pairs == 1
+    assert rows["max"].comparison.p is None
+
+
+def test_the_same_in_words() -> None:
+    report = build_report(ablation())
+    columns = {column.title: column.texts for column in group_columns(report)}
+    assert columns["test/top1, %"] == ("50.00 ± 0.00", "90.00", "70.00 ± 10.00", "—")
+    assert columns["without a result"][3] == "missing: seed=0, seed=1, seed=2"
+    assert columns["Δ to best"] == ("−20.00", "+30.00", "best", "n/a")
+    assert columns["p (Holm)"] == ("0.25", "n/a", "", "n/a")
+    assert columns["parameters"] == ("162,912", "162,912", "162,912", "")
+    assert columns["FLOPs"][0] == "41.1 M"
+    assert "clips/s" not in columns
+    assert "paper, %" not in columns
+
+
+def test_pairs_are_the_same_seeds() -> None:
+    """a has seeds 0 and 1, b has 1 and 2: one pair, a − b = .2 − .7, though both have two runs."""
+    tops = {("a", "0"): 0.9, ("a", "1"): 0.2, ("b", "1"): 0.7, ("b", "2"): 0.1}
+    made = sweep({"fusion": ("a", "b"), "seed": SEEDS}, lambda *key: tops.get(key, "missing"))
+    compared = build_report(made, baseline="fusion=b").rows[0].comparison
+    assert compared is not None
+    assert compared.pairs == 1
+    assert compared.difference == pytest.approx(-0.5)
+
+
+def test_seeds_and_splits_are_averaged_over_unless_asked_for() -> None:
+    made = sweep(
+        {"fusion": ("sum", "max"), "split": ("1", "2"), "seed": ("0", "1")}, lambda f, split, seed: 0.1 * int(split)
+    )
+    both = build_report(made)
+    assert both.over == ("seed", "split")
+    assert [row.group.n for row in both.rows] == ["4", "4"]
+    assert both.rows[0].group.mean == pytest.approx(0.15)
+    by_split = build_report(made, pivot=("fusion", "split"))
+    assert by_split.over == ("seed",)
+    assert [row.group.mean for row in by_split.rows] == pytest.approx([0.1, 0.2, 0.1, 0.2])
+    assert by_split.pivots[0].positions == {("sum", "1"): 0, ("sum", "2"): 1, ("max", "1"): 2, ("max", "2"): 3}
+
+
+def test_a_third_axis_makes_more_tables_and_no_averages() -> None:
+    made = sweep(
+        {"pooling": ("gap", "gem"), "fusion": ("a", "b", "c"), "layer": ("conv3", "conv5")}, lambda *values: 0.5
+    )
+    report = build_report(made)
+    assert report.pivot_axes == ("fusion", "pooling"), "the most values; pooling was typed before layer"
+    assert [dict(pivot.fixed) for pivot in report.pivots] == [{"layer": "conv3"}, {"layer": "conv5"}]
+    assert [len(pivot.positions) for pivot in report.pivots] == [6, 6]
+    assert pivot_text(report, report.pivots[1].positions["c", "gem"]) == "50.00"
+    assert pivot_text(report, None) == ""
+
+
+def test_equal_means_are_all_best_and_a_loss_is_best_when_low() -> None:
+    made = sweep({"fusion": ("a", "b", "c")}, lambda fusion: 0.2 if fusion == "c" else 1.0)
+    assert [row.best for row in build_report(made).rows] == [True, True, False]
+    assert [row.best for row in build_report(made, metric="test/loss").rows] == [True, True, False]
+
+
+def test_a_finished_run_without_a_finite_value_is_no_result() -> None:
+    made = sweep({"fusion": ("a", "b"), "seed": ("0", "1")}, lambda fusion, seed: 0.5)
+    cells = list(made.cells)
+    cells[1] = cells[1]._replace(results=results(math.nan))
+    group = build_report(made._replace(cells=tuple(cells))).rows[0].group
+    assert (group.mean, group.n, group.states) == (0.5, "1/2", "finished without test/top1: seed=1")
+
+
+def test_the_same_run_twice_is_two_runs() -> None:
+    made = sweep({"fusion": ("a", "b"), "seed": ("0",)}, lambda fusion, seed: 0.5)
+    twice = made._replace(cells=(*made.cells, made.cells[0]._replace(name="again", results=results(0.7))))
+    assert build_report(twice).rows[0].group.mean == pytest.approx(0.6)
+
+
+def test_notes_tell_what_makes_a_number_doubtful() -> None:
+    made = sweep({"fusion": ("a",)}, lambda fusion: 0.5)
+    told = made.cells[0]._replace(results=results(0.5, leaked=3, unreadable={"test": ["x", "y"]}))
+    assert note(told) == "trained on 3 of its test videos; 2 test videos could not be read"
+
+
+def test_clips_per_second_are_shown_where_measured() -> None:
+    made = sweep({"fusion": ("a", "b")}, lambda fusion: 0.5)
+    cells = [cell._replace(results=results(0.5, clips_per_second=12.34)) for cell in made.cells]
+    columns = {c.title: c.texts for c in group_columns(build_report(made._replace(cells=tuple(cells))))}
+    assert columns["clips/s"] == ("12.3", "12.3")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"metric": "test/top7"}, "metric='test/top7': no run has it; choose from test/loss, test/top1"),
+        ({"pivot": ("fusion", "layer")}, "pivot='layer': was not swept; choose from fusion, seed"),
+        ({"pivot": ("fusion", "fusion")}, "pivot='fusion' twice"),
+        ({"baseline": "fusion"}, "baseline='fusion': write axis=value"),
+        ({"baseline": "layer=conv3"}, "'layer' is no axis of the table; choose from fusion"),
+        ({"baseline": "fusion=min"}, "no run has fusion=min; choose from sum, max, conv, concat"),
+        ({"baseline": "fusion=concat"}, "none of its runs has a result .missing: seed=0, seed=1, seed=2"),
+    ],
+)
+def test_wrong_questions_name_the_choices(asked: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        build_report(ablation(), **asked)
+
+
+def test_a_baseline_is_one_group() -> None:
+    made = sweep({"fusion": ("a", "b"), "layer": ("conv3", "[conv5,fc8]")}, lambda fusion, layer: 0.5)
+    groups = [row.group for row in build_report(made).rows]
+    assert find_baseline("layer=[conv5,fc8],fusion=b", groups) == 3
+    with pytest.raises(ValueError, match=r"2 groups are that, e\.g\. fusion=a,layer=conv3, fusion=a,layer"):
+        find_baseline("fusion=a", groups)
+
+
+def test_an_empty_folder_is_no_sweep() -> None:
+    with pytest.raises(ValueError, match="holds no runs"):
+        build_report(sweep({"fusion": ()}, lambda fusion: 0.5))

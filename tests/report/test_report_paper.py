@@ -1,0 +1,87 @@
+"""The paper's numbers stand beside the runs that `conf/experiment/` says are theirs, and beside no others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from made_sweeps import results
+from omegaconf import OmegaConf
+
+from twostream.config import conf_folder
+from twostream.report.groups import Group
+from twostream.report.paper import PRINTED, printed_number
+from twostream.sweep import Cell
+
+ROWS = {
+    path.stem: re.search(r"([\d.]+) on UCF101(, mean of 3 splits| split 1)", path.read_text())
+    for path in sorted((conf_folder() / "experiment").glob("t[1-5]_*.yaml"))
+}
+
+IN_T1 = ("t2_conv5", "t3_vgg_m_late")  # rows that T1 has, too
+
+
+def group(folder: Path, *overrides: str, splits: tuple[str, ...] = ("1",)) -> Group:
+    """Of finished runs with these overrides, a run a split."""
+    cells = []
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
+    choices = {name: option for name, option in cfg.hydra.runtime.choices.items() if "hydra" not in name}
+    del cfg.hydra
+    for split in splits:
+        (folder / split).mkdir()
+        OmegaConf.save(cfg, folder / split / "config.yaml", resolve=True)
+        layer = cfg.layer if isinstance(cfg.layer, str) else list(cfg.layer)
+        content = results(0.8, choices=choices, layer=layer, split=int(split))
+        cells.append(Cell(split, folder / split, {"split": split}, "finished", content, None))
+    return Group({}, tuple(cells), {}, {})
+
+
+@pytest.mark.parametrize("experiment", ROWS)
+def test_every_experiment_finds_its_number(experiment: str, tmp_path: Path) -> None:
+    row = ROWS[experiment]
+    assert row is not None, "its first lines say what the paper has"
+    splits = ("1",) if "split 1" in row[2] else ("1", "2", "3")
+    found = printed_number(group(tmp_path, f"experiment={experiment}", splits=splits))
+    assert found is not None
+    assert 100 * found.accuracy == pytest.approx(float(row[1]))
+    if experiment not in IN_T1:
+        assert found.table[:2].lower() == experiment[:2]
+
+
+def test_all_numbers_of_ucf101_are_experiments() -> None:
+    of_ucf101 = [printed.accuracy for setting, printed in PRINTED.items() if setting.data == "ucf101"]
+    assert len(of_ucf101) == len(ROWS) - len(IN_T1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "splits"),
+    [
+        (("experiment=t1_conv",), ("2",)),
+        (("experiment=t1_conv",), ("1", "2", "3")),
+        (("experiment=t1_conv", "two_towers=true"), ("1",)),
+        (("experiment=t1_conv", "attention=se"), ("1",)),
+        (("experiment=t1_conv", "fusion.init=kaiming"), ("1",)),
+        (("experiment=t1_conv", "backbone=resnet50"), ("1",)),
+        (("fusion=conv",), ("1",)),
+    ],
+)
+def test_other_runs_have_no_number_of_the_paper(overrides: tuple, splits: tuple, tmp_path: Path) -> None:
+    assert printed_number(group(tmp_path, *overrides, splits=splits)) is None
+
+
+def test_hmdb51_has_numbers_of_its_own(tmp_path: Path) -> None:
+    overrides = ("experiment=t5_vgg16_two_towers", "data=hmdb51", "backbone=vgg16", "temporal=conv3d", "layer=conv5")
+    found = printed_number(group(tmp_path, *overrides, splits=("1", "2", "3")))
+    assert found is not None
+    assert (found.accuracy, found.table) == (pytest.approx(0.654), "T5")
+
+
+def test_fusion_swept_under_one_experiment_finds_each_row(tmp_path: Path) -> None:
+    for number, (fusion, percent) in enumerate([("sum", 85.20), ("max", 82.70), ("concat", 83.53), ("conv", 85.96)]):
+        (tmp_path / str(number)).mkdir()
+        found = printed_number(group(tmp_path / str(number), "experiment=paper", f"fusion={fusion}"))
+        assert found is not None
+        assert found.accuracy == pytest.approx(percent / 100)

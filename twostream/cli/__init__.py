@@ -1,0 +1,5 @@
+"""The command `twostream`."""
+
+from twostream.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,44 @@
+"""`twostream bench`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from twostream.bench import bench as run_bench
+from twostream.bench import save_chart
+from twostream.bench import table as bench_table
+from twostream.config import build_data, build_source, build_system, compose_config, describe_config
+from twostream.errors import checked
+from twostream.results import write_json
+
+
+def bench(arguments: Sequence[str]) -> None:
+    """Measure where the time of training goes, on this machine and data, and say what would help."""
+    parser = argparse.ArgumentParser("twostream bench", description=bench.__doc__)
+    parser.add_argument("overrides", nargs="*", help="as for train.py: data=ucf101 data.root=DIR backbone=resnet50 …")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about so long (default 60)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw them into this PNG file")
+    options = parser.parse_args(arguments)
+    with checked():
+        cfg = compose_config(options.overrides)
+        source = build_source(cfg)
+        named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
+        result = run_bench(
+            build_data(cfg, source),
+            build_system(cfg, source.classes),
+            seconds=options.seconds,
+            device=torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu"),
+            precision=cfg.precision,
+            flops=describe_config(cfg, len(source.classes)).flops,
+            configuration={"data": source.name, **{name: str(cfg[name]) for name in named}},
+        )
+    print(bench_table(result))
+    if options.json:
+        write_json(options.json, result.as_dict())
+    if options.chart:
+        save_chart(result, options.chart)

@@ -1,0 +1,39 @@
+"""The subcommands; each is loaded when it is asked for, for PyTorch takes seconds."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from twostream.errors import is_expected, one_line
+
+COMMANDS = {  # where the function of that name is
+    "bench": "twostream.cli.bench",
+    "doctor": "twostream.cli.doctor",
+    "evaluate": "twostream.cli.evaluate",
+    "export": "twostream.export.command",
+    "flow": "twostream.cli.flow",
+    "fuse": "twostream.cli.fuse",
+    "info": "twostream.cli.info",
+    "inspect": "twostream.inspection.command",
+    "predict": "twostream.prediction.command",
+    "prepare": "twostream.cli.prepare",
+    "report": "twostream.cli.report",
+}
+
+
+def main() -> None:
+    """Run one subcommand; wrong input ends in one line and exit code 1."""
+    parser = argparse.ArgumentParser("twostream", description="Two-stream action recognition; training is train.py.")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    try:
+        getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells have it
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        sys.exit(f"error: {one_line(error)}")

@@ -1,0 +1,14 @@
+"""Options of commands that work in several processes."""
+
+from __future__ import annotations
+
+import argparse
+
+from twostream.data.tasks import ENGINES, available_cores
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that work in several processes."""
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one per core)")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine's processes, or Ray's")
+    parser.add_argument("--address", help="of a Ray cluster, e.g. auto; default: one is started here")

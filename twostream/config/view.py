@@ -1,0 +1,20 @@
+"""Configuration of a run -> how its network looks at a video."""
+
+from __future__ import annotations
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from twostream.config.compose import streams_of
+from twostream.config.data import build_flow
+from twostream.data.view import View
+
+
+def build_view(cfg: DictConfig) -> View:
+    """One view, as in validation: the crop in the middle, not mirrored. Flow is computed, whatever store there was."""
+    return View(
+        sampling=instantiate(cfg.sampling, test_views=1),
+        transform=instantiate(cfg.transform, test="centre", test_flip=False),
+        flow=build_flow(cfg),
+        streams=streams_of(cfg),
+    )

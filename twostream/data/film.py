@@ -1,0 +1,55 @@
+"""Pictures -> an H.264 video file."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+TIME_BASE = Fraction(1, 90_000)  # seconds; what MPEG counts in
+
+
+class Film:
+    """An MP4 file that any player shows, a context manager: written aside, then renamed when all went well.
+
+    Height and width of the pictures must be even.
+    """
+
+    def __init__(self, path: str | Path, *, height: int, width: int) -> None:
+        self.path = Path(path)
+        self._aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.mp4")
+        self._container = av.open(str(self._aside), "w", options={"movflags": "+faststart"})
+        self._stream: Any = self._container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = TIME_BASE
+        self._stream.codec_context.thread_count = 1
+        self._last = -1
+
+    def write(self, picture: UInt8[np.ndarray, "h w 3"], second: float) -> None:
+        """Show an RGB picture from `second` on, behind the one before."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        self._last = max(self._last + 1, round(second / TIME_BASE))
+        frame.pts, frame.time_base = self._last, TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> Film:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
+            if kind is None:
+                os.replace(self._aside, self.path)
+            self._aside.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""What the user or a file got wrong, told in one line and without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ExpectedError(RuntimeError):
+    """Something outside of the program is wrong: a damaged file, a full disk, a store of other options."""
+
+
+class UserError(Exception):
+    """Something the user typed, or a file the user named, that cannot be obeyed."""
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """Turns the errors that wrong input raises into a `UserError`; used around building, not around training."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ == "InstantiationException":  # Hydra's: what was instantiated says it better
+            raise UserError(str(error.__cause__ or error)) from error
+        if isinstance(error, (ValueError, OSError, ImportError)) or is_expected(error):
+            raise UserError(str(error)) from error
+        raise
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the message is all that the user needs.
+
+    Errors of Hydra and Lightning about a configuration are told by their names: looking must not load them.
+    """
+    foreign = type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
+    return (
+        isinstance(error, (UserError, ExpectedError)) or foreign or type(error).__name__ == "MisconfigurationException"
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The message without its line breaks.
+
+    >>> one_line(ValueError("In 'config':\\n\\tno such option"))
+    "In 'config': no such option"
+    """
+    text = str(error).split("Config search path:")[0]  # of no help to who mistyped an option
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,89 @@
+"""`twostream inspect`: pictures of the inside of a trained network."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from twostream.data.view import Window
+from twostream.errors import checked
+from twostream.inspection.pictures import (
+    Column,
+    save_columns,
+    save_flow_filters,
+    save_fusion,
+    save_rgb_filters,
+    save_taps,
+)
+from twostream.inspection.weights import first_filters, learned_fusions, learned_taps
+from twostream.loggers import finish, log_pictures, wandb_logger
+from twostream.prediction.looks import Looks
+from twostream.prediction.predictor import Predictor, Seen
+from twostream.runs import load_run
+
+
+@checked()
+def inspect(arguments: Sequence[str]) -> None:
+    """Draw what a trained network looks for, and with a video where it looks, into RUN_DIR/inspection."""
+    parser = argparse.ArgumentParser("twostream inspect", description=inspect.__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
+    parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
+    parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")
+    options = parser.parse_args(arguments)
+    run = load_run(options.run)
+    folder = options.run / "inspection"
+    folder.mkdir(exist_ok=True)
+    pictures = draw_weights(run.system.network, folder)
+    if options.video is not None:
+        pictures["grad_cam"] = draw_grad_cam(Predictor(run), options.video, folder)
+    for path in pictures.values():
+        print(path)
+    if options.wandb:
+        settings = (run.cfg.logger or {}).get("wandb") or {}
+        logger = wandb_logger(folder, project=settings.get("project") or "twostream", tags=["inspection"])
+        log_pictures([logger], {f"inspection/{name}": path for name, path in pictures.items()}, 0)
+        finish([logger])
+
+
+def draw_weights(network: object, folder: Path) -> dict[str, Path]:
+    """{name: picture} of first filters, fusions and filters over time, as many as the network has."""
+    pictures: dict[str, Path] = {}
+    for stream, weight in first_filters(network).items():
+        pictures[f"{stream}_filters"] = path = folder / f"{stream}_filters.png"
+        (save_rgb_filters if stream == "rgb" else save_flow_filters)(weight, path)
+    for name, shares in learned_fusions(network).items():  # type: ignore[arg-type]
+        pictures[f"fusion_{name}"] = path = folder / f"fusion_{name}.png"
+        save_fusion(name, shares, path)
+    if taps := learned_taps(network):  # type: ignore[arg-type]
+        pictures["over_time"] = folder / "over_time.png"
+        save_taps(taps, pictures["over_time"])
+    return pictures
+
+
+def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
+    """Grad-CAM of the window in the middle of a video, every chunk of it."""
+    looks = Looks()
+    predictor.predict(video, observers=[looks])
+    window, seen = looks.kept[len(looks.kept) // 2]
+    columns = chunk_columns(window, seen)
+    path = folder / "grad_cam.png"
+    label = f"{predictor.classes[seen.label]} {seen.scores[seen.label]:.2f}"
+    title = f"{Path(video).name}, {window.seconds[0]:.1f} to {window.seconds[1]:.1f} s: {label}"
+    save_columns(columns, path, bound=predictor.view.flow.bound, title=title)
+    return path
+
+
+def chunk_columns(window: Window, seen: Seen) -> list[Column]:
+    """A column for each chunk of a window."""
+    largest = {name: float(map_.max()) for name, map_ in seen.maps.items()}
+    return [
+        Column(
+            f"frame {frame}",
+            window.rgb[place],
+            window.flow[place],
+            {name: map_[place] for name, map_ in seen.maps.items()},
+            largest,
+        )
+        for place, frame in enumerate(window.shown.tolist())
+    ]

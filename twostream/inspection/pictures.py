@@ -1,0 +1,176 @@
+"""Views inside a network as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from twostream.inspection.overlay import clip_motion, clip_picture, heat_over, motion_picture
+from twostream.inspection.weights import Shares, Taps
+
+COLOURS = {"rgb": "C0", "flow": "C1", "fused": "C2"}
+MOST_FILTERS = 48  # of the flow stream in one picture
+NAMES = {"rgb": "RGB", "flow": "flow", "fused": "fused"}
+
+
+class Column(NamedTuple):
+    """What a network saw at one time, and where it looked."""
+
+    title: str
+    rgb: UInt8[np.ndarray, "a h w"]
+    flow: np.ndarray  # int8 (2L, h, w)
+    maps: Mapping[str, Float[np.ndarray, "g v"]]
+    largest: Mapping[str, float]  # of the maps in the whole clip: one colour means one value there
+
+
+def column_rows(column: Column, bound: float) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+    """{caption: picture} of a column: RGB, flow, and the maps over the stream that they are of."""
+    rows: dict[str, np.ndarray] = {}
+    if len(column.rgb):
+        rows["RGB"] = clip_picture(column.rgb)
+    if len(column.flow):
+        rows["flow"] = motion_picture(clip_motion(column.flow, bound))
+    for name, heat in column.maps.items():
+        under = rows.get("flow" if name == "flow" else "RGB", next(iter(rows.values())))
+        rows[caption_of(name)] = heat_over(under, heat, column.largest[name])
+    return rows
+
+
+def caption_of(name: str) -> str:
+    return f"Grad-CAM,\n{NAMES[name]}"
+
+
+def draw_columns(axes: np.ndarray, columns: Sequence[Column], bound: float) -> None:
+    """Fill a grid of axes with columns."""
+    for place, column in enumerate(columns):
+        nothing = [caption_of(name) for name in column.maps if not column.largest[name] > 0]
+        for axis, (caption, picture) in zip(axes[:, place], column_rows(column, bound).items(), strict=True):
+            axis.imshow(picture)
+            axis.set(xticks=[], yticks=[])
+            if caption in nothing:
+                axis.text(0.5, 0.5, "nothing", transform=axis.transAxes, ha="center", color="C3", fontsize=9)
+            if place == 0:
+                axis.set_ylabel(caption, rotation=0, ha="right", va="center", fontsize=9)
+        axes[0, place].set_title(column.title, fontsize=9)
+
+
+def save_columns(columns: Sequence[Column], path: Path, *, bound: float, title: str) -> None:
+    """Chunks of a clip side by side: frames, flow, Grad-CAM."""
+    rows = len(column_rows(columns[0], bound))
+    figure = Figure(figsize=(max(5.0, 1.2 + 1.6 * len(columns)), 0.6 + 1.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(columns), squeeze=False)
+    draw_columns(axes, columns, bound)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=120)
+
+
+def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
+    """Every filter as a small colour picture, grey where it is zero, of full contrast each; the strongest first."""
+    weight = strongest_first(weight)
+    columns = min(len(weight), 16)
+    tiles = 0.5 + 0.5 * weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    picture = mosaic(tiles.permute(0, 2, 3, 1), columns=columns)
+    figure = Figure(figsize=figure_size(picture, width=8), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(picture, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(f"first RGB filters ({len(weight)}), the strongest first", fontsize=10)
+    figure.savefig(path, dpi=120)
+
+
+def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
+    """The strongest filters over their L fields: a row each, u at the left and v at the right; red is positive."""
+    strongest = strongest_first(weight)[:MOST_FILTERS]
+    length = weight.shape[1] // 2
+    pairs = strongest / strongest.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+    blocks = 2 if len(strongest) > 12 else 1
+    per_block = -(-len(strongest) // blocks)
+    side = 0.28 if length >= 8 else 0.36
+    figure = Figure(
+        figsize=(blocks * 2 * length * side + 1.2, max(2.2, per_block * side * 0.92 + 0.8)), layout="constrained"
+    )
+    axes = figure.subplots(1, 2 * blocks, squeeze=False)[0]
+    image: Any = None
+    for place, axis in enumerate(axes):
+        rows = pairs[place // 2 * per_block : (place // 2 + 1) * per_block, place % 2 :: 2]
+        image = axis.imshow(
+            mosaic(rows.flatten(0, 1), columns=length, gap=float("nan")), cmap="RdBu_r", vmin=-1, vmax=1
+        )
+        axis.set_axis_off()
+        axis.set_title(f"{'uv'[place % 2]}, field 1 … {length}", fontsize=9)
+    figure.colorbar(image, ax=list(axes), shrink=0.6, label="weight / the filter's largest")
+    figure.suptitle(f"first flow filters ({len(strongest)} of {len(weight)}), the strongest first", fontsize=10)
+    figure.savefig(path, dpi=120)
+
+
+def save_fusion(name: str, found: Shares, path: Path) -> None:
+    """The size of each weight that fuses, rgb's channels at the left; and each output channel's share of rgb."""
+    order = torch.argsort(found.shares[:, 0], descending=True)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    matrix, shares = figure.subplots(1, 2, width_ratios=(3, 2))
+    largest = float(found.weight.max()) or 1.0
+    values = found.weight.clamp_min(largest / 1000).numpy()  # it starts as identities: the rest is far smaller
+    scale = LogNorm(largest / 1000, largest)
+    image = matrix.imshow(values, cmap="magma", aspect="auto", norm=scale, interpolation="nearest")
+    matrix.axvline(found.rgb_channels - 0.5, color="white", linewidth=1)
+    matrix.set(xlabel="input channel: RGB | flow", ylabel="output channel", title=f"{name}: size of the weights")
+    figure.colorbar(image, ax=matrix, shrink=0.8)
+    share = found.shares[order, 0].numpy()
+    places = np.arange(len(share))
+    shares.fill_between(places, 0, share, color=COLOURS["rgb"], step="mid", label="RGB", linewidth=0)
+    shares.fill_between(places, share, 1, color=COLOURS["flow"], step="mid", label="flow", linewidth=0)
+    shares.axhline(0.5, color="white", linewidth=1, linestyle="--")
+    shares.set(xlabel="output channels, sorted", ylabel="share of the filter's norm", ylim=(0, 1))
+    shares.set(
+        xlim=(0, max(1, len(share) - 1)), title=f"RGB {share.mean():.2f}, flow {1 - share.mean():.2f} on average"
+    )
+    shares.legend(loc="lower left", framealpha=0.9)
+    figure.savefig(path, dpi=120)
+
+
+def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
+    """How strong 3-D filters are at each of their times."""
+    figure = Figure(figsize=(1.2 + 3.4 * len(taps), 3.2), layout="constrained")
+    for axis, (name, found) in zip(figure.subplots(1, len(taps), squeeze=False)[0], taps.items(), strict=True):
+        times = np.arange(found.norms.shape[1]) - found.norms.shape[1] // 2
+        width = 0.8 / len(found.streams)
+        for place, (stream, norms) in enumerate(zip(found.streams, found.norms, strict=True)):
+            shift = (place - (len(found.streams) - 1) / 2) * width
+            axis.bar(times + shift, norms.numpy(), width, label=NAMES[stream], color=COLOURS[stream])
+        axis.set(xlabel="chunk before, same, after", ylabel="norm of the filter", title=name)
+        axis.set_xticks(times, [f"{t:+d}" if t else "0" for t in times])
+        axis.grid(alpha=0.3, axis="y")
+        axis.set_ylim(0, 1.25 * float(found.norms.max()) or 1.0)  # room for the legend
+        axis.legend(frameon=False, ncols=len(found.streams), loc="upper center")
+    figure.savefig(path, dpi=120)
+
+
+def strongest_first(weight: Float[Tensor, "d c h w"]) -> Float[Tensor, "d c h w"]:
+    return weight[torch.argsort(weight.flatten(1).norm(dim=1), descending=True)].cpu()
+
+
+def mosaic(tiles: Tensor, *, columns: int, gap: float = 1.0) -> np.ndarray:
+    """Tiles (n, h, w) or (n, h, w, 3) in rows of `columns`, with a line between them.
+
+    >>> mosaic(torch.zeros(2, 1, 1), columns=2).tolist()
+    [[0.0, 1.0, 0.0]]
+    """
+    rows = -(-len(tiles) // columns)
+    h, w = tiles.shape[1:3]
+    picture = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, *tiles.shape[3:]), gap, np.float32)
+    for place, tile in enumerate(tiles.numpy()):
+        top, left = place // columns * (h + 1), place % columns * (w + 1)
+        picture[top : top + h, left : left + w] = tile
+    return picture
+
+
+def figure_size(picture: np.ndarray, *, width: float) -> tuple[float, float]:
+    return width, width * picture.shape[0] / picture.shape[1] + 0.4

@@ -1,0 +1,114 @@
+"""What the learned weights say without any video (pure functions, but for finding the layers)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twostream.models.fusion import ConcatFusion, ConvFusion
+from twostream.models.network import STREAMS
+from twostream.models.temporal import Conv3d
+
+
+class Shares(NamedTuple):
+    """Of a filter that reads both streams: `weight`, rgb's channels first; `shares`: see `fusion_shares`."""
+
+    weight: Float[Tensor, "d c"]  # without places and times: their norm
+    rgb_channels: int
+    shares: Float[Tensor, "d 2"]
+
+
+class Taps(NamedTuple):
+    """The norm of a 3-D filter at each of its times, for every stream it reads ("fused": one that is both)."""
+
+    streams: tuple[str, ...]
+    norms: Float[Tensor, "s t"]
+
+
+def split_streams(
+    weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block"
+) -> tuple[Float[Tensor, "d a *k"], Float[Tensor, "d b *k"]]:
+    """The part of a filter that reads rgb, and the one that reads flow; `order` is as in ConcatFusion."""
+    if order == "interleaved":
+        return weight[:, 1::2], weight[:, 0::2]  # even channels are flow
+    return weight[:, :rgb_channels], weight[:, rgb_channels:]
+
+
+def fusion_shares(weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block") -> Float[Tensor, "d 2"]:
+    """How much each output channel takes from rgb and from flow: the norms of both parts of its filter, of sum 1.
+
+    A filter that is all zeros takes half from each.
+
+    >>> fusion_shares(torch.tensor([[3.0, 0.0, 0.0, 1.0]]), rgb_channels=2)
+    tensor([[0.7500, 0.2500]])
+    """
+    parts = split_streams(weight, rgb_channels=rgb_channels, order=order)
+    norms = torch.stack([part.flatten(1).norm(dim=1) for part in parts], dim=1)
+    total = norms.sum(1, keepdim=True)
+    return torch.where(total > 0, norms / total, torch.full_like(norms, 0.5))
+
+
+def tap_norms(weight: Float[Tensor, "d c t h w"]) -> Float[Tensor, " t"]:
+    """The norm of a 3-D filter at each of its times.
+
+    >>> tap_norms(torch.tensor([3.0, 0.0, 1.0]).view(1, 1, 3, 1, 1))
+    tensor([3., 0., 1.])
+    """
+    return weight.transpose(0, 2).flatten(1).norm(dim=1)
+
+
+def first_filters(network: Any) -> dict[str, Float[Tensor, "d c h w"]]:
+    """The filters that read the frames, of each stream that the network has."""
+    towers = {stream: getattr(network, stream, None) for stream in STREAMS}
+    return {name: tower.backbone.first[1].weight.detach() for name, tower in towers.items() if tower is not None}
+
+
+def learned_fusions(network: nn.Module) -> dict[str, Shares]:
+    """{name of the layer: shares} of all filters that read both streams: conv fusions, 3-D filters behind concat."""
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, ConvFusion):
+            found[name] = read_shares(module.conv.weight, module.concat, module.out_channels)
+    for name, (fusion, temporal, rgb_channels) in filters_behind_concat(network).items():
+        found[name] = read_shares(temporal.conv.weight, fusion, rgb_channels)
+    return found
+
+
+def learned_taps(network: nn.Module) -> dict[str, Taps]:
+    """{name of the layer: norms over time} of all 3-D filters."""
+    stacked = filters_behind_concat(network)
+    found = {}
+    for name, module in network.named_modules():
+        if not isinstance(module, Conv3d):
+            continue
+        weight = module.conv.weight.detach()
+        if name in stacked:
+            fusion, _, channels = stacked[name]
+            parts = split_streams(weight, rgb_channels=channels, order=fusion.order)
+            found[name] = Taps(STREAMS, torch.stack([tap_norms(part) for part in parts]))
+        else:
+            stream = name.split(".")[0]
+            fused = getattr(network, "layers", ()) and not name.startswith("flow.")
+            found[name] = Taps(("fused" if fused else stream,), tap_norms(weight)[None])
+    return found
+
+
+def filters_behind_concat(network: Any) -> dict[str, tuple[ConcatFusion, Conv3d, int]]:
+    """{name: (concatenation, the 3-D filter that reads it, channels of rgb)}."""
+    found = {}
+    for name, fusion in getattr(network, "fusions", {}).items():
+        temporal = dict(network.rgb.temporal.items()).get(name)
+        if isinstance(fusion, ConcatFusion) and isinstance(temporal, Conv3d):
+            found[f"rgb.temporal.{name}"] = (fusion, temporal, network.rgb.shapes[name][0])
+    return found
+
+
+def read_shares(weight: Tensor, fusion: ConcatFusion, rgb_channels: int) -> Shares:
+    """The shares of a filter that reads what `fusion` has stacked."""
+    weight = weight.detach()
+    parts = split_streams(weight, rgb_channels=rgb_channels, order=fusion.order)
+    matrix = torch.cat(parts, dim=1).flatten(2).norm(dim=2)
+    return Shares(matrix, parts[0].shape[1], fusion_shares(weight, rgb_channels=rgb_channels, order=fusion.order))

@@ -1,0 +1,5 @@
+"""What a trained network says of videos: scores over time, films, sheets."""
+
+from twostream.prediction.predictor import Observer, Prediction, Predictor, Seen, load
+
+__all__ = ["Observer", "Prediction", "Predictor", "Seen", "load"]

@@ -1,0 +1,168 @@
+"""The film of a prediction: frames, flow, Grad-CAM and the classes' bars, at the video's own pace."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+from twostream.data.film import Film
+from twostream.data.transform import Box
+from twostream.data.view import Step, View, Window
+from twostream.inspection.overlay import full_colour, heat_over, motion_picture
+from twostream.prediction.canvas import (
+    GAP,
+    INK,
+    PAPER,
+    Bar,
+    Layout,
+    draw_bars,
+    draw_picture,
+    draw_strip,
+    font,
+    make_layout,
+    shortened,
+)
+from twostream.prediction.predictor import Observer, Seen, best
+
+BARS = 5
+MOST_POINTS = 300  # in the plot over time
+MAPS = {"rgb": "Grad-CAM, RGB", "flow": "Grad-CAM, flow", "fused": "Grad-CAM, fused"}
+
+
+class Shown(NamedTuple):
+    """A frame that waits for the window that it is shown with."""
+
+    index: int
+    second: float
+    rgb: UInt8[np.ndarray, "h w 3"]
+    motion: Float[np.ndarray, "h w 2"]  # in pixels of the flow's working resolution
+
+
+class AnnotatedFilm(Observer):
+    """Writes the film while the video is looked at; each frame goes with the window whose middle is nearest.
+
+    So frames wait until the window after theirs, as small pictures: memory does not grow with the video. `duration`:
+    of the video in seconds, where it is known.
+    """
+
+    def __init__(
+        self, path: Path, *, title: str, classes: Sequence[str], view: View, maps: Sequence[str], duration: float | None
+    ) -> None:
+        self.path = path
+        self.title = title
+        self.classes = classes
+        self.view = view
+        self.maps = list(maps)
+        self.duration = duration
+        self._film: Film | None = None
+        self._layout: Layout | None = None
+        self._waiting: deque[Shown] = deque()
+        self._count = 0
+        self._looks: list[tuple[Window, Seen]] = []  # the last two
+        self._times: list[float] = []
+        self._scores: list[np.ndarray] = []
+        self._largest: float | None = None  # motion, which gets the full colour
+
+    def frame(self, step: Step) -> None:
+        height, width = step.rgb.shape[:2]
+        if self._layout is None:
+            pictures = 1 + ("flow" in self.view.streams) + len(self.maps)
+            self._layout = make_layout(height, width, pictures)
+            wide, high = self._layout.size
+            self._film = Film(self.path, height=high, width=wide).__enter__()
+        size = (self._layout.width, self._layout.height)
+        rgb = cv2.resize(step.rgb, size, interpolation=cv2.INTER_AREA if height > size[1] else cv2.INTER_CUBIC)
+        motion = step.motion if step.motion is not None else np.zeros((2, 2, 2), np.float32)
+        self._waiting.append(Shown(self._count, step.second, rgb, cv2.resize(motion, size)))
+        self._count += 1
+
+    def window(self, window: Window, seen: Seen) -> None:
+        self._looks = [*self._looks[-1:], (window, seen)]
+        self._times.append(sum(window.seconds) / 2)
+        self._scores.append(seen.scores)
+        if len(self._looks) == 2:
+            between = sum(look.start + look.end for look, _ in self._looks) / 4
+            self._write(before=between, look=0)
+
+    def end(self) -> None:
+        self._write(before=float("inf"), look=-1)
+        if self._film is not None:
+            self._film.__exit__(None, None, None)
+            self._film = None
+
+    def __enter__(self) -> AnnotatedFilm:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._film is not None:  # not ended: nothing is left of it
+            self._film.__exit__(kind or InterruptedError, error, trace)
+
+    def _write(self, *, before: float, look: int) -> None:
+        """Draw the waiting frames before an index with one of the last two windows."""
+        if not self._waiting or self._film is None:
+            return
+        window, seen = self._looks[look]
+        ready = []
+        while self._waiting and self._waiting[0].index < before:
+            ready.append(self._waiting.popleft())
+        if not ready:
+            return
+        largest = float(np.median([full_colour(shown.motion) for shown in ready]))  # not that of a cut between scenes
+        self._largest = largest if self._largest is None else (self._largest + largest) / 2  # colours change slowly
+        for shown in ready:
+            self._film.write(self._draw(shown, window, seen, largest=self._largest), shown.second)
+
+    def _draw(self, shown: Shown, window: Window, seen: Seen, *, largest: float) -> UInt8[np.ndarray, "h w 3"]:
+        layout = self._layout
+        assert layout is not None
+        canvas = Image.new("RGB", layout.size, PAPER)
+        pictures = self._pictures(shown, window, seen, largest=largest)
+        bars_at = layout.columns - 1  # the first row's end
+        for place, (caption, picture) in enumerate(pictures.items()):
+            draw_picture(canvas, layout, picture, place=place + (place >= bars_at), caption=caption)
+        draw = ImageDraw.Draw(canvas)
+        bars = [Bar(k, self.classes[k], float(seen.scores[k])) for k in best(seen.scores, BARS)]
+        draw_bars(draw, layout, bars, place=bars_at)
+        width = layout.size[0]
+        draw.text((GAP, 8), shortened(self.title, width - 100, 16), font=font(16), fill=INK)
+        draw.text((width - GAP, 8), f"{shown.second:.1f} s", font=font(16), fill=INK, anchor="ra")
+        every = 1 + len(self._times) // MOST_POINTS
+        scores = np.stack(self._scores[::every])
+        end = max(self.duration or 0, shown.second, self._times[-1]) or 1.0
+        labels = best(scores.mean(0), BARS)
+        draw_strip(draw, layout, times=self._times[::every], scores=scores, labels=labels, now=shown.second, end=end)
+        return np.asarray(canvas)
+
+    def _pictures(self, shown: Shown, window: Window, seen: Seen, *, largest: float) -> dict[str, np.ndarray]:
+        """{caption: picture} in the order of the cells."""
+        pictures = {"RGB": shown.rgb}
+        motion = None
+        if "flow" in self.view.streams:
+            motion = motion_picture(shown.motion, largest)
+            pictures[f"flow, full colour: {largest:.1f} pixels a frame"] = motion
+        nearest = int(np.abs(window.shown - shown.index).argmin())
+        for name in self.maps:
+            map_ = seen.maps[name]
+            under = motion if name == "flow" and motion is not None else shown.rgb
+            largest = float(map_.max())
+            caption = MAPS[name] if largest > 0 else f"{MAPS[name]}: nothing"
+            pictures[caption] = in_box(under, map_[nearest], largest=largest, box=window.box)
+        return pictures
+
+
+def in_box(picture: np.ndarray, heat: np.ndarray, *, largest: float, box: Box) -> UInt8[np.ndarray, "h w 3"]:
+    """A map over the part of the picture that it is of; the rest, which the network did not see, is dimmed."""
+    rows, columns = box.pixels(*picture.shape[:2])
+    dimmed = picture // 3
+    dimmed[rows, columns] = heat_over(np.ascontiguousarray(picture[rows, columns]), heat, largest)
+    return dimmed

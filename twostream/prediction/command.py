@@ -1,0 +1,140 @@
+"""`twostream predict`: what a trained network says of videos."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from twostream.data.decoding import VideoError, claimed_seconds
+from twostream.data.sources.folder import SUFFIXES, videos_below
+from twostream.errors import checked
+from twostream.prediction.annotated import AnnotatedFilm
+from twostream.prediction.looks import Looks
+from twostream.prediction.output import save_csv, save_json, table
+from twostream.prediction.predictor import Observer, Prediction, Predictor, load
+from twostream.prediction.sheet import save_sheet
+
+Video = str | int
+
+
+@checked()
+def predict(arguments: Sequence[str]) -> None:
+    """Say what happens in a video, in every video of a folder, or before a camera; over time, and overall."""
+    options = read_options(arguments)
+    videos = find_videos(options.video)
+    for path in (options.json, options.csv, *([options.film, options.sheet] if len(videos) == 1 else [])):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise VideoError(path, "its folder does not exist")
+    predictor = load(options.run, device=options.device)
+    predictions: list[Prediction] = []
+    failed: dict[str, str] = {}
+    for name, video in videos.items():
+        try:
+            predictions.append(look_at(predictor, video, options, name=name if os.path.isdir(options.video) else None))
+            print(table(predictions[-1], options.top), flush=True)
+        except VideoError as error:
+            if not os.path.isdir(options.video):
+                raise
+            failed[str(video)] = error.reason
+            print(f"error: {error}", file=sys.stderr, flush=True)
+    if options.json is not None:
+        save_json(options.json, predictions, run=options.run, classes=predictor.classes, failed=failed, top=options.top)
+    if options.csv is not None:
+        save_csv(options.csv, predictions, predictor.classes)
+    if failed:
+        sys.exit(f"{len(failed)} of {len(videos)} videos could not be read")
+
+
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the user typed."""
+    parser = argparse.ArgumentParser("twostream predict", description=predict.__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
+    parser.add_argument("video", metavar="VIDEO|FOLDER|CAMERA", help="a file, a folder of files, or a camera's number")
+    parser.add_argument("--window", type=float, metavar="SECONDS", help="at a time (default: a training clip's frames)")
+    parser.add_argument("--stride", type=float, metavar="SECONDS", help="from window to window (default: half of one)")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop there (a camera: or with Ctrl-C)")
+    parser.add_argument("--top", type=int, default=5, help="so many classes (default 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all scores there, a row for each window")
+    parser.add_argument(
+        "--video", dest="film", type=Path, metavar="MP4", help="frames, flow, Grad-CAM, bars; of a FOLDER: a folder"
+    )
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="all of that in one picture; of a FOLDER: a folder")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
+    options = parser.parse_args(arguments)
+    if options.top < 1:
+        parser.error(f"--top {options.top}: must be at least 1")
+    return options
+
+
+def find_videos(typed: str) -> dict[str, Video]:
+    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos."""
+    if os.path.isdir(typed):
+        names = sorted(videos_below(Path(typed), Path(typed), SUFFIXES))
+        if not names:
+            raise VideoError(typed, f"holds no videos ({', '.join(SUFFIXES)})")
+        return {name: os.path.join(typed, name) for name in names}
+    if typed.isdecimal() and not os.path.exists(typed):
+        return {f"camera {typed}": int(typed)}
+    return {os.path.basename(typed): typed}
+
+
+def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, name: str | None) -> Prediction:
+    """Predict one video, with its film and its sheet; `name`: of a video in a folder, whose outputs are folders."""
+    film, sheet = (output(path, name, suffix) for path, suffix in ((options.film, ".mp4"), (options.sheet, ".png")))
+    observers: list[Observer] = []
+    looks = Looks()
+    with ExitStack() as stack:
+        if film is not None:
+            shown = os.path.basename(video) if isinstance(video, str) else f"camera {video}"
+            annotated = AnnotatedFilm(
+                film,
+                title=shown,
+                classes=predictor.classes,
+                view=predictor.view,
+                maps=list(predictor.layers),
+                duration=duration(video, options.limit),
+            )
+            observers.append(stack.enter_context(annotated))
+        if sheet is not None:
+            observers.append(looks)
+        stop = stack.enter_context(interruptible()) if isinstance(video, int) else lambda: False
+        prediction = predictor.predict(
+            video, window=options.window, stride=options.stride, limit=options.limit, stop=stop, observers=observers
+        )
+    if sheet is not None:
+        save_sheet(looks, prediction, sheet, bound=predictor.view.flow.bound)
+    return prediction
+
+
+def output(path: Path | None, name: str | None, suffix: str) -> Path | None:
+    """Where the film or sheet of a video goes; of one in a folder, below `path` as the video below its folder."""
+    if path is None or name is None:
+        return path
+    path = path / f"{name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def duration(video: Video, limit: float | None) -> float | None:
+    """Seconds, as the file claims; None where it tells nothing."""
+    if isinstance(video, int):
+        return limit
+    seconds = claimed_seconds(video)
+    return seconds if limit is None else min(limit, seconds or limit)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C does not end the program, but is told of: what a camera has seen so far is written."""
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,103 @@
+"""Predictions as text, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twostream.prediction.predictor import Prediction, best
+from twostream.results import write_json
+
+
+def table(prediction: Prediction, top: int = 5) -> str:
+    """The best classes, and how sure the network was of them over time."""
+    count, end = len(prediction.scores), float(prediction.seconds.max())
+    name = os.fsencode(prediction.video).decode("utf-8", "replace")  # a name in another encoding cannot be printed
+    lines = [f"{name}: {counted(prediction.num_frames, 'frame')}, {end:.1f} s, {counted(count, 'window')}"]
+    width = max(len(prediction.classes[k]) for k in best(prediction.overall, top))
+    for k in best(prediction.overall, top):
+        over_time = sparkline(prediction.scores[:, k])
+        lines.append(f"  {prediction.classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
+    return "\n".join(lines)
+
+
+def counted(number: int, what: str) -> str:
+    """
+    >>> counted(1, "frame"), counted(2, "frame")
+    ('1 frame', '2 frames')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def sparkline(values: np.ndarray, width: int = 40) -> str:
+    """Numbers from 0 to 1 over time as blocks, at most `width` of them.
+
+    >>> sparkline(np.array([0, 0.5, 1.0]))
+    '▁▅█'
+    """
+    parts = [part.mean() for part in np.array_split(values, min(width, len(values)))]
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value))] for value in parts)
+
+
+def as_dict(prediction: Prediction, top: int = 5) -> dict[str, Any]:
+    """One video of the JSON file; scores are in the order of the file's `classes`."""
+    return {
+        "video": prediction.video,
+        "frames": prediction.num_frames,
+        "top": [{"class": name, "score": rounded(score)} for name, score in prediction.top(top)],
+        "scores": [rounded(score) for score in prediction.overall],
+        "windows": [
+            {
+                "from_second": rounded(start),
+                "to_second": rounded(end),
+                "top": prediction.classes[int(scores.argmax())],
+                "scores": [rounded(score) for score in scores],
+            }
+            for (start, end), scores in zip(prediction.seconds, prediction.scores, strict=True)
+        ],
+    }
+
+
+def save_json(
+    path: Path,
+    predictions: Sequence[Prediction],
+    *,
+    run: Path,
+    classes: Sequence[str],
+    failed: Mapping[str, str],
+    top: int,
+) -> None:
+    """All videos, with those that could not be read and why."""
+    content = {
+        "run": str(run),
+        "classes": list(classes),
+        "videos": [as_dict(prediction, top) for prediction in predictions],
+        "failed": dict(failed),
+    }
+    write_json(path, content)
+
+
+def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
+    """A row for each window (counted from 0), and one, `all`, for the whole video; a column for each class."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video", "window", "from_second", "to_second", "top", *classes])
+        for prediction in predictions:
+            ends = [prediction.seconds.min(), prediction.seconds.max()]
+            rows = [("all", ends, prediction.overall)]
+            rows += [(i, *row) for i, row in enumerate(zip(prediction.seconds, prediction.scores, strict=True))]
+            for name, seconds, scores in rows:
+                numbers = [rounded(number) for number in (*seconds, *scores)]
+                writer.writerow([prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *numbers[2:]])
+    os.replace(aside, path)
+
+
+def rounded(number: float) -> float:
+    """To six digits behind the point."""
+    return round(float(number), 6)

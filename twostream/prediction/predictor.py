@@ -1,0 +1,211 @@
+"""A trained network that is shown videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from twostream.config.view import build_view
+from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
+from twostream.data.view import Step, View, Window, Windows, steps
+from twostream.inspection import grad_cam, maps_to_explain
+from twostream.runs import TrainedRun, load_run
+
+AnyPath = str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one video.
+
+    - `seconds`: first and last frame of each window. `scores`: probabilities of the classes in each window.
+    - `overall`: of the whole video, from the windows' mean before softmax, as for the views of a test.
+    """
+
+    video: str
+    classes: tuple[str, ...]
+    num_frames: int
+    seconds: Float32[np.ndarray, "w 2"]
+    scores: Float32[np.ndarray, "w k"]
+    overall: Float32[np.ndarray, " k"]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes, the best first, with their probabilities."""
+        return [(self.classes[k], float(self.overall[k])) for k in best(self.overall, count)]
+
+
+class Seen(NamedTuple):
+    """What the network said of a window; `maps`: where in it, if that was asked for."""
+
+    heads: Float32[np.ndarray, "m k"]
+    scores: Float32[np.ndarray, " k"]
+    maps: dict[str, Float32[np.ndarray, "t g v"]]  # Grad-CAM for the best class: of rgb, flow, fused
+
+    @property
+    def label(self) -> int:
+        return int(self.scores.argmax())
+
+
+class Observer(Protocol):
+    """Is shown all frames of a video, each window when it is full, and the end."""
+
+    def frame(self, step: Step) -> None: ...
+    def window(self, window: Window, seen: Seen) -> None: ...
+    def end(self) -> None: ...
+
+
+class Predictor:
+    """The network of a run, and how it looks at videos: crop, sampling and flow are those of its training."""
+
+    def __init__(self, run: TrainedRun, *, device: str = "auto") -> None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device={device!r}: choose from auto, cpu, cuda")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.folder = run.folder
+        self.device = torch.device(device)
+        self.network: Any = run.system.network.eval().to(self.device)
+        self.classes = run.system.classes
+        self.view: View = build_view(run.cfg)
+        self.layers = maps_to_explain(self.network)
+
+    def predict(
+        self,
+        video: AnyPath | int,
+        *,
+        window: float | None = None,
+        stride: float | None = None,
+        limit: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        observers: Sequence[Observer] = (),
+    ) -> Prediction:
+        """Look at a video, or with a whole number through that camera, window by window.
+
+        `window`, `stride`: seconds (default: as many frames as a clip of training spans, and half of a window).
+        `limit`: seconds after which to stop; `stop` is asked after each frame whether to. Memory does not grow with
+        the video.
+
+        Raises `VideoError` where it cannot be read, ValueError for lengths that are no windows.
+        """
+        name = f"camera {video}" if isinstance(video, int) else str(video)
+        length, step = self.window_frames(video, window, stride)
+        collector = Windows(self.view, length=length, stride=step)
+        looks: list[tuple[Window, Seen]] = []
+        try:
+            with closing(until(frames_of(video), limit, stop)) as frames:
+                for full in self._windows(frames, collector, observers):
+                    seen = self.look(full, explain=bool(observers))
+                    looks.append((full._replace(rgb=NOTHING, flow=NOTHING), seen._replace(maps={})))
+                    for observer in observers:
+                        observer.window(full, seen)
+        except ValueError as error:  # frames that are too small for the flow
+            raise VideoError(name, str(error)) from None
+        for observer in observers:
+            observer.end()
+        return self.summary(name, collector.count, looks)
+
+    def _windows(
+        self, frames: Iterator[TimedFrame], collector: Windows, observers: Sequence[Observer]
+    ) -> Iterator[Window]:
+        """The windows of the frames, each as soon as it is full; the observers are shown the frames."""
+        for one in steps(frames, self.view.flow if "flow" in self.view.streams else None):
+            for observer in observers:
+                observer.frame(one)
+            if (window := collector.add(one)) is not None:
+                yield window
+        if (window := collector.finish()) is not None:
+            yield window
+
+    def window_frames(self, video: AnyPath | int, window: float | None, stride: float | None) -> tuple[int, int]:
+        """Seconds -> the length and stride of windows in frames."""
+        for key, seconds in (("window", window), ("stride", stride)):
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"{key}={seconds!r}: must be a positive number of seconds")
+        rate = FRAME_RATE if isinstance(video, int) else frame_rate(video)
+        length = self.view.length if window is None else max(1, round(window * rate))
+        step = max(1, length // 2) if stride is None else max(1, round(stride * rate))
+        if step > length:
+            raise ValueError(f"stride={stride!r}: leaves gaps; at most the window, {length / rate:.3g} seconds")
+        return length, step
+
+    def look(self, window: Window, *, explain: bool = False) -> Seen:
+        """What the network says of one window, with `explain` also where in it."""
+        rgb, flow = (torch.from_numpy(x)[None].to(self.device) for x in (window.rgb, window.flow))
+        if explain:
+            heads, maps = grad_cam(self.network, self.layers, rgb=rgb, flow=flow)
+        else:
+            with torch.inference_mode():
+                heads, maps = self.network(rgb, flow), {}
+        said = array(heads[:, 0])
+        return Seen(said, self.probabilities(said), {name: array(map_[0]) for name, map_ in maps.items()})
+
+    def probabilities(self, heads: Float32[np.ndarray, "m k"]) -> Float32[np.ndarray, " k"]:
+        """Of the classes, from the scores of the heads."""
+        with torch.inference_mode():
+            combined = self.network.combine(torch.from_numpy(heads)[:, None].to(self.device))
+        return array(combined[0].float().softmax(0))
+
+    def summary(self, name: str, num_frames: int, looks: Sequence[tuple[Window, Seen]]) -> Prediction:
+        """The windows put together."""
+        heads = np.stack([seen.heads for _, seen in looks]).mean(0)
+        return Prediction(
+            video=name,
+            classes=self.classes,
+            num_frames=num_frames,
+            seconds=np.array([window.seconds for window, _ in looks], np.float32),
+            scores=np.stack([seen.scores for _, seen in looks]),
+            overall=self.probabilities(heads),
+        )
+
+
+NOTHING: Any = np.zeros((0, 0, 0, 0), np.uint8)  # in place of pixels that are no longer needed
+
+
+def load(run_dir: AnyPath, *, device: str = "auto") -> Predictor:
+    """The network of a run folder, or of the Hub, "hf://OWNER/NAME", to be shown videos.
+
+    Raises ValueError like `twostream.runs.load_run` and `twostream.export.download_run`.
+    """
+    if str(run_dir).startswith("hf://"):
+        from twostream.export import download_run  # the exporters are not needed for a folder
+
+        run_dir = download_run(str(run_dir))
+    return Predictor(load_run(str(run_dir)), device=device)
+
+
+def frames_of(video: AnyPath | int) -> Iterator[TimedFrame]:
+    return camera_frames(video) if isinstance(video, int) else timed_frames(video)
+
+
+def until(
+    frames: Iterator[TimedFrame], limit: float | None, stop: Callable[[], bool]
+) -> Generator[TimedFrame, None, None]:
+    """The frames of the first `limit` seconds, or fewer where it is told to stop; at least one."""
+    with closing(frames):  # type: ignore[type-var]
+        for frame in frames:
+            if limit is not None and frame.second > limit:
+                return
+            yield frame
+            if stop():
+                return
+
+
+def best(scores: Float32[np.ndarray, " k"], count: int) -> list[int]:
+    """The positions of the highest scores, the highest first.
+
+    >>> best(np.float32([0.2, 0.5, 0.3]), 2)
+    [1, 2]
+    """
+    return np.argsort(-scores, kind="stable")[:count].tolist()
+
+
+def array(x: Tensor) -> np.ndarray:
+    return x.detach().float().cpu().numpy()

@@ -1,0 +1,67 @@
+"""One picture of a whole video: what was seen and where, and how sure the network was over time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from twostream.data.view import Window
+from twostream.inspection.pictures import Column, column_rows, draw_columns
+from twostream.prediction.looks import Looks
+from twostream.prediction.predictor import Prediction, Seen, best
+
+COLUMNS, LEAST_COLUMNS = 6, 3
+CLASSES = 5  # in the plot over time
+
+
+def save_sheet(looks: Looks, prediction: Prediction, path: Path, *, bound: float) -> None:
+    """Columns spread over the video above the confidences over time; written aside, then renamed."""
+    columns = [sheet_column(prediction, window, seen) for window, seen in looks.spread(COLUMNS)]
+    rows = len(column_rows(columns[0], bound))
+    places = max(LEAST_COLUMNS, len(columns))
+    figure = Figure(figsize=(1.4 + 1.7 * places, 1.75 * rows + 3.2), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.75 * rows + 0.6, 2.6))
+    above, below = parts
+    grid = above.subplots(rows, places, squeeze=False)
+    draw_columns(grid, columns, bound)
+    for axes in grid[:, len(columns) :].flat:
+        axes.set_axis_off()
+    draw_confidence(below.subplots(), prediction)
+    name, (label, score) = os.path.basename(prediction.video), prediction.top(1)[0]
+    figure.suptitle(f"{name}: {label} {score:.2f}", fontsize=11)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    figure.savefig(aside, dpi=110, format="png")
+    os.replace(aside, path)
+
+
+def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:
+    """The chunk in the middle of a window."""
+    middle = len(window.shown) // 2
+    second = sum(window.seconds) / 2
+    return Column(
+        f"{second:.1f} s\n{prediction.classes[seen.label]} {seen.scores[seen.label]:.2f}",
+        window.rgb[middle],
+        window.flow[middle],
+        {name: map_[middle] for name, map_ in seen.maps.items()},
+        {name: float(map_.max()) for name, map_ in seen.maps.items()},
+    )
+
+
+def draw_confidence(axes: Axes, prediction: Prediction) -> None:
+    """The probabilities of the best classes in every window."""
+    middles = prediction.seconds.mean(1)
+    for k in best(prediction.overall, CLASSES):
+        axes.plot(middles, prediction.scores[:, k], marker=".", color=class_colour(k), label=prediction.classes[k])
+    end = float(prediction.seconds.max())
+    axes.set(xlabel="seconds", ylabel="probability", ylim=(-0.02, 1.02), xlim=(0, end or 1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def class_colour(label: int) -> str:
+    """The same for a class in every picture; classes ten apart share one."""
+    return f"C{label % 10}"

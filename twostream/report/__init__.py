@@ -1,0 +1,7 @@
+"""From the runs of a sweep to a table that can be trusted."""
+
+from twostream.report.build import Report, build_report
+from twostream.report.terminal import as_text
+from twostream.report.write import write_report
+
+__all__ = ["Report", "as_text", "build_report", "write_report"]

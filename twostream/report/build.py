@@ -1,0 +1,104 @@
+"""A sweep -> the content of its report, whatever form it is then written in (pure)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from twostream.report.compare import Comparison, best_groups, compare, find_baseline
+from twostream.report.groups import Group, averaged_over, group_cells
+from twostream.report.metric import Metric, choose_metric
+from twostream.report.paper import Printed
+from twostream.report.pivot import Pivot, choose_pivot, make_pivots
+from twostream.sweep import STATES, Cell, Sweep
+
+DEFAULT = "default"  # shown where a run does not say
+
+
+class Row(NamedTuple):
+    """A group, and what is said of it."""
+
+    group: Group
+    best: bool
+    comparison: Comparison | None  # None for the reference, and where there is none
+    printed: Printed | None  # the paper's number
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is written, as numbers."""
+
+    sweep: Sweep
+    metric: Metric
+    over: tuple[str, ...]  # the axes averaged over
+    rows: tuple[Row, ...]
+    reference: int | None  # the row that others are compared with
+    has_baseline: bool  # whether the reference was named; else it is the best
+    pivot_axes: tuple[str, str] | None
+    pivots: tuple[Pivot, ...]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Those that tell rows apart."""
+        return tuple(self.rows[0].group.axes)
+
+    @property
+    def fixed(self) -> Mapping[str, str]:
+        """Axes with one value, which all rows share."""
+        axes = self.sweep.axes
+        return {axis: values[0] for axis, values in axes.items() if len(values) == 1 and axis not in self.over}
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many cells are in each state, the finished ones first."""
+        counts = Counter(cell.state for cell in self.sweep.cells)
+        return {state: counts[state] for state in dict.fromkeys([*STATES, *counts]) if counts[state]}
+
+    @property
+    def unfinished(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.sweep.cells if cell.state != "finished")
+
+
+def build_report(
+    sweep: Sweep,
+    *,
+    metric: str = "test/top1",
+    pivot: Sequence[str] | None = None,
+    baseline: str | None = None,
+    printed_number: Callable[[Group], Printed | None] = lambda group: None,
+) -> Report:
+    """Group, compare, pivot; raises ValueError for a metric, axis or baseline that the sweep does not have."""
+    if not sweep.cells:
+        raise ValueError(f"{sweep.folder}: holds no runs")
+    sweep = _filled(sweep)
+    measured = choose_metric(metric, sweep.cells)
+    over = averaged_over(sweep.axes, pivot or ())
+    pivot_axes = choose_pivot(sweep.axes, over, pivot)
+    groups = group_cells(sweep, measured, over)
+    best = best_groups(groups, measured)
+    reference = find_baseline(baseline, groups) if baseline else (best[0] if best else None)
+    comparisons = [None] * len(groups) if reference is None else compare(groups, reference)
+    papers = [printed_number(group) if measured.name == "test/top1" else None for group in groups]
+    rows = [Row(group, index in best, comparisons[index], papers[index]) for index, group in enumerate(groups)]
+    return Report(
+        sweep=sweep,
+        metric=measured,
+        over=over,
+        rows=tuple(rows),
+        reference=reference,
+        has_baseline=baseline is not None,
+        pivot_axes=pivot_axes,
+        pivots=make_pivots([group.axes for group in groups], sweep.axes, pivot_axes) if pivot_axes else (),
+    )
+
+
+def _filled(sweep: Sweep) -> Sweep:
+    """Every cell with a value on every axis, every value among its axis's; runs of no sweep leave defaults out."""
+    cells = [c._replace(overrides={axis: c.overrides.get(axis) or DEFAULT for axis in sweep.axes}) for c in sweep.cells]
+    axes = {
+        axis: tuple(dict.fromkeys([*(value or DEFAULT for value in values), *(cell.overrides[axis] for cell in cells)]))
+        for axis, values in sweep.axes.items()
+    }
+    return sweep._replace(axes=axes, cells=tuple(cells))

@@ -1,0 +1,156 @@
+"""A report's tables as columns of texts, which every format then writes in its own way (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from twostream.report.build import Report, Row
+from twostream.report.metric import Metric
+from twostream.sweep import Cell
+
+
+class Column(NamedTuple):
+    """One column: what is shown, and what it is sorted by."""
+
+    title: str
+    texts: tuple[str, ...]
+    keys: tuple[float | str | None, ...]  # None sorts last
+    is_number: bool = True
+
+
+def group_columns(report: Report) -> list[Column]:
+    """The comparison: a row a group; columns that would be empty are left out."""
+    metric, rows = report.metric, report.rows
+    groups = [row.group for row in rows]
+    columns = [_words(axis, [group.axes[axis] for group in groups]) for axis in report.axes]
+    columns.append(_column(metric.title, groups, lambda g: g.mean, lambda g: metric.mean_std(g.mean, g.std)))
+    columns.append(_column("n", groups, lambda g: len(g.values), lambda g: g.n))
+    if any(not group.complete for group in groups):
+        columns.append(_words("without a result", [group.states for group in groups]))
+    if report.reference is not None and len(rows) > 1:
+        columns += _comparison_columns(report)
+    if any(row.printed for row in rows):
+        columns.append(_column("paper, %", rows, lambda r: r.printed and r.printed.accuracy, _printed))
+    for title, name, text in (("parameters", "parameters", count), ("FLOPs", "flops", short), ("clips/s", *_SPEED)):
+        values = [tuple(sorted(_distinct(group.cells, name))) for group in groups]
+        if any(values):
+            texts = [" – ".join(map(text, dict.fromkeys([v[0], v[-1]]))) if v else "" for v in values]
+            columns.append(Column(title, tuple(texts), tuple(v[0] if v else None for v in values)))
+    return columns
+
+
+def _comparison_columns(report: Report) -> list[Column]:
+    """Against the reference, in whose own row nothing stands but what it is."""
+    against = "baseline" if report.has_baseline else "best"
+    found = [row.comparison for row in report.rows]
+    differences = [c and c.difference for c in found]
+    shown = [against if c is None else report.metric.text(c.difference, signed=True) or "n/a" for c in found]
+    return [
+        Column(f"Δ to {against}", tuple(shown), tuple(differences)),
+        Column("pairs", tuple("" if c is None else str(c.pairs) for c in found), tuple(c and c.pairs for c in found)),
+        Column("p", tuple("" if c is None else p_text(c.p) for c in found), tuple(c and c.p for c in found)),
+        Column(
+            "p (Holm)",
+            tuple("" if c is None else p_text(c.p_holm) for c in found),
+            tuple(c and c.p_holm for c in found),
+        ),
+    ]
+
+
+def cell_columns(report: Report) -> list[Column]:
+    """Every planned run, a row each."""
+    cells = report.sweep.cells
+    columns = [_words("run", [cell.name if cell.folder else "" for cell in cells])]
+    columns += [_words(axis, [cell.overrides.get(axis, "") for cell in cells]) for axis in report.sweep.axes]
+    columns.append(_words("state", [cell.state for cell in cells]))
+    for name in metric_names(cells, first=report.metric):
+        metric = Metric(name)
+        columns.append(_column(metric.title, cells, metric.of, lambda cell, m=metric: m.text(m.of(cell)) or "—"))
+    seconds = [result(cell, "seconds") for cell in cells]
+    columns.append(Column("seconds", tuple("" if s is None else count(s) for s in seconds), tuple(seconds)))
+    notes = [note(cell) for cell in cells]
+    return [*columns, _words("note", notes)] if any(notes) else columns
+
+
+def metric_names(cells: Iterable[Cell], first: Metric) -> list[str]:
+    """Of all finished runs, the report's own before the others."""
+    found = (name for cell in cells if cell.results for name in cell.results["metrics"])
+    return list(dict.fromkeys([first.name, *found]))
+
+
+def result(cell: Cell, name: str) -> Any:
+    """A value of results.json; None where the run has not finished or does not have it."""
+    return cell.results.get(name) if cell.results else None
+
+
+def note(cell: Cell) -> str:
+    """What a reader has to know of a run before its number is believed."""
+    parts = [cell.error] if cell.error else []
+    if leaked := result(cell, "leaked"):
+        parts.append(f"trained on {leaked} of its test videos")
+    for part, videos in (result(cell, "unreadable") or {}).items():
+        parts.append(f"{len(videos)} {part} videos could not be read")
+    return "; ".join(parts)
+
+
+def pivot_text(report: Report, position: int | None) -> str:
+    """Mean ± std, and what is lacking; "" where no run was planned."""
+    if position is None:
+        return ""
+    group = report.rows[position].group
+    if group.complete:
+        return report.metric.mean_std(group.mean, group.std)
+    counted = f"n={group.n}; {group.states}"
+    return f"{report.metric.mean_std(group.mean, group.std)} ({counted})" if group.values else group.states
+
+
+def count(value: float) -> str:
+    """With separators.
+
+    >>> count(162912)
+    '162,912'
+    """
+    return f"{value:,.0f}"
+
+
+def short(value: float) -> str:
+    """One decimal below 100, and a unit.
+
+    >>> short(40_000_000), short(2.5e11), short(12.34)
+    ('40.0 M', '250 G', '12.3')
+    """
+    factor, unit = next((pair for pair in UNITS if value >= pair[0]), (1.0, ""))
+    scaled = value / factor
+    return f"{scaled:.{0 if scaled >= 99.95 else 1}f}{unit}"
+
+
+def p_text(p: float | None) -> str:
+    """Two digits; n/a where there was nothing to test.
+
+    >>> p_text(0.25), p_text(0.0004), p_text(1.0), p_text(None)
+    ('0.25', '< 0.001', '1.00', 'n/a')
+    """
+    if p is None:
+        return "n/a"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+UNITS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
+_SPEED = ("clips_per_second", short)
+
+
+def _printed(row: Row) -> str:
+    return f"{100 * row.printed.accuracy:.2f} ({row.printed.table})" if row.printed else ""
+
+
+def _distinct(cells: Iterable[Cell], name: str) -> set[float]:
+    return {value for cell in cells if (value := result(cell, name)) is not None}
+
+
+def _words(title: str, texts: Sequence[str]) -> Column:
+    return Column(title, tuple(texts), tuple(text or None for text in texts), is_number=False)
+
+
+def _column(title: str, items: Sequence[Any], key: Callable[[Any], Any], text: Callable[[Any], Any]) -> Column:
+    return Column(title, tuple(map(text, items)), tuple(map(key, items)))

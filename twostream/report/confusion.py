@@ -1,0 +1,54 @@
+"""Confusion matrices of groups, from the scores that their runs left behind."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from twostream.sweep import Cell
+
+
+class Confusion(NamedTuple):
+    """The counts of several runs together."""
+
+    classes: tuple[str, ...]
+    counts: Int[np.ndarray, "k k"]  # [true class, predicted class]
+    runs: int
+
+
+def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
+    """Summed over the finished runs that have test_scores.npz; None if none has, or their classes differ."""
+    found = [read_confusion(cell.folder / "test_scores.npz") for cell in cells if cell.folder and cell.results]
+    matrices = [matrix for matrix in found if matrix is not None]
+    if len({matrix.classes for matrix in matrices}) != 1:
+        return None
+    counts = sum((matrix.counts for matrix in matrices), start=np.zeros_like(matrices[0].counts))
+    return Confusion(matrices[0].classes, counts, len(matrices))
+
+
+def read_confusion(scores_npz: Path) -> Confusion | None:
+    """Of one run; None where the file is absent or cannot be read."""
+    try:
+        with np.load(scores_npz, allow_pickle=False) as file:
+            classes, labels, logits = (file[name] for name in ("classes", "labels", "logits"))
+        return Confusion(tuple(map(str, classes)), count_confusions(labels, logits.argmax(1), len(classes)), 1)
+    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        return None
+
+
+def count_confusions(
+    labels: Int[np.ndarray, " n"], predictions: Int[np.ndarray, " n"], num_classes: int
+) -> Int[np.ndarray, "k k"]:
+    """[true class, predicted class] -> videos.
+
+    >>> count_confusions(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    return counts

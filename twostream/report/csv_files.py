@@ -1,0 +1,68 @@
+"""`report.csv` (a row a run) and `groups.csv` (a row a group): plain numbers, unrounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twostream.report.build import Report, Row
+from twostream.report.columns import metric_names, result
+from twostream.sweep import Cell
+
+NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "leaked")
+
+
+def cells_as_csv(report: Report) -> str:
+    """Every planned run, with its state; what it does not have is empty."""
+    axes, metrics = list(report.sweep.axes), metric_names(report.sweep.cells, first=report.metric)
+    return _csv(
+        ["run", *axes, "state", *metrics, *NUMBERS, "unreadable", "error"],
+        (_cell(c, axes, metrics) for c in report.sweep.cells),
+    )
+
+
+def _cell(cell: Cell, axes: Sequence[str], metrics: Sequence[str]) -> list[Any]:
+    measured = result(cell, "metrics") or {}
+    unreadable = result(cell, "unreadable")
+    return [
+        cell.name,
+        *(cell.overrides.get(axis) for axis in axes),
+        cell.state,
+        *(measured.get(name) for name in metrics),
+        *(result(cell, name) for name in NUMBERS),
+        None if unreadable is None else sum(map(len, unreadable.values())),
+        cell.error,
+    ]
+
+
+def groups_as_csv(report: Report) -> str:
+    """Every group; difference and p are to the reference, over `pairs` runs with the same seed and split."""
+    titles = ["n", "planned", "without_result", "mean", "std", "best", "reference"]
+    tested = ["pairs", "difference", "p", "p_holm", "paper", "paper_table", "parameters", "flops", "clips_per_second"]
+    rows = (_group(row, is_reference=index == report.reference) for index, row in enumerate(report.rows))
+    return _csv([*report.axes, "metric", *titles, *tested], ([*row[0], report.metric.name, *row[1]] for row in rows))
+
+
+def _group(row: Row, *, is_reference: bool) -> tuple[list[str], list[Any]]:
+    group, compared = row.group, row.comparison
+    costs = []
+    for name in ("parameters", "flops", "clips_per_second"):
+        values = [value for cell in group.cells if (value := result(cell, name)) is not None]
+        costs.append(sum(values) / len(values) if len(set(values)) > 1 else values[0] if values else None)
+    return list(group.axes.values()), [
+        *(len(group.values), len(group.cells), group.states, group.mean, group.std, int(row.best), int(is_reference)),
+        *(compared or [None] * 4),
+        *(row.printed or [None] * 2),
+        *costs,
+    ]
+
+
+def _csv(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """None is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles)
+    writer.writerows(rows)
+    return text.getvalue()

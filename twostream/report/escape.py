@@ -1,0 +1,56 @@
+"""Any text -> text that a format shows as it is (pure)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    **{symbol: f"\\{symbol}" for symbol in "{}$&#%_"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\0": "{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "—": "---",
+    "–": "--",
+    "…": r"\dots{}",
+}
+
+
+def markdown(text: str) -> str:
+    r"""For a cell of a Markdown table.
+
+    >>> print(markdown("<script>|a*b_c _d_"))
+    &lt;script&gt;\|a\*b_c \_d\_
+    """
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*|\[\]~])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)  # inside a word it means itself
+
+
+def latex(text: str) -> str:
+    r"""For LaTeX text.
+
+    >>> print(latex("50% of a_b ± 1, --baseline"))
+    50\% of a\_b $\pm$ 1, -{}-baseline
+    """
+    text = " ".join(text.split()).replace("--", "-\0-")  # two would become one dash
+    return "".join(TEX.get(letter, letter) for letter in text)
+
+
+def script_json(value: Any) -> str:
+    r"""JSON to stand inside <script>: no letter in it can end the element or begin a comment.
+
+    >>> print(script_json({"class": "</script>"}))
+    {"class":"\u003c/script\u003e"}
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")

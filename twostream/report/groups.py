@@ -1,0 +1,100 @@
+"""Cells -> groups that differ in nothing but what is averaged over (pure functions)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from twostream.report.metric import Metric
+from twostream.report.statistics import mean, sample_std
+from twostream.sweep import Cell, Sweep
+
+REPLICATES = ("seed", "split")  # axes that ask for more of the same
+Replicate = tuple[str, ...]  # the values on the axes averaged over, and how many cells before it had the same
+
+
+class Group(NamedTuple):
+    """Cells of one setting."""
+
+    axes: Mapping[str, str]
+    cells: tuple[Cell, ...]
+    values: Mapping[Replicate, float]  # of the cells that have one
+    lacking: Mapping[str, tuple[str, ...]]  # state -> the cells without a value: ("seed=2",)
+
+    @property
+    def mean(self) -> float | None:
+        return mean(list(self.values.values()))
+
+    @property
+    def std(self) -> float | None:
+        return sample_std(list(self.values.values()))
+
+    @property
+    def complete(self) -> bool:
+        return not self.lacking
+
+    @property
+    def n(self) -> str:
+        """Runs with a value, of those planned where not all have one."""
+        return str(len(self.cells)) if self.complete else f"{len(self.values)}/{len(self.cells)}"
+
+    @property
+    def states(self) -> str:
+        """What became of the others: "failed: seed=2"."""
+        return "; ".join(f"{state}: {', '.join(which)}" for state, which in self.lacking.items())
+
+    @property
+    def label(self) -> str:
+        return label(self.axes)
+
+
+def label(axes: Mapping[str, str]) -> str:
+    """As it is typed.
+
+    >>> label({"fusion": "sum", "layer": "conv3"}), label({})
+    ('fusion=sum layer=conv3', 'all runs')
+    """
+    return " ".join(f"{axis}={value}" for axis, value in axes.items()) or "all runs"
+
+
+def averaged_over(axes: Mapping[str, tuple[str, ...]], pivot: Sequence[str] = ()) -> tuple[str, ...]:
+    """Seed and split, where they were swept and are not asked for as axes of the pivot.
+
+    >>> averaged_over({"fusion": ("sum",), "seed": ("0", "1"), "split": ("1",)}, pivot=("fusion", "split"))
+    ('seed',)
+    """
+    return tuple(axis for axis in REPLICATES if axis in axes and axis not in pivot)
+
+
+def compared_axes(axes: Mapping[str, tuple[str, ...]], over: Sequence[str]) -> tuple[str, ...]:
+    """The axes that tell groups apart."""
+    return tuple(axis for axis, values in axes.items() if axis not in over and len(values) > 1)
+
+
+def group_cells(sweep: Sweep, metric: Metric, over: Sequence[str]) -> tuple[Group, ...]:
+    """All groups, in the order of the values typed; every planned cell is in exactly one."""
+    axes = compared_axes(sweep.axes, over)
+    found: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in sweep.cells:
+        found.setdefault(tuple(cell.overrides.get(axis, "") for axis in axes), []).append(cell)
+    ranks = {axis: {value: rank for rank, value in enumerate(sweep.axes[axis])} for axis in axes}
+    groups = [_group(dict(zip(axes, key, strict=True)), cells, metric, over) for key, cells in found.items()]
+    return tuple(sorted(groups, key=lambda group: [ranks[axis][value] for axis, value in group.axes.items()]))
+
+
+def _group(axes: Mapping[str, str], cells: Sequence[Cell], metric: Metric, over: Sequence[str]) -> Group:
+    values: dict[Replicate, float] = {}
+    lacking: dict[str, list[str]] = {}
+    seen: Counter[Replicate] = Counter()
+    for cell in cells:
+        replicate = tuple(cell.overrides.get(axis, "") for axis in over)
+        value = metric.of(cell)
+        if value is None:
+            state = f"finished without {metric.name}" if cell.state == "finished" else cell.state
+            named = " ".join(f"{axis}={value}" for axis, value in zip(over, replicate, strict=True))
+            lacking.setdefault(state, []).append(named or cell.name)
+        else:
+            values[(*replicate, str(seen[replicate]))] = value  # the same setting run twice is two runs
+        seen[replicate] += 1
+    return Group(axes, tuple(cells), values, {state: tuple(which) for state, which in lacking.items()})

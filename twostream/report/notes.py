@@ -1,0 +1,77 @@
+"""What a reader of the table has to know: how it was computed, and what it cannot say (pure)."""
+
+from __future__ import annotations
+
+from twostream.report.build import Report
+from twostream.report.columns import note, p_text
+from twostream.report.statistics import EXACT, RANDOM_FLIPS
+
+
+def headline(report: Report) -> str:
+    """How many runs there are, in which states."""
+    counted = ", ".join(f"{number} {state}" for state, number in report.states.items())
+    return f"{len(report.sweep.cells)} runs: {counted}"
+
+
+def notes(report: Report) -> list[str]:
+    """One sentence or two each."""
+    lines = [_values(report)]
+    if any(not row.group.complete for row in report.rows):
+        lines.append(
+            "Where runs are failed, running, interrupted or missing, n says how many of those planned have a result, "
+            "and the mean is over these; such a row is not marked best"
+            + (" unless no row is complete." if _all_lack(report) else ".")
+        )
+    if report.reference is not None and len(report.rows) > 1:
+        lines += _significance(report)
+    if any(row.printed for row in report.rows):
+        lines.append(
+            "paper: Feichtenhofer, Pinz & Zisserman (CVPR 2016), the table named, same data, network and splits; their "
+            "training and optical flow may differ from these runs'."
+        )
+    warned = [cell.name for cell in report.sweep.cells if cell.state == "finished" and note(cell)]
+    if warned:
+        lines.append(f"{len(warned)} finished runs have a note (see the list of runs), the first is {warned[0]}.")
+    return lines
+
+
+def _all_lack(report: Report) -> bool:
+    return not any(row.group.complete for row in report.rows)
+
+
+def _values(report: Report) -> str:
+    shown = f"{report.metric.name}{' in per cent' if report.metric.is_share else ''}"
+    better = "lower" if report.metric.lower_is_better else "higher"
+    if not report.over:
+        return f"{shown}, {better} is better; one run a row, no spread is known."
+    over = " and ".join(report.over)
+    return (
+        f"{shown}, {better} is better: mean ± sample standard deviation (ddof = 1) over {over}; n is the number of "
+        "runs, and one run has no standard deviation."
+    )
+
+
+def _significance(report: Report) -> list[str]:
+    assert report.reference is not None
+    label = report.rows[report.reference].group.label
+    against = f"{label} ({'the named baseline' if report.has_baseline else 'the best'})"
+    pairs = max((row.comparison.pairs for row in report.rows if row.comparison), default=0)
+    if pairs < 2:
+        return [f"Δ is the difference to {against}; whether it is chance takes two seeds or splits at least: p is n/a."]
+    exact = "exact" if pairs <= EXACT else f"{RANDOM_FLIPS:,} random sign flips (exact up to {EXACT} pairs):"
+    lines = [
+        f"Δ and p compare with {against} over the runs that share {' and '.join(report.over)}: {exact} sign-flip "
+        "permutation test of the mean difference, two-sided; p (Holm) is corrected for all rows; n/a below two pairs."
+    ]
+    if pairs <= EXACT:
+        tests = sum(row.comparison is not None and row.comparison.p is not None for row in report.rows)
+        smallest = 2.0 ** (1 - pairs)
+        lines.append(
+            f"With {pairs} pairs p cannot be below {p_text(smallest)}, and corrected for {tests} rows not below "
+            f"{p_text(min(1.0, tests * smallest))}: it takes more seeds to tell more."
+        )
+    if not report.has_baseline:
+        lines.append("The best was chosen by the same numbers, which favours it; name a --baseline for a fair test.")
+    if "split" in report.over:
+        lines.append("The official splits share videos, so over splits p is smaller than it should be.")
+    return lines

@@ -1,0 +1,61 @@
+"""Groups on two axes (pure functions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import NamedTuple, TypeVar
+
+from twostream.report.groups import compared_axes
+
+Value = TypeVar("Value")
+
+
+class Pivot(NamedTuple):
+    """One table: positions of groups by their values on two axes."""
+
+    fixed: Mapping[str, str]  # the values on all other axes: there is a table for each, nothing is averaged away
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    positions: Mapping[tuple[str, str], int]  # no entry where no run was planned
+
+
+def choose_pivot(
+    axes: Mapping[str, tuple[str, ...]], over: Sequence[str], wanted: Sequence[str] | None
+) -> tuple[str, str] | None:
+    """(rows, columns): the wanted axes, or the two with the most values; None where there are fewer than two.
+
+    >>> choose_pivot({"layer": ("conv3", "conv5"), "fusion": ("a", "b", "c"), "seed": ("0", "1")}, ("seed",), None)
+    ('fusion', 'layer')
+    """
+    if wanted is not None:
+        for axis in wanted:
+            if axis not in axes:
+                raise ValueError(f"pivot={axis!r}: was not swept; choose from {', '.join(axes)}")
+            if len(axes[axis]) < 2:
+                raise ValueError(f"pivot={axis!r}: has one value only ({axes[axis][0]})")
+        rows, columns = wanted
+        if rows == columns:
+            raise ValueError(f"pivot={rows!r} twice: name two axes out of {', '.join(axes)}")
+        return rows, columns
+    most = sorted(compared_axes(axes, over), key=lambda axis: -len(axes[axis]))  # stable: as typed where equal
+    return (most[0], most[1]) if len(most) > 1 else None
+
+
+def make_pivots(
+    groups: Sequence[Mapping[str, str]], axes: Mapping[str, tuple[str, ...]], pivot: tuple[str, str]
+) -> tuple[Pivot, ...]:
+    """A table for each combination of values on the axes that are not in the pivot; `groups` are their axes."""
+    rows, columns = pivot
+    others = [axis for axis in (groups[0] if groups else ()) if axis not in pivot]
+    tables = []
+    for values in product(*(axes[axis] for axis in others)):
+        fixed = dict(zip(others, values, strict=True))
+        positions = {
+            (group[rows], group[columns]): index
+            for index, group in enumerate(groups)
+            if all(group[axis] == value for axis, value in fixed.items())
+        }
+        if positions:
+            tables.append(Pivot(fixed, axes[rows], axes[columns], positions))
+    return tuple(tables)

@@ -1,0 +1,26 @@
+"""The comparison as text for a terminal (pure)."""
+
+from __future__ import annotations
+
+from twostream.report.build import Report
+from twostream.report.columns import group_columns
+from twostream.report.notes import headline
+
+ROWS = 40  # of more, the files tell
+
+
+def as_text(report: Report) -> str:
+    """Headline and aligned columns; the best are marked with a star."""
+    marks = ["*" if row.best else " " for row in report.rows][:ROWS]
+    columns = [["", *marks]]
+    alignments = ["<"]
+    for column in group_columns(report):
+        columns.append([column.title, *column.texts[:ROWS]])
+        alignments.append(">" if column.is_number else "<")
+    widths = [max(map(len, texts)) for texts in columns]
+    lines = [
+        "  ".join(f"{text:{side}{width}}" for text, side, width in zip(texts, alignments, widths, strict=True)).rstrip()
+        for texts in zip(*columns, strict=True)
+    ]
+    more = len(report.rows) - ROWS
+    return "\n".join([headline(report), *lines, *([f"… and {more} more rows"] if more > 0 else [])])

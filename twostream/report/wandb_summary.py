@@ -1,0 +1,97 @@
+"""The comparison as a table and a bar chart in one W&B run beside those of the sweep's cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twostream.report.build import Report
+from twostream.report.columns import result
+from twostream.sweep import Cell
+
+MODES = ("off", "auto", "offline", "online")
+COLUMNS = (
+    "setting",
+    "mean",
+    "std",
+    "n",
+    "planned",
+    "without a result",
+    "best",
+    "p (Holm)",
+    "paper",
+    "parameters",
+    "flops",
+)
+
+
+def wandb_mode(wanted: str | None, cells: Sequence[Cell]) -> str:
+    """off, offline or online; unless told otherwise only for sweeps whose cells are in W&B, and as they are."""
+    if wanted is not None and wanted not in MODES:
+        raise ValueError(f"wandb={wanted!r}: choose from {', '.join(MODES)}")
+    wanted = wanted or ("auto" if any(cell.folder and (cell.folder / "wandb").is_dir() for cell in cells) else "off")
+    if wanted != "auto":
+        return wanted
+    from twostream.loggers import has_wandb_key  # takes Lightning along
+
+    mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    return "off" if mode == "disabled" else mode
+
+
+def log_summary(report: Report, folder: Path, *, mode: str) -> None:
+    """A run named after the sweep, in its group and project; never prompts: offline it is written into `folder`."""
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    name = report.sweep.folder.name
+    run = wandb.init(
+        project=_project(report.sweep.cells),
+        group=name,
+        name=f"{name} report",
+        job_type="report",
+        dir=str(folder),
+        mode="online" if mode == "online" else "offline",
+        reinit="create_new",
+    )
+    try:
+        title = f"{report.metric.name} over {' and '.join(report.over)}" if report.over else report.metric.name
+        table = wandb.Table(columns=list(COLUMNS), data=summary_rows(report), allow_mixed_types=True)
+        bars = wandb.Table(
+            columns=["setting", "mean"], data=[row[:2] for row in summary_rows(report) if row[1] is not None]
+        )
+        run.log({"report/settings": table, "report/means": wandb.plot.bar(bars, "setting", "mean", title=title)})
+        run.summary.update(
+            {"report/runs": len(report.sweep.cells), **{f"report/{k}": n for k, n in report.states.items()}}
+        )
+    finally:
+        run.finish()
+
+
+def summary_rows(report: Report) -> list[list[Any]]:
+    """The values of COLUMNS, a row a group."""
+    rows = []
+    for row in report.rows:
+        group = row.group
+        p = row.comparison.p_holm if row.comparison else None
+        costs = [
+            next((v for cell in group.cells if (v := result(cell, name)) is not None), None) for name in COLUMNS[-2:]
+        ]
+        paper = row.printed.accuracy if row.printed else None
+        counts = [len(group.values), len(group.cells), group.states, row.best]
+        rows.append([group.label, group.mean, group.std, *counts, p, paper, *costs])
+    return rows
+
+
+def _project(cells: Sequence[Cell]) -> str:
+    """Where the cells are."""
+    for folder in (cell.folder for cell in cells if cell.folder):
+        try:
+            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+            return config["logger"]["wandb"]["project"]
+        except (OSError, yaml.YAMLError, KeyError, TypeError):
+            continue
+    return "twostream"

@@ -1,0 +1,61 @@
+"""`twostream report`: reads a sweep, writes its report in every form."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from twostream.report.build import Report, build_report
+from twostream.report.csv_files import cells_as_csv, groups_as_csv
+from twostream.report.html import as_html
+from twostream.report.latex import as_latex
+from twostream.report.markdown import as_markdown
+from twostream.report.paper import printed_number
+from twostream.report.wandb_summary import log_summary, wandb_mode
+from twostream.sweep import read_sweep
+
+FORMATS = {
+    "report.md": as_markdown,
+    "report.csv": cells_as_csv,
+    "groups.csv": groups_as_csv,
+    "report.tex": as_latex,
+    "report.html": as_html,
+}
+
+
+def write_report(
+    folder: Path,
+    *,
+    metric: str = "test/top1",
+    pivot: Sequence[str] | None = None,
+    baseline: str | None = None,
+    wandb: str | None = None,
+) -> Report:
+    """Write SWEEP_DIR/report/ and, if `wandb` says so, a W&B run; raises ValueError for what the sweep does not have.
+
+    The files are whole before W&B is begun. Only where W&B was asked for by name is its failing an error.
+    """
+    sweep = read_sweep(folder)
+    report = build_report(sweep, metric=metric, pivot=pivot, baseline=baseline, printed_number=printed_number)
+    mode = wandb_mode(wandb, sweep.cells)
+    output = folder / "report"
+    output.mkdir(exist_ok=True)
+    for name, written in FORMATS.items():
+        _write(output / name, written(report))
+    if mode != "off":
+        try:
+            log_summary(report, output, mode=mode)
+        except Exception as error:  # the network, the account, the disk: W&B has no common class for these
+            if wandb in ("offline", "online"):
+                raise ValueError(f"wandb={wandb}: {error} (the files in {output} are written)") from error
+            print(f"W&B: {error}; the files in {output} are written", file=sys.stderr)
+    return report
+
+
+def _write(path: Path, text: str) -> None:
+    """Aside, then renamed: a partial file never looks whole."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
