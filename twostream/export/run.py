@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -126,10 +127,21 @@ def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Pa
     try:
         write(module, example, path)
     except Exception as error:  # the exporters have many kinds
-        [reason, *_] = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         part = culprit(module, example, convert)
-        raise ValueError(f"--format {form}: cannot export {part}: {reason.strip()[:300]}") from error
+        raise ValueError(f"--format {form}: cannot export {part}: {first_cause(error)}") from error
     return load(path)
+
+
+def first_cause(error: BaseException) -> str:
+    """The first line of what the exporters stumbled over; around it they say what one might try.
+
+    >>> first_cause(ValueError("\\n\\x1b[96mno such operation\\x1b[0m, sorry\\nNext steps:"))
+    'no such operation, sorry'
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))
+    return next((line.strip()[:300] for line in plain.splitlines() if line.strip()), type(error).__name__)
 
 
 def from_system(system: TwoStreamSystem) -> Predict:

@@ -49,7 +49,19 @@ class SPP(Pooling):
         self.levels = tuple(levels)
 
     def pool(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return torch.cat([F.adaptive_max_pool2d(x, b).flatten(1) for b in self.levels], dim=1)
+        pool = bin_by_bin if torch.compiler.is_exporting() else F.adaptive_max_pool2d
+        return torch.cat([pool(x, b).flatten(1) for b in self.levels], dim=1)
+
+
+def bin_by_bin(x: Float[Tensor, "n c h w"], bins: int) -> Float[Tensor, "n c b b"]:
+    """F.adaptive_max_pool2d in operations that ONNX has for every map size; slower.
+
+    >>> bin_by_bin(torch.arange(9.0).view(1, 1, 3, 3), 2)
+    tensor([[[[4., 5.],
+              [7., 8.]]]])
+    """
+    rows, columns = ([slice(k * n // bins, -(-(k + 1) * n // bins)) for k in range(bins)] for n in x.shape[2:])
+    return torch.stack([torch.stack([x[:, :, i, j].amax((2, 3)) for j in columns], -1) for i in rows], -2)
 
 
 class RMAC(Pooling):
