@@ -144,7 +144,9 @@ def test_what_was_typed_wrong(run: Path, tmp_path: Path, monkeypatch) -> None:
 
 def test_files_of_another_network(run: Path, tmp_path: Path) -> None:
     """A folder holds one network: a file that was there would be pushed and described as one of the new."""
-    to = export_run(run, "torch-export", to=tmp_path / "out", say=str)
+    to = tmp_path / "out"
+    to.mkdir()
+    (to / "model.pt2").touch()  # as --format torch-export would have left it
     export_run(run, "safetensors", to=to, say=str)
     card = (to / "README.md").read_text()
     assert "torch.export.load" in card

@@ -99,12 +99,6 @@ def test_torch_export_of_every_option(overrides: list[str], tmp_path: Path) -> N
     check(overrides, write_pt2, load_pt2, tmp_path / "model.pt2", tolerance=1e-6)
 
 
-@pytest.mark.parametrize("overrides", [["fusion=conv", "temporal=conv3d"]], ids=identity)
-def test_onnx(overrides: list[str], tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
-    check(overrides, write_onnx, load_onnx, tmp_path / "model.onnx", tolerance=1e-4)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [*FUSIONS, *TEMPORAL, *POOLINGS, *OTHERS], ids=identity)
 def test_onnx_of_every_option(overrides: list[str], tmp_path: Path) -> None:
