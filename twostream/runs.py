@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from twostream.config.saved import build_trained_system, load_config
+from twostream.checkpoint import SAFE, read_checkpoint
+from twostream.config.saved import build_trained_system, config_file, load_config
 from twostream.data.history import History
 from twostream.system import TwoStreamSystem
 
@@ -23,29 +22,29 @@ class TrainedRun(NamedTuple):
 
 
 def load_run(folder: str | Path) -> TrainedRun:
-    """The trained network of a run folder.
+    """The trained network of a run folder, or of what `twostream export --format safetensors` made of one.
 
     Raises ValueError, naming the folder, where it is none, has no checkpoint (yet), or they do not fit each other.
     """
     folder = Path(folder)
     cfg = load_config(folder)
     path = find_checkpoint(folder)
-    history = History.from_checkpoint(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
+    history = History.from_content(content)
     try:
         system = build_trained_system(cfg, content["classes"], history)
         system.load_state_dict(content["state_dict"])
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: does not fit {folder / 'config.yaml'}: {reason}") from None
+        raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from None
     return TrainedRun(folder, cfg, system.eval(), history, path)
 
 
 def find_checkpoint(folder: Path) -> Path:
     """The weights that validation chose; ValueError, with what became of the run, where there are none."""
-    path = folder / "checkpoints" / "best.ckpt"
-    if path.is_file():
-        return path
+    for path in (folder / "checkpoints" / "best.ckpt", folder / SAFE):
+        if path.is_file():
+            return path
     error = folder / "error.txt"
     if error.is_file():
         lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()

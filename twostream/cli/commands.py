@@ -12,6 +12,7 @@ COMMANDS = {  # where the function of that name is
     "bench": "twostream.cli.bench",
     "doctor": "twostream.cli.doctor",
     "evaluate": "twostream.cli.evaluate",
+    "export": "twostream.export.command",
     "flow": "twostream.cli.flow",
     "fuse": "twostream.cli.fuse",
     "info": "twostream.cli.info",

@@ -15,6 +15,7 @@ from twostream.config.run import build_system
 from twostream.data.history import History
 from twostream.system import TwoStreamSystem
 
+CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
 # What may be otherwise when a run is evaluated: where its videos lie and how they are read, not what its network is.
 CHANGEABLE = ("broken", "data", "decode_timeout", "decoder", "flow.store", "num_workers", "prefetch", "split")
 
@@ -30,7 +31,7 @@ def load_config(folder: str | Path) -> DictConfig:
     Raises ValueError for a folder without one, and where it names code that no option in conf/ does: a folder that
     came from somebody else must not run theirs.
     """
-    path = Path(folder) / "config.yaml"
+    path = config_file(folder)
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
     if not path.is_file():
@@ -47,6 +48,12 @@ def load_config(folder: str | Path) -> DictConfig:
     if foreign := [name for name in targets(OmegaConf.to_container(cfg, resolve=True)) if name not in known]:
         raise ValueError(f"{path}: names code that no option of twostream does: {foreign[0]!r}")
     return cfg
+
+
+def config_file(folder: str | Path) -> Path:
+    """Where the configuration of a run, or of an exported network, is or would be."""
+    paths = [Path(folder) / name for name in CONFIGS]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def change_config(cfg: DictConfig, settings: Sequence[str]) -> DictConfig:

@@ -44,6 +44,11 @@ class History:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # every kind of damage is an exception of its own
             raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from None
+        return cls.from_content(content)
+
+    @classmethod
+    def from_content(cls, content: Any) -> History:
+        """What is in a checkpoint -> what it says of itself."""
         stored = content.get("trained_on") if isinstance(content, dict) else None
         if stored is None:
             return cls()

@@ -107,7 +107,7 @@ class TensorSketch(nn.Module):
         """The bilinear matrix of all locations first, its entries then added into their bins: n x ca x cb."""
         signed = bilinear(a * self.sign_a.to(a)[:, None, None], b * self.sign_b.to(b)[:, None, None])
         bins = (self.hash_a[:, None] + self.hash_b) % self.dimension
-        return a.new_zeros(len(a), self.dimension).index_add(1, bins.flatten(), signed.flatten(1))
+        return a.new_zeros(a.shape[0], self.dimension).index_add(1, bins.flatten(), signed.flatten(1))
 
     def convolve(self, a: Float[Tensor, "n ca h w"], b: Float[Tensor, "n cb h w"]) -> Float[Tensor, "n d"]:
         """A product of spectra per location, summed over locations, one inverse: n x h x w x dimension."""
@@ -120,5 +120,5 @@ class TensorSketch(nn.Module):
         self, x: Float[Tensor, "n c h w"], bins: Int[Tensor, " c"], sign: Float[Tensor, " c"]
     ) -> Float[Tensor, "n d hw"]:
         locations = x.flatten(2)
-        sketch = x.new_zeros(len(x), self.dimension, locations.shape[2])
+        sketch = x.new_zeros(x.shape[0], self.dimension, locations.shape[2])
         return sketch.index_add(1, bins, locations * sign.to(x)[:, None])

@@ -170,7 +170,14 @@ NOTHING: Any = np.zeros((0, 0, 0, 0), np.uint8)  # in place of pixels that are n
 
 
 def load(run_dir: AnyPath, *, device: str = "auto") -> Predictor:
-    """The network of a run folder, to be shown videos. Raises ValueError like `twostream.runs.load_run`."""
+    """The network of a run folder, or of the Hub, "hf://OWNER/NAME", to be shown videos.
+
+    Raises ValueError like `twostream.runs.load_run` and `twostream.export.download_run`.
+    """
+    if str(run_dir).startswith("hf://"):
+        from twostream.export import download_run  # the exporters are not needed for a folder
+
+        run_dir = download_run(str(run_dir))
     return Predictor(load_run(str(run_dir)), device=device)
 
 

@@ -1,0 +1,29 @@
+"""Configuration -> the clips of some video files, cut as a network wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from twostream.config.compose import streams_of
+from twostream.config.data import build_flow
+from twostream.data.dataset import ClipDataset
+from twostream.data.footage import Decoded
+from twostream.data.sources import Video
+
+
+def build_clips(cfg: DictConfig, paths: Sequence[Path], *, one_view: bool = True) -> ClipDataset:
+    """The clips of `paths`, all with label 0; the centre of each video and frame, or all views of the test."""
+    centre: dict[str, Any] = {"test": "centre", "test_flip": False} if one_view else {}
+    return ClipDataset(
+        [Video(str(path), path, label=0, group="") for path in paths],
+        sampling=instantiate(cfg.sampling, **({"test_views": 1} if one_view else {})),
+        transform=instantiate(cfg.transform, **centre),
+        flow=build_flow(cfg),
+        footage=Decoded(cfg.decoder),
+        streams=streams_of(cfg),
+    )

@@ -1,0 +1,181 @@
+"""A network -> one file that runs without this package: a PyTorch program (.pt2) or ONNX.
+
+Its inputs are those of `Clip`, one view: rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), any n; t, L, h, w
+are those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before softmax.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from twostream.checkpoint import SAFE
+
+FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": SAFE}  # --format: the file
+FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: what an option names
+LARGEST_FILE = 1_900_000_000  # bytes of weights in one ONNX file, which ends at 2 GiB; more go into a file beside it
+
+Streams = Mapping[str, Tensor]  # {"rgb": …, "flow": …}, or one of them
+Predict = Callable[[Streams], Float[Tensor, "n k"]]
+
+
+class TwoStreams(nn.Module):
+    """The one score of a network of two streams."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, rgb: Tensor, flow: Tensor) -> Float[Tensor, "n k"]:
+        return self.network.combine(self.network(rgb, flow))
+
+
+class OnlyRGB(TwoStreams):
+    """The one score of a network that sees RGB alone."""
+
+    def forward(self, rgb: Tensor) -> Float[Tensor, "n k"]:  # type: ignore[override]
+        return super().forward(rgb, rgb)  # it does not look at the second one
+
+
+class OnlyFlow(TwoStreams):
+    """The one score of a network that sees flow alone."""
+
+    def forward(self, flow: Tensor) -> Float[Tensor, "n k"]:  # type: ignore[override]
+        return super().forward(flow, flow)
+
+
+def scorer(network: nn.Module, streams: Sequence[str]) -> nn.Module:
+    """The network as a module from its streams to its score."""
+    kinds = {("rgb", "flow"): TwoStreams, ("rgb",): OnlyRGB, ("flow",): OnlyFlow}
+    return kinds[tuple(streams)](network).eval()
+
+
+def write_pt2(module: nn.Module, example: Streams, path: Path) -> None:
+    """With torch.export; `torch.export.load(path).module()(rgb, flow)` runs it."""
+    with quiet():
+        torch.export.save(program(module, example), path)
+
+
+def load_pt2(path: Path) -> Predict:
+    """The program in a file."""
+    loaded = torch.export.load(path).module()
+
+    def predict(inputs: Streams) -> Tensor:
+        with torch.inference_mode():
+            return loaded(*inputs.values())
+
+    return predict
+
+
+def write_onnx(module: nn.Module, example: Streams, path: Path) -> None:
+    """As ONNX; inputs `rgb` and `flow`, output `score`. Weights of 2 GB lie in a file of their own beside it."""
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    with quiet():
+        onnx = to_onnx(module, example, input_names=list(example), output_names=["score"])
+        onnx.save(path, external_data=weights > LARGEST_FILE)
+
+
+def to_onnx(module: nn.Module, example: Any, **names: Any) -> Any:
+    """The ONNX program of a module; as `program`."""
+    return torch.onnx.export(program(module, example), dynamo=True, verbose=False, **names)
+
+
+def load_onnx(path: Path) -> Predict:
+    """The network in a file, run by ONNX Runtime on the CPU."""
+    session = require_onnx().InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def predict(inputs: Streams) -> Tensor:
+        [score] = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        return torch.from_numpy(score)
+
+    return predict
+
+
+def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
+    """The operations of a module whose inputs may have any first size; `example` has 2, since 0 and 1 are special.
+
+    Raises whatever PyTorch says of a module that cannot be exported so.
+    """
+    arguments = tuple(example.values()) if isinstance(example, Mapping) else tuple(example)
+    dynamic = pytree.tree_map(lambda _: {0: Dim.DYNAMIC}, arguments)
+    made = torch.export.export(module, arguments, dynamic_shapes=dynamic)
+    for part in made.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # where our files lie on this machine
+    return made
+
+
+def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
+    """The innermost part of a network that `convert` cannot take even by itself, in words.
+
+    Backbones come last: they have the most parts, and are the least likely.
+    """
+    seen: dict[str, Any] = {}
+
+    def note(name: str) -> Any:
+        return lambda _, given: seen.setdefault(name, given) and None
+
+    parts = {name: words for name, part in module.named_modules() if (words := _words(name, part))}
+    handles = [module.get_submodule(name).register_forward_pre_hook(note(name)) for name in parts]
+    with torch.no_grad():
+        module(*example.values())
+    for handle in handles:
+        handle.remove()
+    for name in sorted(seen, key=lambda name: (FAMILIES.index(parts[name].split()[0]), -name.count("."))):
+        try:
+            with quiet():
+                convert(module.get_submodule(name), seen[name])
+        except Exception:
+            return parts[name]
+    return "the network as a whole"
+
+
+def _words(name: str, part: nn.Module) -> str:
+    """What a part is to who chose it; "" for one that no option names.
+
+    >>> _words("network.rgb.backbone.stages.conv3", nn.ReLU()), _words("network.late", nn.ReLU())
+    ('backbone ReLU (at rgb.backbone.stages.conv3)', '')
+    """
+    package, models, family, *_ = (*type(part).__module__.split("."), "", "", "")
+    if (package, models) != ("twostream", "models") or family not in FAMILIES:
+        family = "backbone" if re.search(r"backbone\.stages\.\w+$", name) else ""
+    return f"{family} {type(part).__name__} (at {name.removeprefix('network.')})" if family else ""
+
+
+def require_onnx() -> Any:
+    """ONNX Runtime, where what writes ONNX is installed, too; ImportError that names the extra where not."""
+    try:
+        import onnx  # noqa: F401 - an extra, as are the others
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"--format onnx: {error.name} is not installed: pip install 'twostream[onnx]'") from None
+    return onnxruntime
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the exporters say of themselves; what fails is raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

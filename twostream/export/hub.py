@@ -1,0 +1,96 @@
+"""Exported folders to and from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from twostream.checkpoint import SAFE
+from twostream.config.saved import load_config
+
+REQUIRED = ("config.json", SAFE)
+FILES = (  # what is sent and fetched: nothing that is pickled
+    *REQUIRED,
+    "README.md",
+    "preprocessing.json",
+    "results.json",
+    "metrics.csv",
+    "learning_curves.png",
+    "confusion_matrix.png",
+    "model.onnx",
+    "model.onnx.data",
+)
+NOT_FETCHED = ("model.onnx", "model.onnx.data")  # our own network needs no other copy of its weights
+
+
+def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
+    """Send an exported folder to the Hub as one commit; returns its address. The login is huggingface_hub's own."""
+    repo = check_repo(repo)
+    hub = require_hub()
+    if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
+        raise ValueError(f"{folder}: has no {missing[0]}; export it with --format safetensors")
+    api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="twostream")
+    names = [name for name in FILES if (folder / name).is_file()]
+    operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names]
+    try:
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        return str(api.create_commit(repo, operations, commit_message="Network, preprocessing and card of a run"))
+    except Exception as error:  # of the network, the login, or the Hub
+        raise ValueError(f"--push {repo}: {_reason(error)}") from error
+
+
+def download_run(repo: str, *, revision: str | None = None, cache: Path | None = None) -> Path:
+    """Fetch a network of the Hub, `OWNER/NAME` or `hf://OWNER/NAME`; returns the folder for `load_run`.
+
+    Files are kept in huggingface_hub's cache, or in `cache`. Only weights without pickles and plain values are fetched.
+    Raises ValueError where they cannot be, and where the configuration names code that is not twostream's own.
+    """
+    repo = check_repo(repo.removeprefix("hf://"))
+    hub = require_hub()
+    try:
+        folder = hub.snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=cache,
+            endpoint=os.environ.get("HF_ENDPOINT"),
+            allow_patterns=[name for name in FILES if name not in NOT_FETCHED],
+            library_name="twostream",
+        )
+    except Exception as error:
+        raise ValueError(f"hf://{repo}: {_reason(error)}") from error
+    if missing := [name for name in REQUIRED if not (Path(folder) / name).is_file()]:
+        raise ValueError(f"hf://{repo}: has no {missing[0]}, so it is no network of twostream")
+    if "${" in (Path(folder) / "config.json").read_text(encoding="utf-8"):
+        raise ValueError(f"hf://{repo}: config.json: values that are looked up when read are not taken from others")
+    load_config(folder)
+    return Path(folder)
+
+
+def check_push(repo: str, form: str | None) -> None:
+    """Before anything is made: ValueError for a name that is none, and for a format that is not sent."""
+    check_repo(repo)
+    require_hub()
+    if form == "torch-export":
+        raise ValueError("--push --format torch-export: such a file holds pickled parts; push onnx or safetensors")
+
+
+def check_repo(repo: str) -> str:
+    """ValueError unless it is OWNER/NAME."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, flags=re.ASCII):
+        raise ValueError(f"{repo!r}: name a repository of the Hub as OWNER/NAME")
+    return repo
+
+
+def require_hub() -> Any:
+    """The library; ImportError that names the extra where it is missing."""
+    try:
+        import huggingface_hub  # an extra
+    except ImportError:
+        raise ImportError("huggingface_hub is not installed: pip install 'twostream[hub]'") from None
+    return huggingface_hub
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,120 @@
+"""What lies between a video file and a network's input, in words and numbers: `preprocessing.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twostream.data.dataset import STREAMS, ClipDataset
+from twostream.system import TwoStreamSystem
+
+RULES = {
+    "Chunks": (
+        "With F frames: stride = min(test_stride, (F - L - 1) // (T - 1)), at least 0 (T = 1: none); first = "
+        "max(0, F - (T - 1) * stride - L - 1) // 2; chunk k starts at frame s = first + k * stride."
+    ),
+    "Segments": "With F frames: M = max(1, F - L); chunk k starts at frame s = (2 * k + 1) * M // (2 * T).",
+}
+INDICES = (
+    " Its RGB frame is s + L // 2, its flow field j is the motion from frame s + j to s + j + 1, j = 0 … L - 1; "
+    "indices past the last frame F - 1 become F - 1, and a pair of the same frame is zero motion."
+)
+
+CROP = (
+    "A square of side = round(crop_fraction * min(height, width)), its top at round((height - side) / 2), its left at "
+    "round((width - side) / 2) (halves to even), resized to size x size: cv2.INTER_AREA where it shrinks, else "
+    "cv2.INTER_LINEAR. Flow fields are cut by the same fractions of their height and width."
+)
+FLOW = (
+    "Computed between whole frames in grey (cv2.COLOR_RGB2GRAY) at their own size, or resized to short_side. "
+    "Displacements are in pixels, u to the right, v down. A field is cropped and resized like the frame, and its u and "
+    "v multiplied by the factors by which its width and height were resized."
+)
+
+
+def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]:
+    """Everything that the input of an exported network depends on, for one view: the centre of a video and frame."""
+    streams = [name for name in STREAMS if name in clips.streams]
+    length, size = clips.flow.length, clips.transform.size
+    chunks = clips.sampling.fixed(1, length).shape[1]
+    channels = {"rgb": 3, "flow": 2 * length}
+    contents = {
+        "rgb": {"dtype": "uint8", "channels": ["R", "G", "B"], "range": [0, 255]},
+        "flow": {
+            "dtype": "int8",
+            "channels": [f"{c}{j + 1}" for j in range(length) for c in "uv"],
+            "range": [-127, 127],
+        },
+    }
+    rule = RULES.get(type(clips.sampling).__name__)
+    return {
+        "format": "twostream preprocessing 1",
+        "classes": list(system.classes),
+        "T": chunks,
+        "L": length,
+        "inputs": {
+            name: {
+                "shape": ["n", chunks, channels[name], size, size],
+                **contents[name],
+                "normalisation": _norm(system, name),
+            }
+            for name in streams
+        },
+        "output": {
+            "name": "score",
+            "shape": ["n", len(system.classes)],
+            "meaning": "before softmax: softmax over the classes gives probabilities",
+        },
+        "sampling": {
+            "kind": type(clips.sampling).__name__,
+            **_plain(vars(clips.sampling)),
+            "rule": None if rule is None else rule + INDICES,
+        },
+        "crop": {
+            "position": "centre",
+            "crop_fraction": clips.transform.crop_fraction,  # type: ignore[attr-defined]
+            "size": size,
+            "rule": CROP,
+        },
+        "flow": _flow(clips) if "flow" in streams else None,
+    }
+
+
+def _flow(clips: ClipDataset) -> dict[str, Any]:
+    return {
+        **_plain(clips.flow.settings()),
+        "rule": FLOW,
+        "quantisation": "round(127 / bound * displacement), after clipping to ±bound",
+    }
+
+
+def _norm(system: TwoStreamSystem, stream: str) -> dict[str, Any]:
+    """What the network itself does to its input first: (x - mean) / std."""
+    tower: Any = system.network.get_submodule(stream)
+    mean, std = (getattr(tower.input, name).flatten().tolist() for name in ("mean", "std"))
+    if stream == "flow":  # the same of all channels
+        mean, std = mean[:1], std[:1]
+    return {"done_by": "the network", "mean": mean, "std": std}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def random_inputs(clips: ClipDataset, count: int, seed: int = 0) -> dict[str, Tensor]:
+    """`count` clips of noise, as the network takes them: one view, every value that is possible."""
+    random = torch.Generator().manual_seed(seed)
+    size, length = clips.transform.size, clips.flow.length
+    chunks = clips.sampling.fixed(1, length).shape[1]
+    values = {
+        "rgb": (0, 256, 3, torch.uint8),
+        "flow": (-127, 128, 2 * length, torch.int8),
+    }
+    return {
+        name: torch.randint(low, high, (count, chunks, channels, size, size), generator=random, dtype=dtype)
+        for name, (low, high, channels, dtype) in values.items()
+        if name in clips.streams
+    }

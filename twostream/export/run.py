@@ -1,0 +1,186 @@
+"""A run folder -> a folder for others: the network in one file, its preprocessing, its card."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from twostream.checkpoint import SAFE, read_checkpoint, write_safetensors
+from twostream.config.clips import build_clips
+from twostream.config.shareable import shareable_config, shareable_results
+from twostream.data.clip import Clip
+from twostream.data.dataset import ClipDataset
+from twostream.data.provenance import sha256
+from twostream.export.card import model_card
+from twostream.export.graph import (
+    FORMATS,
+    Predict,
+    Streams,
+    culprit,
+    load_onnx,
+    load_pt2,
+    program,
+    require_onnx,
+    scorer,
+    to_onnx,
+    write_onnx,
+    write_pt2,
+)
+from twostream.export.preprocessing import preprocessing, random_inputs
+from twostream.results import read_results, write_json
+from twostream.runs import TrainedRun, load_run
+from twostream.system import TwoStreamSystem
+
+TOLERANCE = 1e-4  # largest difference of a score from the original's
+COUNTS = (1, 3)  # clips in the batches of noise that are compared; a graph is made from 2
+LEFT_BY_RUN = ("metrics.csv", "learning_curves.png", "confusion_matrix.png")
+
+Say = Callable[[str], None]
+
+
+def export_run(
+    folder: str | Path,
+    form: str,
+    *,
+    to: Path | None = None,
+    videos: Sequence[Path] = (),
+    repo: str | None = None,
+    say: Say = print,
+) -> Path:
+    """Write the network of a run and what its users need into the folder `to` (RUN_DIR/export); returns it.
+
+    The written file is read back and compared with the original on noise and on `videos`. Raises ValueError, and
+    leaves no file, for a network that cannot be exported, and where a score differs by more than 1e-4, and by more than
+    float32 rounds the original itself. `repo`, for the card: where on the Hub it will lie.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"--format {form!r}: choose from {', '.join(FORMATS)}")
+    if form == "onnx":
+        require_onnx()
+    run = load_run(folder)
+    clips = build_clips(run.cfg, videos)
+    to = Path(folder) / "export" if to is None else to
+    if to.resolve() == Path(folder).resolve():
+        raise ValueError(f"{to}: is the run folder; choose another one for what is made of it")
+    with aside(to) as work:
+        _describe(run, clips, work)
+        refuse_others(to, work)
+        if form == "safetensors":
+            write_safetensors(work / SAFE, read_checkpoint(run.checkpoint))
+            predict = from_system(load_run(work).system)
+        else:
+            predict = write_graph(run.system, clips, form, work / FORMATS[form])
+        check(run.system, predict, clips, form=form, say=say)
+        files = {*os.listdir(work), *os.listdir(to)}
+        card = model_card(run, build_clips(run.cfg, (), one_view=False), files, repo=repo)
+        (work / "README.md").write_text(card, encoding="utf-8")
+        size = sum(path.stat().st_size for path in work.glob(f"{FORMATS[form]}*"))
+    say(f"{to / FORMATS[form]}: {size / 1e6:.1f} MB; beside it preprocessing.json, config.json, README.md")
+    return to
+
+
+def check(system: TwoStreamSystem, predict: Predict, clips: ClipDataset, *, form: str, say: Say) -> None:
+    """Compare what a file says with what the network says. Raises ValueError where a score differs."""
+    for name, inputs in examples(clips):
+        difference = compare(from_system(system), predict, inputs)
+        say(f"{FORMATS[form]}: {name}: largest difference of a score {difference:.1e}")
+        if not difference <= max(TOLERANCE, 3 * rounding(system, inputs, difference)):  # nor NaN
+            raise ValueError(f"--format {form}: the scores of {name} differ by {difference:.1e} from the original's")
+
+
+def refuse_others(to: Path, work: Path) -> None:
+    """ValueError where `to` holds files of another network: they would be taken for those of this one."""
+    for name in ("config.json", "preprocessing.json"):
+        if (to / name).is_file() and (to / name).read_bytes() != (work / name).read_bytes():
+            raise ValueError(f"{to}: holds files of another network ({name} differs); delete them, or choose --to")
+
+
+def _describe(run: TrainedRun, clips: ClipDataset, work: Path) -> None:
+    """All files but the network's."""
+    write_json(work / "config.json", shareable_config(run.cfg))
+    write_json(work / "preprocessing.json", {**preprocessing(clips, run.system), "checkpoint": sha256(run.checkpoint)})
+    if (results := read_results(run.folder)) is not None:
+        write_json(work / "results.json", shareable_results(results))
+    for name in LEFT_BY_RUN:
+        if (run.folder / name).is_file():
+            shutil.copyfile(run.folder / name, work / name)
+
+
+def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Path) -> Predict:
+    """Write the network as a graph; returns what the file computes.
+
+    Raises ValueError naming the part that cannot be exported.
+    """
+    example = random_inputs(clips, 2)
+    module = scorer(system.network, tuple(example))
+    write: Callable[[nn.Module, Streams, Path], None]
+    write, load, convert = (write_onnx, load_onnx, to_onnx) if form == "onnx" else (write_pt2, load_pt2, program)
+    try:
+        write(module, example, path)
+    except Exception as error:  # the exporters have many kinds
+        [reason, *_] = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        part = culprit(module, example, convert)
+        raise ValueError(f"--format {form}: cannot export {part}: {reason.strip()[:300]}") from error
+    return load(path)
+
+
+def from_system(system: TwoStreamSystem) -> Predict:
+    """The scores of our own network."""
+
+    def predict(inputs: Streams) -> Tensor:
+        views = {name: tensor.unsqueeze(1) for name, tensor in inputs.items()}
+        first = next(iter(views.values()))
+        absent = first[:, :, :, :0]
+        nobody = torch.zeros(len(first)).long()
+        with torch.inference_mode():
+            return system(Clip(views.get("rgb", absent), views.get("flow", absent), nobody, nobody))[1]
+
+    return predict
+
+
+def examples(clips: ClipDataset) -> Iterator[tuple[str, Streams]]:
+    """What is compared: batches of noise, then every video."""
+    for count in COUNTS:
+        yield f"noise, n = {count}", random_inputs(clips, count, seed=count)
+    for index, video in enumerate(clips.videos):
+        clip = clips[0, index]
+        assert clip is not None
+        yield video.path.name, {name: getattr(clip, name) for name in ("rgb", "flow") if name in clips.streams}
+
+
+def compare(one: Predict, other: Predict, inputs: Streams) -> float:
+    """The largest absolute difference of a score."""
+    return (one(inputs) - other(inputs)).abs().max().item()
+
+
+def rounding(system: TwoStreamSystem, inputs: Streams, difference: float) -> float:
+    """How far the original is from itself in float64, where the answer matters.
+
+    Scores of 100,000, as noise may have, are off by more than 1e-4 in float32, whoever computes them.
+    """
+    if difference <= TOLERANCE:
+        return 0.0
+    return compare(from_system(system), from_system(copy.deepcopy(system).double()), inputs)
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A folder to write into; its files move into `folder` only if nothing is raised."""
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+    try:
+        yield work
+        for path in sorted(work.iterdir()):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
