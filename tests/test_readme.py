@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from twostream.cli.commands import COMMANDS as SUBCOMMANDS
 from twostream.config import compose_config, describe_config
 from twostream.errors import checked
 
@@ -31,6 +34,25 @@ def test_a_command_composes_and_its_network_can_be_built(command: str) -> None:
     swept = [re.sub(r"^(\w+)=([\w.]+)(,[\w.]+)+$", r"\1=\2", word) for word in overrides]  # the first cell of a sweep
     with checked():
         assert describe_config(compose_config(swept), 101).parameters > 0
+
+
+class UnderstoodError(Exception):
+    """A command has read its arguments."""
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("twostream ")])
+def test_a_command_understands_its_arguments(command: str, monkeypatch) -> None:
+    for name in ("parse_args", "parse_intermixed_args"):
+        parse = getattr(argparse.ArgumentParser, name)
+
+        def parse_and_stop(parser, arguments, *, parse=parse):
+            parse(parser, arguments)
+            raise UnderstoodError
+
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse_and_stop)
+    name, *arguments = shlex.split(command, comments=True)[1:]
+    with pytest.raises(UnderstoodError):
+        getattr(importlib.import_module(SUBCOMMANDS[name]), name)(arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -84,7 +84,9 @@ def test_kept_memory_does_not_grow() -> None:
     assert len(collector._motion) == 13
 
 
-@pytest.mark.parametrize("sampling", [Chunks(num_chunks=3, stride=(1, 5)), Segments(num_chunks=3)], ids=str)
+@pytest.mark.parametrize(
+    "sampling", [Chunks(num_chunks=3, stride=(1, 5)), Segments(num_chunks=3)], ids=["chunks", "segments"]
+)
 @pytest.mark.parametrize("name", ["five_frames.avi", "one_frame.avi", "rotate90_flag.mp4"])
 def test_clips_are_those_of_the_data_set(real_data, name, sampling) -> None:
     path, seen = real_data / "hard" / "derived" / name, view(sampling)
