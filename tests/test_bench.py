@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from twostream import cli
 from twostream.bench import LOADING, TRAINING, Bench, Stopwatch, verdict
+from twostream.cli.bench import bench
 
 
 def test_an_inner_call_counts_for_itself_alone() -> None:
@@ -37,7 +37,7 @@ def test_the_verdict_names_the_slowest_stage_and_what_it_can_bring(slowest: str,
 def test_the_command_measures_the_embedded_set(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path))
     small = ["data.train_clips=32", "data.test_clips=16", "batch_size=4", "flow.preset=ultrafast"]
-    cli.bench([*small, "--seconds", "2", "--json", str(tmp_path / "b.json"), "--chart", str(tmp_path / "b.png")])
+    bench([*small, "--seconds", "2", "--json", str(tmp_path / "b.json"), "--chart", str(tmp_path / "b.png")])
     printed = capsys.readouterr().out
     assert "bound: the network" in printed
     written = json.loads((tmp_path / "b.json").read_text())
