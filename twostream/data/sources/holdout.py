@@ -36,9 +36,10 @@ def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple
 
 def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
     """(kept, held) as `hold_out` promises; `key` stands for the seed."""
-    sizes: dict[str, Counter[int]] = {}  # group -> label -> number of videos; a group may span classes
+    sizes: dict[str, dict[int, int]] = {}  # group -> label -> number of videos; a group may span classes
     for video in videos:
-        sizes.setdefault(video.group, Counter())[video.label] += 1
+        counts = sizes.setdefault(video.group, {})
+        counts[video.label] = counts.get(video.label, 0) + 1
     # by hash, not by a generator: the same with every version, and a new video leaves the others in place
     order = sorted(sizes, key=lambda group: _hash(f"{key}/{group}"))
     held = _choose(order, sizes, fraction)
@@ -49,12 +50,13 @@ def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple
     return tuple(video for video in videos if video.group not in held), tuple(divided)
 
 
-def _choose(order: Sequence[str], sizes: dict[str, Counter[int]], fraction: float) -> set[str]:
+def _choose(order: Sequence[str], sizes: dict[str, dict[int, int]], fraction: float) -> set[str]:
     """Groups to hold: those that bring their classes closer to `fraction`, then one per class without."""
     kept = Counter(label for group in order for label in sizes[group])  # label -> number of groups kept
     total: Counter[int] = Counter()
     for counts in sizes.values():
-        total.update(counts)
+        for label, count in counts.items():
+            total[label] += count
     owed = {label: fraction * count for label, count in total.items()}  # videos of the class still to be held
     held: set[str] = set()
 
