@@ -141,10 +141,10 @@ def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 300 KB in memory."""
+    """A disk of 150 KB in memory."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=150k", "none", str(folder)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield folder

