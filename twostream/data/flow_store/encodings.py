@@ -48,12 +48,14 @@ def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int 
 
 
 def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """u and v of a field of that width as grey values, to be looked up in `LEVELS`, as views of the decoded picture."""
+    """u and v of a field of that width as level + 128, 1 to 255, as views of the decoded picture."""
     if blob[:4] == START_CODE:
         picture = _decode_h264(blob)
     else:
         picture = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture is not None  # the blob's checksum was right
+    if not picture.min():  # seldom: a motion at the bound, less what the encoding lost
+        picture = np.maximum(picture, 128 + LOWEST)
     half = picture.shape[1] // 2
     return picture[:, :width], picture[:, half : half + width]
 
