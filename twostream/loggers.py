@@ -93,8 +93,8 @@ class PatientWandb(WandbLogger):
 
     @property
     def files(self) -> Path:
-        """Where W&B writes before it uploads."""
-        return Path(self.save_dir or ".") / "wandb"
+        """The folders of its runs, as `wandb sync` wants them."""
+        return Path(self.save_dir or ".") / "wandb" / "*run-*"
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

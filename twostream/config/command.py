@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf import DictConfig
 
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.errors import is_expected, one_line
+from twostream.shortage import raise_file_limit, shortages_told
 from twostream.sweep import read_sweep
 
 
@@ -25,14 +27,16 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 
     @functools.wraps(task)
     def wrapped(cfg: DictConfig) -> Any:
+        hydra_config = HydraConfig.get()
+        folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
-            return task(cfg)
+            with shortages_told(f"python train.py resume={folder}" if alone else "the same command"):
+                return task(cfg)
         except Exception as error:
-            hydra_config = HydraConfig.get()
             text = one_line(error) if is_expected(error) else traceback.format_exc()
-            folder = Path(hydra_config.runtime.output_dir)
-            (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
-            if hydra_config.mode != RunMode.MULTIRUN:
+            with suppress(OSError):  # the disk may be full
+                (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+            if alone:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
             if hydra_config.sweeper._target_ != BASIC_SWEEPER:
@@ -44,8 +48,10 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
+    raise_file_limit()
     try:
-        main()
+        with shortages_told():  # before a run has its folder, or at the end of a sweep
+            main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
     except Exception as error:

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
-from twostream.data.flow import pin_threads
 from twostream.data.tasks import available_cores
+from twostream.data.workers import start_worker
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
@@ -108,7 +108,7 @@ class VideoDataModule(pl.LightningDataModule):
             sampler=sampler,  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=self.num_workers,
             collate_fn=collate,
-            worker_init_fn=pin_threads,
+            worker_init_fn=start_worker,
             persistent_workers=self.persistent_workers and self.num_workers > 0,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             pin_memory=self.pin_memory,
