@@ -22,6 +22,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
 from twostream.config.network import build_network, describe_config, single_stream_checkpoint
@@ -121,6 +122,7 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         gradient_clip_val=cfg.gradient_clip,
         logger=loggers,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         default_root_dir=folder,
         use_distributed_sampler=False,  # ours gives every video to exactly one process
         enable_progress_bar=sys.stdout.isatty(),
