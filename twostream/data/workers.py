@@ -8,11 +8,13 @@ from typing import Any
 from torch._utils import ExceptionWrapper
 
 from twostream.data.flow import pin_threads
+from twostream.signals import ignore_signals
 
 
 def start_worker(_worker: int) -> None:
-    """One thread for each worker; a batch that it cannot hand over is an error, and not waited for without end."""
+    """One thread for each worker; when to stop is for the main process to say; a batch that is lost is an error."""
     pin_threads()
+    ignore_signals()
     Queue._on_queue_feeder_error = _tell_main_process  # type: ignore[attr-defined]  # a hook, of this process alone
 
 
