@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import netrc
 import os
+import shutil
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,10 +18,12 @@ from urllib.request import urlopen
 
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.errors import one_line
+from twostream.whole import whole
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 WANDB_HOSTS = {"api.wandb.ai", "api.forge.coreweave.com"}  # before and since 0.31
@@ -31,7 +34,34 @@ log = logging.getLogger(__name__)
 
 def csv_logger(folder: Path) -> Logger:
     """`metrics.csv` in the run folder itself."""
-    return CSVLogger(save_dir=folder, name="", version="")
+    return WholeRows(save_dir=folder, name="", version="")
+
+
+class WholeRows(CSVLogger):
+    """Lightning's, but a full disk or a kill leaves all rows that were there, and no half of one."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            self._experiment = WholeRowsWriter(log_dir=self.log_dir)
+        return self._experiment
+
+
+class WholeRowsWriter(ExperimentWriter):
+    def save(self) -> None:
+        """Add the rows to a copy, which then takes the file's place."""
+        path = Path(self.metrics_file_path)
+        if not self.metrics:
+            return
+        with whole(path) as aside:
+            if path.exists():
+                shutil.copyfile(path, aside)
+            self.metrics_file_path = str(aside)
+            try:
+                super().save()
+            finally:
+                self.metrics_file_path = str(path)
 
 
 def wandb_logger(

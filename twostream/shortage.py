@@ -17,7 +17,7 @@ FULL = {
 }
 HANDLES = 65536  # more than a run ever needs; some systems allow a billion, and some programs try them all
 
-SHARED = re.compile(r"bus error|</?torch_\w+|insufficient shared memory|/dev/shm", re.IGNORECASE)
+SHARED = re.compile(r"bus error|</?torch_\w+|insufficient shared memory", re.IGNORECASE)
 OPEN_FILES = re.compile(r"too many open files|items of ancdata|\[Errno 2[34]\]", re.IGNORECASE)
 DISK = re.compile(r"\[Errno (28|122|27)\]|no space left on device|quota exceeded|\d+ requested and \d+ written", re.I)
 GPU = re.compile(r"(CUDA|HIP|MPS)\b.*out of memory|CU\w+_STATUS_ALLOC_FAILED", re.DOTALL)
@@ -30,8 +30,6 @@ def shortages_told(command: str = "the same command") -> Iterator[None]:
     """Turns the errors of something that has run out into an `ExpectedError`; `command` is what goes on afterwards."""
     try:
         yield
-    except ExpectedError:  # says already what there is to do
-        raise
     except Exception as error:
         told = shortage(error)
         if told is None:

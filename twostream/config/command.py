@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 import traceback
 from collections import Counter
@@ -20,6 +21,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.errors import is_expected, one_line
+from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
 from twostream.signals import Stopped, requeue
 from twostream.sweep import read_sweep
@@ -33,12 +35,12 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         hydra_config = HydraConfig.get()
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
-            with shortages_told(f"python train.py resume={folder}" if alone else "the same command"):
+            with shortages_told(f"python train.py {shlex.quote(f'resume={folder}')}" if alone else "the same command"):
                 return task(cfg)
         except Exception as error:
             text = one_line(error) if is_expected(error) else traceback.format_exc()
             with suppress(OSError):  # the disk may be full
-                (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+                write_text(folder / "error.txt", text + "\n")
             if alone:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
