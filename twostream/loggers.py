@@ -51,17 +51,20 @@ class WholeRows(CSVLogger):
 class WholeRowsWriter(ExperimentWriter):
     def save(self) -> None:
         """Add the rows to a copy, which then takes the file's place."""
-        path = Path(self.metrics_file_path)
-        if not self.metrics:
+        path, rows, names = Path(self.metrics_file_path), self.metrics, list(self.metrics_keys)
+        if not rows:
             return
-        with whole(path) as aside:
-            if path.exists():
-                shutil.copyfile(path, aside)
-            self.metrics_file_path = str(aside)
-            try:
+        try:
+            with whole(path) as aside:
+                if path.exists():
+                    shutil.copyfile(path, aside)
+                self.metrics_file_path = str(aside)
                 super().save()
-            finally:
-                self.metrics_file_path = str(path)
+        except OSError:
+            self.metrics, self.metrics_keys = rows, names  # of the file that is still there
+            raise
+        finally:
+            self.metrics_file_path = str(path)
 
 
 def wandb_logger(

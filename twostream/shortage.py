@@ -25,16 +25,22 @@ MEMORY = re.compile(r"can't allocate memory|cannot allocate memory|unable to all
 WORKER = re.compile(r"DataLoader worker \(pid\D*([\d, ]+)\)\s*(?:is killed by signal: (\w[^.]*)|exited unexpectedly)")
 
 
+class ShortageError(ExpectedError):
+    """Something has run out."""
+
+
 @contextmanager
 def shortages_told(command: str = "the same command") -> Iterator[None]:
-    """Turns the errors of something that has run out into an `ExpectedError`; `command` is what goes on afterwards."""
+    """Turns the errors of something that has run out into a `ShortageError`; `command` is what goes on afterwards."""
     try:
         yield
+    except ShortageError:  # told already
+        raise
     except Exception as error:
         told = shortage(error)
         if told is None:
             raise
-        raise ExpectedError(f"{told}. What was saved before is whole; {command} goes on") from error
+        raise ShortageError(f"{told}. What was saved before is whole; {command} goes on") from error
 
 
 def shortage(error: BaseException | None) -> str | None:
@@ -69,20 +75,20 @@ def _told(error: BaseException, text: str) -> str | None:
         )
     if number in FULL or (isinstance(error, (OSError, RuntimeError)) and DISK.search(text)):
         where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-        return f"{FULL.get(number or errno.ENOSPC)}{where}: make room there"
+        return f"{FULL.get(number or 0, FULL[errno.ENOSPC])}{where}: make room there"
     return _of_memory(error, text) or _of_worker(text)
 
 
 def _of_memory(error: BaseException, text: str) -> str | None:
     if type(error).__name__ == "OutOfMemoryError" or GPU.search(text):  # PyTorch's, without importing it
         return (
-            "the GPU is out of memory: lower batch_size and raise accumulate by the same factor (batch_size=auto finds "
-            "it), lower transform.size, or use precision=bf16-mixed; where it happened in a test, lower test_batch_size"
+            "the GPU is out of memory: split the batch (accumulate=auto, or lower batch_size and raise accumulate), "
+            "lower transform.size, or set precision=bf16-mixed; in validation or test lower test_batch_size"
         )
     if isinstance(error, MemoryError) or (isinstance(error, (OSError, RuntimeError)) and MEMORY.search(text)):
         return (
-            "out of memory: lower batch_size and raise accumulate by the same factor, lower num_workers, prefetch or "
-            "transform.size, or leave out data.cache=ram"
+            "out of memory: split the batch (accumulate=auto, or lower batch_size and raise accumulate), "
+            "lower num_workers, prefetch, transform.size or test_batch_size, or leave out data.cache=ram"
         )
     return None
 
@@ -95,6 +101,11 @@ def _of_worker(text: str) -> str | None:
     how = f"was killed (signal {signal})" if signal else "ended unexpectedly"
     why = ", as the system does with the largest process when memory runs out" if signal == "Killed" else ""
     return f"the loader's worker {process.strip()} {how}{why}: lower num_workers or prefetch if it happens again"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU or of the machine."""
+    return _of_memory(error, str(error)) is not None
 
 
 def raise_file_limit() -> None:
