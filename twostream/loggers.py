@@ -112,8 +112,10 @@ class PatientWandb(WandbLogger):
     def experiment(self) -> Any:
         import wandb
 
-        if self._experiment is not None or self._wandb_init["mode"] != "online":
+        if self._experiment is not None:
             return super().experiment
+        if self._wandb_init["mode"] != "online":
+            return self._offline_experiment()
         self._wandb_init["settings"] = wandb.Settings(init_timeout=INIT_SECONDS, finish_timeout=self.patience)
         try:
             if not answers(url := wandb.setup().settings.base_url):
@@ -122,6 +124,10 @@ class PatientWandb(WandbLogger):
         except wandb.Error as error:
             log.warning("W&B: %s; this run is logged offline: wandb sync %s", one_line(error), self.files)
         self._wandb_init["mode"] = "offline"
+        return self._offline_experiment()
+
+    def _offline_experiment(self) -> Any:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it tries for 10 s, at the end, to send some
         return super().experiment
 
     @property
