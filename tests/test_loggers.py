@@ -24,7 +24,7 @@ def test_whether_a_server_answers() -> None:
 
     with http.server.HTTPServer(("127.0.0.1", 0), Refuses) as server, socket.create_server(("127.0.0.1", 0)) as silent:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        assert answers(f"http://127.0.0.1:{server.server_port}"), "an error is an answer"
+        assert answers(f"http://127.0.0.1:{server.server_port}", seconds=30), "an error is an answer"
         started = time.monotonic()
         assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.3)
         assert 0.3 <= time.monotonic() - started < 2
