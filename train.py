@@ -76,6 +76,9 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> floa
         finish(run.trainer.loggers)
     if not run.trainer.is_global_zero:  # one process of several writes the results
         return None
+    batches = {"batch_size": run.data.batch_size, "accumulate": run.trainer.accumulate_grad_batches}
+    if cfg.accumulate == "auto":
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge(cfg, batches), resolve=True))
     parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     unreadable = {name: videos for name, part in parts.items() if (videos := part.unreadable())}
     write_json(
@@ -87,6 +90,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> floa
             "layer": cfg.layer if isinstance(cfg.layer, str) else list(cfg.layer),
             "split": cfg.split,
             "seed": cfg.seed,
+            **batches,
             "metrics": metrics,
             "unreadable": unreadable,
             "leaked": run.leaked,

@@ -18,10 +18,10 @@ from twostream.config import build_source, build_views, quieten
 from twostream.config.saved import change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
-from twostream.data.flow import pin_threads
 from twostream.data.history import LeakError
 from twostream.data.module import ClipSampler, available_cores
 from twostream.data.provenance import sha256
+from twostream.data.workers import start_worker
 from twostream.protocols import num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
 from twostream.scores import Scores
@@ -189,7 +189,7 @@ class Scorer(pl.LightningModule):
             ),
             num_workers=self.workers,
             collate_fn=by_size,
-            worker_init_fn=pin_threads,
+            worker_init_fn=start_worker,
         )
 
     def test_step(self, clips: list[Clip], batch_index: int) -> None:

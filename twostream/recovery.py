@@ -148,6 +148,7 @@ class Recovery(pl.Callback):
             "cell": self.cell,
             "epoch": epoch,
             "batch": batch,
+            "parts": trainer.accumulate_grad_batches,
             "seconds": self.seconds,
             "steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
             "random": [state["random"] for state in everyone],

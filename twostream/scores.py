@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -14,6 +13,7 @@ from jaxtyping import Float32, Int
 
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.whole import whole
 
 PARTS = ("test", "validation")
 
@@ -77,13 +77,8 @@ class Scores:
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("videos", "classes"):
             content[name] = np.array(content[name], dtype=np.str_)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with aside.open("wb") as file:
-                np.savez_compressed(file, **content)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with whole(path) as aside, aside.open("wb") as file:
+            np.savez_compressed(file, **content)
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:

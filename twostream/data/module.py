@@ -11,15 +11,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
-from twostream.data.flow import pin_threads
 from twostream.data.tasks import available_cores
-from twostream.signals import ignore_signals
-
-
-def start_worker(_worker: int) -> None:
-    """One thread for each worker; when to stop is for the main process to say."""
-    pin_threads()
-    ignore_signals()
+from twostream.data.workers import start_worker
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
