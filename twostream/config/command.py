@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from twostream.config.processes import ProcessError, end_rank, end_with_parent, rank_of
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.errors import is_expected, one_line
 from twostream.sweep import read_sweep
@@ -29,9 +30,13 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             return task(cfg)
         except Exception as error:
             hydra_config = HydraConfig.get()
-            text = one_line(error) if is_expected(error) else traceback.format_exc()
             folder = Path(hydra_config.runtime.output_dir)
-            (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+            failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`
+            if not failed_elsewhere and (rank := rank_of(os.environ)) is not None:
+                end_rank(rank, error, folder)
+            text = one_line(error) if is_expected(error) else traceback.format_exc()
+            if not failed_elsewhere:
+                (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
             if hydra_config.mode != RunMode.MULTIRUN:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
@@ -44,6 +49,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
+    end_with_parent()
     try:
         main()
         if Ledger.ended is not None:

@@ -27,7 +27,7 @@ from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
 from twostream.config.network import build_network, describe_config, single_stream_checkpoint
 from twostream.data.history import History
-from twostream.data.module import VideoDataModule
+from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
 from twostream.errors import checked
 from twostream.loggers import csv_logger
@@ -56,6 +56,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         leaked = learned.check(source.test, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
+        share(cfg.batch_size, trainer.world_size)
         return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
 
 
@@ -135,13 +136,16 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
 
 def quieten() -> None:
     """Leave out what Lightning and PyTorch say of themselves at every start; their warnings about a run stay."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*",  # between versions of PyTorch and Lightning
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
         ".*Loading `train_dataloader` to estimate.*",
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already
+        ".*compute. method of metric .* was called before the .update. method.*",  # a process without clips
+        "Grad strides do not match bucket view strides",  # of 1×1 convolutions: no difference
         ".*does not have many workers.*",  # num_workers is the user's choice
         "The number of training batches .* is smaller than the logging interval",
         "Starting from v1.9.0, `tensorboardX` has been removed",
