@@ -86,7 +86,7 @@ class TwoStreamSystem(pl.LightningModule):
         if self.global_rank:
             torch.manual_seed(torch.initial_seed() + self.global_rank)  # each process drops out others than the first
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         for module in self.frozen:
             module.eval()  # nor do the statistics of their batch normalisation move
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Run(NamedTuple):
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
 
 
-def build_run(cfg: DictConfig, folder: Path) -> Run:
+def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
     with checked():
         build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
@@ -55,7 +56,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         learned = initial_history(cfg) | History.of(source.name, cfg.split, data.train_set.videos)
         leaked = learned.check(source.test, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
+        trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
         share(cfg.batch_size, trainer.world_size)
         return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
 
@@ -93,7 +94,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     )
 
 
-def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Trainer:
+def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] = (), *, validate: bool) -> pl.Trainer:
     """Lightning's trainer with its loggers and callbacks; `validate=False` where no video is held out."""
     quieten()
     checkpoint = ModelCheckpoint(
@@ -101,10 +102,10 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         filename="best",
         monitor="val/top1" if validate else None,
         mode="max",
-        save_last=True,
         enable_version_counter=False,
     )
     callbacks: list[pl.Callback] = [
+        *further,  # before others have begun an epoch
         checkpoint,
         InitialiseVLAD(seed=cfg.seed),
         EpochLine(),
@@ -130,7 +131,8 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if validate else 0,
-        log_every_n_steps=10,
+        deterministic=cfg.deterministic,
+        log_every_n_steps=cfg.log_every,
     )
 
 
@@ -141,6 +143,8 @@ def quieten() -> None:
     for message in (
         ".*LeafSpec.*",  # between versions of PyTorch and Lightning
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
+        "Checkpoint directory .* exists and is not empty",
+        "You're resuming from a checkpoint that ended before the epoch ended.*",  # our sampler goes on where it was
         ".*Loading `train_dataloader` to estimate.*",
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already

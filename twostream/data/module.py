@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
 from twostream.data.tasks import available_cores
+from twostream.signals import ignore_signals
+
+
+def start_worker(_worker: int) -> None:
+    """One thread for each worker; when to stop is for the main process to say."""
+    pin_threads()
+    ignore_signals()
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
@@ -30,6 +37,10 @@ class ClipSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.done: tuple[int, int] = (
+            0,
+            0,
+        )  # of which epoch how many keys have been used, before the process was started again
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -54,17 +65,20 @@ class ClipBatches(Sampler[list[tuple[int, int]]]):
     """The keys of a sampler, `batch_size` at a time: equally many batches in every process.
 
     Batch i of all processes together is the same set of videos however many processes there are. Of the last one a
-    process may have fewer videos than others, or none.
+    process may have fewer videos than others, or none. `done`: of which epoch how many batches have been used, before
+    the process was started again.
     """
 
-    def __init__(self, sampler: ClipSampler, batch_size: int) -> None:
+    def __init__(self, sampler: ClipSampler, batch_size: int, *, done: tuple[int, int] = (0, 0)) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
+        self.done = done
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        keys = iter(self.sampler)
-        for _ in range(len(self)):
-            yield list(islice(keys, self.batch_size))
+        first = self.done[1] if self.sampler.epoch == self.done[0] else 0
+        keys = list(self.sampler)
+        for batch in range(first, len(self)):
+            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def __len__(self) -> int:
         return -(-self.sampler.longest // self.batch_size)
@@ -113,6 +127,20 @@ class VideoDataModule(pl.LightningDataModule):
         self.persistent_workers = persistent_workers
         self.pin_memory = pin_memory
         self.seed = seed
+        self._begins = (0, 0)
+
+    def begin_at(self, epoch: int, batch: int) -> None:
+        """Training goes on with this batch of this epoch; what was before has been seen."""
+        self._begins = (epoch, batch)
+
+    def unreadable(self) -> list[torch.Tensor]:
+        """Which videos of the training, validation and test list could not be read so far."""
+        return [part.is_unreadable.clone() for part in (self.train_set, self.validation_set, self.test_set)]
+
+    def set_unreadable(self, found: list[torch.Tensor]) -> None:
+        """What a process before this one found."""
+        for part, is_unreadable in zip((self.train_set, self.validation_set, self.test_set), found, strict=True):
+            part.is_unreadable.copy_(is_unreadable)
 
     def train_dataloader(self) -> DataLoader[Clip | None]:
         return self._loader(self.train_set, training=True)
@@ -129,13 +157,19 @@ class VideoDataModule(pl.LightningDataModule):
             rank, world_size, devices = self.trainer.global_rank, self.trainer.world_size, self.trainer.num_devices
         mine = share(self.batch_size, world_size)
         sampler = ClipSampler(len(dataset), shuffle=training, seed=self.seed, rank=rank, world_size=world_size)
+        if training:
+            batches = ClipBatches(sampler, mine, done=self._begins)
+            sampler.set_epoch(self._begins[0])  # workers ask for keys before Lightning tells the epoch
+        else:
+            batches = ClipBatches(sampler, self.test_batch_size or mine)
         workers = self.num_workers if self.num_workers >= 0 else max(1, available_cores() // devices)
         return DataLoader(
             dataset,
-            batch_sampler=ClipBatches(sampler, mine if training else self.test_batch_size or mine),  # type: ignore[arg-type]  # a map-style data set may have any key
+            batch_sampler=batches,  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=workers,
             collate_fn=partial(collate, none=dataset.no_clips()) if training else collate,
-            worker_init_fn=pin_threads,
+            worker_init_fn=start_worker,
+            generator=torch.Generator().manual_seed(self.seed),  # else it would use up those of the network
             persistent_workers=self.persistent_workers and workers > 0,
             prefetch_factor=self.prefetch_factor if workers > 0 else None,
             pin_memory=self.pin_memory,
