@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from twostream.errors import UserError, checked, is_expected, one_line
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
 PATIENCE_SECONDS = 5.0  # of a process that has lost the others: their errors are the interesting ones
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+OUT_OF_MEMORY = " (out of memory?)"
 INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
 
 
@@ -82,9 +84,9 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
             for environment in environments(*number_to_start(cfg))
         ]
         with passing_on(processes) as received:
-            failed = watch(processes, claim, received)
+            failed = watch(processes, folder, claim, received)
         if failed is not None:
-            raise ProcessError(f"rank {failed[0]} of {len(processes)} {reason(failed[1], folder)}")
+            raise ProcessError(f"rank {failed[0]} of {len(processes)}: {reason(failed[1], folder)}")
         if received:
             sys.exit(128 + received[0])
 
@@ -127,7 +129,9 @@ def passing_on(processes: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def watch(processes: Sequence[subprocess.Popen], claim: Claim, received: Sequence[int]) -> tuple[int, int] | None:
+def watch(
+    processes: Sequence[subprocess.Popen], folder: Path, claim: Claim, received: Sequence[int]
+) -> tuple[int, int] | None:
     """Wait for all to end; the number and exit code of the first that failed, which ends the others, too."""
     try:
         while True:
@@ -138,7 +142,7 @@ def watch(processes: Sequence[subprocess.Popen], claim: Claim, received: Sequenc
                 if code is None or code in fine:
                     continue
                 if code < 0:  # it could not say so itself
-                    print(f"[rank {rank}] was killed by {name_of(-code)}", file=sys.stderr, flush=True)
+                    tell(rank, f"was killed by {name_of(-code)}{OUT_OF_MEMORY * (-code == signal.SIGKILL)}", folder)
                 end(processes, GRACE_SECONDS)
                 return rank, code
             if None not in codes:
@@ -160,14 +164,9 @@ def end(processes: Sequence[subprocess.Popen], seconds: float) -> None:
 
 def reason(code: int, folder: Path) -> str:
     """Why a process ended, in a line."""
-    if code < 0:
-        hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-        with suppress(FileExistsError):
-            note_error(folder, f"killed by {name_of(-code)}{hint}")
-        return f"was killed by {name_of(-code)}{hint}"
     with suppress(OSError):
         lines = (folder / "error.txt").read_text(encoding="utf-8").strip().splitlines()
-        return f"failed: {lines[-1]}" if lines else "failed"
+        return (lines or [""])[-1]
     return f"ended with exit code {code}"
 
 
@@ -215,24 +214,24 @@ def end_rank(rank: int, error: Exception, folder: Path) -> NoReturn:
     text = f"error: {one_line(error)}" if is_expected(error) else traceback.format_exc().strip()
     if lost_others(error):
         time.sleep(PATIENCE_SECONDS)
-        text = f"lost the other processes: {one_line(error)}"
-    try:
-        note_error(folder, text)
-        known = False
-    except FileExistsError:
-        known = (folder / "error.txt").read_text(encoding="utf-8").strip() == text.removeprefix("error: ")
-    if not known:
-        print(f"[rank {rank}] {text}", file=sys.stderr)
+        said = re.sub(r"^\[\S+\] ", "", one_line(error)).split(". This is typically")[0]
+        text = f"lost the other processes: {said}"
+    tell(rank, text, folder)
     sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(1)
 
 
-def note_error(folder: Path, text: str) -> None:
-    """Leave `error.txt` in the run folder; FileExistsError where another process has."""
+def tell(rank: int, text: str, folder: Path) -> None:
+    """What went wrong in a process: on the terminal, and in `error.txt` if nothing is there yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "error.txt").open("x", encoding="utf-8") as file:
-        file.write(text.removeprefix("error: ") + "\n")
+    path, noted = folder / "error.txt", text.removeprefix("error: ")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(noted + "\n")
+    except FileExistsError:
+        if path.read_text(encoding="utf-8").strip() == noted:
+            return  # found wrong by another process, too
+    print(f"[rank {rank}] {text}", file=sys.stderr, flush=True)
 
 
 def lost_others(error: BaseException | None) -> bool:

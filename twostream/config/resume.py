@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from yaml import YAMLError
 
-from twostream.config.sweep import difference, hash_of, identity
+from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
 from twostream.recovery import newest_recovery, read_recovery
 from twostream.signals import slurm_job
@@ -100,7 +100,14 @@ def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
 
 
 def run_name(usual: str) -> str:
-    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued."""
+    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued.
+
+    The processes that torchrun starts have the name of its run (`--rdzv-id`), or its own process id, in common.
+    """
+    if (run := os.environ.get("TORCHELASTIC_RUN_ID", "none")) != "none":
+        return f"torchrun-{file_name(run)}-{hash_of(sorted(sys.argv[1:]))}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return f"{usual.partition('/')[0]}/torchrun-{os.getppid()}"
     job = slurm_job()
     if job is None or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
         return usual
