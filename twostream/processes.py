@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as distributed
 from jaxtyping import Float
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 Value = TypeVar("Value")
-SHARDED_FROM = 100_000  # parameters; smaller layers travel with the layer around them
+SHARDED_FROM = 100_000  # parameters; smaller stages travel with what is around them
 
 
 def world_size() -> int:
@@ -42,12 +45,27 @@ def weighed(loss: Float[Tensor, ""], clips: int) -> tuple[Float[Tensor, ""], Flo
     return loss * (clips * world_size() / total), sums[0] / total
 
 
-def shard(network: nn.Module, mesh: Any) -> None:
-    """Spread the parameters over the processes of a device mesh (FSDP2), layer by layer from the inside.
+class FullySharded(ModelParallelStrategy):
+    """Every process keeps its share of the parameters, of their gradients and of the optimizer's state (FSDP2).
 
-    A layer's are put together only while it is computed, forward and backward.
+    Checkpoints are those of any other run: whole, in one file.
     """
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    def __init__(self) -> None:
+        super().__init__(data_parallel_size=1, tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.world_size
+        super().setup_environment()
+
+
+def shard(network: nn.Module, mesh: Any) -> None:
+    """Spread the parameters over the processes of a device mesh, stage by stage; once more changes nothing.
+
+    Those of a stage (a chain of layers, which is called as a whole) are together only while it is computed.
+    """
+    if isinstance(network, FSDPModule):
+        return
 
     def own(module: nn.Module) -> int:
         """Parameters that would travel with this module."""
@@ -55,7 +73,10 @@ def shard(network: nn.Module, mesh: Any) -> None:
         return inner + sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
     for module in reversed(list(network.modules())):
-        if module is network or (
-            own(module) >= SHARDED_FROM and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
-        ):
+        if module is network or (isinstance(module, nn.Sequential) and own(module) >= SHARDED_FROM):
             fully_shard(module, mesh=mesh)
+
+
+def load_whole(module: nn.Module, state: dict[str, Any]) -> None:
+    """`load_state_dict` of a whole state, also where each process has a share of the parameters."""
+    set_model_state_dict(module, state, options=StateDictOptions(full_state_dict=True))

@@ -19,7 +19,7 @@ from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
 from twostream.optimization import MakeOptimizer, MakeSchedule
-from twostream.processes import of_all_processes, weighed
+from twostream.processes import FullySharded, load_whole, of_all_processes, shard, weighed
 from twostream.scores import one_of_each
 
 
@@ -82,6 +82,10 @@ class TwoStreamSystem(pl.LightningModule):
             start=torch.zeros((), device=heads.device),
         )
 
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, FullySharded):
+            shard(self.network, self.trainer.strategy.device_mesh["data_parallel"])
+
     def on_fit_start(self) -> None:
         if self.global_rank:
             torch.manual_seed(torch.initial_seed() + self.global_rank)  # each process drops out others than the first
@@ -98,23 +102,18 @@ class TwoStreamSystem(pl.LightningModule):
         self.log("train/loss_step", mean, prog_bar=True)
         return loss
 
-    def validation_step(self, clip: Clip | None, batch_index: int) -> None:
+    def validation_step(self, clip: Clip, batch_index: int) -> None:
         self._evaluate("val", clip)
 
     def on_test_epoch_start(self) -> None:
         self.test_logits = {}
 
-    def test_step(self, clip: Clip | None, batch_index: int) -> None:
-        combined = self._evaluate("test", clip)
-        if clip is not None and combined is not None:
-            self.test_logits |= logits_by_video(clip.index, combined)
+    def test_step(self, clip: Clip, batch_index: int) -> None:
+        self.test_logits |= logits_by_video(clip.index, self._evaluate("test", clip))
 
-    def _evaluate(self, stage: str, clip: Clip | None) -> Tensor | None:
-        if clip is None:  # none of its videos could be read, and broken=skip
-            return None
-        heads, combined = self(clip)
+    def _evaluate(self, stage: str, clip: Clip) -> Tensor:
+        heads, combined = self(clip)  # also of no clips: others may wait for this process's share of the parameters
         self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
-        self.confusions[f"{stage}_"].update(combined, clip.label)  # type: ignore[operator]
         return combined
 
     def _measure(self, stage: str, loss: Tensor, combined: Tensor, label: Tensor) -> None:
@@ -122,6 +121,8 @@ class TwoStreamSystem(pl.LightningModule):
             return
         self.loss_means[f"{stage}_"].update(loss.detach(), weight=len(label))  # type: ignore[operator]
         self.accuracies[f"{stage}_"].update(combined.detach(), label)  # type: ignore[operator]
+        if stage != "train":
+            self.confusions[f"{stage}_"].update(combined, label)  # type: ignore[operator]
 
     def on_train_epoch_end(self) -> None:
         self._log("train")
@@ -166,7 +167,7 @@ class TwoStreamSystem(pl.LightningModule):
         being trained in place of the averaged ones.
         """
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        self.load_state_dict(state["state_dict"])
+        load_whole(self, state["state_dict"])
 
 
 def accuracies(num_classes: int, prefix: str) -> MetricCollection:

@@ -147,6 +147,8 @@ def watch(
                 return rank, code
             if None not in codes:
                 return None
+            if len(received) > 1:  # it does not stop by itself
+                end(processes, GRACE_SECONDS)
             time.sleep(0.1)
     finally:
         end(processes, 0.0)

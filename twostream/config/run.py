@@ -30,8 +30,9 @@ from twostream.config.network import build_network, describe_config, single_stre
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
-from twostream.errors import checked
+from twostream.errors import UserError, checked
 from twostream.loggers import csv_logger
+from twostream.processes import FullySharded
 from twostream.system import TwoStreamSystem
 
 
@@ -58,6 +59,10 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
         share(cfg.batch_size, trainer.world_size)
+        if cfg.trainer.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
+            raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
+        if cfg.ema is not None and isinstance(trainer.strategy, FullySharded):
+            raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
         return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
 
 
@@ -149,6 +154,7 @@ def quieten() -> None:
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already
         ".*compute. method of metric .* was called before the .update. method.*",  # a process without clips
+        "FSDP2-wrapped module .* returned a view tensor",  # nothing is done in place on it
         "Grad strides do not match bucket view strides",  # of 1×1 convolutions: no difference
         ".*does not have many workers.*",  # num_workers is the user's choice
         "The number of training batches .* is smaller than the logging interval",

@@ -98,7 +98,7 @@ class ClipDataset(Dataset[Clip | None]):
         return [video.id for video, left_out in zip(self.videos, self.is_unreadable.tolist(), strict=True) if left_out]
 
     def no_clips(self) -> Clip:
-        """A batch of training of no clips, in the shape of others: for a process that has none while others have."""
+        """A batch of no clips, in the shape of those of training: for a process that has none while others have."""
         t = self.sampling.random(10_000, self.flow.length, np.random.default_rng(0)).shape[1]
         size = self.transform.size
         rgb, flow = (3 if "rgb" in self.streams else 0), (2 * self.flow.length if "flow" in self.streams else 0)

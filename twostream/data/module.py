@@ -142,16 +142,16 @@ class VideoDataModule(pl.LightningDataModule):
         for part, is_unreadable in zip((self.train_set, self.validation_set, self.test_set), found, strict=True):
             part.is_unreadable.copy_(is_unreadable)
 
-    def train_dataloader(self) -> DataLoader[Clip | None]:
+    def train_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.train_set, training=True)
 
-    def val_dataloader(self) -> DataLoader[Clip | None]:
+    def val_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.validation_set, training=False)
 
-    def test_dataloader(self) -> DataLoader[Clip | None]:
+    def test_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.test_set, training=False)
 
-    def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip | None]:
+    def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip]:
         rank, world_size, devices = 0, 1, 1
         if self.trainer is not None:
             rank, world_size, devices = self.trainer.global_rank, self.trainer.world_size, self.trainer.num_devices
@@ -167,7 +167,7 @@ class VideoDataModule(pl.LightningDataModule):
             dataset,
             batch_sampler=batches,  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=workers,
-            collate_fn=partial(collate, none=dataset.no_clips()) if training else collate,
+            collate_fn=partial(collate, none=dataset.no_clips()),
             worker_init_fn=start_worker,
             generator=torch.Generator().manual_seed(self.seed),  # else it would use up those of the network
             persistent_workers=self.persistent_workers and workers > 0,
