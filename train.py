@@ -29,6 +29,7 @@ from twostream.config import (
 from twostream.data.provenance import sha256
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
+from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
 from twostream.recovery import Recovery
@@ -54,7 +55,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> floa
     hydra_config = HydraConfig.get()
     start = recovery_of(cfg, folder)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
-    run = build_run(cfg, folder, [Alive(claim), recovery])
+    finite = FiniteLoss(folder, nonfinite=cfg.nonfinite)
+    run = build_run(cfg, folder, [Alive(claim), recovery, finite])
     if run.trainer.is_global_zero:  # one process of several writes
         announce(cfg, run, folder)
 
@@ -83,6 +85,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> floa
             "metrics": metrics,
             "unreadable": unreadable,
             "leaked": run.leaked,
+            "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "seconds": round(recovery.seconds, 2),
@@ -95,6 +98,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> floa
     recovery.forget()
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
+    if finite.skipped:
+        print(f"{finite.skipped} steps were left out, whose loss was not a finite number (nonfinite=skip)")
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
