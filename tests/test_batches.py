@@ -43,7 +43,7 @@ def test_a_step_of_12_in_three_parts_of_4_where_5_fit(run, monkeypatch) -> None:
     run.trainer.datamodule = run.data
     SplitBatches().setup(run.trainer, run.system, "fit")
     assert tried == [12, 6, 4]
-    assert (run.trainer.accumulate_grad_batches, run.data.batch_size, run.data.test_batch_size) == (3, 4, 4)
+    assert (run.trainer.accumulate_grad_batches, run.data.batch_size) == (3, 4)
     assert torch.equal(torch.random.get_rng_state(), drawn)
     assert all(torch.equal(value, weights[name]) for name, value in run.system.state_dict().items())
     assert all(weight.grad is None for weight in run.system.parameters())

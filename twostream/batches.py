@@ -12,7 +12,7 @@ import torch.distributed
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
-from twostream.data.module import VideoDataModule
+from twostream.data.module import VideoDataModule, share
 from twostream.errors import ExpectedError
 from twostream.recovery import read_recovery
 from twostream.shortage import is_out_of_memory
@@ -34,8 +34,6 @@ class SplitBatches(pl.Callback):
         else:
             parts = fewest_parts(trainer, pl_module, data)
         trainer.accumulate_grad_batches = parts
-        if data.test_batch_size == data.batch_size:
-            data.test_batch_size //= parts
         data.batch_size //= parts
         if trainer.is_global_zero:
             print(f"accumulate=auto: {parts} x {data.batch_size} clips a step", flush=True)
@@ -44,8 +42,9 @@ class SplitBatches(pl.Callback):
 def fewest_parts(trainer: pl.Trainer, system: Any, data: VideoDataModule) -> int:
     """Into how many equal parts a batch has to be split. Raises ExpectedError where one clip is too much."""
     clip = any_clip(data.train_set)
-    for parts in divisors(data.batch_size):
-        if not anywhere(trainer, not fits(trainer, system, [clip] * (data.batch_size // parts))):
+    mine = share(data.batch_size, trainer.world_size)
+    for parts in divisors(mine):
+        if not anywhere(trainer, not fits(trainer, system, [clip] * (mine // parts))):
             return parts
     raise ExpectedError("accumulate=auto: not even one clip fits into memory: lower transform.size or sampling")
 
@@ -86,7 +85,7 @@ def try_step(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> None:
     """One step, with all that is in memory at once."""
     device = trainer.strategy.root_device
     system.to(device).train()
-    system.on_train_epoch_start()
+    system.on_train_start()
     spare = [torch.empty_like(weight) for weight in system.parameters()]  # of the average, or of DDP's gradients
     optimizer = system.make_optimizer(system.network)
     batch = system.transfer_batch_to_device(collate(clips), device, 0)

@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from twostream.config.processes import ProcessError, end_rank, end_with_parent, rank_of
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.errors import is_expected, one_line
@@ -38,9 +39,13 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             with shortages_told(f"python train.py {shlex.quote(f'resume={folder}')}" if alone else "the same command"):
                 return task(cfg)
         except Exception as error:
+            failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`
+            if not failed_elsewhere and (rank := rank_of(os.environ)) is not None:
+                end_rank(rank, error, folder)
             text = one_line(error) if is_expected(error) else traceback.format_exc()
             with suppress(OSError):  # the disk may be full
-                write_text(folder / "error.txt", text + "\n")
+                if not failed_elsewhere:
+                    write_text(folder / "error.txt", text + "\n")
             if alone:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
@@ -54,6 +59,7 @@ def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
     raise_file_limit()
+    end_with_parent()
     try:
         sys.argv[1:] = continued(sys.argv[1:])
         with shortages_told():  # before a run has its folder
