@@ -30,23 +30,25 @@ from twostream.data.provenance import sha256
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
-from twostream.results import git_revision, versions, write_json
+from twostream.results import git_revision, validation_accuracy, versions, write_json
 from twostream.scores import Scores
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @notes_errors
 def main(cfg: DictConfig) -> float | None:
-    """One run, or one cell of a sweep, unless its folder has the results already; returns its validation accuracy."""
+    """One run, or one cell of a sweep, unless its folder has the results; returns its best validation accuracy."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if needs_own_process(cfg):
         run_own_process(folder)
-        return None
-    with claimed(cfg, folder) as claim:
-        return None if claim is None else train(cfg, folder, claim)
+    else:
+        with claimed(cfg, folder) as claim:
+            if claim is not None:
+                train(cfg, folder, claim)
+    return validation_accuracy(folder)
 
 
-def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
+def train(cfg: DictConfig, folder: Path, claim: Claim) -> None:
     """Compose -> build -> fit -> test -> results.json."""
     started = time.perf_counter()
     hydra_config = HydraConfig.get()
@@ -71,7 +73,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
     finally:
         finish(run.trainer.loggers)
     if not run.trainer.is_global_zero:  # one process of several writes the results
-        return None
+        return
+    best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     unreadable = {name: videos for name, part in parts.items() if (videos := part.unreadable())}
     write_json(
@@ -84,6 +87,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
             "split": cfg.split,
             "seed": cfg.seed,
             "metrics": metrics,
+            "validation": None if best is None else float(best),
             "unreadable": unreadable,
             "leaked": run.leaked,
             "parameters": run.summary.parameters,
@@ -100,8 +104,6 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
-    best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-    return None if best is None else float(best)
 
 
 def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:
