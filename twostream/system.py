@@ -80,7 +80,7 @@ class TwoStreamSystem(pl.LightningModule):
             start=torch.zeros((), device=heads.device),
         )
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         for module in self.frozen:
             module.eval()  # nor do the statistics of their batch normalisation move
 
