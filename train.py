@@ -29,6 +29,7 @@ from twostream.config import (
 from twostream.data.provenance import sha256
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
+from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.recovery import Recovery
 from twostream.results import git_revision, validation_accuracy, versions, write_json, write_text
@@ -55,8 +56,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     hydra_config = HydraConfig.get()
     start = recovery_of(cfg, folder)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
-    speed = Speed()
-    run = build_run(cfg, folder, [Alive(claim), recovery, speed])
+    speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
+    run = build_run(cfg, folder, [Alive(claim), recovery, finite, speed])
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
         f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
@@ -93,6 +94,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "validation": None if best is None else float(best),
             "unreadable": unreadable,
             "leaked": run.leaked,
+            "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "clips_per_second": speed.clips_per_second,
@@ -106,6 +108,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     recovery.forget()
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
+    if finite.skipped:
+        print(f"{finite.skipped} steps were left out, whose loss was not a finite number (nonfinite=skip)")
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)

@@ -57,6 +57,7 @@ class TwoStreamSystem(pl.LightningModule):
             {f"{stage}_": MulticlassConfusionMatrix(len(classes)) for stage in ("val", "test")}
         )
         self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
+        self.loss_is_finite = True  # of the last training step; `twostream.nonfinite` looks at it
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
     def forward(
@@ -87,7 +88,9 @@ class TwoStreamSystem(pl.LightningModule):
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         heads, combined = self(clip)
         loss = self.loss(heads, clip.label)
-        self._measure("train", loss, combined, clip.label)
+        self.loss_is_finite = bool(loss.isfinite())
+        if self.loss_is_finite:
+            self._measure("train", loss, combined, clip.label)
         self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=len(clip.label))
         return loss
 
