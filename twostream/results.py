@@ -52,6 +52,11 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     return results
 
 
+def validation_accuracy(folder: Path) -> float | None:
+    """The best that a run reached, by which a sweeper chooses what to try next; None where there are no results."""
+    return (read_results(folder) or {}).get("validation")
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the installed packages that a number may depend on."""
     found = {"python": platform.python_version()}

@@ -109,10 +109,12 @@ class Ledger(Callback):
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        axes, cells = plan(as_typed(config.hydra.overrides.task))
-        if config.hydra.sweeper._target_ != BASIC_SWEEPER:  # it decides as it goes
-            axes |= {str(key): [str(value)] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
-            cells = []
+        typed = as_typed(config.hydra.overrides.task)
+        if config.hydra.sweeper._target_ == BASIC_SWEEPER:
+            axes, cells = plan(typed)
+        else:  # it decides as it goes
+            swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
+            axes, cells = {str(axis): [] for axis in (*(config.hydra.sweeper.get("params") or {}), *swept)}, []
         command = shlex.join(["python", *sys.argv])
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells})
         Ledger.ended = None
