@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from twostream.checkpoint import load_plain
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
@@ -156,8 +157,7 @@ class TwoStreamSystem(pl.LightningModule):
         Not `Trainer.test(ckpt_path=…)`: after training with `EMAWeightAveraging` that restores the weights which go on
         being trained in place of the averaged ones.
         """
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        self.load_state_dict(state["state_dict"])
+        self.load_state_dict(load_plain(Path(checkpoint))["state_dict"])
 
 
 def accuracies(num_classes: int, prefix: str) -> MetricCollection:

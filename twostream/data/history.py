@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from twostream.checkpoint import load_plain
 from twostream.data.sources.source import Video, fingerprint, first_ten
 
 
@@ -41,18 +42,21 @@ class History:
         Raises ValueError for a file that is no checkpoint.
         """
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return cls.from_content(load_plain(Path(path)))
         except Exception as error:  # every kind of damage is an exception of its own
             raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from None
-        return cls.from_content(content)
 
     @classmethod
     def from_content(cls, content: Any) -> History:
-        """What is in a checkpoint -> what it says of itself."""
+        """What is in a checkpoint -> what it says of itself. Raises ValueError where that is damaged."""
         stored = content.get("trained_on") if isinstance(content, dict) else None
         if stored is None:
             return cls()
-        return cls(tuple(stored["lists"]), frozenset(stored["videos"].tolist()))
+        lists, videos = (stored.get(name) for name in ("lists", "videos")) if isinstance(stored, dict) else (None, None)
+        whole = isinstance(videos, torch.Tensor) and videos.dtype == torch.int64 and videos.ndim == 1
+        if not whole or not isinstance(lists, list) or not all(isinstance(words, str) for words in lists):
+            raise ValueError("what it was trained on is damaged")
+        return cls(tuple(lists), frozenset(videos.tolist()))
 
     def __or__(self, other: History) -> History:
         return History(tuple(dict.fromkeys(self.lists + other.lists)), self.videos | other.videos)
