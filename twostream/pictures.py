@@ -15,15 +15,21 @@ from twostream.evaluation import Calibration
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out."""
+    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out.
+
+    Raises ValueError, OSError where it cannot be read.
+    """
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    with metrics_csv.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and row.get("epoch") and "/" in (name or "") and not name.endswith("_step"):
-                    epochs, values = curves.setdefault(name, ([], []))
-                    epochs.append(float(row["epoch"]) + 1)
-                    values.append(float(value))
+    try:
+        with metrics_csv.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and row.get("epoch") and "/" in (name or "") and not name.endswith("_step"):
+                        epochs, values = curves.setdefault(name, ([], []))
+                        epochs.append(float(row["epoch"]) + 1)
+                        values.append(float(value))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{metrics_csv}: cannot be read ({error})") from None
     return curves
 
 
