@@ -155,7 +155,7 @@ class _Member(tarfile.TarInfo):
         info = super().frombuf(buf, encoding, errors)
         if info.type not in tarfile.SUPPORTED_TYPES or info.type in tarfile.REGULAR_TYPES or info.size <= LONGEST_NAME:
             return info
-        raise tarfile.ReadError(f"a header of {info.size:,} bytes")
+        raise ValueError(f"a header of {info.size:,} bytes")
 
 
 def _inside(path: Path, folder: Path, member: str) -> Path:
