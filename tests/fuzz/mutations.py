@@ -10,8 +10,30 @@ from typing import Any
 
 import yaml
 
-WORDS = [b"", b"\0", b"\xff\xfe", b"\r\n", b",", b'"', b"${oc.env:HOME}", b"../../x", b"/etc/passwd", b"-rf", b"$(touch x)"]
-WORDS += [b"<script>", b"9" * 400, b"-1", b"NaN", b"1e999", b"[" * 3000, b"{" * 3000, b"\xf0\x9f\x8e\xac", b"a" * 70_000]
+WORDS = [
+    b"",
+    b"\0",
+    b"\xff\xfe",
+    b"\r\n",
+    b",",
+    b'"',
+    b"${oc.env:HOME}",
+    b"../../x",
+    b"/etc/passwd",
+    b"-rf",
+    b"$(touch x)",
+]
+WORDS += [
+    b"<script>",
+    b"9" * 400,
+    b"-1",
+    b"NaN",
+    b"1e999",
+    b"[" * 3000,
+    b"{" * 3000,
+    b"\xf0\x9f\x8e\xac",
+    b"a" * 70_000,
+]
 NUMBERS = [2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 60_000, 0]
 VALUES: list[Any] = [
     *(None, True, 0, -1, 1, 3, 2**31, 2**63 - 1, 10**40, 1e308, float("nan"), float("inf"), -0.5),

@@ -75,10 +75,10 @@ def blamed(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         cause = error.__cause__ if type(error).__name__ == "InstantiationException" and error.__cause__ else error
-        if isinstance(cause, (ValueError, OSError, ImportError, ExpectedError)):
+        if isinstance(cause, (OSError, ImportError, ExpectedError)):
             raise cause from None
-        reason = " ".join(str(cause).split())[:200]
-        raise ValueError(f"{path}: cannot be built: {type(cause).__name__}: {reason}") from error
+        kind = "" if isinstance(cause, ValueError) else f"cannot be built from: {type(cause).__name__}: "
+        raise ValueError(f"{path}: {kind}{' '.join(str(cause).split())[:300]}") from error
 
 
 def config_file(folder: str | Path) -> Path:

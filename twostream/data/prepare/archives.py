@@ -23,7 +23,7 @@ FREE_BYTES = 1 << 30  # … unless it is little
 BLOCK = 4096  # bytes that a file takes at least
 MOST_OUTPUT = 1 << 26  # bytes of a list of names
 LONGEST_NAME = 1 << 16  # bytes of what a tar says of one member beside its content
-HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+PAX, GNU = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), (b"L", b"K")  # entries on the one behind them
 PATIENCE, LOOK = 3600.0, 0.5  # seconds for a program that unpacks, and between looks at how much it has written
 
 # how each program lists the names in an archive, and unpacks it into the folder where it is started
@@ -154,7 +154,7 @@ class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
         info = super().frombuf(buf, encoding, errors)
-        if info.type in HEADERS and info.size > LONGEST_NAME:
+        if info.type in PAX + GNU and info.size > LONGEST_NAME:
             raise ValueError(f"a header of {info.size:,} bytes")
         return info
 
