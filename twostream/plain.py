@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 LARGEST = 1 << 63  # whole numbers below this fit into every number that we compute with
-LARGEST_YAML = 1 << 18  # bytes of a configuration; ours have about 4,000
+LARGEST_YAML, DEEPEST_YAML = 1 << 17, 50  # bytes, and open brackets, of a configuration; ours have 4,000 and 2
 
 
 def read_json(path: Path, shape: Any, *, what: str) -> Any:
@@ -42,6 +43,9 @@ def read_yaml_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_YAML + 1).decode("utf-8")
+        depth = accumulate((letter in "[{") - (letter in "]}") for letter in text if letter in "[]{}")
+        if max(depth, default=0) > DEEPEST_YAML:  # the time that YAML takes is their square
+            raise ValueError("too deep")
         aliases = "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, yaml.SafeLoader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None

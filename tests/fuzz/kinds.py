@@ -30,6 +30,7 @@ class Kind(NamedTuple):
     read: Callable[[Path], Any]
     limit: float = 10.0  # seconds for one input
     in_process: bool = True  # False: native code, which may take the interpreter along
+    each: Callable[[Path], Any] | None = None  # reads the one file that was mutated, if that is enough
 
 
 def mutate(kind: Kind, folder: Path, good: dict[str, bytes], random: Random) -> tuple[str, bytes]:
@@ -472,7 +473,7 @@ KINDS = {
         Kind("checkpoint", make_checkpoint, ["best.ckpt", "model.safetensors"], read_checkpoint),
         Kind("run folder", make_run, ["config.yaml"], read_run),
         Kind("archives", make_archives, ARCHIVES, read_archives),
-        Kind("videos", make_videos, list(VIDEOS), read_videos, limit=30.0, in_process=False),
-        Kind("real videos", make_real, list(REAL), read_real, limit=60.0, in_process=False),
+        Kind("videos", make_videos, list(VIDEOS), read_videos, limit=30.0, in_process=False, each=read_video),
+        Kind("real videos", make_real, list(REAL), read_real, limit=60.0, in_process=False, each=read_video),
     )
 }

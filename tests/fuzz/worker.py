@@ -60,7 +60,7 @@ def judge(kind: Kind, folder: Path, seed: str, name: str) -> Outcome:
     print(json.dumps(Outcome(kind.name, seed, name, "begun")), flush=True) if IN_WORKER else None
     started, before = time.perf_counter(), resident()
     try:
-        kind.read(folder)
+        kind.each(folder / name) if kind.each else kind.read(folder)
         verdict, text = "result", ""
     except Exception as error:
         verdict, text = "error", f"{type(error).__name__}: {error}"
