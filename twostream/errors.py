@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,6 +48,12 @@ def one_line(error: BaseException) -> str:
     """
     text = str(error).split("Config search path:")[0]  # of no help to who mistyped an option
     return printable(text) or type(error).__name__
+
+
+def print_any_name() -> None:
+    """From here on `print` writes `?` for what the terminal's encoding does not have: no name may end a program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def printable(text: str) -> str:

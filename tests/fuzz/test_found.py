@@ -207,6 +207,14 @@ def test_plans(tmp_path: Path, axes: dict, cells: list) -> None:
         read_sweep(tmp_path)
 
 
+def test_a_sweep_whose_command_is_no_utf_8(folder: Path) -> None:
+    kinds.make_sweep(folder)
+    ledger = json.loads((folder / "ledger.json").read_text())
+    (folder / "ledger.json").write_text(json.dumps({**ledger, "command": "a \ud800"}))
+    kinds.read_sweep(folder)
+    assert "    a ?" in (folder / "report" / "report.md").read_text()
+
+
 def test_pivots_of_axes_without_end() -> None:
     """30 axes of two values would be 2^28 tables; there are two groups."""
     axes = {f"a{i}": ("0", "1") for i in range(30)}

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-from twostream.errors import is_expected, one_line
+from twostream.errors import is_expected, one_line, print_any_name
 
 COMMANDS = {  # where the function of that name is
     "bench": "twostream.cli.bench",
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    print_any_name()
     try:
         getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
     except KeyboardInterrupt:

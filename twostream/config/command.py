@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line
+from twostream.errors import is_expected, one_line, print_any_name
 from twostream.sweep import read_sweep
 
 
@@ -31,7 +31,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             hydra_config = HydraConfig.get()
             text = one_line(error) if is_expected(error) else traceback.format_exc()
             folder = Path(hydra_config.runtime.output_dir)
-            (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
+            (folder / "error.txt").write_text(text + "\n", encoding="utf-8", errors="replace")
             if hydra_config.mode != RunMode.MULTIRUN:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
@@ -44,6 +44,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
+    print_any_name()
     try:
         main()
         if Ledger.ended is not None:

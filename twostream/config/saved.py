@@ -67,18 +67,16 @@ def read_config(path: Path) -> DictConfig:
 
 
 @contextmanager
-def blamed(path: Path) -> Iterator[None]:
-    """Around what is built from a configuration of anybody's: whatever fails is told as ValueError about its file."""
+def blamed(path: str | Path) -> Iterator[None]:
+    """Around what is built from a configuration of anybody's: whatever fails is told as ValueError about `path`."""
     try:
         yield
-    except (ValueError, OSError, ImportError, ExpectedError):
-        raise
     except Exception as error:
         cause = error.__cause__ if type(error).__name__ == "InstantiationException" and error.__cause__ else error
         if isinstance(cause, (OSError, ImportError, ExpectedError)):
             raise cause from None
         kind = "" if isinstance(cause, ValueError) else f"cannot be built from: {type(cause).__name__}: "
-        raise ValueError(f"{path}: {kind}{' '.join(str(cause).split())[:300]}") from error
+        raise ValueError(f"{path}: {kind}{cause}") from error
 
 
 def config_file(folder: str | Path) -> Path:

@@ -12,6 +12,7 @@ import torch
 
 from twostream.checkpoint import load_plain
 from twostream.data.sources.source import Video, fingerprint, first_ten
+from twostream.plain import has_shape
 
 
 class LeakError(ValueError):
@@ -52,11 +53,11 @@ class History:
         stored = content.get("trained_on") if isinstance(content, dict) else None
         if stored is None:
             return cls()
-        lists, videos = (stored.get(name) for name in ("lists", "videos")) if isinstance(stored, dict) else (None, None)
-        whole = isinstance(videos, torch.Tensor) and videos.dtype == torch.int64 and videos.ndim == 1
-        if not whole or not isinstance(lists, list) or not all(isinstance(words, str) for words in lists):
+        lists, videos = [stored.get(name) for name in ("lists", "videos")] if isinstance(stored, dict) else (None, None)
+        whole = isinstance(videos, torch.Tensor) and (videos.dtype, videos.ndim) == (torch.int64, 1)
+        if not whole or not has_shape(lists, [str]):
             raise ValueError("what it was trained on is damaged")
-        return cls(tuple(lists), frozenset(videos.tolist()))
+        return cls(tuple(lists or ()), frozenset(videos.tolist()))  # type: ignore[union-attr]
 
     def __or__(self, other: History) -> History:
         return History(tuple(dict.fromkeys(self.lists + other.lists)), self.videos | other.videos)

@@ -57,5 +57,5 @@ def write_report(
 def _write(path: Path, text: str) -> None:
     """Aside, then renamed: a partial file never looks whole."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
+    aside.write_text(text, encoding="utf-8", errors="replace")  # a name need not be UTF-8
     os.replace(aside, path)
