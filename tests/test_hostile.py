@@ -122,7 +122,7 @@ def test_a_malicious_checkpoint_runs_nothing(tmp_path: Path, run: Path) -> None:
 )
 def test_checkpoints_that_are_none(tmp_path: Path, change: dict, told: str) -> None:
     torch.save({"state_dict": {"a": torch.zeros(2)}, "classes": ["a"], **change}, tmp_path / "x.ckpt")
-    with pytest.raises(ValueError, match=rf"x\.ckpt: cannot be read as a checkpoint \(ValueError: .*{told}"):
+    with pytest.raises(ValueError, match=rf"x\.ckpt: cannot be read as a checkpoint \(.*{told}"):
         read_checkpoint(tmp_path / "x.ckpt")
 
 

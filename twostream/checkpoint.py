@@ -28,8 +28,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except ImportError:
         raise
     except Exception as error:  # every kind of damage is an exception of its own
-        detail = f": {error}" if type(error) is ValueError else ""
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}{detail})") from None
+        reason = " ".join(str(error).split()) if type(error) is ValueError else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({reason})") from None
     return content
 
 
