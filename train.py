@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,15 +22,19 @@ from twostream.config import (
     identity,
     needs_own_process,
     notes_errors,
+    recovery_of,
     run_command,
     run_own_process,
 )
 from twostream.data.provenance import sha256
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
+from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
-from twostream.results import git_revision, versions, write_json
+from twostream.recovery import Recovery
+from twostream.results import git_revision, versions, write_json, write_text
 from twostream.scores import Scores
+from twostream.signals import Signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -42,30 +45,31 @@ def main(cfg: DictConfig) -> float | None:
     if needs_own_process(cfg):
         run_own_process(folder)
         return None
-    with claimed(cfg, folder) as claim:
-        return None if claim is None else train(cfg, folder, claim)
+    with claimed(cfg, folder) as claim, Signals() as signals:
+        return None if claim is None else train(cfg, folder, claim, signals)
 
 
-def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
+def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> float | None:
     """Compose -> build -> fit -> test -> results.json."""
-    started = time.perf_counter()
     hydra_config = HydraConfig.get()
-    run = build_run(cfg, folder)
-    run.trainer.callbacks.append(Alive(claim))  # type: ignore[attr-defined]
+    start = recovery_of(cfg, folder)
+    recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
+    finite = FiniteLoss(folder, nonfinite=cfg.nonfinite)
+    run = build_run(cfg, folder, [Alive(claim), recovery, finite])
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
         f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
         f"{run.summary.parameters:,} parameters -> {folder}",
         flush=True,
     )
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     if isinstance(run.source, Source):  # the embedded data set follows from its configuration
         run.source.write_split(folder / "split.csv")
 
     try:
         for logger in run.trainer.loggers:
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-        metrics = fit_and_test(run, folder, epochs=cfg.epochs)
+        metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
             save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
     finally:
@@ -86,17 +90,21 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
             "metrics": metrics,
             "unreadable": unreadable,
             "leaked": run.leaked,
+            "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
-            "seconds": round(time.perf_counter() - started, 2),
+            "seconds": round(recovery.seconds, 2),
             "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
             "cell": identity(cfg),
             "versions": versions(),
             "git": git_revision(Path(__file__).parent),
         },
     )
+    recovery.forget()
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
+    if finite.skipped:
+        print(f"{finite.skipped} steps were left out, whose loss was not a finite number (nonfinite=skip)")
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
@@ -104,10 +112,10 @@ def train(cfg: DictConfig, folder: Path, claim: Claim) -> float | None:
     return None if best is None else float(best)
 
 
-def fit_and_test(run: Run, folder: Path, *, epochs: int) -> Mapping[str, float]:
+def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
     """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
     if epochs > 0:
-        run.trainer.fit(run.system, run.data)
+        run.trainer.fit(run.system, run.data, ckpt_path=start, weights_only=True)
         run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
     if not run.trainer.is_global_zero:

@@ -16,14 +16,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 import twostream
 from twostream.checkpoint import load_plain, read_checkpoint
 from twostream.config.clips import build_clips
+from twostream.config.resume import continued
 from twostream.config.saved import blamed, change_config, load_config
 from twostream.data.decoding import VideoError, probe
 from twostream.data.history import History
+from twostream.errors import UserError
 from twostream.models.backbone import load_weights, tiny
 from twostream.pictures import save_confusion_matrix
 from twostream.runs import load_run
@@ -217,6 +220,34 @@ def test_numbers_without_end_are_refused(run: Path, key: str) -> None:
     told = rf"x/config\.yaml: .*{key.rpartition('.')[2]}=1000000000: must be .*at most"
     with pytest.raises(ValueError, match=told), blamed(Path("x/config.yaml")):
         build_clips(cfg, [])
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("optimizer._target_=os.system", "names code that no option of twostream does: 'os.system' as optimizer"),
+        ("+transform.colour={_target_: os.system, command: 'touch x'}", "names code|no viable alternative|mismatched"),
+        ("pooling=../../../evil", "names code that no option of twostream does: 'os.system' as pooling|Could not find"),
+        ("data.root=${oc.env:SECRET}", "is not taken from a folder"),
+        ("hydra.run.dir=/", "is not taken from a folder"),
+        ("+hydra.launcher._target_=os.system", "is not taken from a folder"),
+        ("--config-dir=/tmp", "is not taken from a folder"),
+    ],
+)
+def test_resume_types_nothing_that_a_folder_wants(tmp_path: Path, word: str, told: str) -> None:
+    """`resume=RUN_DIR` repeats the command that the folder names: as if its writer sat at the keyboard."""
+    (tmp_path / "overrides.json").write_text(json.dumps(["fusion=sum", word]))
+    with pytest.raises((UserError, HydraException), match=told):
+        continued([f"resume={tmp_path}"])
+
+
+def test_a_configuration_beside_those_of_conf(tmp_path: Path) -> None:
+    """A file of the folder, reached by a path out of conf/."""
+    (tmp_path / "evil.yaml").write_text("_target_: os.system\n_partial_: true\n")
+    out = os.path.relpath(tmp_path / "evil", ROOT / "conf" / "pooling")
+    (tmp_path / "overrides.json").write_text(json.dumps([f"pooling={out}"]))
+    with pytest.raises((UserError, HydraException), match=r"names code|Could not find|mismatched|extraneous"):
+        continued([f"resume={tmp_path}"])
 
 
 def test_settings_name_no_code(run: Path) -> None:

@@ -21,11 +21,16 @@ class EpochLine(pl.Callback):
 
     def __init__(self) -> None:
         self.started = 0.0
+        self.first = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+        self.first = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.started:
+        if trainer.current_epoch > self.first:
             self._print(trainer, trainer.current_epoch)  # only now are the last epoch's training metrics complete
-        self.started = time.perf_counter()
+            self.started = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._print(trainer, trainer.current_epoch)

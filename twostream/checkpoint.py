@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises ValueError, naming the file, for one that is no checkpoint; ImportError without safetensors.
     """
-    try:
+    with _told(path):
         content = _read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path)
         _check(content, path.stat().st_size)
+    return content
+
+
+def read_plain(path: Path) -> Any:
+    """As `load_plain`, with ValueError for whatever is wrong with the file."""
+    with _told(path):
+        return load_plain(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except ImportError:
         raise
     except Exception as error:  # every kind of damage is an exception of its own
         reason = " ".join(str(error).split()) if type(error) is ValueError else type(error).__name__
         raise ValueError(f"{path}: cannot be read as a checkpoint ({reason})") from None
-    return content
 
 
 def load_plain(path: Path) -> Any:
@@ -39,18 +52,29 @@ def load_plain(path: Path) -> Any:
     Memory stays near the size of the file: ValueError for one that unpacks to more, and for tensors that claim more.
     Raises as torch.load for others.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\3\4"
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > size:  # torch.save never compresses
-                raise ValueError("unpacks to more than its size")
+    check_size(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
+    size = path.stat().st_size
     for tensor in _tensors(content):
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.nbytes > size:
             raise ValueError(f"holds a {tensor.layout} tensor of shape {tuple(tensor.shape)}, more than the file")
     return content
+
+
+def load_without_memory(path: Path) -> Any:
+    """The same without the values of its tensors."""
+    check_size(path)
+    return torch.load(path, map_location="meta", weights_only=True, mmap=True)
+
+
+def check_size(path: Path) -> None:
+    """Raises ValueError for an archive that unpacks to more than its size, which torch.save never makes."""
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise ValueError("unpacks to more than its size")
 
 
 def _check(content: Any, size: int) -> None:

@@ -44,9 +44,14 @@ RESULTS = {  # what may be relied on
 
 
 def write_json(path: Path, content: Any) -> None:
+    """As text, indented; see `write_text`."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Write aside, then rename: a partial file never looks whole."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
 
 

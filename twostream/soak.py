@@ -76,8 +76,9 @@ def save_plot(runs: dict[str, list[Sample]], path: Path) -> None:
     axes = figure.subplots(2, len(runs), squeeze=False)
     for column, (title, samples) in enumerate(runs.items()):
         for row, label in enumerate(("MiB resident", "open files")):
-            axes[row, column].plot([sample[row] for sample in samples])
-            axes[row, column].set(ylim=(0, None), title=title if row == 0 else "", ylabel=label)
+            values = [sample[row] for sample in samples]
+            axes[row, column].plot(values)
+            axes[row, column].set(ylim=(0, 1.2 * max(values)), title=title if row == 0 else "", ylabel=label)
     figure.savefig(path, dpi=110)
 
 

@@ -58,6 +58,7 @@ class TwoStreamSystem(pl.LightningModule):
             {f"{stage}_": MulticlassConfusionMatrix(len(classes)) for stage in ("val", "test")}
         )
         self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
+        self.loss_is_finite = True  # of the last training step; `twostream.nonfinite` looks at it
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
     def forward(
@@ -81,14 +82,16 @@ class TwoStreamSystem(pl.LightningModule):
             start=torch.zeros((), device=heads.device),
         )
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         for module in self.frozen:
             module.eval()  # nor do the statistics of their batch normalisation move
 
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         heads, combined = self(clip)
         loss = self.loss(heads, clip.label)
-        self._measure("train", loss, combined, clip.label)
+        self.loss_is_finite = bool(loss.isfinite())
+        if self.loss_is_finite:
+            self._measure("train", loss, combined, clip.label)
         self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=len(clip.label))
         return loss
 

@@ -19,6 +19,7 @@ COMMANDS = {  # where the function of that name is
     "inspect": "twostream.inspection.command",
     "predict": "twostream.prediction.command",
     "prepare": "twostream.cli.prepare",
+    "replay": "twostream.cli.replay",
     "report": "twostream.cli.report",
 }
 

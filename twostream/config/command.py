@@ -14,9 +14,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.errors import is_expected, one_line, print_any_name
+from twostream.signals import Stopped, requeue
 from twostream.sweep import read_sweep
 
 
@@ -46,9 +49,15 @@ def run_command(main: Callable[[], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
     print_any_name()
     try:
+        sys.argv[1:] = continued(sys.argv[1:])
         main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
+    except Stopped as stopped:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            print(f"{stopped}; the same command, or resume=RUN_DIR, goes on", file=sys.stderr)
+            print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
+        sys.exit(stopped.exit_code)
     except Exception as error:
         if not is_expected(error):
             raise

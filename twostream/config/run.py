@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
 from twostream.config.network import build_network, describe_config, single_stream_checkpoint
@@ -44,7 +46,7 @@ class Run(NamedTuple):
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
 
 
-def build_run(cfg: DictConfig, folder: Path) -> Run:
+def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
     with checked():
         build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
@@ -54,7 +56,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         learned = initial_history(cfg) | History.of(source.name, cfg.split, data.train_set.videos)
         leaked = learned.check(source.test, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        trainer = build_trainer(cfg, folder, validate=len(data.validation_set) > 0)
+        trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
         return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
 
 
@@ -91,7 +93,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     )
 
 
-def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Trainer:
+def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] = (), *, validate: bool) -> pl.Trainer:
     """Lightning's trainer with its loggers and callbacks; `validate=False` where no video is held out."""
     quieten()
     checkpoint = ModelCheckpoint(
@@ -99,10 +101,10 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         filename="best",
         monitor="val/top1" if validate else None,
         mode="max",
-        save_last=True,
         enable_version_counter=False,
     )
     callbacks: list[pl.Callback] = [
+        *further,  # before others have begun an epoch
         checkpoint,
         InitialiseVLAD(seed=cfg.seed),
         EpochLine(),
@@ -121,13 +123,15 @@ def build_trainer(cfg: DictConfig, folder: Path, *, validate: bool) -> pl.Traine
         gradient_clip_val=cfg.gradient_clip,
         logger=loggers,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         default_root_dir=folder,
         use_distributed_sampler=False,  # ours gives every video to exactly one process
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if validate else 0,
-        log_every_n_steps=10,
+        deterministic=cfg.deterministic,
+        log_every_n_steps=cfg.log_every,
     )
 
 
@@ -137,6 +141,8 @@ def quieten() -> None:
     for message in (
         ".*LeafSpec.*",  # between versions of PyTorch and Lightning
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
+        "Checkpoint directory .* exists and is not empty",
+        "You're resuming from a checkpoint that ended before the epoch ended.*",  # our sampler goes on where it was
         ".*Loading `train_dataloader` to estimate.*",
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already

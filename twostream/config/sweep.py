@@ -30,7 +30,10 @@ from twostream.sweep import LEDGER
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 # how a run computes and what it shows, not what comes out of it
-NO_DIFFERENCE = ("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout")
+NO_DIFFERENCE = (
+    *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
+    *("resume", "allow_change", "checkpoint_minutes", "log_every"),
+)
 
 
 def sweep_name() -> str:

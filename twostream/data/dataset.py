@@ -79,7 +79,7 @@ class ClipDataset(Dataset[Clip | None]):
         self.training = training
         self.broken = broken
         self.seed = seed
-        self._unreadable = torch.zeros(len(self.videos), dtype=torch.bool).share_memory_()
+        self.is_unreadable = torch.zeros(len(self.videos), dtype=torch.bool).share_memory_()
         # decoding is the only way to count exactly: each video once, shared by all workers (0 = not counted yet)
         self._num_frames = torch.zeros(len(self.videos), dtype=torch.int32).share_memory_()
 
@@ -95,7 +95,7 @@ class ClipDataset(Dataset[Clip | None]):
 
     def unreadable(self) -> list[str]:
         """The ids of the videos that were left out, as broken="skip" asks, since they could not be read."""
-        return [video.id for video, left_out in zip(self.videos, self._unreadable.tolist(), strict=True) if left_out]
+        return [video.id for video, left_out in zip(self.videos, self.is_unreadable.tolist(), strict=True) if left_out]
 
     def __getitem__(self, key: tuple[int, int]) -> Clip | None:
         """The clip (epoch, index); None for a video that cannot be read, with broken="skip"."""
@@ -104,9 +104,9 @@ class ClipDataset(Dataset[Clip | None]):
         except VideoError as error:
             if self.broken == "error":
                 raise
-            if not self._unreadable[key[1]]:
+            if not self.is_unreadable[key[1]]:
                 log.warning("left out: %s", error)
-            self._unreadable[key[1]] = True
+            self.is_unreadable[key[1]] = True
             return None
 
     def _clip(self, epoch: int, index: int) -> Clip:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from twostream.checkpoint import load_plain
+from twostream.checkpoint import read_plain
 from twostream.data.sources.source import Video, fingerprint, first_ten
 from twostream.plain import has_shape
 
@@ -42,10 +42,11 @@ class History:
 
         Raises ValueError for a file that is no checkpoint.
         """
+        content = read_plain(Path(path))
         try:
-            return cls.from_content(load_plain(Path(path)))
-        except Exception as error:  # every kind of damage is an exception of its own
-            raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from None
+            return cls.from_content(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def from_content(cls, content: Any) -> History:

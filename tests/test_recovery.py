@@ -1,0 +1,172 @@
+"""A run that was interrupted and goes on is, number for number, the run that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from twostream import recovery
+from twostream.config import build_run, compose_config
+from twostream.config.resume import continued, recovery_of, run_name
+from twostream.errors import UserError
+from twostream.recovery import Recovery, damage, moved_to, newest_recovery, recovery_files
+from twostream.signals import Signals, Stopped, requeue
+
+SMALL = [
+    *("data.train_clips=48", "data.test_clips=16", "epochs=2", "batch_size=8", "log_every=1", "logger=csv"),
+    *("checkpoint_minutes=0", "validation_fraction=0.35"),
+]
+
+
+def train(cfg: DictConfig, folder: Path, start: Path | None = None) -> torch.nn.Module:
+    """The trained network; recovery checkpoints stay."""
+    folder.mkdir(exist_ok=True)
+    callback = Recovery(folder, minutes=cfg.checkpoint_minutes, cell="", signals=Signals())
+    run = build_run(cfg, folder, [callback])
+    run.trainer.fit(run.system, run.data, ckpt_path=start, weights_only=True)
+    return run.system
+
+
+def place(path: Path) -> tuple[int, int]:
+    """Epoch and batch."""
+    _, epoch, batch = path.stem.split("-")
+    return int(epoch), int(batch)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["num_workers=0", "schedule=plateau", "schedule.patience=0", "deterministic=true"],
+        pytest.param(["num_workers=2", "ema=0.9"], marks=pytest.mark.slow),
+        pytest.param(
+            ["num_workers=0", "accumulate=2", "optimizer=sgd", "precision=bf16-mixed"], marks=pytest.mark.slow
+        ),
+        pytest.param(["num_workers=0", "pooling=netvlad", "epochs=3"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_resumed_is_uninterrupted(overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "KEPT", 1000)
+    cfg = compose_config([*SMALL, *overrides])
+    whole = train(cfg, tmp_path / "whole")
+    expected = (tmp_path / "whole" / "metrics.csv").read_text()
+    files = {place(path): path for path in recovery_files(tmp_path / "whole" / "checkpoints")}
+    last = (cfg.epochs, 0)
+    assert last in files
+    assert (1, 0) in files
+    for at in [*((1, 0), (1, 2)), *([(0, 2), last] if "num_workers=0" in overrides else [])]:
+        folder = tmp_path / f"from {at}"
+        (folder / "checkpoints").mkdir(parents=True)
+        shutil.copy(tmp_path / "whole" / "checkpoints" / "best.ckpt", folder / "checkpoints")
+        start = shutil.copy(files[at], folder / "checkpoints")
+        again = train(cfg, folder, start)
+        assert (folder / "metrics.csv").read_text() == expected, at
+        for name, value in whole.state_dict().items():
+            assert torch.equal(value, again.state_dict()[name]), (at, name)
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> list[Path]:
+    """Two whole recovery checkpoints of a folder, newest first."""
+    (tmp_path / "checkpoints").mkdir()
+    for name, batch in (("recovery-00001-0000002.ckpt", 2), ("recovery-00001-0000000.ckpt", 0)):
+        content = {"recovery": {"cell": "abc", "epoch": 1, "batch": batch}, "weights": torch.arange(1000.0)}
+        torch.save(content, tmp_path / "checkpoints" / name)
+    return recovery_files(tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty"])
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    two_files: list[Path], harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest, before = two_files
+    assert newest_recovery(tmp_path) == newest
+    raw = bytearray(newest.read_bytes())
+    middle = len(raw) // 2  # in the weights
+    raw[middle] ^= 1
+    newest.write_bytes({"cut": bytes(raw[: middle + 1]), "flip": bytes(raw), "empty": b""}[harm])
+    assert damage(newest) is not None
+    assert newest_recovery(tmp_path) == before
+    assert f"{newest}: damaged (" in capsys.readouterr().out
+    before.write_bytes(b"nothing")
+    assert newest_recovery(tmp_path) is None
+
+
+def test_another_configuration_is_shown_and_refused(two_files: list[Path], tmp_path: Path) -> None:
+    before = compose_config(["optimizer.learning_rate=0.5"])
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(before, resolve=True))
+    now = compose_config(["optimizer.learning_rate=0.25"])
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: 0\.5 there, 0\.25 here.*allow_change=true"):
+        recovery_of(now, tmp_path)
+    assert recovery_of(compose_config(["allow_change=true"]), tmp_path) == two_files[0]
+
+
+def test_resume_repeats_the_command_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, elsewhere = tmp_path / "a run", tmp_path / "elsewhere"
+    (run / ".hydra").mkdir(parents=True)
+    elsewhere.mkdir()
+    (run / "overrides.json").write_text(json.dumps(["fusion=sum", "epochs=3"]))
+    (run / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: {elsewhere}}}}}")
+    monkeypatch.chdir(tmp_path)
+    assert continued(["fusion=sum", "-m"]) == ["fusion=sum", "-m"]
+    assert continued(["resume=a run", "epochs=5"]) == ["fusion=sum", "epochs=5", f"hydra.run.dir='{run}'"]
+    assert Path.cwd() == elsewhere
+    monkeypatch.chdir(run)
+    assert continued([]) == ["fusion=sum", "epochs=3", f"hydra.run.dir='{run}'"]
+    with pytest.raises(UserError, match="is no run folder"):
+        continued([f"resume={elsewhere}"])
+    with pytest.raises(UserError, match="its own command"):
+        continued([f"resume={run}", "-m"])
+
+
+def test_a_slurm_job_keeps_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    assert run_name("2026-01-01/00-00-00").startswith("slurm-71-")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert run_name("2026-01-01/00-00-00") == "2026-01-01/00-00-00"
+
+
+def test_best_checkpoint_of_a_moved_folder() -> None:
+    state = {
+        "dirpath": "/old/checkpoints",
+        "best_model_path": "/old/checkpoints/best.ckpt",
+        "kth_best_model_path": "/old/checkpoints/best.ckpt",
+        "last_model_path": "",
+        "best_k_models": {"/old/checkpoints/best.ckpt": 0.5},
+    }
+    moved_to(Path("/new/checkpoints"), state)
+    assert state == {
+        "dirpath": "/new/checkpoints",
+        "best_model_path": "/new/checkpoints/best.ckpt",
+        "kth_best_model_path": "/new/checkpoints/best.ckpt",
+        "last_model_path": "",
+        "best_k_models": {"/new/checkpoints/best.ckpt": 0.5},
+    }
+
+
+def test_a_signal_waits_for_the_step_and_a_second_one_does_not() -> None:
+    with Signals() as signals:
+        signals.patient = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        with pytest.raises(Stopped) as stopped:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.value.exit_code == 130
+
+
+def test_the_time_limit_of_a_slurm_job_requeues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    assert requeue(Stopped(signal.SIGTERM)) is None
+    assert requeue(Stopped(signal.SIGUSR1)) == "SLURM job 71 requeued"
+    assert (tmp_path / "asked").read_text() == "requeue 71\n"

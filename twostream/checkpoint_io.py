@@ -1,0 +1,71 @@
+"""How checkpoints are written: a name in `checkpoints/` is always a whole file, whatever stops the process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
+
+UNFINISHED = ".*.part"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes aside in the same folder, waits for the disk, renames; a failure leaves the file of before.
+
+    Lightning's own writes into the system's folder for temporary files and moves the file here: a copy, where that is
+    another disk, which a full disk or a kill cuts short under the final name.
+    """
+
+    def __init__(self) -> None:
+        self._tidy: set[Path] = set()  # folders without leftovers of a process that was killed
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch hides behind a RuntimeError."""
+        target = Path(path)
+        if target.parent not in self._tidy:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(target.parent)
+            self._tidy.add(target.parent)
+        aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            _write(checkpoint, aside)
+            os.replace(aside, target)
+        except BaseException as error:
+            aside.unlink(missing_ok=True)
+            if (disk := _of_the_disk(error)) is not None:
+                raise OSError(disk.errno, disk.strerror, str(target)) from error
+            raise
+        _wait_for_disk(target.parent)  # or a power cut forgets the rename
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a process that was killed left half written; for who holds the claim of the run."""
+    for path in folder.glob(UNFINISHED):
+        path.unlink(missing_ok=True)
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _wait_for_disk(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _of_the_disk(error: BaseException | None) -> OSError | None:
+    """The OSError in a chain of errors: `torch.save` loses it on its way through C++, Python's context has it."""
+    while error is not None and not (isinstance(error, OSError) and error.errno):
+        error = error.__cause__ or error.__context__
+    return error

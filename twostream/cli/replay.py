@@ -1,0 +1,27 @@
+"""`twostream replay`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from twostream.errors import checked
+from twostream.replay import find_kept
+from twostream.replay import replay as replay_step
+
+
+def replay(arguments: Sequence[str]) -> None:
+    """Do the training step again whose loss was not a finite number, and tell where it begins."""
+    parser = argparse.ArgumentParser("twostream replay", description=replay.__doc__)
+    parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
+    options = parser.parse_args(arguments)
+    with checked():
+        path = find_kept(options.path)
+        found = replay_step(path)
+    print(f"{path}: loss {found.loss}")
+    for video, loss in found.losses.items():
+        print(f"  {video}: {loss:.4f}")
+    if found.weights:
+        print(f"weights that are not finite: {', '.join(found.weights)}")
+    print(f"the first output that is not finite: {found.first or 'none'}")

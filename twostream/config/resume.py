@@ -1,0 +1,119 @@
+"""Which run a command goes on with: the one of `resume=RUN_DIR`, or the interrupted one that its folder holds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from twostream.config.compose import compose_config
+from twostream.config.saved import check_targets
+from twostream.config.sweep import difference, hash_of, identity
+from twostream.errors import UserError
+from twostream.plain import read_json, read_yaml
+from twostream.recovery import newest_recovery, read_recovery
+from twostream.signals import slurm_job
+
+OVERRIDES = "overrides.json"
+INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
+
+
+def continued(arguments: list[str]) -> list[str]:
+    """The arguments of the run in `resume=RUN_DIR`, then those that were typed now; without `resume=` as they are.
+
+    In the folder of a run, a command without arguments goes on with that run. The working folder becomes the one in
+    which the run was started, so that the paths of its data are right. Raises UserError for a folder without a run.
+    """
+    typed = [word for word in arguments if not word.startswith("resume=")]
+    named = [word.partition("=")[2] for word in arguments if word.startswith("resume=")]
+    if not arguments and Path(OVERRIDES).exists():
+        named = ["."]
+    if not named or named[-1] == "null":
+        return typed
+    if {"-m", "--multirun"} & set(typed):
+        raise UserError("resume= is for one run; a sweep goes on when its own command is repeated")
+    folder = Path(named[-1].strip("'\"")).resolve()
+    overrides = read_overrides(folder)
+    started_in = working_folder(folder)
+    if started_in is not None and started_in.is_dir():
+        os.chdir(started_in)
+    changed = {key_of(word) for word in typed}
+    kept = [word for word in overrides if key_of(word) not in changed]
+    check_overrides(kept, folder)
+    return [*kept, *typed, f"hydra.run.dir='{folder}'"]
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """What was typed to start the run in a folder. Raises UserError where there is none, or a damaged one."""
+    path = folder / OVERRIDES
+    try:
+        return read_json(path, [str], what="not a list of overrides")
+    except FileNotFoundError:
+        raise UserError(f"resume={folder}: is no run folder: it has no {OVERRIDES}, that train.py writes") from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def check_overrides(overrides: list[str], folder: Path) -> None:
+    """Raises UserError where a folder, which may be somebody else's, says more than what to train.
+
+    That is code that no option names, values that are looked up when read, options of Hydra or of the command.
+    """
+    path = folder / OVERRIDES
+    for word in overrides:
+        if word.startswith("-") or key_of(word).startswith("hydra") or "${" in word:
+            raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
+    try:
+        check_targets(compose_config(overrides), path)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def working_folder(folder: Path) -> Path | None:
+    """Where the command of a run was given; None where that is not known."""
+    try:
+        return Path(str(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def key_of(override: str) -> str:
+    """
+    >>> key_of("+data.root=x"), key_of("~logger"), key_of("backbone@flow_backbone=vgg_m")
+    ('data.root', 'logger', 'backbone@flow_backbone')
+    """
+    return override.partition("=")[0].lstrip("+~")
+
+
+def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
+    """The checkpoint that a run in this folder goes on from; None where it begins.
+
+    Raises UserError, with the difference, where another configuration wrote it, unless `allow_change` is set.
+    """
+    path = newest_recovery(folder)
+    if path is None:
+        return None
+    state = read_recovery(path)
+    print(f"{folder}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True)
+    if state["cell"] != identity(cfg):
+        changes = difference(cfg, folder)
+        if not cfg.allow_change:
+            raise UserError(
+                f"{folder}: its run was interrupted under another configuration ({changes}); "
+                "allow_change=true goes on with the present one"
+            )
+        print(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
+    return path
+
+
+def run_name(usual: str) -> str:
+    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued."""
+    job = slurm_job()
+    if job is None or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
+        return usual
+    return f"slurm-{job}-{hash_of(sorted(sys.argv[1:]))}"
+
+
+OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)

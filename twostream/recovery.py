@@ -1,0 +1,322 @@
+"""Going on after a crash: checkpoints from which a run continues as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import time
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from torchmetrics import Metric
+
+from twostream.checkpoint import check_size, load_without_memory
+from twostream.plain import has_shape
+from twostream.results import write_text
+from twostream.signals import Signals, Stopped
+
+KEPT = 2  # of the newest
+SHARE = 0.02  # of the time of training that may go into checkpoints at the ends of epochs
+GRACE_SECONDS = 15.0  # for which a validation goes on after a signal
+STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # the shape of what is in one
+WORTH_SECONDS = 60.0  # of training, before a validation in which nothing can be saved
+
+
+class Recovery(pl.Callback):
+    """Writes `checkpoints/recovery-EPOCH-BATCH.ckpt` every so many minutes, at ends of epochs and before stopping.
+
+    Beside what Lightning saves they hold the random numbers of every process, the place in the epoch, the metrics of
+    the epoch so far and `metrics.csv`. They are written between two batches, so that nothing is done twice.
+    """
+
+    def __init__(self, folder: Path, *, minutes: float, cell: str, signals: Signals) -> None:
+        if not minutes >= 0:
+            raise ValueError(f"checkpoint_minutes={minutes!r}: minutes between recovery checkpoints, 0 or more")
+        self.folder = folder / "checkpoints"
+        self.minutes = minutes
+        self.cell = cell
+        self.signals = signals
+        self.seconds_before = 0.0  # of training, before this process
+        self._began = time.perf_counter()
+        self._saved_at = time.monotonic()
+        self._cost = 0.0  # seconds, of the last save
+        self._saving: tuple[int, int] | None = None
+        self._between: tuple[int, int] | None = None  # epoch and batch that come next, while no batch is in work
+        self._restored: dict[str, Any] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of all processes that have worked on the run."""
+        return self.seconds_before + time.perf_counter() - self._began
+
+    # when
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.signals.install()
+        self.signals.patient = True
+        if self._restored is not None and self._restored["batch"] == 0:
+            trainer.fit_loop.restarting = False  # an epoch begins: there is nothing that Lightning has to catch up with
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._restored is None and trainer.current_epoch > 0:
+            self._save_if_due(trainer, 0)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._restored is not None:
+            settle(trainer, self._restored)
+            self._restored = None
+        elif batch_idx > 0 and batch_idx % trainer.accumulate_grad_batches == 0:
+            self._save_if_due(trainer, batch_idx)
+        self._between = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        following = batch_idx + 1
+        if following < trainer.num_training_batches and following % trainer.accumulate_grad_batches == 0:
+            self._between = (trainer.current_epoch, following)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.signals.seconds_waiting() > GRACE_SECONDS:
+            raise Stopped(self.signals.received or 0)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save(trainer, trainer.current_epoch, 0)
+        self.signals.patient = False
+        if self.signals.received is not None:
+            raise Stopped(self.signals.received)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.signals.install()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.signals.patient = False
+        if self._between is not None and trainer.world_size == 1 and not isinstance(exception, Stopped):
+            with suppress(Exception):  # what went wrong first is what the user has to see
+                self.save(trainer, *self._between)
+        if self.signals.received is not None and not isinstance(exception, Stopped):
+            raise Stopped(self.signals.received) from exception  # a signal to all ends the loader's workers, too
+
+    def _save_if_due(self, trainer: pl.Trainer, batch: int) -> None:
+        due, number = agreed(trainer, self._is_due(trainer, batch), self.signals.received or 0)
+        if due or number:
+            self.save(trainer, trainer.current_epoch, batch)
+        if number:
+            raise Stopped(number)
+
+    def _is_due(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        elapsed = time.monotonic() - self._saved_at
+        if elapsed >= self.minutes * 60:
+            return True
+        if batch_idx == 0:
+            return self._cost <= SHARE * elapsed
+        last = batch_idx == trainer.num_training_batches - 1
+        return last and bool(trainer.limit_val_batches) and elapsed > WORTH_SECONDS
+
+    # what
+
+    def save(self, trainer: pl.Trainer, epoch: int, batch: int) -> None:
+        """The state before a batch of an epoch; all processes have to call it."""
+        started = time.monotonic()
+        for logger in trainer.loggers:
+            logger.save()
+        self._saving = (epoch, batch)
+        try:
+            trainer.save_checkpoint(self.folder / f"recovery-{epoch:05d}-{batch:07d}.ckpt")
+        finally:
+            self._saving = None
+        if trainer.is_global_zero:
+            for path in recovery_files(self.folder)[KEPT:]:
+                path.unlink(missing_ok=True)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - started
+
+    def forget(self) -> None:
+        """The run has its results: nothing is left to go on with."""
+        for path in recovery_files(self.folder):
+            path.unlink(missing_ok=True)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if self._saving is None:  # the best one, not ours
+            return
+        epoch, batch = self._saving
+        everyone = of_all(trainer, {"random": random_state(), "metrics": metrics_state(pl_module)})
+        checkpoint["loops"]["fit_loop"] = between_batches(checkpoint["loops"]["fit_loop"], epoch, batch)
+        checkpoint["recovery"] = {
+            "cell": self.cell,
+            "epoch": epoch,
+            "batch": batch,
+            "seconds": self.seconds,
+            "steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
+            "random": [state["random"] for state in everyone],
+            "metrics": summed([state["metrics"] for state in everyone]),
+            "unreadable": trainer.datamodule.unreadable(),  # type: ignore[attr-defined]
+            "metrics.csv": "".join(path.read_text() for path in [csv_path(trainer)] if path.exists()),
+        }
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Runs when the weights are there, before callbacks, loops and optimizers get theirs."""
+        state = checkpoint["recovery"]
+        self._restored = state
+        self.seconds_before = state["seconds"]
+        trainer.datamodule.begin_at(state["epoch"], state["batch"])  # type: ignore[attr-defined]
+        trainer.datamodule.set_unreadable(state["unreadable"])  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
+            load_metrics(pl_module, state["metrics"])
+            restore_csv(trainer, state["metrics.csv"])
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
+                moved_to(self.folder, checkpoint["callbacks"][callback.state_key])
+
+
+def recovery_files(folder: Path) -> list[Path]:
+    """The recovery checkpoints of a run's `checkpoints` folder, newest first."""
+    return sorted(folder.glob("recovery-*.ckpt"), reverse=True)
+
+
+def newest_recovery(folder: Path) -> Path | None:
+    """The newest whole recovery checkpoint in a run folder; says which damaged ones are passed over."""
+    for path in recovery_files(folder / "checkpoints"):
+        problem = damage(path)
+        if problem is None:
+            return path
+        print(f"{path}: damaged ({problem}); going back to the one before", flush=True)
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file, whose parts have check sums; None where nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the check sums
+            check_size(path)
+            broken = archive.testzip()
+        if broken is not None:
+            return f"{broken} has changed"
+        return None if has_shape(load_without_memory(path), STATE) else "it is none of a run"
+    except Exception as error:
+        return " ".join(str(error).split()) or type(error).__name__
+
+
+def read_recovery(path: Path) -> dict[str, Any]:
+    """What `Recovery` wrote of itself into a checkpoint."""
+    return load_without_memory(path)["recovery"]
+
+
+def settle(trainer: pl.Trainer, state: dict[str, Any]) -> None:
+    """Before the first batch: the random numbers, and Lightning's counters as if it had not been restarted."""
+    states = state["random"]
+    if trainer.global_rank < len(states):
+        set_random_state(states[trainer.global_rank])
+    trainer.fit_loop.restarting = False  # else no plateau schedule at the end of this epoch
+    trainer.fit_loop.epoch_loop._batches_that_stepped = state["steps"]
+
+
+def between_batches(loop: dict[str, Any], epoch: int, batch: int) -> dict[str, Any]:
+    """Lightning's progress as it is when `epoch` epochs and `batch` batches are done, and no batch is half done."""
+    begun = epoch + (batch > 0)
+    epochs = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
+    batches = loop["epoch_loop.batch_progress"]
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), batches["total"]["completed"])
+    return {
+        **loop,
+        "epoch_progress": {"total": epochs, "current": dict(epochs)},
+        "epoch_loop.batch_progress": {
+            "total": done,
+            "current": dict.fromkeys(("ready", "started", "processed", "completed"), batch),
+            "is_last_batch": False,
+        },
+    }
+
+
+def moved_to(folder: Path, state: dict[str, Any]) -> None:
+    """The state of a ModelCheckpoint whose run folder may have another place by now."""
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        if state.get(key):
+            state[key] = str(folder / Path(state[key]).name)
+    state["best_k_models"] = {str(folder / Path(path).name): score for path, score in state["best_k_models"].items()}
+    state["dirpath"] = str(folder)
+
+
+def agreed(trainer: pl.Trainer, due: bool, number: int) -> tuple[bool, int]:
+    """What any of the processes wants; only the first one knows what is due."""
+    if trainer.world_size == 1:
+        return due, number
+    wanted = torch.tensor([int(due and trainer.is_global_zero), number], device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(wanted, op=torch.distributed.ReduceOp.MAX)
+    due_anywhere, number_anywhere = wanted.tolist()
+    return bool(due_anywhere), number_anywhere
+
+
+def of_all(trainer: pl.Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:
+    """The states of all processes, in the order of their ranks."""
+    if trainer.world_size == 1:
+        return [state]
+    states: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(states, state)
+    return states
+
+
+def random_state() -> dict[str, Any]:
+    """Of all random number generators of this process, as tensors and plain values: no code is needed to read it."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of its own device
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Undo all that drew random numbers since."""
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, numbers, following = state["python"]
+    random.setstate((version, tuple(numbers), following))
+
+
+def metrics_state(module: torch.nn.Module) -> dict[str, dict[str, torch.Tensor]]:
+    """What the metrics have counted in this epoch."""
+    metrics = [(name, metric) for name, metric in module.named_modules() if isinstance(metric, Metric)]
+    return {name: {key: value.cpu() for key, value in metric.metric_state.items()} for name, metric in metrics}  # type: ignore[misc]
+
+
+def summed(states: list[dict[str, dict[str, torch.Tensor]]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Of all processes: all that we measure is counts and sums."""
+    first, *others = states
+    return {
+        name: {key: sum((other[name][key] for other in others), start=value) for key, value in state.items()}
+        for name, state in first.items()
+    }
+
+
+def load_metrics(module: torch.nn.Module, states: dict[str, dict[str, torch.Tensor]]) -> None:
+    """Go on counting."""
+    for name, metric in module.named_modules():
+        if isinstance(metric, Metric) and name in states:
+            for key, value in states[name].items():
+                setattr(metric, key, value.clone())
+            metric._update_count = 1  # it has been updated, else it warns
+            metric._computed = None
+
+
+def csv_path(trainer: pl.Trainer) -> Path:
+    """Where this run's `metrics.csv` is."""
+    return Path(trainer.default_root_dir) / "metrics.csv"
+
+
+def restore_csv(trainer: pl.Trainer, text: str) -> None:
+    """`metrics.csv` as it was: the rows after it are going to be written again."""
+    path = csv_path(trainer)
+    write_text(path, text)
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):  # appends to what is there, under the same header
+            logger.experiment.metrics_keys = text.splitlines()[0].split(",") if text else []

@@ -1,0 +1,101 @@
+"""Being asked to stop: Ctrl-C, SIGTERM (preemption), SIGUSR1 (the time limit of a SLURM job)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(BaseException):
+    """The run was asked to stop; `exit_code` is what a shell reports of a process that the signal ended."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.number
+
+
+class Signals:
+    """Keeps the first signal while `patient`, so that a step can be finished; raises `Stopped` for any other.
+
+    Only in the process that made it: loader workers, which are its copies, leave signals to it.
+    """
+
+    def __init__(self) -> None:
+        self.patient = False
+        self.received: int | None = None
+        self.received_at = 0.0
+        self._process = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in ASKING}
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Handle them here; again after Lightning has put handlers of its own in their place."""
+        if threading.current_thread() is threading.main_thread():
+            for number in ASKING:
+                signal.signal(number, self._handle)
+
+    def seconds_waiting(self) -> float:
+        """How long ago the signal came; 0 where none did."""
+        return time.monotonic() - self.received_at if self.received is not None else 0.0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return
+        if not self.patient or self.received is not None:
+            raise Stopped(number)
+        self.received = number
+        self.received_at = time.monotonic()
+        name = signal.Signals(number).name
+        os.write(2, f"\n{name}: finishing the step, then saving; once more stops at once\n".encode())  # never blocks
+
+
+def ignore_signals() -> None:
+    """In a loader worker: its main process decides when to stop."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The SLURM job that this process belongs to, as `scontrol` names it; None outside of one.
+
+    >>> slurm_job({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "2"})
+    '8_2'
+    """
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
+    return environment.get("SLURM_JOB_ID")
+
+
+def requeue(stopped: Stopped) -> str | None:
+    """Have SLURM start the job again, where its time limit stopped it (`--signal=SIGUSR1@90`); what came of it."""
+    job = slurm_job()
+    if stopped.number != signal.SIGUSR1 or job is None:
+        return None
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"SLURM job {job} could not be requeued: {error}"
+    if done.returncode:
+        return f"SLURM job {job} could not be requeued: {done.stderr.strip()}"
+    return f"SLURM job {job} requeued"
