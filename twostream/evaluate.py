@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
 from twostream.config import build_source, build_views, quieten
-from twostream.config.saved import change_config, differing_parts, load_config
+from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
@@ -96,10 +96,11 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
     cfg = change_config(run.cfg, settings)
-    source = build_source(cfg)
-    check_classes(source.classes, run.system.classes)
-    alone = scores_frame_by_frame(run.system.network)
-    dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
+    with blamed(folder):
+        source = build_source(cfg)
+        check_classes(source.classes, run.system.classes)
+        alone = scores_frame_by_frame(run.system.network)
+        dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
     try:
         leaked = run.history.check(dataset.videos, allow=plan.allow_leak)
     except LeakError as error:

@@ -10,20 +10,27 @@ from jaxtyping import Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from twostream.errors import printable
 from twostream.evaluation import Calibration
 from twostream.whole import whole
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out."""
+    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out.
+
+    Raises ValueError, OSError where it cannot be read.
+    """
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    with metrics_csv.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and row.get("epoch") and "/" in name and not name.endswith("_step"):
-                    epochs, values = curves.setdefault(name, ([], []))
-                    epochs.append(float(row["epoch"]) + 1)
-                    values.append(float(value))
+    try:
+        with metrics_csv.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and row.get("epoch") and "/" in (name or "") and not name.endswith("_step"):
+                        epochs, values = curves.setdefault(name, ([], []))
+                        epochs.append(float(row["epoch"]) + 1)
+                        values.append(float(value))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{metrics_csv}: cannot be read ({error})") from None
     return curves
 
 
@@ -64,6 +71,15 @@ def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], pat
     save_figure(figure, path)
 
 
+def plain_text(text: str) -> str:
+    r"""Any name for matplotlib, which reads what stands between two $ as a formula, and cannot draw every character.
+
+    >>> plain_text("$x$\n\udcff")
+    '\\$x\\$ ?'
+    """
+    return printable(text).replace("$", r"\$")
+
+
 def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...], path: Path) -> None:
     """Each row is a true class; the colour is the share of its videos, the number their count (up to 30 classes)."""
     counts = confusion.numpy()
@@ -74,8 +90,9 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     size = 9 if len(classes) <= 30 else 5
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    names = [plain_text(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(classes)), names, fontsize=size)
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(classes) <= 30:
         for row, column in np.argwhere(counts > 0):

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-from twostream.errors import is_expected, one_line
+from twostream.errors import is_expected, one_line, print_any_name
 from twostream.shortage import raise_file_limit, shortages_told
 
 COMMANDS = {  # where the function of that name is
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     raise_file_limit()
+    print_any_name()
     try:
         with shortages_told():
             getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.config.processes import ProcessError, end_rank, end_with_parent, rank_of
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line
+from twostream.errors import is_expected, one_line, print_any_name
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
 from twostream.signals import Stopped, requeue
@@ -60,6 +60,7 @@ def run_command(main: Callable[[], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
     raise_file_limit()
     end_with_parent()
+    print_any_name()
     try:
         sys.argv[1:] = continued(sys.argv[1:])
         with shortages_told():  # before a run has its folder

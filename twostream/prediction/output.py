@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from twostream.errors import printable
 from twostream.prediction.predictor import Prediction, best
 from twostream.results import write_json
 from twostream.whole import whole
@@ -19,11 +20,12 @@ def table(prediction: Prediction, top: int = 5) -> str:
     """The best classes, and how sure the network was of them over time."""
     count, end = len(prediction.scores), float(prediction.seconds.max())
     name = os.fsencode(prediction.video).decode("utf-8", "replace")  # a name in another encoding cannot be printed
-    lines = [f"{name}: {counted(prediction.num_frames, 'frame')}, {end:.1f} s, {counted(count, 'window')}"]
-    width = max(len(prediction.classes[k]) for k in best(prediction.overall, top))
+    classes = [printable(name) for name in prediction.classes]
+    lines = [f"{printable(name)}: {counted(prediction.num_frames, 'frame')}, {end:.1f} s, {counted(count, 'window')}"]
+    width = max(len(classes[k]) for k in best(prediction.overall, top))
     for k in best(prediction.overall, top):
         over_time = sparkline(prediction.scores[:, k])
-        lines.append(f"  {prediction.classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
+        lines.append(f"  {classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
     return "\n".join(lines)
 
 
