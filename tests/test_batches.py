@@ -54,6 +54,7 @@ def test_where_not_one_clip_fits_it_says_so_and_other_errors_stay_what_they_are(
         assert memory_for(0, patch) == []
         with pytest.raises(ExpectedError, match=r"not even one clip .*transform\.size"):
             fewest_parts(run.trainer, run.system, run.data)
+    run.data.batch_size = 1
     monkeypatch.setattr(run.system, "loss", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fewest_parts(run.trainer, run.system, run.data)

@@ -54,6 +54,13 @@ def test_a_run_goes_on_without_a_wandb_that_fails(tmp_path: Path, caplog) -> Non
     assert record.message.startswith("W&B: Connection lost; the run goes on without it. metrics.csv has every number")
 
 
+def test_a_run_that_goes_on_is_one_run_of_wandb(tmp_path: Path) -> None:
+    assert wandb_logger(tmp_path, project="p", mode="offline").version is None
+    for name in ("offline-run-20260102_030405-second", "run-20260101_235959-first", "latest-run"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    assert wandb_logger(tmp_path, project="p", mode="offline").version == "second"
+
+
 def test_the_key_of_either_address_of_wandb_is_found(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_BASE_URL", raising=False)

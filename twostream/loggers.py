@@ -91,7 +91,14 @@ def wandb_logger(
         name=folder.name,
         offline=mode == "offline",
         patience=patience,
+        id=previous_run(folder),
     )
+
+
+def previous_run(folder: Path) -> str | None:
+    """The id of the newest W&B run in a run folder, so that a run that goes on is one run there, too."""
+    runs = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
+    return runs[-1].rpartition("-")[2] if runs else None
 
 
 class PatientWandb(WandbLogger):
