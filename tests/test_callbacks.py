@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from twostream.callbacks import InitialiseVLAD
+from twostream.callbacks import InitialiseVLAD, Speed
 from twostream.config import build_run, compose_config
 from twostream.data.clip import Clip
 from twostream.models.pooling import NetVLAD
@@ -77,3 +77,17 @@ def test_training_starts_from_k_means(options, tmp_path, monkeypatch) -> None:
     for layer in layers:
         assert layer.initialised
         assert (layer.centres.norm(dim=1) < 0.9999).any()
+
+
+def test_speed_counts_steps_but_neither_the_first_nor_validation(monkeypatch) -> None:
+    """Two processes; steps of 4 clips end at 3, 5 and, after validation until 20, at 24: 16 clips in 2 + 4 seconds."""
+    now = iter([0, 3, 5, 5, 20, 24, 24])
+    monkeypatch.setattr("twostream.callbacks.time.perf_counter", lambda: float(next(now)))
+    speed, trainer, batch = Speed(), SimpleNamespace(world_size=2), SimpleNamespace(label=torch.zeros(4))
+    speed.on_train_epoch_start()
+    assert speed.clips_per_second is None
+    speed.on_train_batch_end(trainer, None, None, batch, 0)  # type: ignore[arg-type]
+    speed.on_train_batch_end(trainer, None, None, batch, 1)  # type: ignore[arg-type]
+    speed.on_validation_end()
+    speed.on_train_batch_end(trainer, None, None, batch, 2)  # type: ignore[arg-type]
+    assert speed.clips_per_second == 2.67

@@ -47,6 +47,36 @@ class EpochLine(pl.Callback):
         print(f"epoch {epoch}/{trainer.max_epochs}  {values}  ({seconds:.1f} s)", flush=True)
 
 
+class Speed(pl.Callback):
+    """Training clips per second, of all processes: waiting for the loader counts, validation does not."""
+
+    def __init__(self) -> None:
+        self.clips = 0
+        self.seconds = 0.0
+        self._started = False
+        self._since = 0.0
+
+    @property
+    def clips_per_second(self) -> float | None:
+        """None before the second step; the first one has the start of everything in it."""
+        return round(self.clips / self.seconds, 2) if self.seconds else None
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_validation_end(self, *_: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._started:
+            self.clips += len(batch.label) * trainer.world_size
+            self.seconds += time.perf_counter() - self._since
+        self._started = True
+        self._since = time.perf_counter()
+
+
 class Alive(pl.Callback):
     """Shows that the process which holds the claim on a run folder lives, also to other machines."""
 

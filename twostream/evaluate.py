@@ -15,13 +15,13 @@ from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
 from twostream.config import build_source, build_views, quieten
-from twostream.config.saved import change_config, differing_parts, load_config
+from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
-from twostream.data.flow import pin_threads
 from twostream.data.history import LeakError
 from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.provenance import sha256
+from twostream.data.workers import start_worker
 from twostream.processes import of_all_processes
 from twostream.protocols import num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
@@ -96,10 +96,11 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
     cfg = change_config(run.cfg, settings)
-    source = build_source(cfg)
-    check_classes(source.classes, run.system.classes)
-    alone = scores_frame_by_frame(run.system.network)
-    dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
+    with blamed(folder):
+        source = build_source(cfg)
+        check_classes(source.classes, run.system.classes)
+        alone = scores_frame_by_frame(run.system.network)
+        dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
     try:
         leaked = run.history.check(dataset.videos, allow=plan.allow_leak)
     except LeakError as error:
@@ -189,7 +190,7 @@ class Scorer(pl.LightningModule):
             batch_sampler=ClipBatches(sampler, self.batch_size),  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=self.workers,
             collate_fn=by_size,
-            worker_init_fn=pin_threads,
+            worker_init_fn=start_worker,
         )
 
     def test_step(self, clips: list[Clip], batch_index: int) -> None:

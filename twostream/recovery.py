@@ -18,6 +18,8 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchmetrics import Metric
 
+from twostream.checkpoint import check_size, load_without_memory
+from twostream.plain import has_shape
 from twostream.processes import of_all_processes
 from twostream.results import write_text
 from twostream.signals import Signals, Stopped
@@ -25,6 +27,7 @@ from twostream.signals import Signals, Stopped
 KEPT = 2  # of the newest
 SHARE = 0.02  # of the time of training that may go into checkpoints at the ends of epochs
 GRACE_SECONDS = 15.0  # for which a validation goes on after a signal
+STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # the shape of what is in one
 WORTH_SECONDS = 60.0  # of training, before a validation in which nothing can be saved
 
 
@@ -152,6 +155,7 @@ class Recovery(pl.Callback):
             "cell": self.cell,
             "epoch": epoch,
             "batch": batch,
+            "parts": trainer.accumulate_grad_batches,
             "seconds": self.seconds,
             "steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
             "random": [state["random"] for state in everyone],
@@ -196,15 +200,18 @@ def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint file, whose parts have check sums; None where nothing is."""
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the check sums
+            check_size(path)
             broken = archive.testzip()
-        return None if broken is None else f"{broken} has changed"
+        if broken is not None:
+            return f"{broken} has changed"
+        return None if has_shape(load_without_memory(path), STATE) else "it is none of a run"
     except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_recovery(path: Path) -> dict[str, Any]:
     """What `Recovery` wrote of itself into a checkpoint."""
-    return torch.load(path, map_location="meta", weights_only=True, mmap=True)["recovery"]
+    return load_without_memory(path)["recovery"]
 
 
 def settle(trainer: pl.Trainer, state: dict[str, Any]) -> None:

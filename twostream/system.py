@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from twostream.checkpoint import load_plain
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
@@ -169,8 +170,7 @@ class TwoStreamSystem(pl.LightningModule):
         Not `Trainer.test(ckpt_path=…)`: after training with `EMAWeightAveraging` that restores the weights which go on
         being trained in place of the averaged ones.
         """
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        load_whole(self, state["state_dict"])
+        load_whole(self, load_plain(Path(checkpoint))["state_dict"])
 
 
 def accuracies(num_classes: int, prefix: str) -> MetricCollection:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from yaml import YAMLError
 
+from twostream.config.compose import compose_config
+from twostream.config.saved import check_targets
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
+from twostream.plain import read_json, read_yaml
 from twostream.recovery import newest_recovery, read_recovery
 from twostream.signals import slurm_job
 
@@ -42,6 +42,7 @@ def continued(arguments: list[str]) -> list[str]:
         os.chdir(started_in)
     changed = {key_of(word) for word in typed}
     kept = [word for word in overrides if key_of(word) not in changed]
+    check_overrides(kept, folder)
     return [*kept, *typed, f"hydra.run.dir='{folder}'"]
 
 
@@ -49,22 +50,33 @@ def read_overrides(folder: Path) -> list[str]:
     """What was typed to start the run in a folder. Raises UserError where there is none, or a damaged one."""
     path = folder / OVERRIDES
     try:
-        overrides = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, [str], what="not a list of overrides")
     except FileNotFoundError:
         raise UserError(f"resume={folder}: is no run folder: it has no {OVERRIDES}, that train.py writes") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
-        raise UserError(f"{path}: damaged: not a list of overrides")
-    return overrides
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def check_overrides(overrides: list[str], folder: Path) -> None:
+    """Raises UserError where a folder, which may be somebody else's, says more than what to train.
+
+    That is code that no option names, values that are looked up when read, options of Hydra or of the command.
+    """
+    path = folder / OVERRIDES
+    for word in overrides:
+        if word.startswith("-") or key_of(word).startswith("hydra") or "${" in word:
+            raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
+    try:
+        check_targets(compose_config(overrides), path)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def working_folder(folder: Path) -> Path | None:
     """Where the command of a run was given; None where that is not known."""
     try:
-        config = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
-        return Path(str(OmegaConf.to_container(config)["hydra"]["runtime"]["cwd"]))  # type: ignore[index,call-overload]
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, KeyError, TypeError):
+        return Path(str(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]))
+    except (ValueError, KeyError, TypeError):
         return None
 
 

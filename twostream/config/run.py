@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from twostream.batches import SplitBatches
 from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
@@ -116,6 +117,8 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
         EpochLine(),
         LearningRateMonitor("epoch"),
     ]
+    if cfg.accumulate == "auto":
+        callbacks.append(SplitBatches())
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     if cfg.ema is not None:
@@ -125,7 +128,7 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
     return instantiate(cfg.trainer)(
         max_epochs=cfg.epochs,
         precision=cfg.precision,
-        accumulate_grad_batches=cfg.accumulate,
+        accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
         gradient_clip_val=cfg.gradient_clip,
         logger=loggers,
         callbacks=callbacks,

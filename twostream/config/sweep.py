@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
+from twostream.config.saved import read_config
 from twostream.errors import UserError, one_line
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER
@@ -109,10 +110,12 @@ class Ledger(Callback):
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        axes, cells = plan(as_typed(config.hydra.overrides.task))
-        if config.hydra.sweeper._target_ != BASIC_SWEEPER:  # it decides as it goes
-            axes |= {str(key): [str(value)] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
-            cells = []
+        typed = as_typed(config.hydra.overrides.task)
+        if config.hydra.sweeper._target_ == BASIC_SWEEPER:
+            axes, cells = plan(typed)
+        else:  # it decides as it goes
+            swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
+            axes, cells = {str(axis): [] for axis in (*(config.hydra.sweeper.get("params") or {}), *swept)}, []
         command = shlex.join(["python", *sys.argv])
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells})
         Ledger.ended = None
@@ -165,9 +168,9 @@ def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
 def difference(cfg: DictConfig, folder: Path) -> str:
     """Which values differ from those of the run in `folder`: name, then and now."""
     try:
-        before = flat(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True))
-    except (OSError, ValueError) as error:
-        return f"and its config.yaml cannot be read: {error}"
+        before = flat(OmegaConf.to_container(read_config(folder / "config.yaml")))
+    except ValueError as error:
+        return f"and {error}"
     now = flat(OmegaConf.to_container(cfg, resolve=True))
     names = [n for n in sorted(before.keys() | now.keys()) if n.split(".")[0] not in NO_DIFFERENCE]
     changes = [f"{n}: {before.get(n)} there, {now.get(n)} here" for n in names if before.get(n) != now.get(n)]

@@ -19,6 +19,7 @@ from twostream.data.footage import Footage
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.transform import Box, crop_flow, crop_rgb
+from twostream.shortage import shortage
 
 STREAMS = ("rgb", "flow")
 BROKEN = ("error", "skip")
@@ -114,7 +115,7 @@ class ClipDataset(Dataset[Clip | None]):
         try:
             return self._clip(*key)
         except VideoError as error:
-            if self.broken == "error":
+            if self.broken == "error" or shortage(error):  # too many open files are no fault of the video
                 raise
             if not self.is_unreadable[key[1]]:
                 log.warning("left out: %s", error)

@@ -12,15 +12,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
-from twostream.data.flow import pin_threads
 from twostream.data.tasks import available_cores
-from twostream.signals import ignore_signals
-
-
-def start_worker(_worker: int) -> None:
-    """One thread for each worker; when to stop is for the main process to say."""
-    pin_threads()
-    ignore_signals()
+from twostream.data.workers import start_worker
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
@@ -37,10 +30,6 @@ class ClipSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self.done: tuple[int, int] = (
-            0,
-            0,
-        )  # of which epoch how many keys have been used, before the process was started again
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
