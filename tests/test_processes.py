@@ -139,7 +139,7 @@ def compare(one: Path, two: Path) -> None:
     """Losses to 1e-5; metrics and videos equal; prints a table."""
     for name in ("train/loss_step", "train/loss", "val/loss"):
         ours, theirs = column(one, name), column(two, name)
-        assert len(ours) == len(theirs) >= 2
+        assert len(ours) == len(theirs) > 0
         for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             print(f"{name:<16}{number:>3}  N=1 {a:.7f}  N=2 {b:.7f}  {b - a:+.1e}")
         assert ours == pytest.approx(theirs, abs=1e-5)

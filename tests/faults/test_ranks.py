@@ -14,7 +14,14 @@ import pytest
 from .conftest import ROOT, Training
 
 pytestmark = pytest.mark.faults
-TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "epochs=1000", "num_workers=0"]
+FEW = ["num_workers=0", "data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34"]
+    "num_workers=0",
+    "data.train_clips=48",
+    "data.test_clips=16",
+    "validation_fraction=0.34",
+    "flow.preset=ultrafast",
+]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "epochs=1000", *FEW]
 LOST = "since the last checkpoint"
 
 
@@ -75,7 +82,7 @@ def test_who_started_them_is_killed(start, outcome) -> None:
 
 
 def test_two_ranks_are_asked_to_stop_and_go_on(start, outcome) -> None:
-    training = start("run", *TWO[:3], "epochs=6", "num_workers=0")
+    training = start("run", *TWO, "epochs=6")
     training.wait_for(lambda: "epoch 1/" in training.output)
     training.process.send_signal(signal.SIGTERM)
     assert training.end() == 143, training.output
@@ -89,7 +96,7 @@ def test_two_ranks_are_asked_to_stop_and_go_on(start, outcome) -> None:
 @pytest.mark.parametrize("how", ["plain", "torchrun"])
 def test_the_error_of_a_rank_is_shown_first(how: str, start, shared_cache: Path, tmp_path: Path, outcome) -> None:
     """Only one of the processes meets the broken video."""
-    render = start("render", "epochs=0", f"data.root={tmp_path}/data")
+    render = start("render", *FEW, "epochs=0", f"data.root={tmp_path}/data")
     assert render.end() == 0, render.output
     [broken] = (tmp_path / "data").rglob("train-00008.mp4")
     broken.write_bytes(b"")
