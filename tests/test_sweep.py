@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from twostream.claim import Claim
 from twostream.config import compose_config, identity
-from twostream.config.sweep import cell_name, difference, plan
-from twostream.results import write_json
+from twostream.config.sweep import Ledger, cell_name, difference, plan
+from twostream.results import validation_accuracy, write_json
 from twostream.sweep import read_sweep
 
 
@@ -71,6 +71,22 @@ def test_two_runs_of_the_same_values_are_both_there(sweep: Path) -> None:
     write_json(sweep / "failed" / "overrides.json", ["fusion=sum", "seed=0"])
     states = [cell.state for cell in read_sweep(sweep).cells if cell.overrides == {"fusion": "sum", "seed": "0"}]
     assert sorted(states) == ["failed", "finished"]
+
+
+def test_a_sweeper_that_decides_as_it_goes_has_axes_without_values(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    typed = ["fusion=choice(sum,max)", "dropout=interval(0.1,0.5)", "epochs=1"]
+    sweeper = {"_target_": "OptunaSweeper", "params": {"layer": "choice(conv4,conv5)"}}
+    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": typed}, "sweeper": sweeper}
+    Ledger().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "overrides.json", ["epochs=1", "layer=conv4", "fusion=max", "dropout=0.2"])
+    write_json(tmp_path / "run" / "results.json", {"metrics": {}, "validation": 0.25})
+    found = read_sweep(tmp_path)
+    assert found.axes == {"layer": ("conv4",), "fusion": ("max",), "dropout": ("0.2",)}
+    assert [cell.state for cell in found.cells] == ["finished"]
+    assert validation_accuracy(tmp_path / "run") == 0.25  # what Optuna is told when the command is repeated
+    assert validation_accuracy(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"axes": {}, "cells": [{"a": 1}], "command": ""}', '{"axes": 3'])

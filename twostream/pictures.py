@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twostream.errors import printable
 from twostream.evaluation import Calibration
+from twostream.whole import whole
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -31,6 +32,12 @@ def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{metrics_csv}: cannot be read ({error})") from None
     return curves
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
+    """As a PNG file, whole or not at all."""
+    with whole(path) as aside:
+        figure.savefig(aside, dpi=dpi, format="png")
 
 
 def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
@@ -61,7 +68,7 @@ def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], pat
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def plain_text(text: str) -> str:
@@ -91,7 +98,7 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
         for row, column in np.argwhere(counts > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_reliability(found: Calibration, path: Path) -> None:
@@ -110,4 +117,4 @@ def save_reliability(found: Calibration, path: Path) -> None:
     axes.legend(frameon=False, loc="upper left")
     below.bar(left, count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
     below.set(xlabel="confidence", ylabel="videos")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twostream.plain import read_json
+from twostream.whole import whole
 
 PACKAGES = (
     "twostream",
@@ -50,9 +50,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write aside, then rename: a partial file never looks whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    with whole(path) as aside:
+        aside.write_text(text, encoding="utf-8", errors="replace")  # a name need not be UTF-8
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
@@ -61,6 +60,11 @@ def read_results(folder: Path) -> dict[str, Any] | None:
         return read_json(folder / "results.json", RESULTS, what="no results of a run")
     except FileNotFoundError:
         return None
+
+
+def validation_accuracy(folder: Path) -> float | None:
+    """The best that a run reached, by which a sweeper chooses what to try next; None where there are no results."""
+    return (read_results(folder) or {}).get("validation")
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ from jaxtyping import Float32, Int
 
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.whole import whole
 
 PARTS = ("test", "validation")
 MOST_BYTES = 1 << 30  # that may come out of a file, beyond 50 times what it has
@@ -79,13 +79,8 @@ class Scores:
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("videos", "classes"):
             content[name] = np.array(content[name], dtype=np.str_)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with aside.open("wb") as file:
-                np.savez_compressed(file, **content)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with whole(path) as aside, aside.open("wb") as file:
+            np.savez_compressed(file, **content)
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:

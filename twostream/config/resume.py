@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.compose import compose_config
 from twostream.config.saved import check_targets
-from twostream.config.sweep import difference, hash_of, identity
+from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
 from twostream.plain import read_json, read_yaml
 from twostream.recovery import newest_recovery, read_recovery
@@ -96,7 +97,9 @@ def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
     if path is None:
         return None
     state = read_recovery(path)
-    print(f"{folder}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True)
+    rank_zero_only(print)(
+        f"{folder}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True
+    )
     if state["cell"] != identity(cfg):
         changes = difference(cfg, folder)
         if not cfg.allow_change:
@@ -104,12 +107,19 @@ def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
                 f"{folder}: its run was interrupted under another configuration ({changes}); "
                 "allow_change=true goes on with the present one"
             )
-        print(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
+        rank_zero_only(print)(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
     return path
 
 
 def run_name(usual: str) -> str:
-    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued."""
+    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued.
+
+    The processes that torchrun starts have the name of its run (`--rdzv-id`), or its own process id, in common.
+    """
+    if (run := os.environ.get("TORCHELASTIC_RUN_ID", "none")) != "none":
+        return f"torchrun-{file_name(run)}-{hash_of(sorted(sys.argv[1:]))}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return f"{usual.partition('/')[0]}/torchrun-{os.getppid()}"
     job = slurm_job()
     if job is None or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
         return usual

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -29,6 +27,7 @@ from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+STARTED_BY = "TWOSTREAM_STARTED_BY"  # in the environment of the processes of a run: the one that watches over them
 # how a run computes and what it shows, not what comes out of it
 NO_DIFFERENCE = (
     *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
@@ -111,10 +110,12 @@ class Ledger(Callback):
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        axes, cells = plan(as_typed(config.hydra.overrides.task))
-        if config.hydra.sweeper._target_ != BASIC_SWEEPER:  # it decides as it goes
-            axes |= {str(key): [str(value)] for key, value in (config.hydra.sweeper.get("params") or {}).items()}
-            cells = []
+        typed = as_typed(config.hydra.overrides.task)
+        if config.hydra.sweeper._target_ == BASIC_SWEEPER:
+            axes, cells = plan(typed)
+        else:  # it decides as it goes
+            swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
+            axes, cells = {str(axis): [] for axis in (*(config.hydra.sweeper.get("params") or {}), *swept)}, []
         command = shlex.join(["python", *sys.argv])
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells})
         Ledger.ended = None
@@ -134,8 +135,12 @@ def identity(cfg: DictConfig) -> str:
 def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
     """The right to train in a run's folder; None where it has its results, or another process is at it.
 
-    Raises UserError where it has the results of another configuration.
+    Raises UserError where it has the results of another configuration. A process that was started for a run has been
+    given the right.
     """
+    if STARTED_BY in os.environ:
+        yield Claim(folder / "results.json")
+        return
     if (results := read_results(folder)) is not None:
         if results.get("cell") != identity(cfg):
             raise UserError(
@@ -183,20 +188,6 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
-
-
-def needs_own_process(cfg: DictConfig) -> bool:
-    """A cell of a sweep that Lightning starts in several processes: they repeat the command line."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN and "strategy" in cfg.trainer
-
-
-def run_own_process(folder: Path) -> None:
-    """Run this cell as a command of its own. Raises UserError with what it said last if it fails."""
-    command = [sys.executable, sys.argv[0], *as_typed(HydraConfig.get().overrides.task), f"hydra.run.dir='{folder}'"]
-    if subprocess.run(command, check=False).returncode:
-        error = folder / "error.txt"
-        reason = error.read_text(encoding="utf-8") if error.exists() else "its process died"
-        raise UserError(reason)
 
 
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)

@@ -13,6 +13,7 @@ import numpy as np
 from twostream.errors import printable
 from twostream.prediction.predictor import Prediction, best
 from twostream.results import write_json
+from twostream.whole import whole
 
 
 def table(prediction: Prediction, top: int = 5) -> str:
@@ -86,8 +87,7 @@ def save_json(
 
 def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
     """A row for each window (counted from 0), and one, `all`, for the whole video; a column for each class."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["video", "window", "from_second", "to_second", "top", *classes])
         for prediction in predictions:
@@ -97,7 +97,6 @@ def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[st
             for name, seconds, scores in rows:
                 numbers = [rounded(number) for number in (*seconds, *scores)]
                 writer.writerow([prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *numbers[2:]])
-    os.replace(aside, path)
 
 
 def rounded(number: float) -> float:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from twostream.data.view import Window
 from twostream.inspection.pictures import Column, column_rows, draw_columns
-from twostream.pictures import plain_text
+from twostream.pictures import plain_text, save_figure
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Prediction, Seen, best
 
@@ -34,9 +34,7 @@ def save_sheet(looks: Looks, prediction: Prediction, path: Path, *, bound: float
     draw_confidence(below.subplots(), prediction)
     name, (label, score) = os.path.basename(prediction.video), prediction.top(1)[0]
     figure.suptitle(plain_text(f"{name}: {label} {score:.2f}"), fontsize=11)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(aside, dpi=110, format="png")
-    os.replace(aside, path)
+    save_figure(figure, path, dpi=110)
 
 
 def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:

@@ -20,7 +20,7 @@ function pivot() {
     const good = data.lower ? 1 - share : share;
     const classes = `heat${depth(good)}${group.best ? " top" : ""}`;
     return make("td", { class: classes, style: `--share:${good.toFixed(3)}`, title: group.label },
-      group.best ? `★ ${group.text}` : group.text, ...(group.lack ? [make("span", { class: "lack" }, group.lack)] : []));
+      `${group.best ? "★\u00a0" : ""}${group.text}`.replaceAll(" ± ", " ±\u00a0"), ...(group.lack ? [make("span", { class: "lack" }, group.lack)] : []));
   }
 
   function show() {
