@@ -146,12 +146,13 @@ def unpack(packed: Container, index: int) -> UInt8[np.ndarray, "h w 3"]:
     if not 0 <= index < len(packed):
         raise IndexError(f"{packed.path}: frame {index} does not exist; there are {len(packed)}")
     try:
-        frame = decode_picture(packed[index], cv2.IMREAD_COLOR_RGB)
+        height, width = packed.header["frame"]
+        frame = decode_picture(packed[index], cv2.IMREAD_COLOR_RGB, most_pixels=height * width)
     except ContainerError as error:
         raise VideoError(error.path, error.reason) from None
     except ValueError as error:
         raise VideoError(packed.path, f"frame {index} is {error}") from None
-    if frame.shape[:2] != tuple(packed.header["frame"]):
+    if frame.shape[:2] != (height, width):
         raise VideoError(packed.path, f"frame {index} has another size than the header says")
     return frame
 

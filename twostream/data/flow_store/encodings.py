@@ -54,7 +54,9 @@ def decode_halves(blob: bytes, height: int, width: int) -> tuple[UInt8[np.ndarra
 
     Raises ValueError for what is no picture of such a field.
     """
-    picture = _decode_h264(blob) if blob[:4] == START_CODE else decode_picture(blob, cv2.IMREAD_GRAYSCALE)
+    most = 2 * height * (width + max(SEAM.values()))
+    still = blob[:4] != START_CODE
+    picture = decode_picture(blob, cv2.IMREAD_GRAYSCALE, most_pixels=most) if still else _decode_h264(blob)
     if picture.shape[0] != height or not width <= picture.shape[1] // 2 < width + max(SEAM.values()):
         raise ValueError(f"a picture of {picture.shape[::-1]}, which is none of a field of {width} x {height}")
     if not picture.min():  # seldom: a motion at the bound, less what the encoding lost
