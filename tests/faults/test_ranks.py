@@ -15,12 +15,6 @@ from .conftest import ROOT, Training
 
 pytestmark = pytest.mark.faults
 FEW = ["num_workers=0", "data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34"]
-    "num_workers=0",
-    "data.train_clips=48",
-    "data.test_clips=16",
-    "validation_fraction=0.34",
-    "flow.preset=ultrafast",
-]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "epochs=1000", *FEW]
 LOST = "since the last checkpoint"
 

@@ -157,6 +157,7 @@ def quieten() -> None:
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already
         ".*compute. method of metric .* was called before the .update. method.*",  # a process without clips
+        ".*WeightAveraging callback with a model that overrides the configure_model.*",  # `ema` and fsdp are refused
         "FSDP2-wrapped module .* returned a view tensor",  # nothing is done in place on it
         "Grad strides do not match bucket view strides",  # of 1×1 convolutions: no difference
         ".*does not have many workers.*",  # num_workers is the user's choice
