@@ -31,6 +31,7 @@ from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
+from twostream.processes import of_all_processes
 from twostream.recovery import Recovery
 from twostream.results import git_revision, validation_accuracy, versions, write_json, write_text
 from twostream.scores import Scores
@@ -43,7 +44,7 @@ def main(cfg: DictConfig) -> float | None:
     """One run, or one cell of a sweep, unless its folder has the results; returns its best validation accuracy."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if needs_own_process(cfg):
-        run_own_process(folder)
+        run_own_process(cfg, folder)
     else:
         with claimed(cfg, folder) as claim, Signals() as signals:
             if claim is not None:
@@ -58,15 +59,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     run = build_run(cfg, folder, [Alive(claim), recovery, finite, speed])
-    print(
-        f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
-        f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
-        f"{run.summary.parameters:,} parameters -> {folder}",
-        flush=True,
-    )
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    if isinstance(run.source, Source):  # the embedded data set follows from its configuration
-        run.source.write_split(folder / "split.csv")
+    if run.trainer.is_global_zero:  # one process of several writes
+        announce(cfg, run, folder)
 
     try:
         for logger in run.trainer.loggers:
@@ -76,11 +70,15 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
     finally:
         finish(run.trainer.loggers)
-    if not run.trainer.is_global_zero:  # one process of several writes the results
-        return
     best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
-    unreadable = {name: videos for name, part in parts.items() if (videos := part.unreadable())}
+    found = {name: sorted(set().union(*of_all_processes(part.unreadable()))) for name, part in parts.items()}
+    unreadable = {name: videos for name, videos in found.items() if videos}
+    if not run.trainer.is_global_zero:
+        return
+    batches = {"batch_size": run.data.batch_size, "accumulate": run.trainer.accumulate_grad_batches}
+    if cfg.accumulate == "auto":
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge(cfg, batches), resolve=True))
     write_json(
         folder / "results.json",
         {
@@ -90,6 +88,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "layer": cfg.layer if isinstance(cfg.layer, str) else list(cfg.layer),
             "split": cfg.split,
             "seed": cfg.seed,
+            **batches,
             "metrics": metrics,
             "validation": None if best is None else float(best),
             "unreadable": unreadable,
@@ -113,6 +112,19 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+
+
+def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
+    """Say and write what is going to be trained, and on which videos."""
+    print(
+        f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
+        f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
+        f"{run.summary.parameters:,} parameters -> {folder}",
+        flush=True,
+    )
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    if isinstance(run.source, Source):  # the embedded data set follows from its configuration
+        run.source.write_split(folder / "split.csv")
 
 
 def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:

@@ -9,37 +9,41 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from twostream.callbacks import InitialiseVLAD, Speed
 from twostream.config import build_run, compose_config
+from twostream.data.clip import Clip
 from twostream.models.pooling import NetVLAD
 
 
 class Pooled(pl.LightningModule):
-    """Hands a batch of maps to a VLAD layer as it is."""
+    """Hands the maps of a batch to a VLAD layer as they are."""
 
     def __init__(self, clusters: int) -> None:
         super().__init__()
         self.vlad = NetVLAD(3, clusters)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.vlad(maps)
+    def forward(self, clip: Clip) -> Tensor:
+        return self.vlad(clip.rgb)
 
 
-def trainer_of(batches: list[Tensor]) -> SimpleNamespace:
+def trainer_of(batches: list[Clip]) -> SimpleNamespace:
     """As much of a trainer as the callback needs, with one process."""
     strategy = SimpleNamespace(broadcast=lambda state: state, batch_to_device=lambda batch: batch)
-    return SimpleNamespace(datamodule=SimpleNamespace(train_dataloader=lambda: batches), strategy=strategy)
+    loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    return SimpleNamespace(datamodule=SimpleNamespace(train_dataloader=lambda: loader, batch_size=5), strategy=strategy)
 
 
-def corners(n: int) -> Tensor:
+def corners(n: int, first: int = 0) -> Clip:
     """Maps (n, 3, 1, 3) whose locations are the three unit vectors, times the number of the map."""
-    return torch.eye(3)[None, :, None, :] * torch.arange(1.0, n + 1)[:, None, None, None]
+    maps = torch.eye(3)[None, :, None, :] * torch.arange(1.0, n + 1)[:, None, None, None]
+    return Clip(maps, torch.zeros(n), torch.zeros(n), torch.arange(first, first + n))
 
 
 def test_centres_are_those_of_the_descriptors_that_the_layer_gets() -> None:
     system = Pooled(clusters=3).train()
-    InitialiseVLAD().on_fit_start(trainer_of([corners(2), corners(5)]), system)
+    InitialiseVLAD().on_fit_start(trainer_of([corners(2), corners(5, first=2)]), system)
     assert sorted(system.vlad.centres.tolist()) == torch.eye(3).flip(0).tolist()
     assert system.training
     assert not system.vlad._forward_pre_hooks
@@ -50,7 +54,7 @@ def test_layers_out_of_a_checkpoint_stay_as_they_are() -> None:
     InitialiseVLAD().on_fit_start(trainer_of([corners(2)]), system)
     resumed = Pooled(clusters=3)
     resumed.load_state_dict(system.state_dict())
-    InitialiseVLAD().on_fit_start(trainer_of([-corners(2)]), resumed)
+    InitialiseVLAD().on_fit_start(trainer_of([corners(2)._replace(rgb=-corners(2).rgb)]), resumed)
     assert torch.equal(resumed.vlad.centres, system.vlad.centres)
 
 

@@ -229,6 +229,12 @@ def test_every_layer_trains(option: str, tmp_path: Path, cache, monkeypatch) -> 
     assert all(value == value and abs(value) < 1e4 for value in metrics.values())
     moved = [name for name, p in system.network.named_parameters() if not torch.equal(p, before[name])]
     assert len(moved) > 0.9 * len(before), "nearly every parameter takes part"
+    no_clips = (
+        data.train_set.no_clips()
+    )  # what a process of several may get: it takes part in backward, and moves nothing
+    system.train().zero_grad()
+    system.loss(system(no_clips)[0], no_clips.label).backward()
+    assert all(p.grad is not None and not p.grad.any() for p in system.network.parameters())
 
 
 WRONG = [

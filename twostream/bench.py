@@ -184,7 +184,7 @@ def time_loader(data: VideoDataModule, workers: int, seconds: float) -> float:
     loader = DataLoader(
         dataset,
         batch_size=data.batch_size,
-        sampler=ClipSampler(len(dataset), shuffle=True, even=True),  # type: ignore[arg-type]
+        sampler=ClipSampler(len(dataset), shuffle=True),  # type: ignore[arg-type]
         num_workers=workers,
         worker_init_fn=pin_threads,
         collate_fn=collate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from twostream.claim import Claim
 from twostream.models.pooling.vlad import SoftVLAD
+from twostream.processes import of_all_processes
 
 
 class EpochLine(pl.Callback):
@@ -95,8 +97,8 @@ class InitialiseVLAD(pl.Callback):
     """Before training: k-means centres of training descriptors for every VLAD layer that has none yet.
 
     The descriptors are those that the layer itself gets when the network sees clips of the first epoch:
-    `num_descriptors` of them for each layer, evenly out of at most `num_batches` batches. Layers out of a checkpoint
-    stay as they are.
+    `num_descriptors` of them for each layer, evenly out of the clips of at most `num_batches` batches; the same
+    however many processes share these. Layers out of a checkpoint stay as they are.
     """
 
     def __init__(self, *, num_descriptors: int = 20_000, num_batches: int = 20, seed: int = 0) -> None:
@@ -109,28 +111,33 @@ class InitialiseVLAD(pl.Callback):
         if not layers:
             return
         loader: DataLoader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        found = self._collect(loader, layers, trainer, pl_module)
-        for layer, descriptors in zip(layers, found, strict=True):
+        parts = of_all_processes(self._collect(loader, layers, trainer, pl_module))
+        for number, layer in enumerate(layers):
+            clips = sorted((clip for part in parts for clip in part[number]), key=lambda clip: clip[0])
+            descriptors = torch.cat([rows for _, rows in clips]).to(layer.centres.device)
             try:
                 layer.initialise(descriptors, seed=self.seed)
             except ValueError as error:
                 raise MisconfigurationException(f"pooling by VLAD, k-means at the start: {error}") from error
-            # every process saw clips of its own: all start from those of the first
+            # should the processes round differently: all start from the centres of the first
             layer.load_state_dict(trainer.strategy.broadcast(layer.state_dict()))
 
     @torch.no_grad()
     def _collect(
         self, loader: DataLoader, layers: list[SoftVLAD], trainer: pl.Trainer, system: pl.LightningModule
-    ) -> list[Float[Tensor, "m c"]]:
-        """The descriptors that each layer gets."""
+    ) -> list[list[tuple[int, Float[Tensor, "m c"]]]]:
+        """For each layer the clips that this process makes: their places in the list of videos, and descriptors."""
         batches = min(self.num_batches, len(loader))
-        found: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers}
-        random = torch.Generator().manual_seed(self.seed)
+        num_clips = min(batches * trainer.datamodule.batch_size, len(loader.dataset))  # type: ignore[attr-defined,arg-type]
+        wanted = -(-self.num_descriptors // num_clips)  # of each
+        found: dict[nn.Module, list[tuple[int, Tensor]]] = {layer: [] for layer in layers}
+        indices: list[int] = []
 
         def take(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            descriptors = inputs[0].movedim(1, -1).flatten(0, -2)  # (n, c, t, h, w) -> one row for each location
-            chosen = torch.randperm(len(descriptors), generator=random)[: self.num_descriptors // batches]
-            found[layer].append(descriptors[chosen.to(descriptors.device)].float())
+            rows = inputs[0].movedim(1, -1).flatten(0, -2)  # (n, c, t, h, w) -> one row for each location
+            for index, clip in zip(indices, rows.chunk(len(indices)), strict=True):
+                chosen = np.random.default_rng((self.seed, index)).permutation(len(clip))[:wanted]
+                found[layer].append((index, clip[torch.from_numpy(chosen).to(clip.device)].float().cpu()))
 
         hooks = [layer.register_forward_pre_hook(take) for layer in layers]
         training = system.training
@@ -138,9 +145,10 @@ class InitialiseVLAD(pl.Callback):
         try:
             with torch.compiler.set_stance("force_eager"):  # a compiled network would leave the hooks out
                 for _, batch in zip(range(batches), loader, strict=False):
-                    system(trainer.strategy.batch_to_device(batch))
+                    if indices := batch.index.tolist():
+                        system(trainer.strategy.batch_to_device(batch))
         finally:
             system.train(training)
             for hook in hooks:
                 hook.remove()
-        return [torch.cat(found[layer]) for layer in layers]
+        return [found[layer] for layer in layers]

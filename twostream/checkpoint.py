@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 SAFE = "model.safetensors"
 TRAINED_ON = "trained_on.videos"  # beside the weights: hashes of the names of the training videos
 FORMAT = "twostream 1"
+MOST_CLASSES = 20_000  # a confusion matrix of that many takes 3 GB
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -19,12 +23,83 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises ValueError, naming the file, for one that is no checkpoint; ImportError without safetensors.
     """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+    with _told(path):
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path)
+        _check(content, path.stat().st_size)
+    return content
+
+
+def read_plain(path: Path) -> Any:
+    """As `load_plain`, with ValueError for whatever is wrong with the file."""
+    with _told(path):
+        return load_plain(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        yield
+    except ImportError:
+        raise
     except Exception as error:  # every kind of damage is an exception of its own
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from None
+        reason = " ".join(str(error).split()) if type(error) is ValueError else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+
+
+def load_plain(path: Path) -> Any:
+    """What torch.save has written, if it is plain values and tensors; nothing that is pickled is run.
+
+    Memory stays near the size of the file: ValueError for one that unpacks to more, and for tensors that claim more.
+    Raises as torch.load for others.
+    """
+    check_size(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    size = path.stat().st_size
+    for tensor in _tensors(content):
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.nbytes > size:
+            raise ValueError(f"holds a {tensor.layout} tensor of shape {tuple(tensor.shape)}, more than the file")
+    return content
+
+
+def load_without_memory(path: Path) -> Any:
+    """The same without the values of its tensors."""
+    check_size(path)
+    return torch.load(path, map_location="meta", weights_only=True, mmap=True)
+
+
+def check_size(path: Path) -> None:
+    """Raises ValueError for an archive that unpacks to more than its size, which torch.save never makes."""
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise ValueError("unpacks to more than its size")
+
+
+def _check(content: Any, size: int) -> None:
+    """Raises ValueError unless it is what a run leaves: names -> tensors, and the names of classes."""
+    if not isinstance(content, Mapping) or not {"state_dict", "classes"} <= content.keys():
+        raise ValueError("holds no state_dict and classes, as those of twostream do")
+    state, classes = content["state_dict"], content["classes"]
+    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError("its state_dict is not names and tensors")
+    if sum(tensor.nbytes for tensor in state.values()) > 2 * size:  # weights may be shared, by two
+        raise ValueError("its tensors share memory: they are more than the file")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("its classes are not a list of names")
+    if not 0 < len(classes) <= MOST_CLASSES:
+        raise ValueError(f"it has {len(classes):,} classes, not 1 to {MOST_CLASSES:,}")
+
+
+def _tensors(content: Any, depth: int = 0) -> Iterator[Tensor]:
+    """All tensors in nested values."""
+    if isinstance(content, Tensor):
+        yield content
+    parts = content.values() if isinstance(content, Mapping) else content
+    for part in parts if isinstance(content, (Mapping, list, tuple)) and depth < 100 else ():
+        yield from _tensors(part, depth + 1)
 
 
 def write_safetensors(path: Path, content: Mapping[str, Any]) -> None:
@@ -40,20 +115,14 @@ def write_safetensors(path: Path, content: Mapping[str, Any]) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     safetensors = require_safetensors()
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
-        content: dict[str, Any] = {"classes": json.loads(metadata["classes"])}
-        if TRAINED_ON in tensors:
-            content["trained_on"] = {
-                "lists": json.loads(metadata["trained_on"]),
-                "videos": tensors.pop(TRAINED_ON),
-            }
-    except Exception as error:  # every kind of damage is an exception of its own
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({' '.join(str(error).split())})") from None
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+    content: dict[str, Any] = {"classes": json.loads(metadata["classes"])}
+    if TRAINED_ON in tensors:
+        content["trained_on"] = {"lists": json.loads(metadata["trained_on"]), "videos": tensors.pop(TRAINED_ON)}
     return {"state_dict": tensors, **content}
 
 

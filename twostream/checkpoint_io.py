@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
+from twostream.whole import whole
+
 UNFINISHED = ".*.part"
 
 
@@ -31,12 +33,10 @@ class WholeCheckpoints(TorchCheckpointIO):
             target.parent.mkdir(parents=True, exist_ok=True)
             remove_unfinished(target.parent)
             self._tidy.add(target.parent)
-        aside = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            _write(checkpoint, aside)
-            os.replace(aside, target)
-        except BaseException as error:
-            aside.unlink(missing_ok=True)
+            with whole(target) as aside:
+                _write(checkpoint, aside)
+        except Exception as error:
             if (disk := _of_the_disk(error)) is not None:
                 raise OSError(disk.errno, disk.strerror, str(target)) from error
             raise

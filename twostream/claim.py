@@ -144,9 +144,9 @@ def _is_stale(lock: Path) -> bool:
 def _read(lock: Path) -> dict | None:
     try:
         holder = json.loads(lock.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return holder if isinstance(holder, dict) else None
+    return holder if isinstance(holder, dict) and isinstance(holder.get("pid", 0), int) else None
 
 
 def _me() -> dict[str, object]:
@@ -170,7 +170,7 @@ def _started(process: int) -> str | None:
         return None if state in "ZX" else fields[18]  # field 22 of the line: clock ticks after boot
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except OSError:
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -45,4 +47,19 @@ def one_line(error: BaseException) -> str:
     "In 'config': no such option"
     """
     text = str(error).split("Config search path:")[0]  # of no help to who mistyped an option
-    return " ".join(text.split()) or type(error).__name__
+    return printable(text) or type(error).__name__
+
+
+def print_any_name() -> None:
+    """From here on `print` writes `?` for what the terminal's encoding does not have: no name may end a program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def printable(text: str) -> str:
+    r"""In one line, with `?` for what cannot be shown: bytes of file names that are not UTF-8, codes for a terminal.
+
+    >>> printable("a\n  b\x1b[2J \udcff")
+    'a b?[2J ?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))

@@ -15,17 +15,18 @@ from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
 from twostream.config import build_source, build_views, quieten
-from twostream.config.saved import change_config, differing_parts, load_config
+from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
-from twostream.data.flow import pin_threads
 from twostream.data.history import LeakError
-from twostream.data.module import ClipSampler, available_cores
+from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.provenance import sha256
+from twostream.data.workers import start_worker
+from twostream.processes import of_all_processes
 from twostream.protocols import num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
-from twostream.scores import Scores
-from twostream.system import TwoStreamSystem, logits_by_video, of_all_processes
+from twostream.scores import Scores, one_of_each
+from twostream.system import TwoStreamSystem, logits_by_video
 
 CPU_VALUES = 12_000_000  # of the input at once on a CPU, 2 views of 5 × 23 × 224 × 224: more take longer, for memory
 
@@ -97,10 +98,11 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
     cfg = change_config(run.cfg, settings)
-    source = build_source(cfg)
-    check_classes(source.classes, run.system.classes)
-    alone = scores_frame_by_frame(run.system.network)
-    dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
+    with blamed(folder):
+        source = build_source(cfg)
+        check_classes(source.classes, run.system.classes)
+        alone = scores_frame_by_frame(run.system.network)
+        dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
     try:
         leaked = run.history.check(dataset.videos, allow=plan.allow_leak)
     except LeakError as error:
@@ -132,6 +134,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     trainer = make_trainer(plan, run.cfg)
     trainer.test(scorer, verbose=False)
+    unreadable = sorted(set().union(*of_all_processes(dataset.unreadable())))
     if not trainer.is_global_zero:
         return None
     scores = Scores.of(
@@ -146,7 +149,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
-    return Outcome(scores, prepared.views, seconds, prepared.leaked, dataset.unreadable(), own)
+    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own)
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
@@ -183,15 +186,13 @@ class Scorer(pl.LightningModule):
 
     def test_dataloader(self) -> DataLoader[list[Clip]]:
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        sampler = ClipSampler(len(self.dataset), shuffle=False, rank=rank, world_size=world_size)
         return DataLoader(
             self.dataset,
-            batch_size=self.batch_size,
-            sampler=ClipSampler(  # type: ignore[arg-type]  # a map-style data set may have any key
-                len(self.dataset), shuffle=False, even=False, rank=rank, world_size=world_size
-            ),
+            batch_sampler=ClipBatches(sampler, self.batch_size),  # type: ignore[arg-type]  # a map-style data set may have any key
             num_workers=self.workers,
             collate_fn=by_size,
-            worker_init_fn=pin_threads,
+            worker_init_fn=start_worker,
         )
 
     def test_step(self, clips: list[Clip], batch_index: int) -> None:
@@ -200,7 +201,7 @@ class Scorer(pl.LightningModule):
             self.logits |= logits_by_video(clip.index, combined)
 
     def on_test_epoch_end(self) -> None:
-        self.logits = of_all_processes(self.logits)
+        self.logits = one_of_each(of_all_processes(self.logits))
 
 
 def views_at_once(clip: Clip, most: int) -> int:

@@ -2,35 +2,87 @@
 
 from __future__ import annotations
 
+import logging
 import netrc
 import os
+import shutil
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import torch
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from twostream.errors import one_line
+from twostream.whole import whole
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
+WANDB_HOSTS = {"api.wandb.ai", "api.forge.coreweave.com"}  # before and since 0.31
+ANSWER_SECONDS = 5.0
+INIT_SECONDS = 20.0
+log = logging.getLogger(__name__)
 
 
 def csv_logger(folder: Path) -> Logger:
     """`metrics.csv` in the run folder itself."""
-    return CSVLogger(save_dir=folder, name="", version="")
+    return WholeRows(save_dir=folder, name="", version="")
+
+
+class WholeRows(CSVLogger):
+    """Lightning's, but a full disk or a kill leaves all rows that were there, and no half of one."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            self._experiment = WholeRowsWriter(log_dir=self.log_dir)
+        return self._experiment
+
+
+class WholeRowsWriter(ExperimentWriter):
+    def save(self) -> None:
+        """Add the rows to a copy, which then takes the file's place."""
+        path, rows, names = Path(self.metrics_file_path), self.metrics, list(self.metrics_keys)
+        if not rows:
+            return
+        try:
+            with whole(path) as aside:
+                if path.exists():
+                    shutil.copyfile(path, aside)
+                self.metrics_file_path = str(aside)
+                super().save()
+        except OSError:
+            self.metrics, self.metrics_keys = rows, names  # of the file that is still there
+            raise
+        finally:
+            self.metrics_file_path = str(path)
 
 
 def wandb_logger(
-    folder: Path, *, project: str, mode: str = "auto", group: str | None = None, tags: list[str] | None = None
+    folder: Path,
+    *,
+    project: str,
+    mode: str = "auto",
+    group: str | None = None,
+    tags: list[str] | None = None,
+    patience: float = 60.0,
 ) -> Logger:
     """Weights & Biases; never prompts: without an account it writes to the run folder (`wandb sync` uploads it)."""
-    from pytorch_lightning.loggers import WandbLogger  # takes a second to import
-
     if mode not in WANDB_MODES:
         raise ValueError(f"logger.wandb.mode={mode!r}: choose from {', '.join(WANDB_MODES)}")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
-    return WandbLogger(
+    return PatientWandb(
         project=project,
         save_dir=str(folder),
         mode=mode,
@@ -38,16 +90,124 @@ def wandb_logger(
         tags=tags,
         name=folder.name,
         offline=mode == "offline",
+        patience=patience,
+        id=previous_run(folder),
     )
+
+
+def previous_run(folder: Path) -> str | None:
+    """The id of the newest W&B run in a run folder, so that a run that goes on is one run there, too."""
+    runs = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
+    return runs[-1].rpartition("-")[2] if runs else None
+
+
+class PatientWandb(WandbLogger):
+    """A W&B run that neither stops nor delays what it logs.
+
+    A server that does not answer at the start: the run is written to its folder, as with mode=offline. Later W&B works
+    in a process of its own and uploads from files that it writes first; at the end it is given `patience` seconds for
+    the rest. Should that process die, the run goes on without W&B.
+    """
+
+    def __init__(self, *, mode: str, patience: float, **options: Any) -> None:
+        super().__init__(mode=mode, **options)
+        self.patience = patience
+        self.lost = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        import wandb
+
+        if self._experiment is not None:
+            return super().experiment
+        if self._wandb_init["mode"] != "online":
+            return self._offline_experiment()
+        self._wandb_init["settings"] = wandb.Settings(init_timeout=INIT_SECONDS, finish_timeout=self.patience)
+        try:
+            if not answers(url := wandb.setup().settings.base_url):
+                raise wandb.Error(f"{url} does not answer")
+            return super().experiment
+        except wandb.Error as error:
+            log.warning("W&B: %s; this run is logged offline: wandb sync %s", one_line(error), self.files)
+        self._wandb_init["mode"] = "offline"
+        return self._offline_experiment()
+
+    def _offline_experiment(self) -> Any:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it tries for 10 s, at the end, to send some
+        return super().experiment
+
+    @property
+    def files(self) -> Path:
+        """The folders of its runs, as `wandb sync` wants them."""
+        return Path(self.save_dir or ".") / "wandb" / "*run-*"
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        self._try(super().log_hyperparams, params)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._try(super().log_metrics, metrics, step)
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
+        self._try(super().log_image, key, images, step, **kwargs)
+
+    @rank_zero_only
+    def finish(self) -> None:
+        """Close the W&B run, if there is one; the next one is a run of its own."""
+        if self._experiment is not None:
+            self._try(self._experiment.finish)
+
+    def _try(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
+        if self.lost:
+            return
+        try:
+            call(*arguments, **options)
+        except Exception as error:  # whatever it is: a run of days is worth more than its curves on a web page
+            self.lost = True
+            told = f"{one_line(error)}; the run goes on without it. metrics.csv has every number"
+            log.warning("W&B: %s; what W&B got until now: wandb sync %s", told, self.files)
+            forget_wandb()
+
+
+def forget_wandb() -> None:
+    """Let go of W&B's process, which has died: it is not waited for at the end, and the next run starts another."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown()
+
+
+def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether a server says anything, be it an error, within so many seconds, the lookup of its name included."""
+    said: list[bool] = []
+
+    def ask() -> None:
+        try:
+            urlopen(url, timeout=seconds).close()
+        except HTTPError:
+            pass
+        except OSError as error:
+            if not isinstance(getattr(error, "reason", error), ssl.SSLError):  # W&B may trust its certificate
+                return
+        said.append(True)
+
+    thread = Thread(target=ask, daemon=True)  # a name server that is silent knows no time limit
+    thread.start()
+    thread.join(seconds)
+    return bool(said)
 
 
 def has_wandb_key() -> bool:
     """Whether `wandb login` was done here: a key in the environment or in the netrc file; asks nobody."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    url = os.environ.get("WANDB_BASE_URL")
+    hosts = {urlsplit(url).hostname} if url else WANDB_HOSTS
     try:
-        return host in netrc.netrc(os.environ.get("NETRC")).hosts
+        return not hosts.isdisjoint(netrc.netrc(os.environ.get("NETRC")).hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 
@@ -80,6 +240,5 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
 def finish(loggers: list[Logger]) -> None:
     """Close the runs of the loggers, so that the next run of a sweep is one of its own."""
     for logger in loggers:
-        close = getattr(getattr(logger, "experiment", None), "finish", None)
-        if close is not None:
-            close()
+        if isinstance(logger, PatientWandb):
+            logger.finish()

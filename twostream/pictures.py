@@ -10,20 +10,34 @@ from jaxtyping import Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from twostream.errors import printable
 from twostream.evaluation import Calibration
+from twostream.whole import whole
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out."""
+    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out.
+
+    Raises ValueError, OSError where it cannot be read.
+    """
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    with metrics_csv.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and row.get("epoch") and "/" in name and not name.endswith("_step"):
-                    epochs, values = curves.setdefault(name, ([], []))
-                    epochs.append(float(row["epoch"]) + 1)
-                    values.append(float(value))
+    try:
+        with metrics_csv.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and row.get("epoch") and "/" in (name or "") and not name.endswith("_step"):
+                        epochs, values = curves.setdefault(name, ([], []))
+                        epochs.append(float(row["epoch"]) + 1)
+                        values.append(float(value))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{metrics_csv}: cannot be read ({error})") from None
     return curves
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
+    """As a PNG file, whole or not at all."""
+    with whole(path) as aside:
+        figure.savefig(aside, dpi=dpi, format="png")
 
 
 def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
@@ -54,7 +68,16 @@ def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], pat
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
+
+
+def plain_text(text: str) -> str:
+    r"""Any name for matplotlib, which reads what stands between two $ as a formula, and cannot draw every character.
+
+    >>> plain_text("$x$\n\udcff")
+    '\\$x\\$ ?'
+    """
+    return printable(text).replace("$", r"\$")
 
 
 def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...], path: Path) -> None:
@@ -67,14 +90,15 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     size = 9 if len(classes) <= 30 else 5
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    names = [plain_text(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(classes)), names, fontsize=size)
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(classes) <= 30:
         for row, column in np.argwhere(counts > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_reliability(found: Calibration, path: Path) -> None:
@@ -93,4 +117,4 @@ def save_reliability(found: Calibration, path: Path) -> None:
     axes.legend(frameon=False, loc="upper left")
     below.bar(left, count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
     below.set(xlabel="confidence", ylabel="videos")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -15,14 +15,19 @@ import torch
 import torch.distributed
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchmetrics import Metric
 
+from twostream.checkpoint import check_size, load_without_memory
+from twostream.plain import has_shape
+from twostream.processes import of_all_processes
 from twostream.results import write_text
 from twostream.signals import Signals, Stopped
 
 KEPT = 2  # of the newest
 SHARE = 0.02  # of the time of training that may go into checkpoints at the ends of epochs
 GRACE_SECONDS = 15.0  # for which a validation goes on after a signal
+STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # the shape of what is in one
 WORTH_SECONDS = 60.0  # of training, before a validation in which nothing can be saved
 
 
@@ -142,17 +147,22 @@ class Recovery(pl.Callback):
         if self._saving is None:  # the best one, not ours
             return
         epoch, batch = self._saving
-        everyone = of_all(trainer, {"random": random_state(), "metrics": metrics_state(pl_module)})
+        unreadable = trainer.datamodule.unreadable()  # type: ignore[attr-defined]
+        state = {"random": random_state(), "metrics": metrics_state(pl_module), "unreadable": unreadable}
+        everyone = of_all_processes(state)
         checkpoint["loops"]["fit_loop"] = between_batches(checkpoint["loops"]["fit_loop"], epoch, batch)
         checkpoint["recovery"] = {
             "cell": self.cell,
             "epoch": epoch,
             "batch": batch,
+            "parts": trainer.accumulate_grad_batches,
             "seconds": self.seconds,
             "steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
             "random": [state["random"] for state in everyone],
             "metrics": summed([state["metrics"] for state in everyone]),
-            "unreadable": trainer.datamodule.unreadable(),  # type: ignore[attr-defined]
+            "unreadable": [
+                torch.stack(part).any(0) for part in zip(*(state["unreadable"] for state in everyone), strict=True)
+            ],
             "metrics.csv": "".join(path.read_text() for path in [csv_path(trainer)] if path.exists()),
         }
 
@@ -182,7 +192,7 @@ def newest_recovery(folder: Path) -> Path | None:
         problem = damage(path)
         if problem is None:
             return path
-        print(f"{path}: damaged ({problem}); going back to the one before", flush=True)
+        rank_zero_only(print)(f"{path}: damaged ({problem}); going back to the one before", flush=True)
     return None
 
 
@@ -190,15 +200,18 @@ def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint file, whose parts have check sums; None where nothing is."""
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the check sums
+            check_size(path)
             broken = archive.testzip()
-        return None if broken is None else f"{broken} has changed"
+        if broken is not None:
+            return f"{broken} has changed"
+        return None if has_shape(load_without_memory(path), STATE) else "it is none of a run"
     except Exception as error:
         return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_recovery(path: Path) -> dict[str, Any]:
     """What `Recovery` wrote of itself into a checkpoint."""
-    return torch.load(path, map_location="meta", weights_only=True, mmap=True)["recovery"]
+    return load_without_memory(path)["recovery"]
 
 
 def settle(trainer: pl.Trainer, state: dict[str, Any]) -> None:
@@ -244,15 +257,6 @@ def agreed(trainer: pl.Trainer, due: bool, number: int) -> tuple[bool, int]:
     torch.distributed.all_reduce(wanted, op=torch.distributed.ReduceOp.MAX)
     due_anywhere, number_anywhere = wanted.tolist()
     return bool(due_anywhere), number_anywhere
-
-
-def of_all(trainer: pl.Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:
-    """The states of all processes, in the order of their ranks."""
-    if trainer.world_size == 1:
-        return [state]
-    states: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(states, state)
-    return states
 
 
 def random_state() -> dict[str, Any]:

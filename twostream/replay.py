@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from twostream.checkpoint import read_checkpoint
+from twostream.checkpoint import read_plain
 from twostream.config import build_data, build_source
-from twostream.config.saved import build_trained_system, load_config
+from twostream.config.saved import blamed, build_trained_system, load_config
 from twostream.data.history import History
+from twostream.plain import has_shape
 from twostream.recovery import set_random_state
+
+KEPT = {"!epoch": int, "!index": Tensor, "!state_dict": {str: Tensor}, "!random": {}}
 
 
 class Replay(NamedTuple):
@@ -40,7 +43,14 @@ def find_kept(path: Path) -> Path:
 def replay(path: Path) -> Replay:
     """The forward pass of the step, with the same clips, weights and random numbers, in float32."""
     cfg = load_config(path.parent)
-    kept = read_checkpoint(path)
+    kept = read_plain(path)
+    if not has_shape(kept, KEPT):
+        raise ValueError(f"{path}: is not what a run keeps of a loss that is not a finite number")
+    with blamed(path):
+        return _replay(cfg, kept)
+
+
+def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     source = build_source(cfg)
     system = build_trained_system(cfg, source.classes, History()).train()
     system.load_state_dict(kept["state_dict"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from twostream.plain import read_json
+from twostream.whole import whole
 
 PACKAGES = (
     "twostream",
@@ -25,6 +27,21 @@ PACKAGES = (
     "numpy",
 )
 
+NUMBER = (float, None)
+RESULTS = {  # what may be relied on
+    "choices": {str: (str, None)},
+    "layer": (str, [str]),
+    "split": int,
+    "seed": int,
+    "!metrics": {str: NUMBER},
+    "unreadable": ({str: [str]}, None),
+    **dict.fromkeys(("leaked", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
+    "overrides": [str],
+    "cell": str,
+    "versions": {str: str},
+    "git": (str, None),
+}
+
 
 def write_json(path: Path, content: Any) -> None:
     """As text, indented; see `write_text`."""
@@ -33,23 +50,16 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write aside, then rename: a partial file never looks whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    with whole(path) as aside:
+        aside.write_text(text, encoding="utf-8", errors="replace")  # a name need not be UTF-8
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
     """`results.json` of a run folder; None where it is not there. Raises ValueError for a damaged one."""
-    path = folder / "results.json"
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(folder / "results.json", RESULTS, what="no results of a run")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
-        raise ValueError(f"{path}: no results of a run")
-    return results
 
 
 def validation_accuracy(folder: Path) -> float | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.checkpoint import SAFE, read_checkpoint
+from twostream.config.network import build_network
 from twostream.config.saved import build_trained_system, config_file, load_config
 from twostream.data.history import History
 from twostream.system import TwoStreamSystem
@@ -30,14 +31,28 @@ def load_run(folder: str | Path) -> TrainedRun:
     cfg = load_config(folder)
     path = find_checkpoint(folder)
     content = read_checkpoint(path)
-    history = History.from_content(content)
     try:
+        history = History.from_content(content)
+        check_shapes(cfg, content)
         system = build_trained_system(cfg, content["classes"], history)
         system.load_state_dict(content["state_dict"])
-    except (KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from None
+    except ImportError:
+        raise
+    except Exception as error:  # of a folder from elsewhere, anything may be wrong
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     return TrainedRun(folder, cfg, system.eval(), history, path)
+
+
+def check_shapes(cfg: Any, content: Any) -> None:
+    """Raises ValueError where the configuration is not of these weights, before it takes memory for its own."""
+    network = build_network(cfg, len(content["classes"]), meta=True)
+    for name, tensor in network.state_dict().items():
+        found = content["state_dict"].get(f"network.{name}")
+        if found is not None and found.shape != tensor.shape:
+            raise ValueError(f"size mismatch for {name}: {tuple(found.shape)}, configured is {tuple(tensor.shape)}")
+        if found is None:
+            raise ValueError(f"it lacks {name}")
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -14,8 +14,10 @@ from jaxtyping import Float32, Int
 
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.whole import whole
 
 PARTS = ("test", "validation")
+MOST_BYTES = 1 << 30  # that may come out of a file, beyond 50 times what it has
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,22 @@ class Scores:
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("videos", "classes"):
             content[name] = np.array(content[name], dtype=np.str_)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with aside.open("wb") as file:
-                np.savez_compressed(file, **content)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with whole(path) as aside, aside.open("wb") as file:
+            np.savez_compressed(file, **content)
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
         """Raises ValueError, naming the file, for one that does not hold all of this."""
         try:
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > MOST_BYTES + 50 * Path(path).stat().st_size:
+                raise ValueError(f"{unpacked:,} bytes would come out of it")
             with np.load(path, allow_pickle=False) as file:
                 content: dict[str, Any] = {field.name: file[field.name] for field in fields(cls)}
+            for name, (kind, dimensions) in KINDS.items():
+                if content[name].dtype.kind not in kind or content[name].ndim != dimensions:
+                    raise ValueError(f"{name} is {content[name].dtype} of {content[name].ndim} dimensions")
             for name in ("videos", "classes"):
                 content[name] = tuple(content[name].tolist())
             for name in ("protocol", "checkpoint", "data", "split", "part"):
@@ -100,6 +104,13 @@ class Scores:
             raise ValueError(f"{path}: no such file") from None
         except Exception as error:  # every kind of damage is an exception of its own
             raise ValueError(f"{path}: is no file of scores ({' '.join(str(error).split())})") from None
+
+
+KINDS = {  # in the file: kinds of NumPy, dimensions
+    **dict.fromkeys(("videos", "classes"), ("U", 1)),
+    **dict.fromkeys(("protocol", "checkpoint", "data", "part"), ("U", 0)),
+    **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0)},
+}
 
 
 def one_of_each(parts: Iterable[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.claim import is_held
+from twostream.plain import read_json
 from twostream.results import read_results
 
 LEDGER = "ledger.json"
+PLAN = {"!command": str, "!axes": {str: [str]}, "!cells": [{str: str}]}
 STATES = ("finished", "failed", "running", "interrupted", "missing")
 
 
@@ -69,15 +70,12 @@ def read_sweep(folder: str | Path) -> Sweep:
 def read_ledger(folder: Path) -> dict[str, Any] | None:
     """The plan of a sweep. Raises ValueError for a file that is none."""
     path = folder / LEDGER
-    if not path.exists():
-        return None
     try:
-        ledger = json.loads(path.read_text(encoding="utf-8"))
-        axes, cells = ledger["axes"], ledger["cells"]
-        whole = isinstance(ledger["command"], str) and all(set(cell) == set(axes) for cell in cells)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error})") from None
-    if not whole:
+        ledger = read_json(path, PLAN, what="no plan of a sweep")
+    except FileNotFoundError:
+        return None
+    axes = {axis: set(values) for axis, values in ledger["axes"].items()}
+    if not all(set(cell) == set(axes) and all(cell[axis] in axes[axis] for axis in axes) for cell in ledger["cells"]):
         raise ValueError(f"{path}: damaged (its cells are not on its axes)")
     return ledger
 
@@ -88,10 +86,8 @@ def begun_cells(folder: Path) -> Iterator[Cell]:
         written = path / "overrides.json"
         if not path.is_dir() or path.name.startswith(".") or not written.exists():
             continue
-        try:
-            overrides = dict(word.lstrip("+").split("=", 1) for word in json.loads(written.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{written}: damaged ({error})") from None
+        words = read_json(written, [str], what="no overrides of a run")
+        overrides = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in words)}
         results = read_results(path)
         error = path / "error.txt"
         if results is not None:

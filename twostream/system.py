@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from twostream.checkpoint import load_plain
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
 from twostream.optimization import MakeOptimizer, MakeSchedule
+from twostream.processes import FullySharded, load_whole, of_all_processes, shard, weighed
 from twostream.scores import one_of_each
 
 
@@ -75,11 +76,21 @@ class TwoStreamSystem(pl.LightningModule):
 
     def loss(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
         """The sum over heads of the cross-entropy, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
+        if not len(label):
+            return heads.float().sum()  # zero, from which every parameter gets its gradient, zero
         smoothing = self.label_smoothing if self.training else 0.0
         return sum(
             (F.cross_entropy(head, label, label_smoothing=smoothing) for head in heads.float()),
             start=torch.zeros((), device=heads.device),
         )
+
+    def configure_model(self) -> None:
+        if isinstance(self.trainer.strategy, FullySharded):
+            shard(self.network, self.trainer.strategy.device_mesh["data_parallel"])
+
+    def on_fit_start(self) -> None:
+        if self.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)  # each process drops out others than the first
 
     def on_train_start(self) -> None:
         for module in self.frozen:
@@ -91,31 +102,31 @@ class TwoStreamSystem(pl.LightningModule):
         self.loss_is_finite = bool(loss.isfinite())
         if self.loss_is_finite:
             self._measure("train", loss, combined, clip.label)
-        self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=len(clip.label))
+        loss, mean = weighed(loss, len(clip.label))
+        self.log("train/loss_step", mean, prog_bar=True)
         return loss
 
-    def validation_step(self, clip: Clip | None, batch_index: int) -> None:
+    def validation_step(self, clip: Clip, batch_index: int) -> None:
         self._evaluate("val", clip)
 
     def on_test_epoch_start(self) -> None:
         self.test_logits = {}
 
-    def test_step(self, clip: Clip | None, batch_index: int) -> None:
-        combined = self._evaluate("test", clip)
-        if clip is not None and combined is not None:
-            self.test_logits |= logits_by_video(clip.index, combined)
+    def test_step(self, clip: Clip, batch_index: int) -> None:
+        self.test_logits |= logits_by_video(clip.index, self._evaluate("test", clip))
 
-    def _evaluate(self, stage: str, clip: Clip | None) -> Tensor | None:
-        if clip is None:  # none of its videos could be read, and broken=skip
-            return None
-        heads, combined = self(clip)
+    def _evaluate(self, stage: str, clip: Clip) -> Tensor:
+        heads, combined = self(clip)  # also of no clips: others may wait for this process's share of the parameters
         self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
-        self.confusions[f"{stage}_"].update(combined, clip.label)  # type: ignore[operator]
         return combined
 
     def _measure(self, stage: str, loss: Tensor, combined: Tensor, label: Tensor) -> None:
+        if not len(label):
+            return
         self.loss_means[f"{stage}_"].update(loss.detach(), weight=len(label))  # type: ignore[operator]
         self.accuracies[f"{stage}_"].update(combined.detach(), label)  # type: ignore[operator]
+        if stage != "train":
+            self.confusions[f"{stage}_"].update(combined, label)  # type: ignore[operator]
 
     def on_train_epoch_end(self) -> None:
         self._log("train")
@@ -127,7 +138,7 @@ class TwoStreamSystem(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log("test")
         self.confusion = self._confusion("test")
-        self.test_logits = of_all_processes(self.test_logits)
+        self.test_logits = one_of_each(of_all_processes(self.test_logits))
 
     def _log(self, stage: str) -> None:
         loss: Any = self.loss_means[f"{stage}_"]
@@ -159,8 +170,7 @@ class TwoStreamSystem(pl.LightningModule):
         Not `Trainer.test(ckpt_path=…)`: after training with `EMAWeightAveraging` that restores the weights which go on
         being trained in place of the averaged ones.
         """
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        self.load_state_dict(state["state_dict"])
+        load_whole(self, load_plain(Path(checkpoint))["state_dict"])
 
 
 def accuracies(num_classes: int, prefix: str) -> MetricCollection:
@@ -174,12 +184,3 @@ def accuracies(num_classes: int, prefix: str) -> MetricCollection:
 def logits_by_video(index: Int[Tensor, " n"], logits: Float[Tensor, "n k"]) -> dict[int, np.ndarray]:
     """{position of the video in its list: its logits}, off the device."""
     return dict(zip(index.tolist(), logits.detach().float().cpu().numpy(), strict=True))
-
-
-def of_all_processes(logits: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """The logits that all processes of a run have collected, on each of them; every video once."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return one_of_each([logits])
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, logits)
-    return one_of_each(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from twostream.data.dataset import ClipDataset, collate, in_boxes, mirrored_flow
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS, quantise
 from twostream.data.footage import Decoded
-from twostream.data.module import ClipSampler, VideoDataModule
+from twostream.data.module import ClipBatches, ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
@@ -113,19 +115,31 @@ def test_motion_arrives_as_int8_in_units_of_the_bound(source) -> None:
     assert 15 < moving.median() < 23
 
 
-def test_sampler_gives_every_video_to_exactly_one_process() -> None:
-    for world_size in (1, 2, 3):
-        shares = [
-            [index for _, index in ClipSampler(10, shuffle=False, even=False, rank=r, world_size=world_size)]
-            for r in range(world_size)
-        ]
-        assert sorted(index for share in shares for index in share) == list(range(10))
-    lengths = {len(ClipSampler(10, shuffle=True, even=True, rank=r, world_size=3)) for r in range(3)}
-    assert lengths == {3}, "in training all processes take the same number of steps"
+def sampled(world_size: int, length: int = 10, *, batch_size: int = 4, shuffle: bool = False) -> list[list[list[int]]]:
+    """The videos of each batch of each process."""
+    samplers = [ClipSampler(length, shuffle=shuffle, rank=r, world_size=world_size) for r in range(world_size)]
+    return [[[i for _, i in keys] for keys in ClipBatches(s, batch_size // world_size)] for s in samplers]
+
+
+def test_processes_share_each_batch_by_hand() -> None:
+    """Ten videos, batches of four: the last batch has two, of which one process of four has none … as it must."""
+    assert sampled(1) == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]]
+    assert sampled(2) == [[[0, 2], [4, 6], [8]], [[1, 3], [5, 7], [9]]]
+    assert sampled(4) == [[[0], [4], [8]], [[1], [5], [9]], [[2], [6], []], [[3], [7], []]]
+    assert sampled(4, length=1) == [[[0]], [[]], [[]], [[]]], "nobody waits for who has nothing to do"
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 29])
+def test_a_batch_is_the_same_videos_however_many_processes_there_are(length: int) -> None:
+    [alone] = sampled(1, length, batch_size=12, shuffle=True)
+    assert sorted(index for batch in alone for index in batch) == list(range(length))
+    for world_size in (2, 3, 4, 12):
+        together = zip(*sampled(world_size, length, batch_size=12, shuffle=True), strict=True)
+        assert [sorted(chain(*shares)) for shares in together] == [sorted(batch) for batch in alone]
 
 
 def test_sampler_shuffles_anew_each_epoch_and_reproducibly() -> None:
-    sampler, same = (ClipSampler(20, shuffle=True, even=True, seed=1) for _ in range(2))
+    sampler, same = (ClipSampler(20, shuffle=True, seed=1) for _ in range(2))
     first = list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from twostream.claim import Claim
+from twostream.scores import Scores
 from twostream.sweep import Cell, Sweep
 
 CHOICES = {
@@ -97,5 +98,11 @@ def write_scores(path: Path, classes: Sequence[str], top1: float, generator: np.
     logits = generator.random((len(labels), len(classes)), dtype=np.float32)
     right = generator.random(len(labels)) < top1
     logits[right, labels[right]] += 1
-    videos = np.array([f"v{i}" for i in range(len(labels))])
-    np.savez(path, videos=videos, labels=labels, logits=logits, classes=np.array(classes), protocol="train")
+    save_scores(path, labels, logits, classes)
+
+
+def save_scores(path: Path, labels: Sequence[int], logits: np.ndarray, classes: Sequence[str]) -> None:
+    """As train.py leaves them."""
+    videos = tuple(f"v{i:06}" for i in range(len(labels)))
+    described = {"protocol": "train", "checkpoint": "", "data": "folder", "split": 1, "part": "test"}
+    Scores(videos, np.array(labels), logits, tuple(classes), **described).save(path)  # type: ignore[arg-type]

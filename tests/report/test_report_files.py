@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_sweeps import sweep, write
+from made_sweeps import save_scores, sweep, write
 
 from twostream.report import as_text, build_report, write_report
 from twostream.report.confusion import group_confusion, read_confusion
@@ -177,7 +177,7 @@ def test_confusions_by_hand(tmp_path: Path) -> None:
     for cell in made.cells[:2]:
         assert cell.folder is not None
         logits = np.array([[2, 1], [0, 1], [0, 3]], dtype=np.float32)
-        np.savez(cell.folder / "test_scores.npz", labels=[0, 0, 1], logits=logits, classes=np.array(["a", "b"]))
+        save_scores(cell.folder / "test_scores.npz", [0, 0, 1], logits, ("a", "b"))
     found = group_confusion(made.cells)
     assert found is not None
     assert (found.classes, found.counts.tolist(), found.runs) == (("a", "b"), [[2, 2], [0, 2]], 2)

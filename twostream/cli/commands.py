@@ -6,7 +6,8 @@ import argparse
 import importlib
 import sys
 
-from twostream.errors import is_expected, one_line
+from twostream.errors import is_expected, one_line, print_any_name
+from twostream.shortage import raise_file_limit, shortages_told
 
 COMMANDS = {  # where the function of that name is
     "bench": "twostream.cli.bench",
@@ -30,8 +31,11 @@ def main() -> None:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    raise_file_limit()
+    print_any_name()
     try:
-        getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
+        with shortages_told():
+            getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
     except KeyboardInterrupt:
         sys.exit(130)  # as shells have it
     except Exception as error:

@@ -4,9 +4,10 @@ from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views
 from twostream.config.network import build_network, describe_config
+from twostream.config.processes import needs_own_process, run_own_process
 from twostream.config.resume import recovery_of
 from twostream.config.run import Run, build_run, build_system, quieten
-from twostream.config.sweep import claimed, identity, needs_own_process, run_own_process
+from twostream.config.sweep import claimed, identity
 
 __all__ = [
     "FOOTAGE",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from twostream.config.processes import ProcessError, end_rank, end_with_parent, rank_of
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line
+from twostream.errors import is_expected, one_line, print_any_name
+from twostream.results import write_text
+from twostream.shortage import raise_file_limit, shortages_told
 from twostream.signals import Stopped, requeue
 from twostream.sweep import read_sweep
 
@@ -28,14 +33,20 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 
     @functools.wraps(task)
     def wrapped(cfg: DictConfig) -> Any:
+        hydra_config = HydraConfig.get()
+        folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
-            return task(cfg)
+            with shortages_told(f"python train.py {shlex.quote(f'resume={folder}')}" if alone else "the same command"):
+                return task(cfg)
         except Exception as error:
-            hydra_config = HydraConfig.get()
+            failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`
+            if not failed_elsewhere and (rank := rank_of(os.environ)) is not None:
+                end_rank(rank, error, folder)
             text = one_line(error) if is_expected(error) else traceback.format_exc()
-            folder = Path(hydra_config.runtime.output_dir)
-            (folder / "error.txt").write_text(text + "\n", encoding="utf-8")
-            if hydra_config.mode != RunMode.MULTIRUN:
+            with suppress(OSError):  # the disk may be full
+                if not failed_elsewhere:
+                    write_text(folder / "error.txt", text + "\n")
+            if alone:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
             if hydra_config.sweeper._target_ != BASIC_SWEEPER:
@@ -47,9 +58,13 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 def run_command(main: Callable[[], None]) -> None:
     """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
+    raise_file_limit()
+    end_with_parent()
+    print_any_name()
     try:
         sys.argv[1:] = continued(sys.argv[1:])
-        main()
+        with shortages_told():  # before a run has its folder
+            main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
     except Stopped as stopped:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.config.sweep import difference, hash_of, identity
+from twostream.config.compose import compose_config
+from twostream.config.saved import check_targets
+from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
+from twostream.plain import read_json, read_yaml
 from twostream.recovery import newest_recovery, read_recovery
 from twostream.signals import slurm_job
 
@@ -41,6 +42,7 @@ def continued(arguments: list[str]) -> list[str]:
         os.chdir(started_in)
     changed = {key_of(word) for word in typed}
     kept = [word for word in overrides if key_of(word) not in changed]
+    check_overrides(kept, folder)
     return [*kept, *typed, f"hydra.run.dir='{folder}'"]
 
 
@@ -48,22 +50,33 @@ def read_overrides(folder: Path) -> list[str]:
     """What was typed to start the run in a folder. Raises UserError where there is none, or a damaged one."""
     path = folder / OVERRIDES
     try:
-        overrides = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, [str], what="not a list of overrides")
     except FileNotFoundError:
         raise UserError(f"resume={folder}: is no run folder: it has no {OVERRIDES}, that train.py writes") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
-        raise UserError(f"{path}: damaged: not a list of overrides")
-    return overrides
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def check_overrides(overrides: list[str], folder: Path) -> None:
+    """Raises UserError where a folder, which may be somebody else's, says more than what to train.
+
+    That is code that no option names, values that are looked up when read, options of Hydra or of the command.
+    """
+    path = folder / OVERRIDES
+    for word in overrides:
+        if word.startswith("-") or key_of(word).startswith("hydra") or "${" in word:
+            raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
+    try:
+        check_targets(compose_config(overrides), path)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def working_folder(folder: Path) -> Path | None:
     """Where the command of a run was given; None where that is not known."""
     try:
-        config = OmegaConf.load(folder / ".hydra" / "hydra.yaml")
-        return Path(str(OmegaConf.to_container(config)["hydra"]["runtime"]["cwd"]))  # type: ignore[index,call-overload]
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, KeyError, TypeError):
+        return Path(str(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]))
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -84,7 +97,9 @@ def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
     if path is None:
         return None
     state = read_recovery(path)
-    print(f"{folder}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True)
+    rank_zero_only(print)(
+        f"{folder}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True
+    )
     if state["cell"] != identity(cfg):
         changes = difference(cfg, folder)
         if not cfg.allow_change:
@@ -92,12 +107,19 @@ def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
                 f"{folder}: its run was interrupted under another configuration ({changes}); "
                 "allow_change=true goes on with the present one"
             )
-        print(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
+        rank_zero_only(print)(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
     return path
 
 
 def run_name(usual: str) -> str:
-    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued."""
+    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued.
+
+    The processes that torchrun starts have the name of its run (`--rdzv-id`), or its own process id, in common.
+    """
+    if (run := os.environ.get("TORCHELASTIC_RUN_ID", "none")) != "none":
+        return f"torchrun-{file_name(run)}-{hash_of(sorted(sys.argv[1:]))}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return f"{usual.partition('/')[0]}/torchrun-{os.getppid()}"
     job = slurm_job()
     if job is None or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
         return usual

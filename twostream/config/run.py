@@ -22,16 +22,18 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from twostream.batches import SplitBatches
 from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
 from twostream.config.network import build_network, describe_config, single_stream_checkpoint
 from twostream.data.history import History
-from twostream.data.module import VideoDataModule
+from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
-from twostream.errors import checked
+from twostream.errors import UserError, checked
 from twostream.loggers import csv_logger
+from twostream.processes import FullySharded
 from twostream.system import TwoStreamSystem
 
 
@@ -57,6 +59,11 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         leaked = learned.check(source.test, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
+        share(cfg.batch_size, trainer.world_size)
+        if cfg.trainer.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
+            raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
+        if cfg.ema is not None and isinstance(trainer.strategy, FullySharded):
+            raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
         return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
 
 
@@ -110,6 +117,8 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
         EpochLine(),
         LearningRateMonitor("epoch"),
     ]
+    if cfg.accumulate == "auto":
+        callbacks.append(SplitBatches())
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     if cfg.ema is not None:
@@ -119,7 +128,7 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
     return instantiate(cfg.trainer)(
         max_epochs=cfg.epochs,
         precision=cfg.precision,
-        accumulate_grad_batches=cfg.accumulate,
+        accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
         gradient_clip_val=cfg.gradient_clip,
         logger=loggers,
         callbacks=callbacks,
@@ -137,7 +146,8 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
 
 def quieten() -> None:
     """Leave out what Lightning and PyTorch say of themselves at every start; their warnings about a run stay."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*",  # between versions of PyTorch and Lightning
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
@@ -146,6 +156,9 @@ def quieten() -> None:
         ".*Loading `train_dataloader` to estimate.*",
         ".*have no `val_dataloader`. Skipping val loop.*",  # as the configuration says
         ".*sync_dist=True.*",  # torchmetrics and our sampler have summed over all processes already
+        ".*compute. method of metric .* was called before the .update. method.*",  # a process without clips
+        "FSDP2-wrapped module .* returned a view tensor",  # nothing is done in place on it
+        "Grad strides do not match bucket view strides",  # of 1×1 convolutions: no difference
         ".*does not have many workers.*",  # num_workers is the user's choice
         "The number of training batches .* is smaller than the logging interval",
         "Starting from v1.9.0, `tensorboardX` has been removed",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from twostream.config.compose import conf_folder
 from twostream.config.run import build_system
 from twostream.data.history import History
+from twostream.errors import ExpectedError
+from twostream.plain import read_yaml_text
 from twostream.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
@@ -38,16 +41,42 @@ def load_config(folder: str | Path) -> DictConfig:
         cells = sorted(other.parent.name for other in Path(folder).glob("*/config.yaml"))
         hint = f"; name one of its cells, such as {cells[0]}" if cells else ", that train.py writes"
         raise ValueError(f"{folder}: is no run folder: it has no config.yaml{hint}")
-    try:
-        cfg = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
-    if not isinstance(cfg, DictConfig) or "backbone" not in cfg:
+    cfg = read_config(path)
+    if "backbone" not in cfg:
         raise ValueError(f"{path}: is no configuration of a run")
-    known = known_targets()
-    if foreign := [name for name in targets(OmegaConf.to_container(cfg, resolve=True)) if name not in known]:
-        raise ValueError(f"{path}: names code that no option of twostream does: {foreign[0]!r}")
+    check_targets(cfg, path)
     return cfg
+
+
+def read_config(path: Path) -> DictConfig:
+    """A configuration of anybody's, as plain values.
+
+    Raises ValueError for a file that is none, and for `${…}`, which would look up this machine's environment and files.
+    """
+    text = read_yaml_text(path)
+    try:
+        cfg = OmegaConf.load(io.StringIO(text))
+        found = [value for value in leaves(OmegaConf.to_container(cfg)) if isinstance(value, str) and "${" in value]
+    except Exception as error:  # every kind of damage is an exception of its own
+        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
+    if found:
+        raise ValueError(f"{path}: {found[0]!r}: values that are looked up when read are not taken from others")
+    if not isinstance(cfg, DictConfig):
+        raise ValueError(f"{path}: is no configuration of a run")
+    return cfg
+
+
+@contextmanager
+def blamed(path: str | Path) -> Iterator[None]:
+    """Around what is built from a configuration of anybody's: whatever fails is told as ValueError about `path`."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if type(error).__name__ == "InstantiationException" and error.__cause__ else error
+        if isinstance(cause, (OSError, ImportError, ExpectedError)):
+            raise cause from None
+        kind = "" if isinstance(cause, ValueError) else f"cannot be built from: {type(cause).__name__}: "
+        raise ValueError(f"{path}: {kind}{cause}") from error
 
 
 def config_file(folder: str | Path) -> Path:
@@ -62,11 +91,11 @@ def change_config(cfg: DictConfig, settings: Sequence[str]) -> DictConfig:
         key, equals, _ = setting.partition("=")
         if not equals or not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
             raise ValueError(f"--set {setting!r}: KEY=VALUE, where KEY is or begins with: {', '.join(CHANGEABLE)}")
-        if "_target_" in setting:
-            raise ValueError(f"--set {setting!r}: cannot name code")
         if OmegaConf.select(cfg, key, default=settings) is settings:  # the default is what no file can hold
             raise ValueError(f"--set {setting!r}: the run's config.yaml has no {key}")
-    return OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))  # type: ignore[return-value]
+    changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))
+    check_targets(changed, f"--set {' '.join(map(repr, settings))}")  # type: ignore[arg-type]
+    return changed  # type: ignore[return-value]
 
 
 def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
@@ -91,10 +120,28 @@ def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
     return differing + (["data"] if one.data["_target_"] != other.data["_target_"] else [])
 
 
-def known_targets() -> frozenset[str]:
-    """All code that conf/ names."""
-    files = conf_folder().rglob("*.yaml")
-    return frozenset(name for file in files for name in targets(OmegaConf.to_container(OmegaConf.load(file))))
+def check_targets(cfg: DictConfig, origin: object) -> None:
+    """Raises ValueError where a configuration names code that no option of the same group does."""
+    known = known_targets()
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    for group, value in values.items():
+        for name in targets(value):
+            if name not in known.get("backbone" if group == "flow_backbone" else group, ()):
+                raise ValueError(f"{origin}: names code that no option of twostream does: {name!r} as {group}")
+    if "_target_" in values:
+        raise ValueError(f"{origin}: names code that no option of twostream does: {values['_target_']!r}")
+
+
+@cache
+def known_targets() -> Mapping[str, frozenset[str]]:
+    """All code that conf/ names, by group."""
+    known: dict[str, set[str]] = {}
+    for file in conf_folder().rglob("*.yaml"):
+        values: Any = OmegaConf.to_container(OmegaConf.load(file))
+        whole = file.parent == conf_folder() or file.read_text(encoding="utf-8").startswith("# @package _global_")
+        for group, value in values.items() if whole else [(file.parent.name, values)]:
+            known.setdefault(group, set()).update(targets(value))
+    return {group: frozenset(names) for group, names in known.items()}
 
 
 def targets(config: Any) -> Iterator[str]:
@@ -109,3 +156,18 @@ def targets(config: Any) -> Iterator[str]:
         config = list(config.values())
     for value in config if isinstance(config, list) else ():
         yield from targets(value)
+
+
+def leaves(config: Any) -> Iterator[Any]:
+    """Every value and key anywhere in a configuration.
+
+    >>> list(leaves({"a": [1, {"b": "c"}]}))
+    ['a', 1, 'b', 'c']
+    """
+    if isinstance(config, dict):
+        config = [part for item in config.items() for part in item]
+    if not isinstance(config, list):
+        yield config
+        return
+    for value in config:
+        yield from leaves(value)

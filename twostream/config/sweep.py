@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,16 +17,17 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
+from twostream.config.saved import read_config
 from twostream.errors import UserError, one_line
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+STARTED_BY = "TWOSTREAM_STARTED_BY"  # in the environment of the processes of a run: the one that watches over them
 # how a run computes and what it shows, not what comes out of it
 NO_DIFFERENCE = (
     *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
@@ -135,8 +135,12 @@ def identity(cfg: DictConfig) -> str:
 def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
     """The right to train in a run's folder; None where it has its results, or another process is at it.
 
-    Raises UserError where it has the results of another configuration.
+    Raises UserError where it has the results of another configuration. A process that was started for a run has been
+    given the right.
     """
+    if STARTED_BY in os.environ:
+        yield Claim(folder / "results.json")
+        return
     if (results := read_results(folder)) is not None:
         if results.get("cell") != identity(cfg):
             raise UserError(
@@ -164,9 +168,9 @@ def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
 def difference(cfg: DictConfig, folder: Path) -> str:
     """Which values differ from those of the run in `folder`: name, then and now."""
     try:
-        before = flat(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True))
-    except (OSError, ValueError) as error:
-        return f"and its config.yaml cannot be read: {error}"
+        before = flat(OmegaConf.to_container(read_config(folder / "config.yaml")))
+    except ValueError as error:
+        return f"and {error}"
     now = flat(OmegaConf.to_container(cfg, resolve=True))
     names = [n for n in sorted(before.keys() | now.keys()) if n.split(".")[0] not in NO_DIFFERENCE]
     changes = [f"{n}: {before.get(n)} there, {now.get(n)} here" for n in names if before.get(n) != now.get(n)]
@@ -184,20 +188,6 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
-
-
-def needs_own_process(cfg: DictConfig) -> bool:
-    """A cell of a sweep that Lightning starts in several processes: they repeat the command line."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN and "strategy" in cfg.trainer
-
-
-def run_own_process(folder: Path) -> None:
-    """Run this cell as a command of its own. Raises UserError with what it said last if it fails."""
-    command = [sys.executable, sys.argv[0], *as_typed(HydraConfig.get().overrides.task), f"hydra.run.dir='{folder}'"]
-    if subprocess.run(command, check=False).returncode:
-        error = folder / "error.txt"
-        reason = error.read_text(encoding="utf-8") if error.exists() else "its process died"
-        raise UserError(reason)
 
 
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)

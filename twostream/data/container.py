@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from twostream.data.picture import MOST_PIXELS
 from twostream.errors import ExpectedError
+from twostream.plain import has_shape
 
 MAGIC = b"2STREAM\x01"
 FOOTER = struct.Struct("<QQQI8s")  # where the header starts, where the table starts, blobs, CRC of both, MAGIC
@@ -89,8 +91,24 @@ class Container:
         sizes_fit = len(MAGIC) <= header_start <= table_start and table_start + count * ENTRY.itemsize == table_end
         if magic != MAGIC or not sizes_fit or zlib.crc32(self._map[header_start:table_end]) != checksum:
             raise ContainerError(self.path, "is cut off or damaged; delete it and write it again")
-        self.header = json.loads(self._map[header_start:table_start])
         self._table = np.frombuffer(self._map, ENTRY, count, table_start)
+        ends = self._table["end"]
+        if count and not (len(MAGIC) <= ends[0] and (ends[:-1] <= ends[1:]).all() and ends[-1] <= header_start):
+            raise ContainerError(self.path, "is damaged: its parts are not one behind the other")
+        try:
+            self.header = json.loads(self._map[header_start:table_start])
+        except (ValueError, RecursionError) as error:
+            raise ContainerError(self.path, f"is damaged: its header cannot be read ({error})") from None
+
+    def require(self, shape: Mapping[str, Any], *sizes: str) -> Container:
+        """Itself. Raises `ContainerError` unless its header has a shape (see `has_shape`), and possible `sizes`.
+
+        These are names of (height, width) in it.
+        """
+        whole = has_shape(self.header, {**shape, **{f"!{name}": [int] for name in sizes}})
+        if not whole or not all(_is_size(self.header[name]) for name in sizes):
+            raise ContainerError(self.path, "is damaged, or another kind of file: delete it and write it again")
+        return self
 
     def __len__(self) -> int:
         return len(self._table)
@@ -106,3 +124,7 @@ class Container:
 
     def __reduce__(self) -> tuple[type[Container], tuple[str]]:
         return Container, (self.path,)
+
+
+def _is_size(pair: list[int]) -> bool:
+    return len(pair) == 2 and min(pair) > 0 and pair[0] * pair[1] <= MOST_PIXELS

@@ -19,6 +19,7 @@ from twostream.data.footage import Footage
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.transform import Box, crop_flow, crop_rgb
+from twostream.shortage import shortage
 
 STREAMS = ("rgb", "flow")
 BROKEN = ("error", "skip")
@@ -97,12 +98,24 @@ class ClipDataset(Dataset[Clip | None]):
         """The ids of the videos that were left out, as broken="skip" asks, since they could not be read."""
         return [video.id for video, left_out in zip(self.videos, self.is_unreadable.tolist(), strict=True) if left_out]
 
+    def no_clips(self) -> Clip:
+        """A batch of no clips, in the shape of those of training: for a process that has none while others have."""
+        t = self.sampling.random(10_000, self.flow.length, np.random.default_rng(0)).shape[1]
+        size = self.transform.size
+        rgb, flow = (3 if "rgb" in self.streams else 0), (2 * self.flow.length if "flow" in self.streams else 0)
+        return Clip(
+            rgb=torch.zeros(0, 1, t, rgb, size, size, dtype=torch.uint8),
+            flow=torch.zeros(0, 1, t, flow, size, size, dtype=torch.int8),
+            label=torch.zeros(0, dtype=torch.int64),
+            index=torch.zeros(0, dtype=torch.int64),
+        )
+
     def __getitem__(self, key: tuple[int, int]) -> Clip | None:
         """The clip (epoch, index); None for a video that cannot be read, with broken="skip"."""
         try:
             return self._clip(*key)
         except VideoError as error:
-            if self.broken == "error":
+            if self.broken == "error" or shortage(error):  # too many open files are no fault of the video
                 raise
             if not self.is_unreadable[key[1]]:
                 log.warning("left out: %s", error)
@@ -207,7 +220,7 @@ def mirrored_flow(fields: Int8[np.ndarray, "n 2 h w"]) -> Int8[np.ndarray, "n 2 
     return mirrored
 
 
-def collate(clips: Sequence[Clip | None]) -> Clip | None:
-    """A batch of the clips that could be read; None where none could."""
+def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | None:
+    """A batch of the clips that could be read; `none` where none could, or there are none."""
     readable = [clip for clip in clips if clip is not None]
-    return default_collate(readable) if readable else None
+    return default_collate(readable) if readable else none

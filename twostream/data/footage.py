@@ -8,9 +8,9 @@ import os
 import shutil
 import tempfile
 import threading
-import uuid
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 
 from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames
 from twostream.data.sources import Video
+from twostream.whole import whole
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -147,10 +148,8 @@ class Cached:
             kept = len(list(self.folder.glob("*.npy")))
             log.warning("data.cache=ram: %s is full with %d videos; others are decoded each time", self.folder, kept)
             return frames
-        aside = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-        with aside.open("wb") as file:
+        with suppress(OSError), whole(path) as aside, aside.open("wb") as file:  # others may have filled it meanwhile
             np.save(file, frames)
-        aside.replace(path)
         return frames
 
     def __getstate__(self) -> dict[str, Any]:

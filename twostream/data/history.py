@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from twostream.checkpoint import read_plain
 from twostream.data.sources.source import Video, fingerprint, first_ten
+from twostream.plain import has_shape
 
 
 class LeakError(ValueError):
@@ -40,19 +42,23 @@ class History:
 
         Raises ValueError for a file that is no checkpoint.
         """
+        content = read_plain(Path(path))
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # every kind of damage is an exception of its own
-            raise ValueError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from None
-        return cls.from_content(content)
+            return cls.from_content(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def from_content(cls, content: Any) -> History:
-        """What is in a checkpoint -> what it says of itself."""
+        """What is in a checkpoint -> what it says of itself. Raises ValueError where that is damaged."""
         stored = content.get("trained_on") if isinstance(content, dict) else None
         if stored is None:
             return cls()
-        return cls(tuple(stored["lists"]), frozenset(stored["videos"].tolist()))
+        lists, videos = [stored.get(name) for name in ("lists", "videos")] if isinstance(stored, dict) else (None, None)
+        whole = isinstance(videos, torch.Tensor) and (videos.dtype, videos.ndim) == (torch.int64, 1)
+        if not whole or not has_shape(lists, [str]):
+            raise ValueError("what it was trained on is damaged")
+        return cls(tuple(lists or ()), frozenset(videos.tolist()))  # type: ignore[union-attr]
 
     def __or__(self, other: History) -> History:
         return History(tuple(dict.fromkeys(self.lists + other.lists)), self.videos | other.videos)

@@ -50,6 +50,9 @@ class Entry(NamedTuple):
 
 _COLUMNS = ", ".join(Entry._fields)
 _TEXT = ("path", "sha256", "container", "codec", "decoder", "error")
+_TYPES = {**dict.fromkeys(_TEXT, "TEXT"), "path": "TEXT PRIMARY KEY", "fps": "REAL"}
+_TYPED = ", ".join(f"{name} {_TYPES.get(name, 'INTEGER')}" for name in Entry._fields)
+_TABLE = f"CREATE TABLE videos ({_TYPED}) WITHOUT ROWID"
 _FIRST_FLAG = Entry._fields.index("has_b_frames")
 _FLAGS = {None: None, 0: False, 1: True}
 _READ = f"SELECT CAST(path AS BLOB), {', '.join(Entry._fields[1:])} FROM videos"
@@ -69,15 +72,17 @@ class VideoIndex:
 
     def entries(self) -> list[Entry]:
         """All entries, sorted by path."""
-        rows = self._connection().execute(f"{_READ} ORDER BY path")
-        return [_to_entry(row) for row in rows]
+        with _told(self.root):
+            rows = self._connection().execute(f"{_READ} ORDER BY path")
+            return [_to_entry(row) for row in rows]
 
     def entry(self, path: str | os.PathLike[str]) -> Entry | None:
         """What is written of a file, or None; whether it is still true is not looked at."""
         inside = os.path.relpath(path, self.root).replace(os.sep, "/")
-        row = self._connection().execute(f"{_READ} WHERE path = {_AS_TEXT}", [_bytes(inside)])
-        found = row.fetchone()
-        return found and _to_entry(found)
+        with _told(self.root):
+            row = self._connection().execute(f"{_READ} WHERE path = {_AS_TEXT}", [_bytes(inside)])
+            found = row.fetchone()
+            return found and _to_entry(found)
 
     def count(self, path: str | os.PathLike[str]) -> int | None:
         """The number of frames that decoding yields, if the file is what it was when it was counted; else None."""
@@ -138,8 +143,9 @@ def update_index(
     with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
         facts = "SELECT CAST(path AS BLOB), size, mtime_ns, error IS NOT NULL AND decoder IS NOT ? FROM videos"
-        rows = connection.execute(facts, [decoder])
-        known = {path: (size, time, again) for path, size, time, again in rows if path.startswith(start)}
+        with _told(root):
+            rows = connection.execute(facts, [decoder])
+            known = {path: (size, time, again) for path, size, time, again in rows if path.startswith(start)}
         files = dict(scan(root, inside))
         gone = [(path,) for path in known.keys() - {_bytes(path) for path in files}]
         changed = [path for path, facts in files.items() if known.get(_bytes(path)) != (*facts, False)]
@@ -150,8 +156,9 @@ def update_index(
             examined = run_tasks(task, changed, workers=workers, engine=engine, address=address)
             with contextlib.closing(examined) as outcomes:  # type: ignore[type-var]
                 _store(connection, progress(outcomes, len(changed)), files, decoder)
-        rows = connection.execute(f"{_READ} WHERE error IS NOT NULL ORDER BY path")
-        broken = [_to_entry(row) for row in rows if row[0].startswith(start)]
+        with _told(root):
+            rows = connection.execute(f"{_READ} WHERE error IS NOT NULL ORDER BY path")
+            broken = [_to_entry(row) for row in rows if row[0].startswith(start)]
     return Update(len(files), len(changed), len(gone), broken, time.perf_counter() - started)
 
 
@@ -215,19 +222,31 @@ def open_index(path: Path, *, write: bool) -> sqlite3.Connection:
         if write and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(connection)
         marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    except sqlite3.Error as error:
+        # a view or a trigger under our names could be a program without end
+        made = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    except (sqlite3.Error, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as an index ({error})") from error
-    if marks != [APPLICATION, VERSION]:
+    if marks != [APPLICATION, VERSION] or made != [("table", "videos", _TABLE)]:
         connection.close()
         raise ValueError(f"{path}: no index of version {VERSION}; delete it and run `twostream prepare`")
     return connection
 
 
+@contextlib.contextmanager
+def _told(root: str | os.PathLike[str]) -> Iterator[None]:
+    """Around reading: what SQLite finds wrong with its file, and rows that are none of ours, as ValueError."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{Path(root) / FILE_NAME}: damaged ({reason}); delete it and run `twostream prepare`"
+        ) from error
+
+
 def _create(connection: sqlite3.Connection) -> None:
-    types = {"path": "TEXT PRIMARY KEY", "fps": "REAL"}
-    columns = ", ".join(f"{name} {types.get(name, 'TEXT' if name in _TEXT else 'INTEGER')}" for name in Entry._fields)
     connection.executescript(
-        f"BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS videos ({columns}) WITHOUT ROWID; "
+        f"BEGIN EXCLUSIVE; {_TABLE.replace('TABLE', 'TABLE IF NOT EXISTS')}; "
         f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
     )
 
@@ -263,4 +282,11 @@ def _bytes(path: str) -> bytes:
 def _to_entry(row: tuple) -> Entry:
     flags = (_FLAGS[row[_FIRST_FLAG]], _FLAGS[row[_FIRST_FLAG + 1]])
     path = row[0].decode("utf-8", "surrogateescape")
-    return Entry._make((path, *row[1:_FIRST_FLAG], *flags, *row[_FIRST_FLAG + 2 :]))
+    entry = Entry._make((path, *row[1:_FIRST_FLAG], *flags, *row[_FIRST_FLAG + 2 :]))
+    for name, value in zip(Entry._fields, entry, strict=True):
+        wanted = str if name in _TEXT else (int, float)
+        if value is not None and not isinstance(value, wanted):  # a column of SQLite's holds anything
+            raise TypeError(f"{name} of {path} is {value!r:.50}")
+    if entry.num_frames is not None and not 0 < entry.num_frames < 1 << 31:
+        raise TypeError(f"num_frames of {path} is {entry.num_frames}")
+    return entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,63 +12,82 @@ from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
-from twostream.data.flow import pin_threads
 from twostream.data.tasks import available_cores
-from twostream.signals import ignore_signals
-
-
-def start_worker(_worker: int) -> None:
-    """One thread for each worker; when to stop is for the main process to say."""
-    pin_threads()
-    ignore_signals()
+from twostream.data.workers import start_worker
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index) keys: this process's share of the videos, each video on exactly one process.
 
-    With `even=True` (training) all processes get the same number of keys: the few left over are dropped after
-    shuffling, others next epoch. Without it (testing) no video is dropped and none is repeated.
+    Process r of N has the positions r, r + N, r + 2N … of the epoch's order. So the first k keys of every process are
+    together the first k·N of the order, whatever N is; none is dropped and none repeated.
     """
 
-    def __init__(
-        self, length: int, *, shuffle: bool, even: bool, seed: int = 0, rank: int = 0, world_size: int = 1
-    ) -> None:
+    def __init__(self, length: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         self.length = length
         self.shuffle = shuffle
-        self.even = even
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
-        self.done: tuple[int, int] = (
-            0,
-            0,
-        )  # of which epoch how many keys have been used, before the process was started again
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
         self.epoch = epoch
 
-    def _mine(self) -> np.ndarray:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        if self.even:
-            order = order[: self.length // self.world_size * self.world_size]
-        return order[self.rank :: self.world_size]
+    @property
+    def longest(self) -> int:
+        """How many keys the process has that has most."""
+        return -(-self.length // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch if self.shuffle else 0
-        done = self.done[1] if epoch == self.done[0] else 0
-        return iter([(epoch, int(index)) for index in self._mine()[done:]])
+        epoch, order = 0, np.arange(self.length)
+        if self.shuffle:
+            epoch, order = self.epoch, np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        return iter([(epoch, int(index)) for index in order[self.rank :: self.world_size]])
 
     def __len__(self) -> int:
-        return len(self._mine())
+        return len(range(self.rank, self.length, self.world_size))
+
+
+class ClipBatches(Sampler[list[tuple[int, int]]]):
+    """The keys of a sampler, `batch_size` at a time: equally many batches in every process.
+
+    Batch i of all processes together is the same set of videos however many processes there are. Of the last one a
+    process may have fewer videos than others, or none. `done`: of which epoch how many batches have been used, before
+    the process was started again.
+    """
+
+    def __init__(self, sampler: ClipSampler, batch_size: int, *, done: tuple[int, int] = (0, 0)) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.done = done
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first = self.done[1] if self.sampler.epoch == self.done[0] else 0
+        keys = list(self.sampler)
+        for batch in range(first, len(self)):
+            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def __len__(self) -> int:
+        return -(-self.sampler.longest // self.batch_size)
+
+
+def share(batch_size: int, world_size: int) -> int:
+    """How many videos of a batch are each process's. Raises ValueError where they cannot share it equally."""
+    if batch_size % world_size:
+        raise ValueError(
+            f"batch_size={batch_size} is that of all processes together, and {world_size} of them (trainer.devices × "
+            f"trainer.num_nodes) cannot share it equally; choose a multiple of {world_size}"
+        )
+    return batch_size // world_size
 
 
 class VideoDataModule(pl.LightningDataModule):
     """The loaders of one experiment. `num_workers=-1` means one per available core.
 
+    `batch_size` is that of all processes together, as is the number of cores; `test_batch_size`, which no result
+    depends on, is that of each. Raises ValueError where the processes cannot share a batch equally.
     Validation videos come out of the training list; `test` is read by `Trainer.test` alone.
     """
 
@@ -90,8 +110,8 @@ class VideoDataModule(pl.LightningDataModule):
         self.validation_set = validation
         self.test_set = test
         self.batch_size = batch_size
-        self.test_batch_size = test_batch_size or batch_size
-        self.num_workers = available_cores() if num_workers < 0 else num_workers
+        self.test_batch_size = test_batch_size
+        self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.persistent_workers = persistent_workers
         self.pin_memory = pin_memory
@@ -111,38 +131,35 @@ class VideoDataModule(pl.LightningDataModule):
         for part, is_unreadable in zip((self.train_set, self.validation_set, self.test_set), found, strict=True):
             part.is_unreadable.copy_(is_unreadable)
 
-    def train_dataloader(self) -> DataLoader[Clip | None]:
+    def train_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.train_set, training=True)
 
-    def val_dataloader(self) -> DataLoader[Clip | None]:
+    def val_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.validation_set, training=False)
 
-    def test_dataloader(self) -> DataLoader[Clip | None]:
+    def test_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.test_set, training=False)
 
-    def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip | None]:
-        sampler = ClipSampler(
-            len(dataset),
-            shuffle=training,
-            even=training,
-            seed=self.seed,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
-        )
-        batch_size = self.batch_size if training else self.test_batch_size
+    def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip]:
+        rank, world_size, devices = 0, 1, 1
+        if self.trainer is not None:
+            rank, world_size, devices = self.trainer.global_rank, self.trainer.world_size, self.trainer.num_devices
+        mine = share(self.batch_size, world_size)
+        sampler = ClipSampler(len(dataset), shuffle=training, seed=self.seed, rank=rank, world_size=world_size)
         if training:
-            epoch, batch = self._begins
-            sampler.set_epoch(epoch)  # workers ask for keys before Lightning tells the epoch
-            sampler.done = (epoch, batch * batch_size)
+            batches = ClipBatches(sampler, mine, done=self._begins)
+            sampler.set_epoch(self._begins[0])  # workers ask for keys before Lightning tells the epoch
+        else:
+            batches = ClipBatches(sampler, self.test_batch_size or mine)
+        workers = self.num_workers if self.num_workers >= 0 else max(1, available_cores() // devices)
         return DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,  # type: ignore[arg-type]  # a map-style data set may have any key
-            num_workers=self.num_workers,
-            collate_fn=collate,
+            batch_sampler=batches,  # type: ignore[arg-type]  # a map-style data set may have any key
+            num_workers=workers,
+            collate_fn=partial(collate, none=dataset.no_clips()),
             worker_init_fn=start_worker,
             generator=torch.Generator().manual_seed(self.seed),  # else it would use up those of the network
-            persistent_workers=self.persistent_workers and self.num_workers > 0,
-            prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
+            persistent_workers=self.persistent_workers and workers > 0,
+            prefetch_factor=self.prefetch_factor if workers > 0 else None,
             pin_memory=self.pin_memory,
         )

@@ -13,13 +13,15 @@ from jaxtyping import UInt8
 
 from twostream.data.container import Container, ContainerError, write_container
 from twostream.data.decoding import VideoError, iterate_frames
-from twostream.data.provenance import source_change, source_facts
+from twostream.data.picture import decode_picture
+from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
 
 SHORT_SIDE = 256  # the papers' size before cropping
 QUALITY = 95
 SUFFIX = ".frames"
+HEADER = {"!source": FACTS, "!short_side": int, "!quality": int}
 
 
 class Pack(NamedTuple):
@@ -54,7 +56,7 @@ def is_packed(path: Path, video: Video, options: dict[str, int]) -> bool:
     if not path.exists():
         return False
     try:
-        header = Container(path).header
+        header = Container(path).require(HEADER, "frame").header
     except ContainerError:
         return False
     same = all(header[key] == value for key, value in options.items())
@@ -128,7 +130,7 @@ def open_packed(folder: Path, video: Video) -> Container:
     if not path.exists():
         raise VideoError(video.path, f"has no packed frames in {folder}; run `twostream prepare … --pack`")
     try:
-        packed = Container(path)
+        packed = Container(path).require(HEADER, "frame")
         change = source_change(packed.header["source"], video.path)
     except ContainerError as error:
         raise VideoError(error.path, error.reason) from None
@@ -144,10 +146,15 @@ def unpack(packed: Container, index: int) -> UInt8[np.ndarray, "h w 3"]:
     if not 0 <= index < len(packed):
         raise IndexError(f"{packed.path}: frame {index} does not exist; there are {len(packed)}")
     try:
-        blob = packed[index]
+        height, width = packed.header["frame"]
+        frame = decode_picture(packed[index], cv2.IMREAD_COLOR_RGB, most_pixels=height * width)
     except ContainerError as error:
         raise VideoError(error.path, error.reason) from None
-    return cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+    except ValueError as error:
+        raise VideoError(packed.path, f"frame {index} is {error}") from None
+    if frame.shape[:2] != (height, width):
+        raise VideoError(packed.path, f"frame {index} has another size than the header says")
+    return frame
 
 
 def _jpegs(video: Video, header: dict[str, Any], decoder: str) -> Iterator[bytes]:

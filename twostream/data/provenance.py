@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = 1 << 20
+FACTS = {"!size": int, "!mtime_ns": int, "!sha256": str}  # the shape of a record
 
 
 def source_facts(path: str | os.PathLike[str]) -> dict[str, Any]:

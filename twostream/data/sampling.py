@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+MOST = 10_000  # chunks, views, frames between them: a configuration from elsewhere must not take all memory
+
 
 class Chunks:
     """T chunks at t + k·stride, k = 0 … T-1, t and stride random (Feichtenhofer et al. 2016).
@@ -161,14 +163,16 @@ def _spread(last: int, count: int) -> Int[np.ndarray, " v"]:
 
 def _stride_range(stride: Sequence[int]) -> tuple[int, int]:
     values = tuple(stride)
-    if len(values) != 2 or not 1 <= values[0] <= values[1]:
-        raise ValueError(f"stride={list(values)}: must be two whole numbers, 1 <= lowest <= highest")
+    if len(values) != 2 or not 1 <= values[0] <= values[1] <= MOST:
+        raise ValueError(f"stride={list(values)}: must be two whole numbers, 1 <= lowest <= highest <= {MOST:,}")
     return int(values[0]), int(values[1])
 
 
 def _at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{name}={value!r}: must be at least 1")
+    if value > MOST:
+        raise ValueError(f"{name}={value!r}: must be at most {MOST:,}")
     return value
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Float32, UInt8
 from twostream.data.colour import NO_COLOUR_JITTER, ColourJitter
 
 # where a crop lies in the room that it has, 0 = top or left border, 1 = bottom or right border
+LARGEST = 4096  # pixels a side of what a network sees: a size from elsewhere must not take all memory
 CENTRE = ((0.5, 0.5),)
 CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 EDGES = ((0.0, 0.5), (0.5, 0.0), (0.5, 1.0), (1.0, 0.5))
@@ -74,8 +75,8 @@ class Transform(ABC):
         test_flip: bool,
         colour: ColourJitter,
     ) -> None:
-        if size < 1:
-            raise ValueError(f"transform.size={size!r}: must be at least 1 pixel")
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"transform.size={size!r}: must be at least 1 pixel, and at most {LARGEST:,}")
         _check_fraction("crop_fraction", crop_fraction, positive=True)
         _check_fraction("flip", flip)
         _check_choice("test", test, TEST_CROPS)

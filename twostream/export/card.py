@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -182,7 +181,7 @@ def _curves(run: TrainedRun) -> Iterator[str]:
     """The best epoch and the last, out of metrics.csv."""
     try:
         curves = read_curves(run.folder / "metrics.csv")
-    except (OSError, ValueError, csv.Error):
+    except (OSError, ValueError):
         return
     if "val/top1" in curves:
         epochs, values = curves["val/top1"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from twostream.checkpoint import SAFE, read_checkpoint, write_safetensors
 from twostream.config.clips import build_clips
+from twostream.config.saved import blamed, config_file
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -67,7 +68,8 @@ def export_run(
     if form == "onnx":
         require_onnx()
     run = load_run(folder)
-    clips = build_clips(run.cfg, videos)
+    with blamed(config_file(folder)):
+        clips = build_clips(run.cfg, videos)
     to = Path(folder) / "export" if to is None else to
     if to.resolve() == Path(folder).resolve():
         raise ValueError(f"{to}: is the run folder; choose another one for what is made of it")

@@ -18,6 +18,7 @@ from twostream.inspection.pictures import (
 )
 from twostream.inspection.weights import first_filters, learned_fusions, learned_taps
 from twostream.loggers import finish, log_pictures, wandb_logger
+from twostream.pictures import plain_text
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Predictor, Seen
 from twostream.runs import load_run
@@ -70,7 +71,7 @@ def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
     path = folder / "grad_cam.png"
     label = f"{predictor.classes[seen.label]} {seen.scores[seen.label]:.2f}"
     title = f"{Path(video).name}, {window.seconds[0]:.1f} to {window.seconds[1]:.1f} s: {label}"
-    save_columns(columns, path, bound=predictor.view.flow.bound, title=title)
+    save_columns(columns, path, bound=predictor.view.flow.bound, title=plain_text(title))
     return path
 
 

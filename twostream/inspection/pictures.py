@@ -15,6 +15,7 @@ from torch import Tensor
 
 from twostream.inspection.overlay import clip_motion, clip_picture, heat_over, motion_picture
 from twostream.inspection.weights import Shares, Taps
+from twostream.pictures import save_figure
 
 COLOURS = {"rgb": "C0", "flow": "C1", "fused": "C2"}
 MOST_FILTERS = 48  # of the flow stream in one picture
@@ -69,7 +70,7 @@ def save_columns(columns: Sequence[Column], path: Path, *, bound: float, title: 
     axes = figure.subplots(rows, len(columns), squeeze=False)
     draw_columns(axes, columns, bound)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
@@ -83,7 +84,7 @@ def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(f"first RGB filters ({len(weight)}), the strongest first", fontsize=10)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
@@ -108,7 +109,7 @@ def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
         axis.set_title(f"{'uv'[place % 2]}, field 1 … {length}", fontsize=9)
     figure.colorbar(image, ax=list(axes), shrink=0.6, label="weight / the filter's largest")
     figure.suptitle(f"first flow filters ({len(strongest)} of {len(weight)}), the strongest first", fontsize=10)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_fusion(name: str, found: Shares, path: Path) -> None:
@@ -133,7 +134,7 @@ def save_fusion(name: str, found: Shares, path: Path) -> None:
         xlim=(0, max(1, len(share) - 1)), title=f"RGB {share.mean():.2f}, flow {1 - share.mean():.2f} on average"
     )
     shares.legend(loc="lower left", framealpha=0.9)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
@@ -150,7 +151,7 @@ def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
         axis.grid(alpha=0.3, axis="y")
         axis.set_ylim(0, 1.25 * float(found.norms.max()) or 1.0)  # room for the legend
         axis.legend(frameon=False, ncols=len(found.streams), loc="upper center")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def strongest_first(weight: Float[Tensor, "d c h w"]) -> Float[Tensor, "d c h w"]:

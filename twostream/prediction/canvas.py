@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from twostream.errors import printable
+
 HEIGHT, LEAST_WIDTH, MOST_WIDTH = 240, 240, 480  # of a picture, in pixels
 CAPTION, GAP, STRIP, HEAD = 24, 8, 110, 34
 PAPER, INK, FAINT = (20, 20, 22), (235, 235, 235), (150, 150, 155)
@@ -130,6 +132,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def shortened(text: str, width: int, size: int = 14) -> str:
     """The text as far as it fits into so many pixels."""
+    text = printable(text[:1000])
     if font(size).getlength(text) <= width:
         return text
     while text and font(size).getlength(text + "…") > width:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twostream.data.decoding import VideoError, claimed_seconds
 from twostream.data.sources.folder import SUFFIXES, videos_below
-from twostream.errors import checked
+from twostream.errors import checked, one_line
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
 from twostream.prediction.output import save_csv, save_json, table
@@ -41,7 +41,7 @@ def predict(arguments: Sequence[str]) -> None:
             if not os.path.isdir(options.video):
                 raise
             failed[str(video)] = error.reason
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
     if options.json is not None:
         save_json(options.json, predictions, run=options.run, classes=predictor.classes, failed=failed, top=options.top)
     if options.csv is not None:

@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from twostream.errors import printable
 from twostream.prediction.predictor import Prediction, best
 from twostream.results import write_json
+from twostream.whole import whole
 
 
 def table(prediction: Prediction, top: int = 5) -> str:
     """The best classes, and how sure the network was of them over time."""
     count, end = len(prediction.scores), float(prediction.seconds.max())
     name = os.fsencode(prediction.video).decode("utf-8", "replace")  # a name in another encoding cannot be printed
-    lines = [f"{name}: {counted(prediction.num_frames, 'frame')}, {end:.1f} s, {counted(count, 'window')}"]
-    width = max(len(prediction.classes[k]) for k in best(prediction.overall, top))
+    classes = [printable(name) for name in prediction.classes]
+    lines = [f"{printable(name)}: {counted(prediction.num_frames, 'frame')}, {end:.1f} s, {counted(count, 'window')}"]
+    width = max(len(classes[k]) for k in best(prediction.overall, top))
     for k in best(prediction.overall, top):
         over_time = sparkline(prediction.scores[:, k])
-        lines.append(f"  {prediction.classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
+        lines.append(f"  {classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
     return "\n".join(lines)
 
 
@@ -84,8 +87,7 @@ def save_json(
 
 def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
     """A row for each window (counted from 0), and one, `all`, for the whole video; a column for each class."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["video", "window", "from_second", "to_second", "top", *classes])
         for prediction in predictions:
@@ -95,7 +97,6 @@ def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[st
             for name, seconds, scores in rows:
                 numbers = [rounded(number) for number in (*seconds, *scores)]
                 writer.writerow([prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *numbers[2:]])
-    os.replace(aside, path)
 
 
 def rounded(number: float) -> float:

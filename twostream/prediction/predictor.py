@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from twostream.config.saved import blamed, config_file
 from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
 from twostream.data.view import Step, View, Window, Windows, steps
@@ -74,7 +75,8 @@ class Predictor:
         self.device = torch.device(device)
         self.network: Any = run.system.network.eval().to(self.device)
         self.classes = run.system.classes
-        self.view: View = build_view(run.cfg)
+        with blamed(config_file(run.folder)):
+            self.view: View = build_view(run.cfg)
         self.layers = maps_to_explain(self.network)
 
     def predict(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from twostream.data.view import Window
 from twostream.inspection.pictures import Column, column_rows, draw_columns
+from twostream.pictures import plain_text, save_figure
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Prediction, Seen, best
 
@@ -32,10 +33,8 @@ def save_sheet(looks: Looks, prediction: Prediction, path: Path, *, bound: float
         axes.set_axis_off()
     draw_confidence(below.subplots(), prediction)
     name, (label, score) = os.path.basename(prediction.video), prediction.top(1)[0]
-    figure.suptitle(f"{name}: {label} {score:.2f}", fontsize=11)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(aside, dpi=110, format="png")
-    os.replace(aside, path)
+    figure.suptitle(plain_text(f"{name}: {label} {score:.2f}"), fontsize=11)
+    save_figure(figure, path, dpi=110)
 
 
 def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:
@@ -43,7 +42,7 @@ def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:
     middle = len(window.shown) // 2
     second = sum(window.seconds) / 2
     return Column(
-        f"{second:.1f} s\n{prediction.classes[seen.label]} {seen.scores[seen.label]:.2f}",
+        f"{second:.1f} s\n{plain_text(prediction.classes[seen.label])} {seen.scores[seen.label]:.2f}",
         window.rgb[middle],
         window.flow[middle],
         {name: map_[middle] for name, map_ in seen.maps.items()},
@@ -55,7 +54,9 @@ def draw_confidence(axes: Axes, prediction: Prediction) -> None:
     """The probabilities of the best classes in every window."""
     middles = prediction.seconds.mean(1)
     for k in best(prediction.overall, CLASSES):
-        axes.plot(middles, prediction.scores[:, k], marker=".", color=class_colour(k), label=prediction.classes[k])
+        axes.plot(
+            middles, prediction.scores[:, k], marker=".", color=class_colour(k), label=plain_text(prediction.classes[k])
+        )
     end = float(prediction.seconds.max())
     axes.set(xlabel="seconds", ylabel="probability", ylim=(-0.02, 1.02), xlim=(0, end or 1))
     axes.grid(alpha=0.3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from twostream.scores import Scores
 from twostream.sweep import Cell
+
+MOST_CLASSES = 5_000  # a matrix of more is no picture
 
 
 class Confusion(NamedTuple):
@@ -32,13 +34,15 @@ def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
 
 
 def read_confusion(scores_npz: Path) -> Confusion | None:
-    """Of one run; None where the file is absent or cannot be read."""
+    """Of one run; None where the file is absent, cannot be read, or has too many classes."""
     try:
-        with np.load(scores_npz, allow_pickle=False) as file:
-            classes, labels, logits = (file[name] for name in ("classes", "labels", "logits"))
-        return Confusion(tuple(map(str, classes)), count_confusions(labels, logits.argmax(1), len(classes)), 1)
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        scores = Scores.load(scores_npz)
+    except ValueError:
         return None
+    if not 0 < len(scores.classes) <= MOST_CLASSES:
+        return None
+    predictions = scores.logits.argmax(1)
+    return Confusion(scores.classes, count_confusions(scores.labels, predictions, len(scores.classes)), 1)
 
 
 def count_confusions(

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from twostream.plain import has_shape, read_yaml
 from twostream.report.groups import Group
 from twostream.sweep import Cell
+
+CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling")
+RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}
+CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {"init": (str, None)}}
 
 
 class Setting(NamedTuple):
@@ -126,8 +129,10 @@ def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _setting(folder: Path, results: Mapping[str, Any], *, splits: tuple[str, ...]) -> Setting | None:
     """What a finished run was; None if its config.yaml is gone, or it has layers that the paper does not know."""
     try:
-        config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
+        config = read_yaml(folder / "config.yaml")
+    except ValueError:
+        return None
+    if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
         return None
     choices, layer, streams = results["choices"], results["layer"], config["streams"]
     backbones = choices["backbone"], choices.get("backbone@flow_backbone") or choices["backbone"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import NamedTuple, TypeVar
 
 from twostream.report.groups import compared_axes
 
 Value = TypeVar("Value")
+LARGEST = 100  # values on an axis, for a table of it that nobody asked for
 
 
 class Pivot(NamedTuple):
@@ -38,7 +38,8 @@ def choose_pivot(
         if rows == columns:
             raise ValueError(f"pivot={rows!r} twice: name two axes out of {', '.join(axes)}")
         return rows, columns
-    most = sorted(compared_axes(axes, over), key=lambda axis: -len(axes[axis]))  # stable: as typed where equal
+    found = [axis for axis in compared_axes(axes, over) if len(axes[axis]) <= LARGEST]
+    most = sorted(found, key=lambda axis: -len(axes[axis]))  # stable: as typed where equal
     return (most[0], most[1]) if len(most) > 1 else None
 
 
@@ -48,14 +49,12 @@ def make_pivots(
     """A table for each combination of values on the axes that are not in the pivot; `groups` are their axes."""
     rows, columns = pivot
     others = [axis for axis in (groups[0] if groups else ()) if axis not in pivot]
-    tables = []
-    for values in product(*(axes[axis] for axis in others)):
-        fixed = dict(zip(others, values, strict=True))
-        positions = {
-            (group[rows], group[columns]): index
-            for index, group in enumerate(groups)
-            if all(group[axis] == value for axis, value in fixed.items())
-        }
-        if positions:
-            tables.append(Pivot(fixed, axes[rows], axes[columns], positions))
-    return tuple(tables)
+    found: dict[tuple[str, ...], dict[tuple[str, str], int]] = {}
+    for index, group in enumerate(groups):
+        values = tuple(group[axis] for axis in others)
+        found.setdefault(values, {})[group[rows], group[columns]] = index
+    ranks = [{value: rank for rank, value in enumerate(axes[axis])} for axis in others]
+    order = sorted(found, key=lambda values: [rank[value] for rank, value in zip(ranks, values, strict=True)])
+    return tuple(
+        Pivot(dict(zip(others, values, strict=True)), axes[rows], axes[columns], found[values]) for values in order
+    )

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from twostream.plain import read_yaml
 from twostream.report.build import Report
 from twostream.report.columns import result
 from twostream.sweep import Cell
@@ -90,8 +89,7 @@ def _project(cells: Sequence[Cell]) -> str:
     """Where the cells are."""
     for folder in (cell.folder for cell in cells if cell.folder):
         try:
-            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-            return config["logger"]["wandb"]["project"]
-        except (OSError, yaml.YAMLError, KeyError, TypeError):
+            return str(read_yaml(folder / "config.yaml")["logger"]["wandb"]["project"])
+        except (ValueError, KeyError, TypeError):
             continue
     return "twostream"

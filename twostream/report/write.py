@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from twostream.report.latex import as_latex
 from twostream.report.markdown import as_markdown
 from twostream.report.paper import printed_number
 from twostream.report.wandb_summary import log_summary, wandb_mode
+from twostream.results import write_text
 from twostream.sweep import read_sweep
 
 FORMATS = {
@@ -43,7 +43,7 @@ def write_report(
     output = folder / "report"
     output.mkdir(exist_ok=True)
     for name, written in FORMATS.items():
-        _write(output / name, written(report))
+        write_text(output / name, written(report))
     if mode != "off":
         try:
             log_summary(report, output, mode=mode)
@@ -52,10 +52,3 @@ def write_report(
                 raise ValueError(f"wandb={wandb}: {error} (the files in {output} are written)") from error
             print(f"W&B: {error}; the files in {output} are written", file=sys.stderr)
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    """Aside, then renamed: a partial file never looks whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

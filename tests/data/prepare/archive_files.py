@@ -39,12 +39,12 @@ def write_tar(path: Path, files: Mapping[str, bytes], *, special: Mapping[str, t
     return path
 
 
-def write_rar(path: Path, files: Mapping[str, bytes], *, links: Mapping[str, str] = {}) -> Path:
-    """Marker, main header, a header and the plain content of each file, end."""
+def write_rar(path: Path, files: Mapping[str, bytes], *, links: Mapping[str, str] = {}, slip: bool = False) -> Path:
+    """Marker, main header, a header and the plain content of each file, end; with `slip` the links come first."""
     blocks = [b"Rar!\x1a\x07\x00", _rar_block(0x73, 0, bytes(6))]
     entries = [(name, stat.S_IFREG | 0o644, content) for name, content in files.items()]
     entries += [(name, LINK, target.encode()) for name, target in links.items()]
-    for name, mode, content in entries:
+    for name, mode, content in sorted(entries, key=lambda entry: slip and entry[1] != LINK):
         size, text = len(content), name.replace("/", "\\").encode()  # rar paths have backslashes
         fields = struct.pack("<IIBIIBBHI", size, size, 3, zlib.crc32(content), 0x5A21_0000, 20, 0x30, len(text), mode)
         blocks += [_rar_block(0x74, 0x8000, fields + text), content]

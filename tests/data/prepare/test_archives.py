@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tarfile
@@ -78,7 +79,7 @@ def test_another_program_is_tried_where_one_fails(tmp_path: Path, monkeypatch: p
 def test_no_program_for_rar_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rar = write_rar(tmp_path / "a.rar", {"a": b""})
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ArchiveError, match=r"a\.rar: needs one of unrar, unar, bsdtar, 7z .* `apt install unar`"):
+    with pytest.raises(ArchiveError, match=r"a\.rar: needs one of unar, bsdtar, 7z, unrar .* `apt install unar`"):
         unpack(rar, tmp_path / "out")
     assert everything(tmp_path) == {"a.rar"}
 
@@ -143,6 +144,53 @@ def test_links_in_a_rar_are_refused(tmp_path: Path, tool: str, monkeypatch: pyte
         unpack(archive, tmp_path / "out")
     assert everything(tmp_path) == {"evil.rar", "secret"}
     assert (tmp_path / "secret").read_text() == "untouched"
+
+
+@pytest.mark.parametrize("tool", RAR_TOOLS)
+def test_rar_slip(tmp_path: Path, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that leads out, and then files through it."""
+    if tool not in PRESENT:
+        pytest.skip(f"{tool} is not installed")
+    use_only(tool, monkeypatch)
+    (tmp_path / "outside").mkdir()
+    links = {"door": str(tmp_path / "outside"), "near": "../outside"}
+    archive = write_rar(tmp_path / "slip.rar", {"door/a": b"evil", "near/b": b"evil"}, links=links, slip=True)
+    with pytest.raises(ArchiveError, match=r"slip\.rar: "):
+        unpack(archive, tmp_path / "out")
+    assert everything(tmp_path) == {"slip.rar", "outside"}
+
+
+def test_a_program_that_writes_too_much_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would write for ever; it is looked at while it works, and nothing stays."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "unrar"
+    program.write_text('#!/bin/sh\n[ "$1" = lb ] || while :; do head -c 100000 /dev/zero >> a; sleep 0.01; done\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    use_only("unrar", monkeypatch)
+    monkeypatch.setattr(archives, "FREE_BYTES", 100_000)
+    monkeypatch.setattr(archives, "LOOK", 0.05)
+    with pytest.raises(ArchiveError, match="more comes out than 50 times its size"):
+        unpack(write_rar(tmp_path / "bomb.rar", {}), tmp_path / "out")
+    assert everything(tmp_path) == {"bomb.rar", "bin", "bin/unrar"}
+
+
+def test_headers_of_a_tar_are_no_bomb(tmp_path: Path) -> None:
+    """tarfile would read what describes a member into memory: 64 MB here, out of 64 KB."""
+    with tarfile.open(tmp_path / "bomb.tar.gz", "w:gz") as archive:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = tarfile.XHDTYPE, 64 << 20
+        archive.addfile(info, io.BytesIO(bytes(64 << 20)))
+    with pytest.raises(ArchiveError, match=r"bomb\.tar\.gz: cannot be unpacked \(a header of 67,108,864 bytes\)"):
+        unpack(tmp_path / "bomb.tar.gz", tmp_path / "out")
+
+
+def test_names_alone_fill_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 empty files of 4,096 bytes on disk each, out of 100 KB."""
+    monkeypatch.setattr(archives, "FREE_BYTES", 0)
+    monkeypatch.setattr(archives, "MAX_RATIO", 1)
+    with pytest.raises(ArchiveError, match="more comes out than 1 times its size"):
+        unpack(write_zip(tmp_path / "many.zip", {f"{n}": b"" for n in range(1000)}), tmp_path / "out")
 
 
 def test_a_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

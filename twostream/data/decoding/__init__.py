@@ -1,6 +1,6 @@
 """File and frame indices -> exactly those frames; the only importer of a video decoder."""
 
-from twostream.data.decoding.facts import VideoError, VideoFacts, probe
+from twostream.data.decoding.facts import VideoError, VideoFacts, open_video, probe
 from twostream.data.decoding.frames import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
 from twostream.data.decoding.timed import (
     FRAME_RATE,
@@ -23,6 +23,7 @@ __all__ = [
     "count_frames",
     "frame_rate",
     "iterate_frames",
+    "open_video",
     "probe",
     "read_frames",
     "timed_frames",

@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from twostream.data.picture import MOST_PIXELS
 from twostream.errors import ExpectedError
 
 # Containers that store when each frame is shown, and codecs whose every packet is one shown frame. MPEG-4 Part 2 is
@@ -20,6 +21,14 @@ from twostream.errors import ExpectedError
 # packet (UCF101's v_Kayaking_g12_c03 holds one).
 TIMED_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 ONE_PICTURE_CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg")
+
+# Of FFmpeg's formats those that hold pictures themselves: playlists (whatever a file is called, a look at its content
+# decides) name other files and addresses, which would be opened.
+FORMATS = (
+    "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,mjpeg,h264,hevc,m4v,nut,mxf,dv,"
+    "rm,ivf,yuv4mpegpipe,swf,wtv,vob,mpegps,wav,w64,mp3,flac,aac,ac3,aiff,caf,au"
+)
+OPENING = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 
 NOT_A_VIDEO = {
     b"version https://git-lfs": "is a Git LFS pointer, not the video itself: run `git lfs pull`",
@@ -111,7 +120,8 @@ def open_video(path: str | PathLike[str]) -> InputContainer:
     """The opened file, to be closed by the caller. Raises `VideoError` where PyAV cannot open it."""
     file = os.path.abspath(path)  # a bare name such as `data:1.avi` would be taken for a protocol
     try:
-        return av.open(file, metadata_errors="ignore")  # some HMDB51 files carry tags that are not UTF-8
+        # some HMDB51 files carry tags that are not UTF-8
+        return av.open(file, options=OPENING, metadata_errors="ignore")
     except av.FFmpegError as error:
         raise VideoError(path, _why_not_open(file) or f"cannot be opened ({error.strerror})") from error
 
@@ -125,7 +135,11 @@ def video_stream(container: InputContainer, path: str | PathLike[str]) -> VideoS
         raise VideoError(path, "holds no video stream, only a cover picture")
     if stream.codec_context is None:
         raise VideoError(path, "no decoder for its codec in this build of PyAV")
+    size = stream.codec_context.width, stream.codec_context.height
+    if size[0] * size[1] > MOST_PIXELS:
+        raise VideoError(path, f"claims frames of {size[0]} x {size[1]} pixels; at most {MOST_PIXELS:,} are read")
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the frames may be larger than the header says
     return stream
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+LARGEST_SIDE = 4096
 SMALLEST_SIDE = 16  # pixels; below it the coarse levels of the algorithms have nothing left to look at
 
 
@@ -43,8 +44,9 @@ class OpticalFlow(ABC):
             raise ValueError(f"flow.length={length!r}: must be at least 1 field")
         if not bound > 0:
             raise ValueError(f"flow.bound={bound!r}: must be a positive number of pixels")
-        if short_side is not None and short_side < SMALLEST_SIDE:
-            raise ValueError(f"flow.short_side={short_side!r}: must be at least {SMALLEST_SIDE} pixels, or null")
+        if short_side is not None and not SMALLEST_SIDE <= short_side <= LARGEST_SIDE:
+            sides = f"at least {SMALLEST_SIDE} pixels and at most {LARGEST_SIDE:,}"
+            raise ValueError(f"flow.short_side={short_side!r}: must be {sides}, or null")
         self.length = length
         self.bound = float(bound)
         self.short_side = short_side

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 
+from twostream.checkpoint import load_plain
 from twostream.data.flow.optical_flow import OpticalFlow
 
 SIZES = ("small", "large")
@@ -102,8 +103,8 @@ class RAFT(OpticalFlow):
                 network = make(weights=None)
         if self.weights not in ("default", "random"):
             try:
-                network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
-            except RuntimeError as error:
+                network.load_state_dict(load_plain(Path(self.weights)))
+            except Exception as error:  # every kind of damage is an exception of its own
                 raise ValueError(
                     f"flow.weights={self.weights!r}: no state dict of raft_{self.size} ({error})"
                 ) from None

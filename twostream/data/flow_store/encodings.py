@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Int8, UInt8
 
+from twostream.data.picture import MOST_PIXELS, decode_picture
+
 ENCODINGS = ("jpeg", "png", "small")
 SEAM = {"jpeg": 8, "png": 8, "small": 16}  # pixels of a block
 QUALITY = 90  # of JPEG: 0.06 grey levels off, on average over real clips
@@ -47,13 +49,16 @@ def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int 
     return blob.tobytes()
 
 
-def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """u and v of a field of that width as level + 128, 1 to 255, as views of the decoded picture."""
-    if blob[:4] == START_CODE:
-        picture = _decode_h264(blob)
-    else:
-        picture = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert picture is not None  # the blob's checksum was right
+def decode_halves(blob: bytes, height: int, width: int) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
+    """u and v of a field of that size as level + 128, 1 to 255, as views of the decoded picture.
+
+    Raises ValueError for what is no picture of such a field.
+    """
+    most = 2 * height * (width + max(SEAM.values()))
+    still = blob[:4] != START_CODE
+    picture = decode_picture(blob, cv2.IMREAD_GRAYSCALE, most_pixels=most) if still else _decode_h264(blob)
+    if picture.shape[0] != height or not width <= picture.shape[1] // 2 < width + max(SEAM.values()):
+        raise ValueError(f"a picture of {picture.shape[::-1]}, which is none of a field of {width} x {height}")
     if not picture.min():  # seldom: a motion at the bound, less what the encoding lost
         picture = np.maximum(picture, 128 + LOWEST)
     half = picture.shape[1] // 2
@@ -62,7 +67,7 @@ def decode_halves(blob: bytes, width: int) -> tuple[UInt8[np.ndarray, "h w"], UI
 
 def decode_field(blob: bytes, height: int, width: int) -> Int8[np.ndarray, "h w 2"]:
     """The grey levels of a field; -128 does not occur."""
-    shifted: Any = cv2.merge([half[:height] for half in decode_halves(blob, width)])
+    shifted: Any = cv2.merge(decode_halves(blob, height, width))
     return LEVELS[shifted]
 
 
@@ -81,9 +86,12 @@ def _decode_h264(blob: bytes) -> UInt8[np.ndarray, "h w"]:
     import av
 
     codec: Any = av.CodecContext.create("h264", "r")
-    codec.thread_count = 1
-    packets = [*codec.parse(blob), *codec.parse(b""), None]
-    [frame] = [frame for packet in packets for frame in codec.decode(packet)]
+    codec.thread_count, codec.options = 1, {"max_pixels": str(MOST_PIXELS)}
+    try:
+        packets = [*codec.parse(blob), *codec.parse(b""), None]
+        [frame] = [frame for packet in packets for frame in codec.decode(packet)]
+    except (av.FFmpegError, ValueError) as error:
+        raise ValueError(f"no picture that can be read ({error})") from None
     luma = frame.planes[0]
     rows = np.frombuffer(luma, np.uint8).reshape(-1, luma.line_size)
     return rows[: frame.height, : frame.width].copy()  # the decoder frees its own

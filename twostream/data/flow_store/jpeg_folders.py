@@ -14,6 +14,7 @@ from jaxtyping import Int8, UInt8
 from twostream.data.decoding import count_frames, probe
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store.recording import Recording
+from twostream.data.picture import decode_picture
 from twostream.data.sources import Video
 
 # number of the first field, and how the files of both components are named
@@ -91,10 +92,8 @@ class FromJPEGs:
     def _fields(self, files: list[tuple[Path, Path]], short_side: int) -> Iterator[Int8[np.ndarray, "h w 2"]]:
         size = None
         for pair in files:
-            pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in pair]
+            pictures = [_read_grey(path) for path in pair]
             for path, picture in zip(pair, pictures, strict=True):
-                if picture is None:
-                    raise ValueError(f"{path}: is no picture that can be read")
                 if picture.shape != (size := size or picture.shape) or min(size) != short_side:
                     shape = "x".join(map(str, picture.shape))
                     raise ValueError(
@@ -102,3 +101,10 @@ class FromJPEGs:
                         f"{self.flow.short_side!r} means a short side of {short_side}"
                     )
             yield levels_of(np.stack(pictures, axis=-1))  # type: ignore[arg-type]
+
+
+def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
+    try:
+        return decode_picture(path.read_bytes(), cv2.IMREAD_GRAYSCALE)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: is no picture that can be read ({error})") from None

@@ -10,11 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from twostream.data.flow import OpticalFlow
-from twostream.data.flow_store.encodings import QUALITY, check_encoding
+from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.data.sources import Video
 from twostream.errors import ExpectedError
+from twostream.plain import read_json
 
 VERSION = 1
+SHAPE = {"!version": int, "!flow": {"!algorithm": str}, "!encoding": str, "quality": int, "origin": str}
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk that is full, or of a full quota
 
 
@@ -53,14 +55,15 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """What the fields of a store were made with. Raises `FlowStoreError` where there is no store of this version."""
     path = root / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version, _, _ = manifest["version"], manifest["flow"]["algorithm"], manifest["encoding"]
+        manifest = read_json(path, SHAPE, what="not the manifest of a flow store")
     except FileNotFoundError:
         raise FlowStoreError(f"{root}: no flow store (no manifest.json); make one with `twostream flow`") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FlowStoreError(f"{path}: not the manifest of a flow store ({type(error).__name__}: {error})") from None
-    if version != VERSION:
-        raise FlowStoreError(f"{path}: a store of version {version}, this is version {VERSION}")
+    except ValueError as error:
+        raise FlowStoreError(str(error)) from None
+    if manifest["version"] != VERSION:
+        raise FlowStoreError(f"{path}: a store of version {manifest['version']}, this is version {VERSION}")
+    if manifest["encoding"] not in ENCODINGS:
+        raise FlowStoreError(f"{path}: encoding {manifest['encoding']!r}, this version knows {', '.join(ENCODINGS)}")
     return manifest
 
 

@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int8
 
-from twostream.data.container import Container
+from twostream.data.container import Container, ContainerError
 from twostream.data.flow import OpticalFlow, dequantise
 from twostream.data.flow_store.encodings import LEVELS, decode_halves
 from twostream.data.flow_store.manifest import FlowStoreError, clip_path, read_manifest
-from twostream.data.provenance import source_change
+from twostream.data.provenance import FACTS, source_change
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+
+HEADER = {"!source": FACTS}
 
 
 class FlowStore:
@@ -56,7 +58,7 @@ class FlowStore:
             if i == j:
                 found[i, j] = np.zeros((height, width, 2), np.float32)
             else:
-                found[i, j] = cv2.LUT(cv2.merge(decode_halves(clip[i], width)), self._pixels)
+                found[i, j] = cv2.LUT(cv2.merge(_halves(clip, i)), self._pixels)
         return found
 
     def levels(self, video: Video, pairs: Iterable[tuple[int, int]]) -> Int8[np.ndarray, "n 2 h w"]:
@@ -69,8 +71,8 @@ class FlowStore:
             if i == j:
                 planes[:] = 0
                 continue
-            for half, plane in zip(decode_halves(clip[i], width), planes, strict=True):
-                np.bitwise_xor(half[:height], 128, out=plane)  # 1 … 255 -> -127 … 127
+            for half, plane in zip(_halves(clip, i), planes, strict=True):
+                np.bitwise_xor(half, 128, out=plane)  # 1 … 255 -> -127 … 127
         return levels.view(np.int8)
 
     def frame_size(self, video: Video) -> tuple[int, int]:
@@ -105,7 +107,7 @@ class FlowStore:
         path = clip_path(self.root, video)
         if not path.is_file():
             raise FlowStoreError(f"{path}: not there; complete the store with `twostream flow` and the same options")
-        container = Container(path)
+        container = Container(path).require(HEADER, "frame", "field")
         if video.id not in self._same and video.path.is_file():  # flow can be trained on without the videos
             if change := source_change(container.header["source"], video.path):
                 raise FlowStoreError(f"{path}: made from another file: {change}; run `twostream flow` again")
@@ -114,6 +116,13 @@ class FlowStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
+
+
+def _halves(clip: Container, index: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return decode_halves(clip[index], *clip.header["field"])
+    except ValueError as error:
+        raise ContainerError(clip.path, f"field {index} is {error}; delete the file and write it again") from None
 
 
 def _check_pair(clip: Container, i: int, j: int) -> None:

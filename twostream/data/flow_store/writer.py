@@ -17,7 +17,7 @@ from twostream.data.flow import OpticalFlow, pin_threads
 from twostream.data.flow_store.encodings import QUALITY, encode_field
 from twostream.data.flow_store.manifest import FULL, clip_path, read_manifest
 from twostream.data.flow_store.recording import FromVideo, Recorder, Recording
-from twostream.data.provenance import source_change, source_facts
+from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 
 
@@ -92,7 +92,7 @@ def is_stored(path: Path, video: Video) -> bool:
     if not path.exists():
         return False
     try:
-        return source_change(Container(path).header["source"], video.path) is None
+        return source_change(Container(path).require({"!source": FACTS}).header["source"], video.path) is None
     except ContainerError:
         return False
 

@@ -8,6 +8,8 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -18,13 +20,19 @@ from twostream.errors import ExpectedError
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar")
 MAX_RATIO = 50  # videos are compressed already: who promises more than this from an archive is up to no good …
 FREE_BYTES = 1 << 30  # … unless it is little
+BLOCK = 4096  # bytes that a file takes at least
+MOST_OUTPUT = 1 << 26  # bytes of a list of names
+LONGEST_NAME = 1 << 16  # bytes of what a tar says of one member beside its content
+PAX, GNU = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), (b"L", b"K")  # entries on the one behind them
+PATIENCE, LOOK = 3600.0, 0.5  # seconds for a program that unpacks, and between looks at how much it has written
 
 # how each program lists the names in an archive, and unpacks it into the folder where it is started
 RAR_TOOLS: dict[str, tuple[list[str], list[str]]] = {
-    "unrar": (["unrar", "lb", "-p-", "--"], ["unrar", "x", "-idq", "-o+", "-p-", "--"]),
     "unar": (["lsar", "-p", ""], ["unar", "-quiet", "-force-overwrite", "-no-directory", "-p", ""]),
     "bsdtar": (["bsdtar", "-tf"], ["bsdtar", "-xf"]),
     "7z": (["7z", "l", "-ba", "-slt", "-p", "--"], ["7z", "x", "-y", "-p", "-bso0", "--"]),
+    # last: before version 6.12 it writes through links that the archive itself has made
+    "unrar": (["unrar", "lb", "-p-", "--"], ["unrar", "x", "-idq", "-o+", "-p-", "--"]),
 }
 
 
@@ -64,9 +72,9 @@ def unpack(path: Path, folder: Path) -> None:
             inner.unlink()
             _merge_class(holder, inner.with_suffix(""))
         aside.replace(folder)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, ArchiveError):
-            raise
+    except ArchiveError:
+        raise
+    except Exception as error:  # every kind of damage is an exception of its own
         raise ArchiveError(
             path, f"cannot be unpacked ({' '.join(str(error).split()) or type(error).__name__})"
         ) from error
@@ -93,6 +101,7 @@ def _unpack_into(path: Path, folder: Path) -> None:
     members = _zip_members if name.endswith(".zip") else _tar_members
     for member, is_folder, open_member in members(path):
         target = _inside(path, folder, member)
+        budget.spend(BLOCK)  # names alone fill a disk, too
         if is_folder:
             target.mkdir(parents=True, exist_ok=True)
             continue
@@ -132,11 +141,22 @@ def _zip_members(path: Path) -> Iterator[Member]:
 
 
 def _tar_members(path: Path) -> Iterator[Member]:
-    with tarfile.open(path) as archive:
+    with tarfile.open(path, tarinfo=_Member) as archive:
         for info in archive:
             if not (info.isreg() or info.isdir()):
                 raise ArchiveError(path, f"holds {info.name!r}, which is neither file nor folder: refused")
             yield info.name, info.isdir(), lambda info=info: archive.extractfile(info)  # type: ignore[misc]
+
+
+class _Member(tarfile.TarInfo):
+    """An entry of a tar; tarfile reads those that only describe the next one into memory, whatever their size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in PAX + GNU and info.size > LONGEST_NAME:
+            raise ValueError(f"a header of {info.size:,} bytes")
+        return info
 
 
 def _inside(path: Path, folder: Path, member: str) -> Path:
@@ -183,22 +203,48 @@ def _check_files(path: Path, folder: Path) -> None:
     budget = _Budget(path)
     for where, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            facts = os.lstat(os.path.join(where, name))
+            try:
+                facts = os.lstat(os.path.join(where, name))
+            except FileNotFoundError:  # of a program that is still at it
+                continue
             if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
                 raise ArchiveError(path, f"holds {name!r}, which is neither file nor folder: refused")
-            budget.spend(facts.st_size)
+            budget.spend(facts.st_size + BLOCK)
 
 
 def _run(command: list[str], path: Path, folder: Path) -> str:
-    # no shell, no standard input to ask on
-    done = subprocess.run(
-        [*command, str(path.absolute())], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    output = done.stdout.decode("utf-8", "surrogateescape")
-    if done.returncode:
-        said = (done.stderr.decode("utf-8", "replace") or output).split()
-        raise _ToolError(f"{command[0]}: exit code {done.returncode}, {' '.join(said)[-200:]}")
+    """What a program says, which is stopped where it fills `folder` beyond measure."""
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        # no shell, no standard input to ask on; an absolute path is never taken for an option
+        words = [*command, str(path.absolute())]
+        process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=said, stderr=complained)
+        try:
+            _watch(process, path, folder)
+        finally:
+            process.kill()
+            process.wait()
+        output, errors = (_beginning(file) for file in (said, complained))
+    if process.returncode:
+        words = (errors.encode("utf-8", "surrogateescape").decode("utf-8", "replace") or output).split()
+        raise _ToolError(f"{command[0]}: exit code {process.returncode}, {' '.join(words)[-200:]}")
     return output
+
+
+def _watch(process: subprocess.Popen[bytes], path: Path, folder: Path) -> None:
+    """Wait for the end of a program; raises `ArchiveError` where it takes too long or writes too much."""
+    started = time.monotonic()
+    while process.poll() is None:
+        try:
+            process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            _check_files(path, folder)
+            if time.monotonic() - started > PATIENCE:
+                raise ArchiveError(path, f"{process.args[0]} has not unpacked it in {PATIENCE:g} s") from None  # type: ignore[index]
+
+
+def _beginning(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(MOST_OUTPUT).decode("utf-8", "surrogateescape")
 
 
 def _listed(tool: str, output: str) -> list[str]:

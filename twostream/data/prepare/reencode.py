@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding import VideoError, iterate_frames, probe
+from twostream.data.decoding import VideoError, iterate_frames, open_video, probe
 from twostream.data.provenance import source_change, source_facts
 
 RATE = 18  # x264's constant rate factor: the eye sees no loss
@@ -73,12 +73,12 @@ def is_copy(copy: Path, source: Path, options: dict[str, Any]) -> bool:
     if not copy.exists():
         return False
     try:
-        with av.open(os.path.abspath(copy), metadata_errors="ignore") as container:
+        with open_video(copy) as container:
             metadata = {name.lower(): text for name, text in container.metadata.items()}
         record = json.loads(metadata["comment"])
         same = all(record[name] == value for name, value in options.items())
         return same and source_change(record["source"], source) is None
-    except (av.FFmpegError, KeyError, TypeError, ValueError):
+    except (VideoError, KeyError, TypeError, ValueError, RecursionError):
         return False
 
 

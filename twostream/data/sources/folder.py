@@ -186,7 +186,7 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
     if None in cells or None in cells.values():
         raise ValueError(f"{where}: more or fewer cells than columns; quote names that hold a comma")
     path = PurePosixPath(cells["video"])
-    if not path.parts or path.is_absolute() or ".." in path.parts:
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in cells["video"]:
         raise ValueError(f"{where}: video={cells['video']!r}: expected a path below root")
     side = cells[column].strip()
     if side not in _SIDES:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from twostream.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -66,18 +67,13 @@ class Source:
         read back under the same number. The file appears whole or not at all.
         """
         path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         sides = [(video, "train") for video in self.train] + [(video, "test") for video in self.test]
-        try:
-            # surrogateescape: a file name need not be UTF-8, and comes back byte for byte
-            with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(["video", "label", "group", "split" if self.split == 1 else f"split{self.split}"])
-                for video, side in sorted(sides, key=lambda pair: pair[0].id):
-                    writer.writerow([video.id, self.classes[video.label], video.group, side])
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        # surrogateescape: a file name need not be UTF-8, and comes back byte for byte
+        with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["video", "label", "group", "split" if self.split == 1 else f"split{self.split}"])
+            for video, side in sorted(sides, key=lambda pair: pair[0].id):
+                writer.writerow([video.id, self.classes[video.label], video.group, side])
 
 
 def fingerprint(videos: Iterable[Video]) -> str:

@@ -47,7 +47,7 @@ def check_root(root: str | Path | None, *, holds: str) -> Path:
 def find_videos(root: Path, names: Sequence[str], classes: Sequence[str]) -> Path:
     """The folder of class folders: the first of `names` below `root` that has one, or `root` itself."""
     for folder in (*(root / name for name in names), root):
-        if any((folder / name).is_dir() for name in classes):
+        if any(os.path.isdir(folder / name) for name in classes):
             return folder
     raise ValueError(
         f"root={str(root)!r}: found none of the {len(classes)} class folders ({', '.join(classes[:3])}, …); "
@@ -102,6 +102,8 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
         raise ValueError(f"{path}: not a text file ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: not a text file (it holds a NUL)")
     for number, line in enumerate(text.split("\n"), start=1):  # read_text has made every line end an LF
         if line.strip():
             yield f"{path}:{number}", line.strip()

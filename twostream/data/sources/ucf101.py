@@ -131,7 +131,7 @@ def read_class_index(path: Path) -> tuple[str, ...]:
     names: list[str] = []
     for where, line in tree.read_lines(path):
         number, *name = line.split()
-        if number != str(len(names) + 1) or len(name) != 1:
+        if number != str(len(names) + 1) or len(name) != 1 or "/" in name[0] or name[0] in (".", ".."):
             raise ValueError(f"{where}: {line!r}: expected `{len(names) + 1} ClassName`")
         if name[0] in names:
             raise ValueError(f"{where}: {line!r}: the class is listed twice")

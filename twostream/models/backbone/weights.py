@@ -15,6 +15,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from twostream.checkpoint import load_plain
 from twostream.models.backbone.base import Backbone
 
 KINDS = ("loaded", "adapted", "random", "absent", "mismatched")
@@ -241,7 +242,7 @@ def _read_file(path: Path) -> Any:
         from safetensors.torch import load_file  # comes with timm, whose weights are such files
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)  # so that nothing in the file is executed
+    return load_plain(path)
 
 
 def _items(contents: Any) -> Iterator[tuple[Any, Any]]:

@@ -1,0 +1,106 @@
+"""`accumulate=auto`: a step's batch in as few parts as the memory allows."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+
+from twostream.data.clip import Clip
+from twostream.data.dataset import ClipDataset, collate
+from twostream.data.module import VideoDataModule, share
+from twostream.errors import ExpectedError
+from twostream.recovery import read_recovery
+from twostream.shortage import is_out_of_memory
+
+
+class SplitBatches(pl.Callback):
+    """Before training, finds the largest part of `batch_size` clips that can be trained on in one go.
+
+    A step still is the gradient of `batch_size` clips, whose parts are accumulated, so that the learning rate keeps its
+    meaning; only batch normalisation sees parts. A run that goes on keeps the parts it began with.
+    """
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        if stage != "fit":
+            return
+        if trainer.ckpt_path:
+            parts = int(read_recovery(trainer.ckpt_path)["parts"])  # type: ignore[arg-type]
+        else:
+            parts = fewest_parts(trainer, pl_module, data)
+        trainer.accumulate_grad_batches = parts
+        data.batch_size //= parts
+        if trainer.is_global_zero:
+            print(f"accumulate=auto: {parts} x {data.batch_size} clips a step", flush=True)
+
+
+def fewest_parts(trainer: pl.Trainer, system: Any, data: VideoDataModule) -> int:
+    """Into how many equal parts a batch has to be split. Raises ExpectedError where one clip is too much."""
+    clip = any_clip(data.train_set)
+    mine = share(data.batch_size, trainer.world_size)
+    for parts in divisors(mine):
+        if not anywhere(trainer, not fits(trainer, system, [clip] * (mine // parts))):
+            return parts
+    raise ExpectedError("accumulate=auto: not even one clip fits into memory: lower transform.size or sampling")
+
+
+def divisors(number: int) -> Iterator[int]:
+    """
+    >>> list(divisors(12))
+    [1, 2, 3, 4, 6, 12]
+    """
+    return (divisor for divisor in range(1, number + 1) if number % divisor == 0)
+
+
+def any_clip(videos: ClipDataset) -> Clip:
+    """The first that can be read: all clips of training have one size."""
+    clips = (videos[0, index] for index in range(len(videos)))
+    return next(clip for clip in clips if clip is not None)
+
+
+def fits(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> bool:
+    """Whether a step of these clips has enough memory; weights and random numbers are as before."""
+    before = {name: value.cpu().clone() for name, value in system.state_dict().items()}
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            try_step(trainer, system, clips)
+        return True
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    finally:
+        system.zero_grad(set_to_none=True)
+        system.load_state_dict(before)
+    gc.collect()  # now that the error is forgotten, and with it what its frames held
+    torch.cuda.empty_cache()
+    return False
+
+
+def try_step(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> None:
+    """One step, with all that is in memory at once."""
+    device = trainer.strategy.root_device
+    system.to(device).train()
+    system.on_train_start()
+    spare = [torch.empty_like(weight) for weight in system.parameters()]  # of the average, or of DDP's gradients
+    optimizer = system.make_optimizer(system.network)
+    batch = system.transfer_batch_to_device(collate(clips), device, 0)
+    with trainer.precision_plugin.train_step_context():
+        heads, _ = system(batch)
+        loss = system.loss(heads, batch.label)
+    loss.backward()
+    optimizer.step()
+    del spare
+
+
+def anywhere(trainer: pl.Trainer, failed: bool) -> bool:
+    """Whether it failed in any of the processes: all have to split alike."""
+    if trainer.world_size == 1:
+        return failed
+    number = torch.tensor(int(failed), device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
+    return bool(number)

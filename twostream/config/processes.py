@@ -1,0 +1,249 @@
+"""The processes of one training: started on this machine, watched, and ended together.
+
+`python train.py trainer=ddp trainer.devices=8` only starts the eight that train and waits for them, so that somebody
+is there to tell which of them failed first, and to end the others. torchrun and SLURM start and end them themselves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from omegaconf import DictConfig
+
+from twostream.claim import Claim
+from twostream.config.run import quieten
+from twostream.config.sweep import STARTED_BY, as_typed, claimed
+from twostream.data.module import share
+from twostream.errors import UserError, checked, is_expected, one_line
+
+GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
+PATIENCE_SECONDS = 5.0  # of a process that has lost the others: their errors are the interesting ones
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+OUT_OF_MEMORY = " (out of memory?)"
+INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
+
+
+class ProcessError(UserError):
+    """One of the processes that this one started has failed, and said why."""
+
+
+def needs_own_process(cfg: DictConfig) -> bool:
+    """Whether this process starts others that train: several, or for a cell of a sweep one at least."""
+    if "strategy" not in cfg.trainer:
+        return False
+    return HydraConfig.get().mode == RunMode.MULTIRUN or number_to_start(cfg)[0] > 1
+
+
+def number_to_start(cfg: DictConfig) -> tuple[int, int]:
+    """How many processes on this machine, and on how many machines; one where torchrun or SLURM has started them."""
+    quieten()
+    with checked():
+        trainer: pl.Trainer = instantiate(cfg.trainer)(logger=False, enable_checkpointing=False)
+        share(cfg.batch_size, trainer.world_size)
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is None or environment.creates_processes_externally:
+        return 1, 1
+    return trainer.num_devices, trainer.num_nodes
+
+
+def run_own_process(cfg: DictConfig, folder: Path) -> None:
+    """Run this command, or this cell of a sweep, in processes of its own. Raises `ProcessError`."""
+    with claimed(cfg, folder) as claim:
+        if claim is None:
+            return
+        hydra_config = HydraConfig.get()
+        swept = hydra_config.mode == RunMode.MULTIRUN
+        words = as_typed(hydra_config.overrides.task) if swept else sys.argv[1:]
+        main: str = sys.modules["__main__"].__file__ or sys.argv[0]
+        command = [
+            sys.executable,
+            os.path.abspath(main),
+            *words,
+            f"hydra.run.dir='{folder}'",
+            "hydra.output_subdir=null",
+        ]
+        processes = [
+            subprocess.Popen(command, env=environment, start_new_session=True)
+            for environment in environments(*number_to_start(cfg))
+        ]
+        with passing_on(processes) as received:
+            failed = watch(processes, folder, claim, received)
+        if failed is not None:
+            raise ProcessError(f"rank {failed[0]} of {len(processes)}: {reason(failed[1], folder)}")
+        if received:
+            sys.exit(128 + received[0])
+
+
+def environments(count: int, num_nodes: int) -> list[dict[str, str]]:
+    """What each process needs to know to find the others. Raises UserError where several machines cannot."""
+    common = {**os.environ, STARTED_BY: str(os.getpid())}
+    if rank_of(os.environ) is not None:  # a cell of a sweep whose processes torchrun or SLURM has started
+        return [common]
+    needed = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if num_nodes > 1 else ()
+    if missing := [name for name in needed if name not in os.environ]:
+        raise UserError(
+            f"trainer.num_nodes={num_nodes}: {', '.join(missing)} not set; set the address and a free port of the "
+            "first machine, and the number of this one, 0 being the first; or use torchrun or SLURM"
+        )
+    common = {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0", **common, "WORLD_SIZE": str(count * num_nodes)}
+    common.setdefault("MASTER_PORT", str(find_free_network_port()))
+    first = int(common["NODE_RANK"]) * count
+    return [{**common, "RANK": str(first + local), "LOCAL_RANK": str(local)} for local in range(count)]
+
+
+@contextmanager
+def passing_on(processes: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
+    """Hands signals to the processes, which know what to do; the signals that came."""
+    received: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        received.append(number)
+        for process in processes:
+            process.send_signal(number)  # does nothing where the process has ended
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, handle) for number in PASSED_ON}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def watch(
+    processes: Sequence[subprocess.Popen], folder: Path, claim: Claim, received: Sequence[int]
+) -> tuple[int, int] | None:
+    """Wait for all to end; the number and exit code of the first that failed, which ends the others, too."""
+    try:
+        while True:
+            claim.beat()
+            fine = {0, *(128 + number for number in received)}  # having saved, since they were asked to stop
+            codes = [process.poll() for process in processes]
+            for rank, code in enumerate(codes):
+                if code is None or code in fine:
+                    continue
+                if code < 0:  # it could not say so itself
+                    tell(rank, f"was killed by {name_of(-code)}{OUT_OF_MEMORY * (-code == signal.SIGKILL)}", folder)
+                end(processes, GRACE_SECONDS)
+                return rank, code
+            if None not in codes:
+                return None
+            if len(received) > 1:  # it does not stop by itself
+                end(processes, GRACE_SECONDS)
+            time.sleep(0.1)
+    finally:
+        end(processes, 0.0)
+
+
+def end(processes: Sequence[subprocess.Popen], seconds: float) -> None:
+    """Leave none of them behind, after so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(process.poll() is None for process in processes):
+        time.sleep(0.1)
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def reason(code: int, folder: Path) -> str:
+    """Why a process ended, in a line."""
+    with suppress(OSError):
+        lines = (folder / "error.txt").read_text(encoding="utf-8").strip().splitlines()
+        return (lines or [""])[-1]
+    return f"ended with exit code {code}"
+
+
+def name_of(number: int) -> str:
+    """
+    >>> name_of(9)
+    'SIGKILL'
+    """
+    return signal.Signals(number).name
+
+
+# ---- in the processes that train ----
+
+
+def rank_of(environment: Mapping[str, str]) -> int | None:
+    """The number of this process among those that train together; None for one that trains alone.
+
+    >>> rank_of({"RANK": "3"}), rank_of({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}), rank_of({"SLURM_PROCID": "0"})
+    (3, 1, None)
+    """
+    if "RANK" in environment:
+        return int(environment["RANK"])
+    if int(environment.get("SLURM_NTASKS", "1")) > 1 and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        return int(environment.get("SLURM_PROCID", "0"))
+    return None
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone, also when that was killed."""
+    parent = os.environ.get(STARTED_BY)
+    if parent is None:
+        return
+    with suppress(AttributeError, OSError):  # Linux
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):
+        os._exit(1)
+
+
+def end_rank(rank: int, error: Exception, folder: Path) -> NoReturn:
+    """Say what went wrong here, then end at once: what would be tidied up may wait for the other processes.
+
+    What all processes find wrong, the first of them says. That connections broke is told last: it follows from what
+    went wrong elsewhere.
+    """
+    text = f"error: {one_line(error)}" if is_expected(error) else traceback.format_exc().strip()
+    if lost_others(error):
+        time.sleep(PATIENCE_SECONDS)
+        said = re.sub(r"^\[\S+\] ", "", one_line(error)).split(". This is typically")[0]
+        text = f"lost the other processes: {said}"
+    tell(rank, text, folder)
+    sys.stdout.flush()
+    os._exit(1)
+
+
+def tell(rank: int, text: str, folder: Path) -> None:
+    """What went wrong in a process: on the terminal, and in `error.txt` if nothing is there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, noted = folder / "error.txt", text.removeprefix("error: ")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(noted + "\n")
+    except FileExistsError:
+        if path.read_text(encoding="utf-8").strip() == noted:
+            return  # found wrong by another process, too
+    print(f"[rank {rank}] {text}", file=sys.stderr, flush=True)
+
+
+def lost_others(error: BaseException | None) -> bool:
+    """Whether an error says no more than that another process is gone.
+
+    >>> lost_others(RuntimeError("[…/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242"))
+    True
+    """
+    while error is not None:
+        if type(error).__name__.startswith("Dist") or any(word in str(error) for word in ("gloo", "NCCL")):
+            return True
+        error = error.__cause__
+    return False

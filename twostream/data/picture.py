@@ -1,0 +1,46 @@
+"""JPEG and PNG out of files of anybody's: the size is known, and bounded, before memory is taken for it."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+
+MOST_PIXELS = 1 << 26  # of a frame or a field: 8192 x 8192
+PNG = b"\x89PNG\r\n\x1a\n"
+SIZE_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15; the others are tables
+
+
+def decode_picture(blob: bytes, flags: int, *, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+    """As cv2.imdecode. Raises ValueError for what is no whole JPEG or PNG, or has more pixels."""
+    height, width = picture_size(blob)
+    if not 0 < height * width <= most_pixels:
+        raise ValueError(f"a picture of {width} x {height} pixels, more than {most_pixels:,} or none")
+    try:
+        picture: Any = cv2.imdecode(np.frombuffer(blob, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(f"no picture that can be read ({' '.join(str(error).split())})") from None
+    if picture is None:
+        raise ValueError("no picture that can be read")
+    return picture
+
+
+def picture_size(blob: bytes) -> tuple[int, int]:
+    """Height and width, as the file says. Raises ValueError for what is neither JPEG nor PNG.
+
+    >>> picture_size(bytes.fromhex("ffd8 ffe00004abcd ffc0000b 08 0010 0020 01"))
+    (16, 32)
+    """
+    if blob[:8] == PNG and len(blob) >= 24:
+        width, height = struct.unpack(">II", blob[16:24])
+        return height, width
+    place = 2 if blob[:2] == b"\xff\xd8" else len(blob)
+    while place + 9 <= len(blob) and blob[place] == 0xFF:
+        marker, length = blob[place + 1], int.from_bytes(blob[place + 2 : place + 4], "big")
+        if marker in SIZE_MARKERS:
+            height, width = struct.unpack(">HH", blob[place + 5 : place + 9])
+            return height, width
+        place += 1 if marker == 0xFF else 2 + length
+    raise ValueError("neither JPEG nor PNG")

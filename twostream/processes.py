@@ -1,0 +1,82 @@
+"""One training in several processes, each with a share of every batch: what they tell each other."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as distributed
+from jaxtyping import Float
+from pytorch_lightning.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+Value = TypeVar("Value")
+SHARDED_FROM = 100_000  # parameters; smaller stages travel with what is around them
+
+
+def world_size() -> int:
+    """How many processes train together, once Lightning has connected them."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def of_all_processes(value: Value) -> list[Value]:
+    """What each process has, in the order of their ranks. All have to call it."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def weighed(loss: Float[Tensor, ""], clips: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The loss that this process goes backward from, and the mean over all clips of all processes.
+
+    `loss` is the mean over the `clips` of this process. The gradients of the N processes will be averaged; times
+    N · clips / (clips of all) they become those of the mean over all clips, however these are spread. A process
+    without clips hands in a loss of zero. The device is not waited for.
+    """
+    if world_size() == 1:
+        return loss, loss.detach()
+    sums = torch.stack((loss.detach() * clips, loss.new_tensor(clips)))
+    distributed.all_reduce(sums)
+    total = sums[1].clamp(min=1)
+    return loss * (clips * world_size() / total), sums[0] / total
+
+
+class FullySharded(ModelParallelStrategy):
+    """Every process keeps its share of the parameters, of their gradients and of the optimizer's state (FSDP2).
+
+    Checkpoints are those of any other run: whole, in one file.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(data_parallel_size=1, tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.world_size
+        super().setup_environment()
+
+
+def shard(network: nn.Module, mesh: Any) -> None:
+    """Spread the parameters over the processes of a device mesh, stage by stage; once more changes nothing.
+
+    Those of a stage (a chain of layers, which is called as a whole) are together only while it is computed.
+    """
+    if isinstance(network, FSDPModule):
+        return
+
+    def own(module: nn.Module) -> int:
+        """Parameters that would travel with this module."""
+        inner = sum(own(child) for child in module.children() if not isinstance(child, FSDPModule))
+        return inner + sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
+    for module in reversed(list(network.modules())):
+        if module is network or (isinstance(module, nn.Sequential) and own(module) >= SHARDED_FROM):
+            fully_shard(module, mesh=mesh)
+
+
+def load_whole(module: nn.Module, state: dict[str, Any]) -> None:
+    """`load_state_dict` of a whole state, also where each process has a share of the parameters."""
+    set_model_state_dict(module, state, options=StateDictOptions(full_state_dict=True))
