@@ -16,10 +16,11 @@ from omegaconf import OmegaConf
 import twostream.data.footage as footage_module
 from twostream import cli
 from twostream.config import build_run, build_source, build_views, compose_config
+from twostream.data.clip import Clip
 from twostream.data.flow import DIS
 from twostream.data.history import History
 from twostream.data.provenance import sha256
-from twostream.evaluate import Plan, Scorer, by_size, prepare, score
+from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
 from twostream.evaluation_report import replaced
 from twostream.scores import Scores
 
@@ -111,6 +112,18 @@ def test_views_decode_each_frame_and_compute_each_field_once(folder: Path, monke
         assert len(clip.rgb) == views
         assert read == [list(range(12))]
         assert computed == [[[k, k + 1] for k in range(11)]]
+
+
+def test_a_cpu_gets_no_more_views_at_once_than_are_fast_there() -> None:
+    """12 million values: of 5 chunks of 3 + 20 channels, 2 views of 224 × 224 (11.5 million), or 25 of 64 × 64."""
+    assert [views_at_once(clip_of(size), 64) for size in (640, 224, 64)] == [1, 2, 25]
+    assert views_at_once(clip_of(64), 16) == 16
+    assert views_at_once(clip_of(224, device="meta"), 64) == 64
+
+
+def clip_of(size: int, device: str = "cpu") -> Clip:
+    rgb, flow = (torch.empty(1, 1, 5, channels, size, size, dtype=torch.uint8, device=device) for channels in (3, 20))
+    return Clip(rgb=rgb, flow=flow, label=torch.zeros(1), index=torch.zeros(1))
 
 
 def test_whole_frames_of_several_sizes_share_a_batch(folder: Path) -> None:

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from warm import Warm
 
 from twostream.config import build_run, compose_config, conf_folder
 from twostream.data.history import History
@@ -37,26 +39,31 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def train(folder: Path, cache: Path, *overrides: str, command: tuple[str, ...] = ("train.py",)):
-    """Run a command line; returns the finished process."""
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def train(cache) -> Iterator[Train]:
+    """Runs a command line in a folder, in a process of its own; returns the finished process."""
     environment = {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / command[0]), *command[1:], *overrides],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    script, warm = str(ROOT / "train.py"), Warm()
+    yield lambda folder, *words: warm.run([script, *words], cwd=folder, env=environment, timeout=280)
+    warm.close()
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, cache) -> Path:
-    """The folder of one finished run with all loggers."""
+    """The folder of one finished run with all loggers, by the command as a user types it."""
     folder = tmp_path_factory.mktemp("run")
-    done = train(
-        folder, cache, *SMALL, "logger=[wandb,tensorboard]", f"hydra.run.dir={folder}/run", "ema=0.9", "accumulate=2"
+    options = [*SMALL, "logger=[wandb,tensorboard]", f"hydra.run.dir={folder}/run", "ema=0.9", "accumulate=2"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", *options],
+        cwd=folder,
+        env={**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return folder / "run"
@@ -150,17 +157,17 @@ def test_offline_wandb_run_holds_metrics_config_and_pictures(finished: Path) -> 
     assert any("confusion_matrix" in name for name in media)
 
 
-def test_same_seed_same_numbers(finished: Path, tmp_path: Path, cache) -> None:
+def test_same_seed_same_numbers(finished: Path, tmp_path: Path, train: Train) -> None:
     """Also from two workers instead of none: every draw comes from seed, epoch and video."""
     options = [*SMALL, "logger=csv", "ema=0.9", "accumulate=2", "num_workers=2", f"hydra.run.dir={tmp_path}/run"]
-    assert train(tmp_path, cache, *options).returncode == 0
+    assert train(tmp_path, *options).returncode == 0
     one, other = (json.loads((run / "results.json").read_text())["metrics"] for run in (finished, tmp_path / "run"))
     assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(tmp_path: Path, cache) -> None:
+def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(tmp_path: Path, train: Train) -> None:
     command = ("-m", "fusion=concat,sum", "layer=fc8,softmax", *SMALL, "logger=csv")
-    done = train(tmp_path, cache, *command)
+    done = train(tmp_path, *command)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     [folder] = (tmp_path / "runs" / "sweeps").iterdir()
@@ -175,7 +182,7 @@ def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(
     trained = {cell.name: (folder / cell.name / "results.json").stat().st_mtime_ns for cell in sweep.cells[2:]}
     (folder / "fusion_sum-layer_fc8").rename(tmp_path / "lost")
     trained.pop("fusion_sum-layer_fc8", None)
-    again = train(tmp_path, cache, *command)
+    again = train(tmp_path, *command)
     assert again.returncode == 1
     assert again.stdout.count("finished before") == 1
     assert [cell.state for cell in read_sweep(folder).cells].count("finished") == 2
@@ -183,17 +190,17 @@ def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(
     assert kept.stat().st_mtime_ns == trained["fusion_sum-layer_softmax"]
 
 
-def test_broken_videos_are_left_out_if_asked_for_and_counted(tmp_path: Path, cache) -> None:
+def test_broken_videos_are_left_out_if_asked_for_and_counted(tmp_path: Path, train: Train) -> None:
     options = ["logger=csv", "data.test_clips=17", *SMALL[:1], *SMALL[2:], "epochs=1", "batch_size=8"]
-    first = train(tmp_path, cache, *options, f"hydra.run.dir={tmp_path}/first", "data.root=data")
+    first = train(tmp_path, *options, f"hydra.run.dir={tmp_path}/first", "data.root=data")
     assert first.returncode == 0, first.stderr
     [broken] = (tmp_path / "data").rglob("test-00003.mp4")
     broken.write_bytes(b"")
-    fatal = train(tmp_path, cache, *options, f"hydra.run.dir={tmp_path}/fatal", "data.root=data")
+    fatal = train(tmp_path, *options, f"hydra.run.dir={tmp_path}/fatal", "data.root=data")
     assert fatal.returncode == 1
     assert "test-00003.mp4: is empty" in fatal.stderr
     skipping = [f"hydra.run.dir={tmp_path}/skip", "data.root=data", "broken=skip", "test_batch_size=1", "num_workers=1"]
-    done = train(tmp_path, cache, *options, *skipping)
+    done = train(tmp_path, *options, *skipping)
     assert done.returncode == 0, done.stderr
     assert "test: 1 of 17 videos could not be read and were left out" in done.stdout
     results = json.loads((tmp_path / "skip" / "results.json").read_text())
@@ -268,9 +275,9 @@ def test_wrong_input_names_the_value_and_the_choices(overrides, named, choice, t
 
 
 @pytest.mark.parametrize("number", [0, 3, 5])
-def test_wrong_input_ends_a_run_with_one_line(number: int, tmp_path: Path, cache) -> None:
+def test_wrong_input_ends_a_run_with_one_line(number: int, tmp_path: Path, train: Train) -> None:
     overrides, named, choice = WRONG[number]
-    done = train(tmp_path, cache, *overrides, *SMALL[3:5], f"hydra.run.dir={tmp_path}/run")
+    done = train(tmp_path, *overrides, *SMALL[3:5], f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
@@ -292,11 +299,10 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_clips_train(name: str, real_data: Path, tmp_path: Path, cache) -> None:
+def test_real_clips_train(name: str, real_data: Path, tmp_path: Path, train: Train) -> None:
     weights = real_data / "weights" / "squeezenet1_0_from_deep_compression.pth"
     done = train(
         tmp_path,
-        cache,
         *(override.format(root=real_data) for override in REAL[name]),
         "backbone=squeezenet1_0",
         f"backbone.weights={weights}",
@@ -309,7 +315,7 @@ def test_real_clips_train(name: str, real_data: Path, tmp_path: Path, cache) -> 
         "transform.test_flip=false",
         "logger=csv",
         "num_workers=2",
-        "+trainer.limit_train_batches=2",
+        *(f"+trainer.limit_{part}_batches=2" for part in ("train", "val", "test")),
         f"hydra.run.dir={tmp_path}/run",
     )
     assert done.returncode == 0, done.stderr

@@ -14,12 +14,12 @@ import torch
 
 from twostream.config import build_source, build_views
 from twostream.data.dataset import ClipDataset
-from twostream.evaluate import by_size
+from twostream.evaluate import by_size, views_at_once
 from twostream.runs import load_run
 from twostream.system import TwoStreamSystem
 
 PARTS = ("load", "network")
-AT_ONCE = 2  # views through the network: on a CPU more are slower, for the memory that they take
+VIEWS = 10
 
 
 @torch.inference_mode()
@@ -29,7 +29,7 @@ def seconds(dataset: ClipDataset, system: TwoStreamSystem, index: int) -> tuple[
     clips = by_size([dataset[(0, index)]])
     loaded = time.perf_counter()
     for clip in clips:
-        system(clip, AT_ONCE)
+        system(clip, views_at_once(clip, VIEWS))
     return loaded - started, time.perf_counter() - loaded
 
 
@@ -41,21 +41,21 @@ def bench_views(folder: Path, *, videos: int) -> float:
     ten = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)
     ten.transform.test = "ten"  # type: ignore[attr-defined]  # every transform has it
     number = min(videos, len(one))
-    totals = {1: [0.0, 0.0], 10: [0.0, 0.0]}
+    totals = {1: [0.0, 0.0], VIEWS: [0.0, 0.0]}
     for dataset in (one, ten):
         seconds(dataset, run.system, 0)  # warm
     for index in range(number):  # in turns, so that a busy machine slows both
-        for views, dataset in ((1, one), (10, ten)):
+        for views, dataset in ((1, one), (VIEWS, ten)):
             for part, value in enumerate(seconds(dataset, run.system, index)):
                 totals[views][part] += 1e3 * value / number
     print(f"ms a video, mean of {number}, {torch.get_num_threads()} threads")
     print(f"{'views':<8}" + "".join(f"{name:>10}" for name in (*PARTS, "whole")))
     for views, parts in totals.items():
         print(f"{views:<8}" + "".join(f"{value:>10.1f}" for value in (*parts, sum(parts))))
-    ratio = sum(totals[10]) / sum(totals[1])
+    ratio = sum(totals[VIEWS]) / sum(totals[1])
     print(
         f"{'ratio':<8}"
-        + "".join(f"{b / a:>10.2f}" for a, b in zip(totals[1], totals[10], strict=True))
+        + "".join(f"{b / a:>10.2f}" for a, b in zip(totals[1], totals[VIEWS], strict=True))
         + f"{ratio:>10.2f}"
     )
     return ratio

@@ -28,6 +28,8 @@ from twostream.runs import TrainedRun, load_run
 from twostream.scores import Scores, one_of_each
 from twostream.system import TwoStreamSystem, logits_by_video
 
+CPU_VALUES = 12_000_000  # of the input at once on a CPU, 2 views of 5 × 23 × 224 × 224: more take longer, for memory
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -195,11 +197,18 @@ class Scorer(pl.LightningModule):
 
     def test_step(self, clips: list[Clip], batch_index: int) -> None:
         for clip in clips:
-            _, combined = self.system(clip, self.views_per_batch)
+            _, combined = self.system(clip, views_at_once(clip, self.views_per_batch))
             self.logits |= logits_by_video(clip.index, combined)
 
     def on_test_epoch_end(self) -> None:
         self.logits = one_of_each(of_all_processes(self.logits))
+
+
+def views_at_once(clip: Clip, most: int) -> int:
+    """How many views the network is given at once: on a CPU no more than fit `CPU_VALUES`."""
+    if clip.rgb.device.type != "cpu":
+        return most
+    return max(1, min(most, CPU_VALUES // (clip.rgb[0, 0].numel() + clip.flow[0, 0].numel())))
 
 
 def by_size(clips: Sequence[Clip | None]) -> list[Clip]:

@@ -61,7 +61,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     add("--root", help="where the data set lies now")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. flow.store=null")
     add("--allow-leak", action="store_true", help="test also on videos that the weights were trained on")
-    add("--views-per-batch", type=int, metavar="N", help="views at once through the network (default: batch_size)")
+    add("--views-per-batch", type=int, metavar="N", help="at most so many views at once (default: batch_size)")
     add("--batch-size", type=int, metavar="N", help="videos a batch (default: as many as those views make)")
     add("--workers", type=int, help="loader processes (default: num_workers of the run)")
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
