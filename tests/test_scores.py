@@ -104,4 +104,4 @@ def test_every_video_comes_from_one_process(monkeypatch) -> None:
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    assert of_all_processes({0: np.array([4.0])}) == {0: 4.0, 1: 5.0}
+    assert one_of_each(of_all_processes({0: np.array([4.0])})) == {0: 4.0, 1: 5.0}
