@@ -6,11 +6,13 @@ import inspect
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from warm import Warm
 
 from twostream.models import attention, fusion, pooling, temporal
 
@@ -30,6 +32,14 @@ def real_data() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Runs command lines in processes of their own that need not import PyTorch."""
+    process = Warm()
+    yield process
+    process.close()
+
+
 # ---- the table of layers and of what tests show of each: pytest tests/models --layer-table ----
 
 COLUMNS = ("formula", "numbers", "gradient", "autocast", "compile", "state_dict")
@@ -47,6 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("finished"))  # one worker trains it for all
         item.user_properties += [("layer", shown) for shown in shown_by(item)]
 
 

@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from warm import Warm
 
 from twostream.config import build_run, compose_config, conf_folder
+from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.data.provenance import sha256
 from twostream.errors import UserError, checked, one_line
@@ -43,12 +45,11 @@ Train = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def train(cache) -> Iterator[Train]:
+def train(cache, warm: Warm) -> Train:
     """Runs a command line in a folder, in a process of its own; returns the finished process."""
     environment = {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-    script, warm = str(ROOT / "train.py"), Warm()
-    yield lambda folder, *words: warm.run([script, *words], cwd=folder, env=environment, timeout=280)
-    warm.close()
+    script = str(ROOT / "train.py")
+    return lambda folder, *words: warm.run([script, *words], cwd=folder, env=environment, timeout=280)
 
 
 @pytest.fixture(scope="session")
@@ -223,13 +224,26 @@ NEEDED = {
 OVER_CLIP = [f"{option} attention_over=clip" for option in options_of(("attention",))]
 
 
+FEW = [*SMALL, "logger=csv", "sampling.num_chunks=2"]
+LOADERS = [f"{part}_dataloader" for part in ("train", "val", "test")]
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory, cache) -> dict[str, DataLoader[Clip]]:
+    """The loaders, with their batches read once: no layer changes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWOSTREAM_CACHE", str(cache))
+        data = build_run(compose_config(FEW), tmp_path_factory.mktemp("loaded")).data
+        return {name: DataLoader(list(getattr(data, name)()), batch_size=None) for name in LOADERS}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("option", options_of(GROUPS) + OVER_CLIP)
-def test_every_layer_trains(option: str, tmp_path: Path, cache, monkeypatch) -> None:
-    """In this process, for speed: one epoch of three steps, and finite numbers at its end."""
+def test_every_layer_trains(option: str, tmp_path: Path, cache, loaded, monkeypatch) -> None:
+    """In this process, for speed: one epoch of two steps, and finite numbers at its end."""
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
-    options = [*option.split(), *NEEDED.get(option, []), *SMALL]
-    cfg = compose_config([*options, "logger=csv", "sampling.num_chunks=2"])
-    data, system, trainer, *_ = build_run(cfg, tmp_path)
+    data, system, trainer, *_ = build_run(compose_config([*option.split(), *NEEDED.get(option, []), *FEW]), tmp_path)
+    for name in LOADERS:
+        monkeypatch.setattr(data, name, lambda name=name: loaded[name])
     before = {name: p.detach().clone() for name, p in system.network.named_parameters()}
     trainer.fit(system, data)
     [metrics] = trainer.test(system, data, verbose=False)

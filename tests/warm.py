@@ -37,7 +37,7 @@ class Warm:
     def run(
         self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script with arguments; returns what it printed and how it ended (-9: it took longer than `timeout`)."""
+        """Run a script, or `-m` and a module, with arguments; it is killed after `timeout` seconds."""
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         with TemporaryDirectory() as folder:
@@ -81,7 +81,11 @@ def become(*, argv: list[str], cwd: str, env: dict[str, str], files: list[str], 
     sys.argv = argv
     code: Any = 0
     try:
-        runpy.run_path(argv[0], run_name="__main__")
+        if argv[0] == "-m":
+            del sys.argv[0]
+            runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(argv[0], run_name="__main__")
     except SystemExit as end:
         code = end.code
     except BaseException:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 from twostream.data.container import Container, ContainerError
 from twostream.data.extract import extract
@@ -60,9 +61,9 @@ def command(root: Path, cache: Path) -> tuple[list[str], dict[str, str]]:
     return call, {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
-def finish(root: Path, cache: Path) -> str:
+def finish(root: Path, cache: Path, warm: Warm) -> str:
     call, environment = command(root, cache)
-    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = warm.run(call[1:], cwd=Path.cwd(), env=environment, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -101,11 +102,13 @@ def interrupt(root: Path, cache: Path, after: int, *, alone: bool) -> None:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(kills: int, source, cache, tmp_path) -> None:
+def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(
+    kills: int, source, cache, warm, tmp_path
+) -> None:
     random.seed(kills)
     for turn, after in enumerate(sorted(random.sample(range(1, CLIPS), kills))):
         interrupt(tmp_path / "killed", cache, after, alone=turn % 2 == 0)
-    finish(tmp_path / "killed", cache)
+    finish(tmp_path / "killed", cache, warm)
     flow = DIS(preset="medium")
     make_store(tmp_path / "whole", flow)
     for video in (*source.train, *source.test):
@@ -151,10 +154,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_in_one_line_and_a_store_that_can_be_continued(source, cache, small_disk: Path) -> None:
+def test_a_full_disk_ends_in_one_line_and_a_store_that_can_be_continued(cache, warm, small_disk: Path) -> None:
     root = small_disk / "store"
     call, environment = command(root, cache)
-    full = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    full = warm.run(call[1:], cwd=Path.cwd(), env=environment, timeout=120)
     assert full.returncode == 1
     assert "WARNING: that will not fit" in full.stdout
     assert full.stdout.count("the disk is full: make room and run the same command again") == 1
@@ -165,7 +168,7 @@ def test_a_full_disk_ends_in_one_line_and_a_store_that_can_be_continued(source, 
     assert 0 < len(stored) < CLIPS
     before = {path: path.stat().st_mtime_ns for path in stored}
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
-    out = finish(root, cache)
+    out = finish(root, cache, warm)
     assert f"64 videos, {len(stored)} of them in" in out
     assert f"{64 - len(stored)} videos computed" in out
     assert before == {path: path.stat().st_mtime_ns for path in stored}, "nothing twice"
