@@ -50,7 +50,7 @@ def test_a_run_goes_on_without_a_wandb_that_fails(tmp_path: Path, caplog) -> Non
         logger.log_metrics({"loss": 1.0}, step)
     logger.finish()  # type: ignore[attr-defined]
     assert [row["trainer/global_step"] for row in dying.logged] == [0, 1]
-    [record] = caplog.records
+    [record] = [record for record in caplog.records if record.name.startswith("twostream")]  # W&B has its own
     assert record.message.startswith("W&B: Connection lost; the run goes on without it. metrics.csv has every number")
 
 
