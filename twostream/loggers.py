@@ -111,6 +111,7 @@ class PatientWandb(WandbLogger):
 
     def __init__(self, *, mode: str, patience: float, **options: Any) -> None:
         super().__init__(mode=mode, **options)
+        self._wandb_init.pop("anonymous", None)  # W&B warns that it has no effect, which nobody here asked for
         self.patience = patience
         self.lost = False
 
