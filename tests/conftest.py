@@ -55,11 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--layer-table", action="store_true", help="print how many tests of each kind every layer passed")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "finished" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("finished"))  # one worker trains it for all
         item.user_properties += [("layer", shown) for shown in shown_by(item)]
 
 

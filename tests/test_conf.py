@@ -84,10 +84,9 @@ def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
 def test_every_experiment_takes_a_step_at_a_sixteenth_of_the_width(option: str) -> None:
     """Stochastic gradient descent moves every tensor that is to be trained, and no other."""
     name = option.split("/")[1]
-    narrow = ["backbone.width=0.0625"]
-    if compose_config([f"experiment={name}"]).get("flow_backbone"):
-        narrow.append("flow_backbone.width=0.0625")
-    cfg = compose_config([f"experiment={name}", *narrow])
+    cfg = compose_config([f"experiment={name}", "backbone.width=0.0625"])
+    if cfg.get("flow_backbone"):
+        cfg.flow_backbone.width = 0.0625
     system = build_system(cfg, ("a", "b", "c"))
     clip = Clip(
         rgb=torch.randint(0, 256, (2, 1, 2, 3, 224, 224), dtype=torch.uint8),

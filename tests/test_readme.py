@@ -18,12 +18,14 @@ from twostream.errors import checked
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = [
-    line.split("&&")[-1].strip()
-    for page in PAGES
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.S)
-    for line in block.splitlines()
-]
+COMMANDS = list(
+    dict.fromkeys(
+        line.split("&&")[-1].partition("  #")[0].strip()
+        for page in PAGES
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.S)
+        for line in block.splitlines()
+    )
+)
 
 
 def test_there_are_commands() -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,30 +27,33 @@ class Warm:
     """The client; `close` ends the process that forks."""
 
     def __init__(self) -> None:
-        self.server = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **PYTORCH_READS},
-        )
+        self.server = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        pipe, environment = subprocess.PIPE, {**os.environ, **PYTORCH_READS}
+        return subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def run(
         self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
         """Run a script, or `-m` and a module, with arguments; it is killed after `timeout` seconds."""
+        if self.server.poll() is not None:  # somebody killed it
+            self.server = self._start()
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         with TemporaryDirectory() as folder:
             files = [Path(folder, name) for name in ("out", "err")]
             request = {"argv": [*arguments], "cwd": str(cwd), "env": {**env}, "timeout": timeout}
             print(json.dumps({**request, "files": [*map(str, files)]}), file=self.server.stdin, flush=True)
-            code = json.loads(self.server.stdout.readline())
+            answer = self.server.stdout.readline()
+            assert answer, f"the process that forks has ended: {self.server.wait()}"
+            code = json.loads(answer)
             return subprocess.CompletedProcess([*arguments], code, *(file.read_text() for file in files))
 
     def close(self) -> None:
         assert self.server.stdin is not None
-        self.server.stdin.close()
+        with suppress(BrokenPipeError):
+            self.server.stdin.close()
         self.server.wait(timeout=60)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from twostream.config import build_source, build_views
 from twostream.data.dataset import ClipDataset
-from twostream.evaluate import by_size, views_at_once
+from twostream.evaluate import by_size, channels_last, views_at_once
 from twostream.runs import load_run
 from twostream.system import TwoStreamSystem
 
@@ -36,6 +36,7 @@ def seconds(dataset: ClipDataset, system: TwoStreamSystem, index: int) -> tuple[
 def bench_views(folder: Path, *, videos: int) -> float:
     """Prints what one and ten views of the run's first test videos cost; returns the ratio of the whole."""
     run = load_run(folder)
+    system = channels_last(run.system)
     source = build_source(run.cfg)
     one = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)
     ten = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)
@@ -43,10 +44,10 @@ def bench_views(folder: Path, *, videos: int) -> float:
     number = min(videos, len(one))
     totals = {1: [0.0, 0.0], VIEWS: [0.0, 0.0]}
     for dataset in (one, ten):
-        seconds(dataset, run.system, 0)  # warm
+        seconds(dataset, system, 0)  # warm
     for index in range(number):  # in turns, so that a busy machine slows both
         for views, dataset in ((1, one), (VIEWS, ten)):
-            for part, value in enumerate(seconds(dataset, run.system, index)):
+            for part, value in enumerate(seconds(dataset, system, index)):
                 totals[views][part] += 1e3 * value / number
     print(f"ms a video, mean of {number}, {torch.get_num_threads()} threads")
     print(f"{'views':<8}" + "".join(f"{name:>10}" for name in (*PARTS, "whole")))

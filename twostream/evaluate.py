@@ -28,7 +28,7 @@ from twostream.runs import TrainedRun, load_run
 from twostream.scores import Scores, one_of_each
 from twostream.system import TwoStreamSystem, logits_by_video
 
-CPU_VALUES = 12_000_000  # of the input at once on a CPU, 2 views of 5 × 23 × 224 × 224: more take longer, for memory
+CPU_VALUES = 6_000_000  # of the input at once on a CPU, a view of 5 × 23 × 224 × 224: more take longer, for memory
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Scorer(pl.LightningModule):
         self, system: TwoStreamSystem, dataset: ClipDataset, *, views_per_batch: int, batch_size: int, workers: int
     ) -> None:
         super().__init__()
-        self.system = system
+        self.system = channels_last(system)
         self.dataset = dataset
         self.views_per_batch = views_per_batch
         self.batch_size = batch_size
@@ -202,6 +202,11 @@ class Scorer(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.logits = one_of_each(of_all_processes(self.logits))
+
+
+def channels_last(system: TwoStreamSystem) -> TwoStreamSystem:
+    """The same network with the memory order of its weights in which convolutions take a quarter less time on a CPU."""
+    return system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as of any module
 
 
 def views_at_once(clip: Clip, most: int) -> int:
