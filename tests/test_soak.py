@@ -11,7 +11,6 @@ from warm import Warm
 
 from twostream import soak
 
-
 SCRIPT = """
 import mmap, os
 from twostream import soak
