@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
 
 from twostream import recovery
 from twostream.config import build_run, compose_config
 from twostream.config.resume import continued, recovery_of, run_name
+from twostream.data.workers import start_worker
 from twostream.errors import UserError
-from twostream.recovery import Recovery, damage, moved_to, newest_recovery, recovery_files
+from twostream.recovery import Recovery, damage, later_best, moved_to, newest_recovery, recovery_files, tidy
 from twostream.signals import Signals, Stopped, requeue
 
 SMALL = [
@@ -99,6 +105,17 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     assert newest_recovery(tmp_path) is None
 
 
+def test_damaged_ones_do_not_take_the_place_of_new_ones(two_files: list[Path], tmp_path: Path) -> None:
+    for path in two_files:
+        path.write_bytes(b"nothing")
+    folder = tmp_path / "checkpoints"
+    for name in ("recovery-00000-0000003.ckpt", "recovery-00000-0000006.ckpt", "recovery-00000-0000009.ckpt"):
+        (folder / name).touch()
+        tidy(folder, folder / name)
+        assert recovery_files(folder)[0].name == name
+    assert len(recovery_files(folder)) == 2
+
+
 def test_another_configuration_is_shown_and_refused(two_files: list[Path], tmp_path: Path) -> None:
     before = compose_config(["optimizer.learning_rate=0.5"])
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(before, resolve=True))
@@ -156,9 +173,57 @@ def test_a_signal_waits_for_the_step_and_a_second_one_does_not() -> None:
         signals.patient = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.received == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)  # the same, by way of the parent
         with pytest.raises(Stopped) as stopped:
             os.kill(os.getpid(), signal.SIGINT)
         assert stopped.value.exit_code == 130
+
+
+def test_what_was_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.received is None
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("DataLoader worker (pid 3) exited")])
+def test_a_save_that_fails_after_a_signal_is_no_success(tmp_path: Path, error: Exception) -> None:
+    callback = Recovery(tmp_path, minutes=5, cell="", signals=Signals())
+    callback.signals.received = signal.SIGUSR1
+    trainer: Any = SimpleNamespace(world_size=1)
+    if isinstance(error, OSError):
+        callback.on_exception(trainer, torch.nn.Identity(), error)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(Stopped):
+            callback.on_exception(trainer, torch.nn.Identity(), error)  # type: ignore[arg-type]
+
+
+def test_the_best_weights_of_steps_that_were_lost_keep_their_score(tmp_path: Path) -> None:
+    torch.save({"global_step": 9, "callbacks": {"m": {"best_model_score": 0.75}}}, tmp_path / "best.ckpt")
+    assert later_best(tmp_path, 6, "m") == {"best_model_score": 0.75}
+    assert later_best(tmp_path, 9, "m") == {}
+    assert later_best(tmp_path / "none", 6, "m") == {}
+
+
+def test_another_batch_size_within_an_epoch_is_refused(tmp_path: Path) -> None:
+    callback = Recovery(tmp_path, minutes=5, cell="", signals=Signals())
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(batch_size=16))
+    with pytest.raises(UserError, match=r"batch_size=16: was 8; it cannot change in the middle of an epoch"):
+        callback.on_load_checkpoint(trainer, None, {"recovery": {"batch": 3, "batch_size": 8}})  # type: ignore[arg-type]
+
+
+def test_a_worker_heeds_sigterm_of_its_own_process_alone() -> None:
+    loader = DataLoader([0, 1, 2], num_workers=1, worker_init_fn=start_worker, persistent_workers=True)  # type: ignore[arg-type]
+    numbers = iter(loader)
+    next(numbers)
+    [worker] = multiprocessing.active_children()
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    assert len(list(numbers)) == 2
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_the_time_limit_of_a_slurm_job_requeues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

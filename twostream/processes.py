@@ -30,6 +30,19 @@ def of_all_processes(value: Value) -> list[Value]:
     return values
 
 
+def lost_others(error: BaseException | None) -> bool:
+    """Whether an error says no more than that another process is gone.
+
+    >>> lost_others(RuntimeError("[…/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242"))
+    True
+    """
+    while error is not None:
+        if type(error).__name__.startswith("Dist") or any(word in str(error) for word in ("gloo", "NCCL")):
+            return True
+        error = error.__cause__
+    return False
+
+
 def weighed(loss: Float[Tensor, ""], clips: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The loss that this process goes backward from, and the mean over all clips of all processes.
 

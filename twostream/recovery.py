@@ -18,9 +18,10 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchmetrics import Metric
 
-from twostream.checkpoint import check_size, load_without_memory
+from twostream.checkpoint import check_size, load_without_memory, read_plain
+from twostream.errors import UserError
 from twostream.plain import has_shape
-from twostream.processes import of_all_processes
+from twostream.processes import lost_others, of_all_processes
 from twostream.results import write_text
 from twostream.signals import Signals, Stopped
 
@@ -101,8 +102,8 @@ class Recovery(pl.Callback):
         if self._between is not None and trainer.world_size == 1 and not isinstance(exception, Stopped):
             with suppress(Exception):  # what went wrong first is what the user has to see
                 self.save(trainer, *self._between)
-        if self.signals.received is not None and not isinstance(exception, Stopped):
-            raise Stopped(self.signals.received) from exception  # a signal to all ends the loader's workers, too
+        if self.signals.received is not None and follows(exception):
+            raise Stopped(self.signals.received) from exception
 
     def _save_if_due(self, trainer: pl.Trainer, batch: int) -> None:
         due, number = agreed(trainer, self._is_due(trainer, batch), self.signals.received or 0)
@@ -128,13 +129,13 @@ class Recovery(pl.Callback):
         for logger in trainer.loggers:
             logger.save()
         self._saving = (epoch, batch)
+        written = self.folder / f"recovery-{epoch:05d}-{batch:07d}.ckpt"
         try:
-            trainer.save_checkpoint(self.folder / f"recovery-{epoch:05d}-{batch:07d}.ckpt")
+            trainer.save_checkpoint(written)
         finally:
             self._saving = None
         if trainer.is_global_zero:
-            for path in recovery_files(self.folder)[KEPT:]:
-                path.unlink(missing_ok=True)
+            tidy(self.folder, written)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - started
 
@@ -155,6 +156,7 @@ class Recovery(pl.Callback):
             "cell": self.cell,
             "epoch": epoch,
             "batch": batch,
+            "batch_size": trainer.datamodule.batch_size,  # type: ignore[attr-defined]
             "parts": trainer.accumulate_grad_batches,
             "seconds": self.seconds,
             "steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
@@ -168,7 +170,11 @@ class Recovery(pl.Callback):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Runs when the weights are there, before callbacks, loops and optimizers get theirs."""
-        state = checkpoint["recovery"]
+        state, batch_size = checkpoint["recovery"], trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        if state["batch"] > 0 and state["batch_size"] != batch_size:
+            raise UserError(
+                f"batch_size={batch_size}: was {state['batch_size']}; it cannot change in the middle of an epoch"
+            )
         self._restored = state
         self.seconds_before = state["seconds"]
         trainer.datamodule.begin_at(state["epoch"], state["batch"])  # type: ignore[attr-defined]
@@ -177,13 +183,22 @@ class Recovery(pl.Callback):
             load_metrics(pl_module, state["metrics"])
             restore_csv(trainer, state["metrics.csv"])
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
-                moved_to(self.folder, checkpoint["callbacks"][callback.state_key])
+            if isinstance(callback, ModelCheckpoint) and (key := callback.state_key) in checkpoint["callbacks"]:
+                checkpoint["callbacks"][key] |= later_best(self.folder, checkpoint["global_step"], key)
+                moved_to(self.folder, checkpoint["callbacks"][key])
 
 
 def recovery_files(folder: Path) -> list[Path]:
     """The recovery checkpoints of a run's `checkpoints` folder, newest first."""
     return sorted(folder.glob("recovery-*.ckpt"), reverse=True)
+
+
+def tidy(folder: Path, written: Path) -> None:
+    """Keep the newest ones; what seems newer than the one just written is damaged, and was passed over."""
+    files = recovery_files(folder)
+    place = files.index(written)
+    for path in (*files[:place], *files[place + KEPT :]):
+        path.unlink(missing_ok=True)
 
 
 def newest_recovery(folder: Path) -> Path | None:
@@ -214,6 +229,15 @@ def read_recovery(path: Path) -> dict[str, Any]:
     return load_without_memory(path)["recovery"]
 
 
+def follows(error: BaseException) -> bool:
+    """Whether an error only says that a signal has ended another process.
+
+    >>> follows(RuntimeError("DataLoader worker (pid 12) is killed by signal: Terminated."))
+    True
+    """
+    return isinstance(error, KeyboardInterrupt) or "DataLoader worker" in str(error) or lost_others(error)
+
+
 def settle(trainer: pl.Trainer, state: dict[str, Any]) -> None:
     """Before the first batch: the random numbers, and Lightning's counters as if it had not been restarted."""
     states = state["random"]
@@ -238,6 +262,16 @@ def between_batches(loop: dict[str, Any], epoch: int, batch: int) -> dict[str, A
             "is_last_batch": False,
         },
     }
+
+
+def later_best(folder: Path, step: int, key: str) -> dict[str, Any]:
+    """The state of the ModelCheckpoint that saved the best weights, where that was after `step`; else nothing.
+
+    They are kept, with their own score: training from `step` on may come out otherwise on a GPU.
+    """
+    path = folder / "best.ckpt"
+    best: dict[str, Any] = read_plain(path) if path.exists() else {"global_step": step}
+    return best["callbacks"][key] if best["global_step"] > step else {}
 
 
 def moved_to(folder: Path, state: dict[str, Any]) -> None:

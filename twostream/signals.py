@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+SAME_SECONDS = 0.5  # a signal to all processes may reach one of them twice, by way of its parent
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
 
 
 class Stopped(BaseException):
@@ -29,7 +31,8 @@ class Stopped(BaseException):
 class Signals:
     """Keeps the first signal while `patient`, so that a step can be finished; raises `Stopped` for any other.
 
-    Only in the process that made it: loader workers, which are its copies, leave signals to it.
+    Only in the process that made it: loader workers, which are its copies, leave signals to it. Signals that were
+    ignored before, as in a job in the background, stay ignored.
     """
 
     def __init__(self) -> None:
@@ -53,7 +56,8 @@ class Signals:
         """Handle them here; again after Lightning has put handlers of its own in their place."""
         if threading.current_thread() is threading.main_thread():
             for number in ASKING:
-                signal.signal(number, self._handle)
+                if self._before.get(number) is not signal.SIG_IGN:
+                    signal.signal(number, self._handle)
 
     def seconds_waiting(self) -> float:
         """How long ago the signal came; 0 where none did."""
@@ -62,18 +66,14 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return
+        if number == self.received != signal.SIGINT and self.seconds_waiting() < SAME_SECONDS:
+            return
         if not self.patient or self.received is not None:
             raise Stopped(number)
         self.received = number
         self.received_at = time.monotonic()
         name = signal.Signals(number).name
         os.write(2, f"\n{name}: finishing the step, then saving; once more stops at once\n".encode())  # never blocks
-
-
-def ignore_signals() -> None:
-    """In a loader worker: its main process decides when to stop."""
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:

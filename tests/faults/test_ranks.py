@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Training
+from .conftest import ROOT, Training, losses
 
 pytestmark = pytest.mark.faults
 FEW = ["num_workers=0", "data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34"]
@@ -84,7 +84,11 @@ def test_two_ranks_are_asked_to_stop_and_go_on(start, outcome) -> None:
     again = start("run")
     assert again.end() == 0, again.output
     assert again.output.count("going on in epoch") == 1
-    outcome("SIGTERM to two ranks", "both stop at the same step, and go on", 0)
+    whole = start("whole", *TWO, "epochs=6")
+    assert whole.end() == 0, whole.output
+    assert losses(again.folder) == losses(whole.folder)
+    assert again.steps == whole.steps, "no step of any rank was done twice"
+    outcome("SIGTERM to two ranks", "both stop at the same step; same losses", "0 steps")
 
 
 @pytest.mark.parametrize("how", ["plain", "torchrun"])

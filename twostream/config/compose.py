@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,16 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The configuration that `python train.py <overrides>` runs with."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=False)
+
+
+def run_in(folder: Path) -> str:
+    r"""The override that makes a folder of any name that of the run.
+
+    >>> run_in(Path("/it's ${here}"))
+    "hydra.run.dir='/it\\'s \\${here}'"
+    """
+    ends = re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], str(folder))  # only there a backslash is one of Hydra's
+    return "hydra.run.dir='{}'".format(ends.replace("'", r"\'").replace("${", r"\${"))
 
 
 def streams_of(cfg: DictConfig) -> tuple[str, ...]:

@@ -28,16 +28,18 @@ from lightning_fabric.plugins.environments.lightning import find_free_network_po
 from omegaconf import DictConfig
 
 from twostream.claim import Claim
+from twostream.config.compose import run_in
 from twostream.config.run import quieten
 from twostream.config.sweep import STARTED_BY, as_typed, claimed
 from twostream.data.module import share
 from twostream.errors import UserError, checked, is_expected, one_line
+from twostream.processes import lost_others
+from twostream.signals import INTERACTIVE
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
 PATIENCE_SECONDS = 5.0  # of a process that has lost the others: their errors are the interesting ones
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 OUT_OF_MEMORY = " (out of memory?)"
-INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
 
 
 class ProcessError(UserError):
@@ -76,7 +78,7 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
             sys.executable,
             os.path.abspath(main),
             *words,
-            f"hydra.run.dir='{folder}'",
+            run_in(folder),
             "hydra.output_subdir=null",
         ]
         processes = [
@@ -87,7 +89,7 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
             failed = watch(processes, folder, claim, received)
         if failed is not None:
             raise ProcessError(f"rank {failed[0]} of {len(processes)}: {reason(failed[1], folder)}")
-        if received:
+        if received and any(process.returncode for process in processes):
             sys.exit(128 + received[0])
 
 
@@ -121,7 +123,8 @@ def passing_on(processes: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.signal(number, handle) for number in PASSED_ON}
+    wanted = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
+    before = {number: signal.signal(number, handle) for number in wanted}
     try:
         yield received
     finally:
@@ -234,16 +237,3 @@ def tell(rank: int, text: str, folder: Path) -> None:
         if path.read_text(encoding="utf-8").strip() == noted:
             return  # found wrong by another process, too
     print(f"[rank {rank}] {text}", file=sys.stderr, flush=True)
-
-
-def lost_others(error: BaseException | None) -> bool:
-    """Whether an error says no more than that another process is gone.
-
-    >>> lost_others(RuntimeError("[…/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242"))
-    True
-    """
-    while error is not None:
-        if type(error).__name__.startswith("Dist") or any(word in str(error) for word in ("gloo", "NCCL")):
-            return True
-        error = error.__cause__
-    return False

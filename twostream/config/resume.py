@@ -9,16 +9,15 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.config.compose import compose_config
-from twostream.config.saved import check_targets
+from twostream.config.compose import compose_config, run_in
+from twostream.config.saved import check_targets, leaves
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
 from twostream.plain import read_json, read_yaml
 from twostream.recovery import newest_recovery, read_recovery
-from twostream.signals import slurm_job
+from twostream.signals import INTERACTIVE, slurm_job
 
 OVERRIDES = "overrides.json"
-INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
 
 
 def continued(arguments: list[str]) -> list[str]:
@@ -43,7 +42,7 @@ def continued(arguments: list[str]) -> list[str]:
     changed = {key_of(word) for word in typed}
     kept = [word for word in overrides if key_of(word) not in changed]
     check_overrides(kept, folder)
-    return [*kept, *typed, f"hydra.run.dir='{folder}'"]
+    return [*kept, *typed, run_in(folder)]
 
 
 def read_overrides(folder: Path) -> list[str]:
@@ -64,10 +63,15 @@ def check_overrides(overrides: list[str], folder: Path) -> None:
     """
     path = folder / OVERRIDES
     for word in overrides:
-        if word.startswith("-") or key_of(word).startswith("hydra") or "${" in word:
+        group, _, package = key_of(word).partition("@")
+        elsewhere = package not in ("", "flow_backbone")  # Hydra's way to give an option another place
+        if word.startswith("-") or group.startswith("hydra") or elsewhere or "$" in word:
             raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
     try:
-        check_targets(compose_config(overrides), path)
+        cfg = compose_config(overrides)
+        if looked_up := [value for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]:
+            raise UserError(f"{path}: {looked_up[0]!r} is not taken from a folder; if it is wanted, type it")
+        check_targets(cfg, path)
     except ValueError as error:
         raise UserError(str(error)) from None
 

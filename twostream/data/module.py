@@ -14,6 +14,7 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.tasks import available_cores
 from twostream.data.workers import start_worker
+from twostream.errors import UserError
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
@@ -127,8 +128,13 @@ class VideoDataModule(pl.LightningDataModule):
         return [part.is_unreadable.clone() for part in (self.train_set, self.validation_set, self.test_set)]
 
     def set_unreadable(self, found: list[torch.Tensor]) -> None:
-        """What a process before this one found."""
+        """What a process before this one found. Raises UserError where the lists are no longer the same."""
         for part, is_unreadable in zip((self.train_set, self.validation_set, self.test_set), found, strict=True):
+            if part.is_unreadable.shape != is_unreadable.shape:
+                raise UserError(
+                    f"the data set has changed since the run was interrupted: a list of {len(is_unreadable)} videos "
+                    f"has {len(part.is_unreadable)} now; put it back, or begin a new run"
+                )
             part.is_unreadable.copy_(is_unreadable)
 
     def train_dataloader(self) -> DataLoader[Clip]:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 from multiprocessing.queues import Queue
 from typing import Any
 
 from torch._utils import ExceptionWrapper
 
 from twostream.data.flow import pin_threads
-from twostream.signals import ignore_signals
 
 
 def start_worker(_worker: int) -> None:
     """One thread for each worker; when to stop is for the main process to say; a batch that is lost is an error."""
     pin_threads()
-    ignore_signals()
+    _leave_signals_to_main_process()
     Queue._on_queue_feeder_error = _tell_main_process  # type: ignore[attr-defined]  # a hook, of this process alone
+
+
+def _leave_signals_to_main_process() -> None:
+    """SLURM, systemd and Ctrl-C signal all processes of a job; without its workers no step can be finished."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is None or not hasattr(signal, "sigwaitinfo"):  # Linux has it
+        return
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:  # PyTorch ends workers by that signal
+            pass
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _tell_main_process(queue: Any, error: Exception, item: Any) -> None:
