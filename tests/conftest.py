@@ -65,6 +65,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # a million objects that stay; looking through them again and again takes a twentieth of the time
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
+
+
 def shown_by(item: pytest.Item) -> list[tuple[str, str]]:
     """(layer, column) pairs that a test shows: by its mark `shows(column, *layers)`, or by its name and its layer."""
     pairs = [(layer.__name__, mark.args[0]) for mark in item.iter_markers("shows") for layer in mark.args[1:]]
