@@ -29,6 +29,7 @@ from twostream.data.history import History
 from twostream.errors import UserError
 from twostream.models.backbone import load_weights, tiny
 from twostream.pictures import save_confusion_matrix
+from twostream.recovery import damage
 from twostream.runs import load_run
 
 ROOT = Path(__file__).parent.parent
@@ -139,6 +140,7 @@ def test_a_checkpoint_is_no_bomb(tmp_path: Path) -> None:
     assert load_plain(tmp_path / "whole.ckpt")["a"].shape == (10_000_000,)
     with pytest.raises(ValueError, match="unpacks to more than its size"):
         load_plain(tmp_path / "bomb.ckpt")
+    assert "unpacks to more than its size" in str(damage(tmp_path / "bomb.ckpt"))
 
 
 def test_what_it_was_trained_on_is_numbers(tmp_path: Path) -> None:

@@ -202,11 +202,17 @@ def test_a_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert everything(tmp_path) == {"bomb.tar.gz"}
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.rar"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.rar"])
 def test_archives_that_are_cut_off_or_none(tmp_path: Path, name: str) -> None:
     write = {"zip": write_zip, "rar": write_rar}.get(name.split(".")[-1], write_tar)
     whole = write(tmp_path / name, {"one": b"1" * 5000, "two": os.urandom(5000)}).read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"<html>404</html>", b""):
+    flipped = whole[:20] + bytes([whole[20] ^ 0xFF, whole[21] ^ 0xFF]) + whole[22:]
+    for damaged in (
+        whole[: len(whole) // 2],
+        *([flipped] if name[-2:] in ("z2", "xz") else []),
+        b"<html>404</html>",
+        b"",
+    ):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(ArchiveError, match=r"cannot be unpacked|needs one of"):
             unpack(tmp_path / name, tmp_path / "out")

@@ -121,6 +121,18 @@ def test_wrong_copies_are_refused_and_removed(tmp_path: Path, monkeypatch, chang
     assert os.listdir(tmp_path) == ["a.avi"]
 
 
+@pytest.mark.parametrize("comment", ["[" * 100_000, "[1]", "7", '{"short_side": null}', "\x00", "NaN"])
+def test_records_of_anybody_are_those_of_no_copy(tmp_path: Path, comment: str) -> None:
+    source = write_video(tmp_path / "a.avi", 3)
+    with av.open(str(tmp_path / "copy.mkv"), "w") as output:
+        output.metadata["comment"] = comment
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        output.mux(stream.encode(None))
+    assert not module.is_copy(tmp_path / "copy.mkv", source, {"short_side": None})
+
+
 def test_broken_originals_leave_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.avi").write_text("<html>")
     with pytest.raises(VideoError, match="web page"):
