@@ -71,6 +71,10 @@ def test_settings_name_what_is_in_the_weights_and_not_where_they_are(tmp_path: P
     assert np.allclose(pickle.loads(pickle.dumps(one)).fields(pictures, [(0, 1)])[0, 1], field)
     with pytest.raises(ValueError, match="no state dict of raft_large"):
         raft(size="large", weights=str(tmp_path / "a.pt")).fields(pictures, [(0, 1)])
+    for content in (b"", b"nothing", (tmp_path / "a.pt").read_bytes()[:-100]):
+        (tmp_path / "b.pt").write_bytes(content)
+        with pytest.raises(ValueError, match="no state dict of raft_small"):
+            raft(weights=str(tmp_path / "b.pt")).fields(pictures, [(0, 1)])
 
 
 @pytest.mark.parametrize(

@@ -207,12 +207,8 @@ def test_archives_that_are_cut_off_or_none(tmp_path: Path, name: str) -> None:
     write = {"zip": write_zip, "rar": write_rar}.get(name.split(".")[-1], write_tar)
     whole = write(tmp_path / name, {"one": b"1" * 5000, "two": os.urandom(5000)}).read_bytes()
     flipped = whole[:20] + bytes([whole[20] ^ 0xFF, whole[21] ^ 0xFF]) + whole[22:]
-    for damaged in (
-        whole[: len(whole) // 2],
-        *([flipped] if name[-2:] in ("z2", "xz") else []),
-        b"<html>404</html>",
-        b"",
-    ):
+    with_sums = [flipped] if name.endswith(("bz2", "xz")) else []
+    for damaged in (whole[: len(whole) // 2], *with_sums, b"<html>404</html>", b""):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(ArchiveError, match=r"cannot be unpacked|needs one of"):
             unpack(tmp_path / name, tmp_path / "out")
