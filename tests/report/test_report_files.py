@@ -97,6 +97,18 @@ def test_latex_is_balanced_and_escaped() -> None:
     assert text.isascii(), "signs beyond ASCII would need a package"
 
 
+def test_latex_has_rows_that_begin_with_a_bracket(tmp_path: Path) -> None:
+    made = sweep({"layer": ("conv3", "[conv5,fc8]", "*"), "fusion": ("a---b", "max")}, lambda layer, fusion: 0.5)
+    text = as_latex(build_report(made))
+    assert not [line for line in text.splitlines() if line.startswith(("[", "*"))]
+    if shutil.which("pdflatex"):
+        page = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
+        (tmp_path / "page.tex").write_text(page)
+        command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
 class Elements(HTMLParser):
     """The elements of a page, and the texts of its scripts."""
 
