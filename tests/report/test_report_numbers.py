@@ -201,8 +201,9 @@ def test_while_a_sweep_runs_rows_of_the_same_seeds_are_compared() -> None:
 
 def test_notes_tell_what_makes_a_number_doubtful() -> None:
     made = sweep({"fusion": ("a",)}, lambda fusion: 0.5)
-    told = made.cells[0]._replace(results=results(0.5, leaked=3, unreadable={"test": ["x", "y"]}))
-    assert note(told) == "trained on 3 of its test videos; 2 test videos could not be read"
+    told = made.cells[0]._replace(results=results(0.5, leaked=3, leaked_validation=4, unreadable={"test": ["x", "y"]}))
+    seen = "began with weights trained on 4 of its validation videos"
+    assert note(told) == f"trained on 3 of its test videos; {seen}; 2 test videos could not be read"
 
 
 def test_clips_per_second_are_shown_where_measured() -> None:
