@@ -166,6 +166,7 @@ def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
         data=run.source.name,
         split=run.source.split,
         part="test",
+        leaked=run.leaked,
     )
     scores.save(folder / "test_scores.npz")
 

@@ -146,6 +146,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
         data=prepared.data,
         split=prepared.split,
         part=plan.part,
+        leaked=prepared.leaked,
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started

@@ -75,6 +75,7 @@ def write_evaluation(outcome: Outcome, run_folder: Path) -> tuple[Path, dict[str
     scores = outcome.scores
     metrics = metrics_of(scores)
     name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
+    name += "-leaked" if outcome.leaked else ""
     with replaced(run_folder / "evaluation" / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
@@ -184,6 +185,8 @@ def replaced(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         aside.rename(folder)
     finally:
+        if old.exists() and not folder.exists():  # between the two
+            old.rename(folder)
         for left in (aside, old):
             shutil.rmtree(left, ignore_errors=True)
 
