@@ -21,7 +21,7 @@ from twostream.data.flow import DIS
 from twostream.data.history import History
 from twostream.data.provenance import sha256
 from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
-from twostream.evaluation_report import replaced
+from twostream.evaluation_report import replaced, write_csv
 from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
@@ -300,6 +300,11 @@ def test_what_was_there_stays_when_the_new_folder_cannot_take_its_place(tmp_path
     with pytest.raises(OSError, match="no"), replaced(tmp_path / "quick-test"):
         pass
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "old"]
+
+
+def test_names_in_tables_are_no_formulas(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"class": "=1+1", "-walk": -0.5}])
+    assert (tmp_path / "t.csv").read_text() == "class,'-walk\n'=1+1,-0.5\n"
 
 
 def score_file(path: Path, *logits: tuple[float, float], part: str = "test") -> Path:
