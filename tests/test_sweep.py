@@ -17,6 +17,7 @@ from twostream.sweep import read_sweep
 
 def test_a_plan_has_every_combination_in_the_order_typed() -> None:
     axes, cells, fixed = plan(["seed=range(2)", "epochs=3", "layer=[conv4,conv5],conv5", "+experiment=a,b"])
+    assert plan(["~attention", "fusion=sum,max"])[2] == {"~attention": "null"}
     assert fixed == {"epochs": "3"}
     assert axes == {"seed": ["0", "1"], "layer": ["[conv4,conv5]", "conv5"], "experiment": ["a", "b"]}
     assert len(cells) == 8
@@ -86,9 +87,11 @@ def test_runs_of_an_earlier_command_are_no_replicates(sweep: Path, knows: bool) 
         del ledger["fixed"]
     write_json(sweep / "ledger.json", ledger)
     write_json(sweep / "finished" / "overrides.json", ["fusion=sum", "seed=0", "epochs=9"])
+    write_json(sweep / "interrupted" / "overrides.json", ["fusion=max", "seed=2", "epochs=3", "~attention", "~logger="])
     found = read_sweep(sweep)
+    assert found.axes.pop("~attention") == ("", "null")  # type: ignore[attr-defined]
     assert found.axes == {"fusion": ("sum", "max"), "seed": ("0", "1", "2"), "epochs": ("3", "9")}
-    values = [(*cell.overrides.values(), cell.state) for cell in found.cells[:3]]
+    values = [(*list(cell.overrides.values())[:3], cell.state) for cell in found.cells[:3]]
     assert values == [
         ("sum", "0", "3", "missing"),
         ("sum", "0", "9", "finished"),

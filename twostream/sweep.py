@@ -11,6 +11,7 @@ from twostream.plain import read_json
 from twostream.results import read_results
 
 LEDGER = "ledger.json"
+NULL = "null"  # how Hydra's sweeper writes the value of `~group`
 PLAN = {"!command": str, "!axes": {str: [str]}, "!cells": [{str: str}], "fixed": {str: str}}
 STATES = ("finished", "failed", "running", "interrupted", "missing")
 # how a run computes and what it shows, not what comes out of it
@@ -57,16 +58,17 @@ def read_sweep(folder: str | Path) -> Sweep:
     axes = {axis: list(values) for axis, values in ledger["axes"].items()}
     fixed = ledger.get("fixed", begun[-1].overrides if begun else {})
     runs = [cell.overrides for cell in begun] + [fixed] * bool(ledger["cells"])
-    names = [n for n in dict.fromkeys(n for run in runs for n in run) if n.split(".")[0] not in NO_DIFFERENCE]
+    typed = dict.fromkeys(name for run in runs for name in run)
+    names = [name for name in typed if name.split(".")[0].lstrip("~") not in NO_DIFFERENCE]
     begun = [cell._replace(overrides={name: value_of(cell, name) for name in [*axes, *names]}) for cell in begun]
     planned = [{**{name: fixed.get(name, "") for name in names}, **values} for values in ledger["cells"]]
     axes |= {name: [] for name in differing([cell.overrides for cell in begun] + planned) if name not in axes}
     cells = [cell._replace(overrides={axis: cell.overrides[axis] for axis in axes}) for cell in begun]
     there = {tuple(cell.overrides.values()) for cell in cells}
-    for values, typed in zip(planned, ledger["cells"], strict=True):
+    for values, place in zip(planned, ledger["cells"], strict=True):
         values = {axis: values[axis] for axis in axes}
         if tuple(values.values()) not in there:
-            cells.append(Cell(",".join(f"{axis}={value}" for axis, value in typed.items()), None, values, "missing"))
+            cells.append(Cell(",".join(f"{axis}={value}" for axis, value in place.items()), None, values, "missing"))
     for axis, values in axes.items():  # more than planned: of an earlier command, or a sweeper that decides as it goes
         values += dict.fromkeys(cell.overrides[axis] for cell in cells if cell.overrides[axis] not in values)
     order = {axis: {value: place for place, value in enumerate(values)} for axis, values in axes.items()}
@@ -109,7 +111,8 @@ def begun_cells(folder: Path) -> Iterator[Cell]:
         if not path.is_dir() or path.name.startswith(".") or not written.exists():
             continue
         words = read_json(written, [str], what="no overrides of a run")
-        overrides = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in words)}
+        parts = [word.partition("=") for word in words]
+        overrides = {key.lstrip("+"): value or NULL * key.startswith("~") for key, _, value in parts}
         results = read_results(path)
         error = path / "error.txt"
         if results is not None:
