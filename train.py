@@ -93,6 +93,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "validation": None if best is None else float(best),
             "unreadable": unreadable,
             "leaked": run.leaked,
+            "leaked_validation": run.leaked_validation,
             "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
@@ -122,6 +123,12 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         f"{run.summary.parameters:,} parameters -> {folder}",
         flush=True,
     )
+    if run.leaked_validation:
+        print(
+            f"WARNING: weights of init were trained on {run.leaked_validation} of the validation videos: "
+            "the checkpoint that validation chooses may not be the best one",
+            flush=True,
+        )
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     if isinstance(run.source, Source):  # the embedded data set follows from its configuration
         run.source.write_split(folder / "split.csv")
@@ -159,6 +166,7 @@ def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
         data=run.source.name,
         split=run.source.split,
         part="test",
+        leaked=run.leaked,
     )
     scores.save(folder / "test_scores.npz")
 

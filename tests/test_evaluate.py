@@ -21,7 +21,7 @@ from twostream.data.flow import DIS
 from twostream.data.history import History
 from twostream.data.provenance import sha256
 from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
-from twostream.evaluation_report import replaced
+from twostream.evaluation_report import replaced, write_csv
 from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
@@ -200,7 +200,13 @@ def test_videos_that_were_trained_on_are_refused(folder: Path, tmp_path: Path, m
     assert not (tmp_path / "evaluation").exists()
     run(monkeypatch, "evaluate", tmp_path, "--allow-leak", "--protocol", "quick")
     assert "WARNING: the weights were trained on 3 of the videos" in capsys.readouterr().out
-    assert json.loads((tmp_path / "evaluation/quick-test/metrics.json").read_text())["leaked"] == 3
+    [left] = (tmp_path / "evaluation").iterdir()
+    assert left.name == "quick-test-leaked", "beside a clean one"
+    assert json.loads((left / "metrics.json").read_text())["leaked"] == 3
+    assert Scores.load(left / "scores.npz").leaked == 3
+    run(monkeypatch, "fuse", left / "scores.npz", left / "scores.npz", "--output", tmp_path / "fused.npz")
+    assert capsys.readouterr().out.count("scores.npz: the weights were trained on 3 of the videos") == 2
+    assert Scores.load(tmp_path / "fused.npz").leaked == 3
 
 
 def test_validation_is_of_the_videos_held_out(folder: Path) -> None:
@@ -241,6 +247,9 @@ def test_several_runs_that_are_no_splits(folder: Path, other: Path, tmp_path: Pa
         ((folder, other, "--splits", "1,3"), "--splits 1, 3: needs one run folder of each; these are of 1, 2"),
         ((folder, folder, "--splits", "1,1"), "needs one run folder of each"),
         ((folder, third, "--splits", "1,3"), "are not the same network: they differ in layer"),
+        ((folder, other, "--splits", "1,2", "--set", "split=2"), r"\[1, 2\]: with these --set .* tested on \[2, 2\]"),
+        ((folder, "--output", tmp_path / "o.json"), "needs --splits"),
+        ((folder, other, "--splits", "1,2", "--output", tmp_path / "no" / "o.json"), "its folder does not exist"),
     ]:
         with pytest.raises(SystemExit, match=told):
             run(monkeypatch, "evaluate", *arguments)
@@ -276,6 +285,26 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replaced(tmp_path / "quick-test") as aside:
         (aside / "a").rename(aside / "b")
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "new"]
+
+
+def test_what_was_there_stays_when_the_new_folder_cannot_take_its_place(tmp_path: Path, monkeypatch) -> None:
+    rename = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.name.endswith(".new"):
+            raise OSError("no")
+        return rename(path, target)
+
+    (tmp_path / "quick-test" / "old").mkdir(parents=True)
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="no"), replaced(tmp_path / "quick-test"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "old"]
+
+
+def test_names_in_tables_are_no_formulas(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"class": "=1+1", "-walk": -0.5}])
+    assert (tmp_path / "t.csv").read_text() == "class,'-walk\n'=1+1,-0.5\n"
 
 
 def score_file(path: Path, *logits: tuple[float, float], part: str = "test") -> Path:

@@ -45,6 +45,14 @@ def test_the_weighted_mean_of_probabilities_by_hand() -> None:
     assert np.exp(fused.logits) == pytest.approx(np.array([[27 / 80, 53 / 80]]), rel=1e-6)
 
 
+def test_improbable_classes_keep_their_order() -> None:
+    """Of e^-800, e^-900 and 1, float64 knows only the last; half of each file's is e^-800 / 2, e^-900 / 2."""
+    one = scores([[-800, -900, 0]], videos=("a/1",), labels=(0,), classes=("a", "b", "c"))
+    fused = fuse([one, one], (1, 1), softmax=True, names=NAMES)
+    assert fused.logits == pytest.approx(np.array([[-800, -900, 0]]))
+    assert fuse([one, one], (1, 0), softmax=True, names=NAMES).logits == pytest.approx(np.array([[-800, -900, 0]]))
+
+
 def test_logits_and_probabilities_can_disagree() -> None:
     """A margin of 4 against two of -1.5 wins by logits: 4 - 3 > 0. By probabilities .98 + 2 · .18 = 1.35 < 1.5."""
     sure = scores([[4.0, 0.0]], videos=("a/1",), labels=(0,))

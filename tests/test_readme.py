@@ -6,11 +6,13 @@ import argparse
 import importlib
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
 
 from twostream.cli.commands import COMMANDS as SUBCOMMANDS
 from twostream.config import compose_config, describe_config
@@ -47,6 +49,40 @@ def of_first_cell(word: str) -> str:
     swept: Any = override.value()
     value = swept.start if override.is_interval_sweep() else next(override.sweep_string_iterator())
     return f"{override.get_key_element()}={value}"
+
+
+def settings_in_tables(page: Path) -> Iterator[str]:
+    """`key=value …` in tables; what other programs call theirs stands in the first column."""
+    for line in page.read_text().splitlines():
+        ours = line.split("|", 2)[-1] if page.name == "coming-from.md" else line
+        for text in re.findall(r"`([^`]+)`", ours) if line.startswith("|") else ():
+            if all(re.fullmatch(r"[\w./@]+=[^\s=]+", word) for word in text.split()):
+                yield text
+
+
+SETTINGS = list(dict.fromkeys(text for page in PAGES[1:] for text in settings_in_tables(page)))
+
+
+def test_settings_in_tables_compose() -> None:
+    """As few at a time as take each group once: composing takes a while."""
+    together: list[dict[str, str]] = []
+    for text in [text for text in SETTINGS if not text.startswith("hydra/")]:
+        groups = dict.fromkeys((re.split(r"[.@=]", word)[0] for word in text.split()), text)
+        free = next((one for one in together if not one.keys() & groups.keys()), None)
+        together.append(groups) if free is None else free.update(groups)
+    assert sum(len(one) for one in together) > 40
+    for texts in together:
+        compose_config([word for text in dict.fromkeys(texts.values()) for word in text.split()])
+
+
+@pytest.mark.parametrize("text", [text for text in SETTINGS if text.startswith("hydra/")])
+def test_launchers_in_tables_compose(text: str) -> None:
+    try:
+        compose_config(text.split())
+    except MissingConfigException as error:
+        if "Could not find 'hydra/" not in str(error):
+            raise
+        pytest.skip("its plugin is not installed")
 
 
 class UnderstoodError(Exception):

@@ -42,6 +42,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert again.logits.dtype == np.float32
 
 
+def test_files_from_before_leaks_were_counted_can_be_read(tmp_path: Path) -> None:
+    content = {**vars(scores()), "videos": np.array(scores().videos), "classes": np.array(scores().classes)}
+    del content["leaked"]
+    np.savez(tmp_path / "s.npz", **content)
+    assert Scores.load(tmp_path / "s.npz").leaked == 0
+    scores(leaked=3).save(tmp_path / "s.npz")
+    assert Scores.load(tmp_path / "s.npz").leaked == 3
+
+
 def test_an_empty_part_is_a_file_too(tmp_path: Path) -> None:
     scores(videos=(), labels=np.zeros(0, int), logits=np.zeros((0, 2), np.float32)).save(tmp_path / "s.npz")
     assert Scores.load(tmp_path / "s.npz").videos == ()

@@ -10,13 +10,15 @@ from omegaconf import OmegaConf
 
 from twostream.claim import Claim
 from twostream.config import compose_config, identity
-from twostream.config.sweep import Ledger, cell_name, difference, plan
+from twostream.config.sweep import BASIC_SWEEPER, Ledger, cell_name, difference, plan, sweep_name
 from twostream.results import validation_accuracy, write_json
 from twostream.sweep import read_sweep
 
 
 def test_a_plan_has_every_combination_in_the_order_typed() -> None:
-    axes, cells = plan(["seed=range(2)", "epochs=3", "layer=[conv4,conv5],conv5", "+experiment=a,b"])
+    axes, cells, fixed = plan(["seed=range(2)", "epochs=3", "layer=[conv4,conv5],conv5", "+experiment=a,b"])
+    assert plan(["~attention", "fusion=sum,max"])[2] == {"~attention": "null"}
+    assert fixed == {"epochs": "3"}
     assert axes == {"seed": ["0", "1"], "layer": ["[conv4,conv5]", "conv5"], "experiment": ["a", "b"]}
     assert len(cells) == 8
     assert cells[1] == {"seed": "0", "layer": "[conv4,conv5]", "experiment": "b"}
@@ -26,13 +28,14 @@ def test_a_plan_has_every_combination_in_the_order_typed() -> None:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """Planned: fusion=sum,max × seed=0,1,2; finished, failed, running, interrupted, and two that have not begun."""
-    axes, cells = plan(["fusion=sum,max", "seed=0,1,2"])
-    write_json(tmp_path / "ledger.json", {"command": "python train.py -m …", "axes": axes, "cells": cells})
+    axes, cells, fixed = plan(["fusion=sum,max", "seed=0,1,2", "epochs=3"])
+    ledger = {"command": "python train.py -m …", "axes": axes, "cells": cells, "fixed": fixed}
+    write_json(tmp_path / "ledger.json", ledger)
     for name, overrides in {
-        "finished": ["fusion=sum", "seed=0"],
-        "failed": ["epochs=3", "fusion=sum", "seed=1"],
-        "running": ["fusion=max", "seed=0"],
-        "interrupted": ["seed=2", "fusion=max"],
+        "finished": ["fusion=sum", "seed=0", "epochs=3"],
+        "failed": ["epochs=3", "fusion=sum", "seed=1", "num_workers=2"],
+        "running": ["fusion=max", "seed=0", "epochs=3"],
+        "interrupted": ["seed=2", "fusion=max", "epochs=3"],
     }.items():
         (tmp_path / name).mkdir()
         write_json(tmp_path / name / "overrides.json", overrides)
@@ -62,13 +65,62 @@ def test_each_state_is_told(sweep: Path) -> None:
 
 def test_a_folder_of_runs_without_a_plan(sweep: Path) -> None:
     (sweep / "ledger.json").unlink()
+    write_json(sweep / "running" / "overrides.json", ["fusion=max", "seed=0"])
     found = read_sweep(sweep)
     assert found.axes == {"epochs": ("3", ""), "fusion": ("sum", "max"), "seed": ("1", "0", "2")}
     assert sorted(cell.state for cell in found.cells) == ["failed", "finished", "interrupted", "interrupted"]
 
 
+def test_what_a_finished_run_left_untyped_is_in_its_results(sweep: Path) -> None:
+    (sweep / "ledger.json").unlink()
+    write_json(sweep / "finished" / "overrides.json", ["epochs=3"])
+    results = {"choices": {"fusion": "max"}, "seed": 2, "metrics": {"test/top1": 0.5}}
+    write_json(sweep / "finished" / "results.json", results)
+    [finished] = [cell for cell in read_sweep(sweep).cells if cell.state == "finished"]
+    assert finished.overrides == {"fusion": "max", "seed": "2"}
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["fixed", "older ledger"])
+def test_runs_of_an_earlier_command_are_no_replicates(sweep: Path, knows: bool) -> None:
+    ledger = json.loads((sweep / "ledger.json").read_text())
+    if not knows:
+        del ledger["fixed"]
+    write_json(sweep / "ledger.json", ledger)
+    write_json(sweep / "finished" / "overrides.json", ["fusion=sum", "seed=0", "epochs=9"])
+    write_json(sweep / "interrupted" / "overrides.json", ["fusion=max", "seed=2", "epochs=3", "~attention", "~logger="])
+    found = read_sweep(sweep)
+    assert found.axes.pop("~attention") == ("", "null")  # type: ignore[attr-defined]
+    assert found.axes == {"fusion": ("sum", "max"), "seed": ("0", "1", "2"), "epochs": ("3", "9")}
+    values = [(*list(cell.overrides.values())[:3], cell.state) for cell in found.cells[:3]]
+    assert values == [
+        ("sum", "0", "3", "missing"),
+        ("sum", "0", "9", "finished"),
+        ("sum", "1", "3", "failed"),
+    ]
+
+
+def test_a_plan_of_the_basic_sweeper_has_its_params(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    sweeper = {"_target_": BASIC_SWEEPER, "params": {"layer": "conv4,conv5", "seed": "0,1", "epochs": 2}}
+    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["fusion=sum,max", "seed=3"]}, "sweeper": sweeper}
+    Ledger().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    ledger = json.loads((tmp_path / "ledger.json").read_text())
+    assert ledger["axes"] == {"layer": ["conv4", "conv5"], "fusion": ["sum", "max"]}
+    assert (len(ledger["cells"]), ledger["fixed"]) == (4, {"epochs": "2", "seed": "3"})
+    assert cell_name(["layer=conv4", "fusion=max", "seed=3"], str(tmp_path)) == "fusion_max-layer_conv4"
+
+
+def test_every_word_of_the_command_makes_another_sweep(monkeypatch) -> None:
+    names = set()
+    for further in ([], ["~attention"], ["hydra.sweeper.params={layer: conv4}"], ["epochs=2"]):
+        monkeypatch.setattr("sys.argv", ["train.py", "-m", "fusion=sum,max", *further, "hydra.verbose=true"])
+        names.add(sweep_name())
+    assert len(names) == 4
+    assert all(name.startswith("fusion-") for name in names)
+
+
 def test_two_runs_of_the_same_values_are_both_there(sweep: Path) -> None:
-    write_json(sweep / "failed" / "overrides.json", ["fusion=sum", "seed=0"])
+    write_json(sweep / "failed" / "overrides.json", ["fusion=sum", "seed=0", "epochs=3"])
     states = [cell.state for cell in read_sweep(sweep).cells if cell.overrides == {"fusion": "sum", "seed": "0"}]
     assert sorted(states) == ["failed", "finished"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def wandb_records(path: Path) -> list[bytes]:
 
 
 def test_towers_that_were_trained_on_test_videos_are_refused(
-    finished: Path, tmp_path: Path, cache, monkeypatch
+    finished: Path, tmp_path: Path, cache, monkeypatch, capsys
 ) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
     checkpoint = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
@@ -133,6 +134,12 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
         build_run(compose_config(overrides), tmp_path)
     run = build_run(compose_config([*overrides, "allow_leak=true"]), tmp_path)
     assert run.leaked == 3
+    assert run.leaked_validation == 16, "the list of training is that of validation, too"
+    runpy.run_path(str(ROOT / "train.py"))["announce"](compose_config(overrides), run, tmp_path)
+    assert "WARNING: weights of init were trained on 16 of the validation videos" in capsys.readouterr().out
+    towers = [f"init.rgb={finished}", f"init.flow={finished}"]
+    honest = build_run(compose_config([*SMALL, "logger=csv", *towers]), tmp_path)
+    assert honest.leaked_validation == 0
     assert run.system.history.videos >= leaked.videos, "what the towers have seen goes into the new checkpoints"
 
 

@@ -104,7 +104,7 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
         alone = scores_frame_by_frame(run.system.network)
         dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
     try:
-        leaked = run.history.check(dataset.videos, allow=plan.allow_leak)
+        leaked = run.history.check(dataset.videos, part=plan.part, allow=plan.allow_leak)
     except LeakError as error:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
@@ -146,6 +146,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
         data=prepared.data,
         split=prepared.split,
         part=plan.part,
+        leaked=prepared.leaked,
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started

@@ -29,6 +29,7 @@ from twostream.evaluation import (
 from twostream.pictures import save_confusion_matrix, save_reliability
 from twostream.results import write_json
 from twostream.scores import Scores
+from twostream.spreadsheet import inert
 
 PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
 SHOWN = 5  # of the most confused pairs
@@ -75,6 +76,7 @@ def write_evaluation(outcome: Outcome, run_folder: Path) -> tuple[Path, dict[str
     scores = outcome.scores
     metrics = metrics_of(scores)
     name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
+    name += "-leaked" if outcome.leaked else ""
     with replaced(run_folder / "evaluation" / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
@@ -168,9 +170,8 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """With the keys of the first row as its header; names of files need not be UTF-8."""
     rows = list(rows)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows(map(inert, row) for row in (rows[0], *(row.values() for row in rows)))
 
 
 @contextmanager
@@ -184,6 +185,8 @@ def replaced(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         aside.rename(folder)
     finally:
+        if old.exists() and not folder.exists():  # between the two
+            old.rename(folder)
         for left in (aside, old):
             shutil.rmtree(left, ignore_errors=True)
 

@@ -80,37 +80,35 @@ def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, na
     """
     check_alike(files, names)
     first = files[0]
-    fused = weighted_mean([ready(scores, softmax=softmax) for scores in files], weights)
+    fused = weighted_mean([ready(scores, softmax=softmax) for scores in files], weights, softmax=softmax)
     return Scores(
         videos=first.videos,
         labels=first.labels,
-        logits=as_logits(fused, softmax=softmax).astype(np.float32),
+        logits=fused.astype(np.float32),
         classes=first.classes,
         protocol="+".join(dict.fromkeys(scores.protocol for scores in files)),
         checkpoint="+".join(scores.checkpoint for scores in files),
         data=first.data,
         split=first.split,
         part=first.part,
+        leaked=max(scores.leaked for scores in files),
     )
 
 
 def ready(scores: Scores, *, softmax: bool) -> Float[np.ndarray, "n k"]:
-    """What is averaged: logits or probabilities, in float64."""
+    """What is averaged: logits, or the logs of probabilities, in float64."""
     logits = scores.logits.astype(np.float64)
-    if not softmax:
-        return logits
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) if softmax else logits
 
 
-def as_logits(fused: Float[np.ndarray, "n k"], *, softmax: bool) -> Float[np.ndarray, "n k"]:
-    """Scores whose softmax is the fused probabilities; logits stay as they are."""
-    return np.log(np.maximum(fused, np.finfo(np.float32).tiny)) if softmax else fused
-
-
-def weighted_mean(parts: Sequence[Float[np.ndarray, "n k"]], weights: Sequence[float]) -> Float[np.ndarray, "n k"]:
-    total = sum(weights)
-    return sum((weight / total * part for weight, part in zip(weights, parts, strict=True)), np.zeros(()))
+def weighted_mean(
+    parts: Sequence[Float[np.ndarray, "n k"]], weights: Sequence[float], *, softmax: bool
+) -> Float[np.ndarray, "n k"]:
+    """Of what is `ready`; with `softmax` the log of the mean probabilities, however small they are."""
+    shares = [(weight / sum(weights), part) for weight, part in zip(weights, parts, strict=True) if weight]
+    if softmax:
+        return np.logaddexp.reduce([np.log(share) + part for share, part in shares])
+    return sum((share * part for share, part in shares), np.zeros(()))
 
 
 def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, Any]]:
@@ -131,7 +129,7 @@ def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> t
     parts, labels = [ready(scores, softmax=softmax) for scores in files], torch.from_numpy(files[0].labels)
     best: tuple[Any, tuple[float, ...], dict[str, float]] | None = None
     for weights in grid(len(files)):
-        metrics = measure(torch.from_numpy(as_logits(weighted_mean(parts, weights), softmax=softmax)), labels)
+        metrics = measure(torch.from_numpy(weighted_mean(parts, weights, softmax=softmax)), labels)
         key = (-metrics["top1"], metrics["loss"], sum(weight**2 for weight in weights))
         if best is None or key < best[0]:
             best = key, weights, metrics

@@ -35,7 +35,7 @@ RESULTS = {  # what may be relied on
     "seed": int,
     "!metrics": {str: NUMBER},
     "unreadable": ({str: [str]}, None),
-    **dict.fromkeys(("leaked", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
+    **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
     "overrides": [str],
     "cell": str,
     "versions": {str: str},

@@ -29,6 +29,7 @@ class Scores:
     - `protocol`: "train" is the configuration's own test protocol; others: `twostream.protocols`.
     - `checkpoint`: SHA-256 of the file of the weights; "" where there is none.
     - `data`, `split`, `part`: such as "ucf101", 1, and "test" or "validation".
+    - `leaked`: how many of the videos the weights were trained on.
 
     Raises ValueError where these do not fit each other.
     """
@@ -42,6 +43,7 @@ class Scores:
     data: str
     split: int
     part: str
+    leaked: int = 0
 
     def __post_init__(self) -> None:
         n, k = len(self.videos), len(self.classes)
@@ -91,13 +93,14 @@ class Scores:
             if unpacked > MOST_BYTES + 50 * Path(path).stat().st_size:
                 raise ValueError(f"{unpacked:,} bytes would come out of it")
             with np.load(path, allow_pickle=False) as file:
-                content: dict[str, Any] = {field.name: file[field.name] for field in fields(cls)}
+                names = [name for name in KINDS if name != "leaked" or name in file]  # older files do not tell
+                content: dict[str, Any] = {"leaked": np.array(0), **{name: file[name] for name in names}}
             for name, (kind, dimensions) in KINDS.items():
                 if content[name].dtype.kind not in kind or content[name].ndim != dimensions:
                     raise ValueError(f"{name} is {content[name].dtype} of {content[name].ndim} dimensions")
             for name in ("videos", "classes"):
                 content[name] = tuple(content[name].tolist())
-            for name in ("protocol", "checkpoint", "data", "split", "part"):
+            for name in ("protocol", "checkpoint", "data", "split", "part", "leaked"):
                 content[name] = content[name].item()
             return cls(**content)
         except FileNotFoundError:
@@ -109,7 +112,7 @@ class Scores:
 KINDS = {  # in the file: kinds of NumPy, dimensions
     **dict.fromkeys(("videos", "classes"), ("U", 1)),
     **dict.fromkeys(("protocol", "checkpoint", "data", "part"), ("U", 0)),
-    **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0)},
+    **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0), "leaked": ("iu", 0)},
 }
 
 

@@ -11,8 +11,14 @@ from twostream.plain import read_json
 from twostream.results import read_results
 
 LEDGER = "ledger.json"
-PLAN = {"!command": str, "!axes": {str: [str]}, "!cells": [{str: str}]}
+NULL = "null"  # how Hydra's sweeper writes the value of `~group`
+PLAN = {"!command": str, "!axes": {str: [str]}, "!cells": [{str: str}], "fixed": {str: str}}
 STATES = ("finished", "failed", "running", "interrupted", "missing")
+# how a run computes and what it shows, not what comes out of it
+NO_DIFFERENCE = (
+    *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
+    *("resume", "allow_change", "checkpoint_minutes", "log_every"),
+)
 
 
 class Cell(NamedTuple):
@@ -38,7 +44,8 @@ class Sweep(NamedTuple):
 def read_sweep(folder: str | Path) -> Sweep:
     """Everything that is known of a sweep; without a ledger, of a folder of run folders.
 
-    Then the axes are those overrides in which the runs differ. Raises ValueError where there is neither.
+    Further axes are the overrides in which the runs differ besides: those of an earlier command in the same folder are
+    no replicates of the planned ones. Raises ValueError where there is neither a ledger nor a run.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -47,24 +54,41 @@ def read_sweep(folder: str | Path) -> Sweep:
     begun = list(begun_cells(folder))
     if ledger is None and not begun:
         raise ValueError(f"{folder}: neither {LEDGER} nor run folders in it")
-    if ledger is None:
-        ledger = {"command": "", "axes": differing([cell.overrides for cell in begun]), "cells": []}
+    ledger = ledger or {"command": "", "axes": {}, "cells": []}
     axes = {axis: list(values) for axis, values in ledger["axes"].items()}
-    cells = []
-    for cell in begun:
-        values = {axis: cell.overrides.get(axis, "") for axis in axes}
-        for axis, value in values.items():
-            if value not in axes[axis]:
-                axes[axis].append(value)  # a sweeper that decides as it goes
-        cells.append(cell._replace(overrides=values))
+    fixed = ledger.get("fixed", begun[-1].overrides if begun else {})
+    runs = [cell.overrides for cell in begun] + [fixed] * bool(ledger["cells"])
+    typed = dict.fromkeys(name for run in runs for name in run)
+    names = [name for name in typed if name.split(".")[0].lstrip("~") not in NO_DIFFERENCE]
+    begun = [cell._replace(overrides={name: value_of(cell, name) for name in [*axes, *names]}) for cell in begun]
+    planned = [{**{name: fixed.get(name, "") for name in names}, **values} for values in ledger["cells"]]
+    axes |= {name: [] for name in differing([cell.overrides for cell in begun] + planned) if name not in axes}
+    cells = [cell._replace(overrides={axis: cell.overrides[axis] for axis in axes}) for cell in begun]
     there = {tuple(cell.overrides.values()) for cell in cells}
-    for values in ledger["cells"]:
-        name = ",".join(f"{axis}={value}" for axis, value in values.items())
-        if tuple(values[axis] for axis in axes) not in there:
-            cells.append(Cell(name, None, values, "missing"))
+    for values, place in zip(planned, ledger["cells"], strict=True):
+        values = {axis: values[axis] for axis in axes}
+        if tuple(values.values()) not in there:
+            cells.append(Cell(",".join(f"{axis}={value}" for axis, value in place.items()), None, values, "missing"))
+    for axis, values in axes.items():  # more than planned: of an earlier command, or a sweeper that decides as it goes
+        values += dict.fromkeys(cell.overrides[axis] for cell in cells if cell.overrides[axis] not in values)
     order = {axis: {value: place for place, value in enumerate(values)} for axis, values in axes.items()}
     ordered = sorted(cells, key=lambda cell: [order[axis][cell.overrides[axis]] for axis in axes])
     return Sweep(folder, ledger["command"], {axis: tuple(values) for axis, values in axes.items()}, tuple(ordered))
+
+
+def value_of(cell: Cell, name: str) -> str:
+    """As it was typed, or else as a finished run says; "" where nothing is known.
+
+    >>> results = {"choices": {"fusion": "conv"}, "layer": ["conv5", "fc8"], "seed": 0}
+    >>> cell = Cell("run", None, {"split": "2"}, "finished", results)
+    >>> [value_of(cell, name) for name in ("split", "fusion", "layer", "seed", "epochs")]
+    ['2', 'conv', '[conv5,fc8]', '0', '']
+    """
+    if typed := cell.overrides.get(name):
+        return typed
+    results = cell.results or {}
+    value = {**results.get("choices", {}), **{key: results.get(key) for key in ("layer", "split", "seed")}}.get(name)
+    return "" if value is None else f"[{','.join(value)}]" if isinstance(value, list) else str(value)
 
 
 def read_ledger(folder: Path) -> dict[str, Any] | None:
@@ -87,7 +111,8 @@ def begun_cells(folder: Path) -> Iterator[Cell]:
         if not path.is_dir() or path.name.startswith(".") or not written.exists():
             continue
         words = read_json(written, [str], what="no overrides of a run")
-        overrides = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in words)}
+        parts = [word.partition("=") for word in words]
+        overrides = {key.lstrip("+"): value or NULL * key.startswith("~") for key, _, value in parts}
         results = read_results(path)
         error = path / "error.txt"
         if results is not None:

@@ -36,6 +36,8 @@ def test_videos_that_were_trained_on_are_refused_with_their_number() -> None:
     assert history.check(videos("a/3.avi", "b/2.avi")) == 0
     with pytest.raises(LeakError, match=r"^2 of 3 test videos .*ucf101 split 1, 3 videos.*: a/2.avi, b/1.avi; .*leak"):
         history.check(videos("a/2.avi", "b/1.avi", "b/3.avi"))
+    with pytest.raises(LeakError, match=r"^1 of 1 validation videos"):
+        history.check(videos("a/2.avi"), part="validation")
     assert history.check(videos("a/2.avi", "b/1.avi", "b/3.avi"), allow=True) == 2
 
 

@@ -14,6 +14,7 @@ from matplotlib.image import imread
 
 from twostream.cli import main
 from twostream.data.decoding import probe, timed_frames
+from twostream.prediction.predictor import Predictor
 
 
 @pytest.fixture
@@ -90,6 +91,27 @@ def test_a_folder(command, run, make_video, tmp_path, capsys) -> None:
     assert found == ["b.mp4.mp4", "b.mp4.png", "sub/a.mp4.mp4", "sub/a.mp4.png"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_is_done_when_a_folder_is_interrupted(error, command, run, make_video, tmp_path, monkeypatch) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        make_video(tmp_path / "in" / f"{name}.mp4", 3)
+    predict = Predictor.predict
+
+    def fails(self, video, **options):
+        if str(video).endswith("b.mp4"):
+            raise error
+        return predict(self, video, **options)
+
+    monkeypatch.setattr(Predictor, "predict", fails)
+    with pytest.raises((error, SystemExit)):
+        command("predict", run, tmp_path / "in", "--json", tmp_path / "o.json", "--csv", tmp_path / "o.csv")
+    [one] = json.loads((tmp_path / "o.json").read_text())["videos"]
+    assert one["video"] == str(tmp_path / "in" / "a.mp4")
+    assert {row["video"] for row in csv.DictReader((tmp_path / "o.csv").open())} == {one["video"]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "o.csv", "o.json"]
+
+
 def test_wrong_input_is_one_line(command, run, video, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, message in (
@@ -98,6 +120,10 @@ def test_wrong_input_is_one_line(command, run, video, tmp_path) -> None:
         ((run, tmp_path / "empty"), "empty: holds no videos"),
         ((run, "97"), "camera 97: cannot be opened"),
         ((run, video, "--window", "-1"), r"window=-1\.0: must be a positive"),
+        ((run, video, "--window", "inf"), r"window=inf: must be a positive"),
+        ((run, video, "--stride", "inf"), r"stride=inf: must be a positive"),
+        ((run, video, "--limit", "-1"), r"limit=-1\.0: must be a positive"),
+        ((run, video, "--limit", "nan"), r"limit=nan: must be a positive"),
         ((run, video, "--json", tmp_path / "no" / "o.json"), "its folder does not exist"),
     ):
         with pytest.raises(SystemExit, match=f"^error: .*{message}"):

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_sweeps import sweep, write
+from made_sweeps import results, sweep, write
 
 from twostream.cli import main
 from twostream.report import build_report
+from twostream.report.csv_files import groups_as_csv
 from twostream.report.wandb_summary import summary_rows, wandb_mode
 
 
@@ -81,6 +82,14 @@ def test_a_summary_row_by_hand() -> None:
         162912,
         41062400,
     ]
+
+
+def test_costs_that_differ_are_their_mean_everywhere() -> None:
+    made = sweep({"seed": ("0", "1")}, lambda seed: 0.5)
+    cells = [cell._replace(results=results(0.5, flops=flops)) for cell, flops in zip(made.cells, (10, 20), strict=True)]
+    report = build_report(made._replace(cells=tuple(cells)))
+    assert summary_rows(report)[0][-2:] == [162_912, 15]
+    assert groups_as_csv(report).splitlines()[1].split(",")[-3:] == ["162912", "15.0", ""]
 
 
 def test_the_wandb_run_has_the_table_and_the_bars(folder: Path, monkeypatch) -> None:

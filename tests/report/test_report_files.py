@@ -82,6 +82,15 @@ def test_the_groups_follow_from_the_runs_by_an_independent_few_lines() -> None:
             assert float(group["std"]) == pytest.approx(np.std(found, ddof=1))
 
 
+def test_no_text_in_a_csv_file_is_a_formula() -> None:
+    made = sweep({"fusion": ("=1+1", "@a"), "seed": ("-1", "0")}, lambda *_: "failed")
+    made = made._replace(cells=tuple(cell._replace(error="-x") for cell in made.cells))
+    cells = rows_of(cells_as_csv(build_report(made)))
+    assert [cell["fusion"] for cell in cells] == ["'=1+1", "'=1+1", "'@a", "'@a"]
+    assert [cell["seed"] for cell in cells] == ["-1", "0", "-1", "0"], "a number stays one"
+    assert {cell["error"] for cell in cells} == {"'-x"}
+
+
 def test_latex_is_balanced_and_escaped() -> None:
     made = sweep({"fusion": ("a_b", "50%", r"\x{"), "layer": ("conv3", "conv5")}, lambda fusion, layer: 0.5)
     text = as_latex(build_report(made))
@@ -95,6 +104,18 @@ def test_latex_is_balanced_and_escaped() -> None:
     widths = {line.count(" & ") for line in text.split(r"\begin{tabular}")[1].splitlines() if line.endswith(r"\\")}
     assert len(widths) == 1, "every row has as many cells as the head"
     assert text.isascii(), "signs beyond ASCII would need a package"
+
+
+def test_latex_has_rows_that_begin_with_a_bracket(tmp_path: Path) -> None:
+    made = sweep({"layer": ("conv3", "[conv5,fc8]", "*"), "fusion": ("a---b", "max")}, lambda layer, fusion: 0.5)
+    text = as_latex(build_report(made))
+    assert not [line for line in text.splitlines() if line.startswith(("[", "*"))]
+    if shutil.which("pdflatex"):
+        page = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
+        (tmp_path / "page.tex").write_text(page)
+        command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
 
 
 class Elements(HTMLParser):

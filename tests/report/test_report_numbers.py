@@ -12,6 +12,7 @@ from made_sweeps import results, sweep
 from twostream.report import build_report
 from twostream.report.columns import group_columns, note, pivot_text
 from twostream.report.compare import find_baseline
+from twostream.report.notes import notes
 from twostream.report.statistics import holm, mean, sample_std, sign_flip_p
 from twostream.sweep import Sweep
 
@@ -150,16 +151,59 @@ def test_a_finished_run_without_a_finite_value_is_no_result() -> None:
     assert (group.mean, group.n, group.states) == (0.5, "1/2", "finished without test/top1: seed=1")
 
 
-def test_the_same_run_twice_is_two_runs() -> None:
-    made = sweep({"fusion": ("a", "b"), "seed": ("0",)}, lambda fusion, seed: 0.5)
-    twice = made._replace(cells=(*made.cells, made.cells[0]._replace(name="again", results=results(0.7))))
-    assert build_report(twice).rows[0].group.mean == pytest.approx(0.6)
+def test_a_copy_of_a_run_is_counted_once() -> None:
+    """a has 0.5 and 0.6, and a copy of the first run; b has 0.8 and 0.9."""
+    tops = {"a": (0.5, 0.6), "b": (0.8, 0.9)}
+    made = sweep({"fusion": ("a", "b"), "seed": ("0", "1")}, lambda fusion, seed: tops[fusion][int(seed)])
+    cells = [cell._replace(results={**(cell.results or {}), "cell": cell.name}) for cell in made.cells]
+    copy = cells[0]._replace(name="copy")
+    report = build_report(made._replace(cells=(*cells, copy)))
+    group = report.rows[0].group
+    assert (group.mean, group.n) == (pytest.approx(0.55), "2")
+    assert report.rows[0].comparison is not None
+    assert report.rows[0].comparison.pairs == 2
+    assert report.states == {"finished": 4, "repeated": 1}
+    assert note(report.unfinished[0]) == "has the same configuration as 0, which is counted"
+    assert "1 of the runs repeat another one with the same configuration and are not counted." in notes(report)
+
+
+def test_two_configurations_of_the_same_values_are_two_runs_but_one_pair() -> None:
+    made = sweep({"fusion": ("a", "b")}, lambda fusion: 0.5)
+    again = [cell._replace(name=f"again {cell.name}", results=results(0.7, cell="other")) for cell in made.cells]
+    report = build_report(made._replace(cells=(*made.cells, *again)))
+    assert report.rows[0].group.mean == pytest.approx(0.6)
+    assert report.rows[1].comparison is not None
+    assert report.rows[1].comparison.pairs == 1
+    assert "mean ± sample standard deviation (ddof = 1) over runs of the same values" in notes(report)[0]
+
+
+def test_a_row_of_fewer_splits_is_not_best_where_there_is_no_plan() -> None:
+    """Of b only split 1 was run, which is easy: 0.9 there, against 0.8 of 0.9 and 0.7 on both."""
+    tops = {("a", "1"): 0.9, ("a", "2"): 0.7, ("b", "1"): 0.9, ("c", "2"): 0.6}
+    made = sweep({"fusion": ("a", "b", "c"), "split": ("1", "2")}, lambda *key: tops.get(key, "missing"))
+    begun = made._replace(cells=tuple(cell for cell in made.cells if cell.folder))
+    report = build_report(begun)
+    assert [row.best for row in report.rows] == [True, False, False]
+    assert any("only one that has them all can be marked best." in line for line in notes(report))
+    unequal = build_report(begun._replace(cells=begun.cells[1:]))
+    assert not any(row.best for row in unequal.rows)
+    assert any(line.endswith("can be marked best, and none has.") for line in notes(unequal))
+    assert not any("marked best" in line for line in notes(build_report(begun._replace(cells=begun.cells[:2]))))
+
+
+def test_while_a_sweep_runs_rows_of_the_same_seeds_are_compared() -> None:
+    tops = {"a": (0.5, "running"), "b": (0.6, "missing")}
+    made = sweep({"fusion": ("a", "b"), "seed": ("0", "1")}, lambda fusion, seed: tops[fusion][int(seed)])
+    report = build_report(made)
+    assert [row.best for row in report.rows] == [False, True]
+    assert "one run a row, no spread is known" in notes(report)[0]
 
 
 def test_notes_tell_what_makes_a_number_doubtful() -> None:
     made = sweep({"fusion": ("a",)}, lambda fusion: 0.5)
-    told = made.cells[0]._replace(results=results(0.5, leaked=3, unreadable={"test": ["x", "y"]}))
-    assert note(told) == "trained on 3 of its test videos; 2 test videos could not be read"
+    told = made.cells[0]._replace(results=results(0.5, leaked=3, leaked_validation=4, unreadable={"test": ["x", "y"]}))
+    seen = "began with weights trained on 4 of its validation videos"
+    assert note(told) == f"trained on 3 of its test videos; {seen}; 2 test videos could not be read"
 
 
 def test_clips_per_second_are_shown_where_measured() -> None:

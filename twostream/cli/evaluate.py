@@ -29,8 +29,14 @@ def evaluate(arguments: Sequence[str]) -> None:
         plan = Plan(**options)
         if (splits is None and len(runs) > 1) or (splits and (plan.split is not None or plan.devices > 1)):
             raise ValueError("several run folders need --splits, which goes without --split and --devices")
+        if output and not splits:
+            raise ValueError(f"--output {output}: needs --splits; the numbers of one run are in its folder")
+        if output and not output.absolute().parent.is_dir():
+            raise ValueError(f"--output {output}: its folder does not exist")
         runs = runs if splits is None else of_splits(runs, splits)
         prepared = [prepare_evaluation(run, plan) for run in runs]
+        if splits and (found := [one.split for one in prepared]) != splits:
+            raise ValueError(f"--splits {splits}: with these --set the runs are tested on {found}")
     rows = {}
     for one in prepared:
         outcome = score_videos(one, plan)

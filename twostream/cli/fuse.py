@@ -38,5 +38,8 @@ def fuse(arguments: Sequence[str]) -> None:
     what = "class probabilities" if options.softmax else "logits"
     print(f"{fused.data} split {fused.split}, {fused.part}: {len(fused.videos)} videos, weighted mean of {what}; in %")
     print(metrics_table({**rows, title: metrics_of(fused)}))
+    for name, scores in zip(names, files, strict=True):
+        if scores.leaked:
+            print(f"WARNING: {name}: the weights were trained on {scores.leaked} of the videos (--allow-leak)")
     if options.search:
         print(f"--weights {':'.join(f'{weight:g}' for weight in weights)}")

@@ -46,6 +46,7 @@ class Run(NamedTuple):
     source: Any
     summary: Description
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
+    leaked_validation: int  # validation videos that `init` was trained on
 
 
 def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
@@ -55,7 +56,9 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
-        learned = initial_history(cfg) | History.of(source.name, cfg.split, data.train_set.videos)
+        before = initial_history(cfg)
+        leaked_validation = len(before.among(data.validation_set.videos))
+        learned = before | History.of(source.name, cfg.split, data.train_set.videos)
         leaked = learned.check(source.test, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
@@ -64,7 +67,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
             raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
         if cfg.ema is not None and isinstance(trainer.strategy, FullySharded):
             raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
-        return Run(data, build_system(cfg, source.classes, learned), trainer, source, summary, leaked)
+        system = build_system(cfg, source.classes, learned)
+        return Run(data, system, trainer, source, summary, leaked, leaked_validation)
 
 
 def initial_history(cfg: DictConfig) -> History:

@@ -24,20 +24,16 @@ from twostream.claim import Claim
 from twostream.config.saved import read_config
 from twostream.errors import UserError, one_line
 from twostream.results import read_results, write_json
-from twostream.sweep import LEDGER
+from twostream.sweep import LEDGER, NO_DIFFERENCE
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 STARTED_BY = "TWOSTREAM_STARTED_BY"  # in the environment of the processes of a run: the one that watches over them
-# how a run computes and what it shows, not what comes out of it
-NO_DIFFERENCE = (
-    *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
-    *("resume", "allow_change", "checkpoint_minutes", "log_every"),
-)
 
 
 def sweep_name() -> str:
     """The name of a sweep's folder: its axes, and a hash of all overrides. The same command finds it again."""
-    typed = sorted(word for word in sys.argv[1:] if "=" in word and not word.startswith(("-", "hydra")))
+    words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
+    typed = sorted(w for w in words if not w.startswith(("-", "hydra")) or w.startswith("hydra.sweeper.params"))
     axes = [word.partition("=")[0] for word in typed if is_axis(word)]
     return "-".join([file_name("-".join(axes) or "sweep"), hash_of(typed)])
 
@@ -82,18 +78,24 @@ def is_axis(word: str) -> bool:
     return OverridesParser.create().parse_override(word).is_sweep_override()
 
 
-def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str, str]]]:
-    """The axes of a sweep with their values, and its cells, by Hydra's own grammar.
+def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str, str]], dict[str, str]]:
+    """The axes of a sweep with their values, its cells, and what is the same in all, by Hydra's own grammar.
 
-    >>> plan(["fusion=sum,max", "seed=range(2)", "epochs=3"])[0]
-    {'fusion': ['sum', 'max'], 'seed': ['0', '1']}
+    >>> axes, cells, fixed = plan(["fusion=sum,max", "seed=range(2)", "epochs=3"])
+    >>> axes, fixed
+    ({'fusion': ['sum', 'max'], 'seed': ['0', '1']}, {'epochs': '3'})
     """
-    axes = {}
+    axes, fixed = {}, {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
+        name = override.get_key_element().lstrip("+")
+        for earlier in (axes, fixed):
+            earlier.pop(name, None)  # the last one counts
         if override.is_sweep_override():
-            axes[override.get_key_element().lstrip("+")] = list(override.sweep_string_iterator())
+            axes[name] = list(override.sweep_string_iterator())
+        else:
+            fixed[name] = override.get_value_element_as_str()
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    return axes, cells
+    return axes, cells, fixed
 
 
 class Ledger(Callback):
@@ -110,14 +112,14 @@ class Ledger(Callback):
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        typed = as_typed(config.hydra.overrides.task)
+        typed, params = as_typed(config.hydra.overrides.task), config.hydra.sweeper.get("params") or {}
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
-            axes, cells = plan(typed)
+            axes, cells, fixed = plan([*(f"{key}={value}" for key, value in params.items()), *typed])
         else:  # it decides as it goes
             swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
-            axes, cells = {str(axis): [] for axis in (*(config.hydra.sweeper.get("params") or {}), *swept)}, []
+            axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
         command = shlex.join(["python", *sys.argv])
-        write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells})
+        write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
         Ledger.ended = None
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
 

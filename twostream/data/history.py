@@ -71,12 +71,12 @@ class History:
         """The ids of those that have been trained on."""
         return [video.id for video in videos if _key(video) in self.videos]
 
-    def check(self, videos: Sequence[Video], *, allow: bool = False) -> int:
-        """The number of `videos` that have been trained on. Raises LeakError if there are any, unless `allow`."""
+    def check(self, videos: Sequence[Video], *, part: str = "test", allow: bool = False) -> int:
+        """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for."""
         known = self.among(videos)
         if known and not allow:
             raise LeakError(
-                f"{len(known)} of {len(videos)} test videos are among those that the weights were trained on "
+                f"{len(known)} of {len(videos)} {part} videos are among those that the weights were trained on "
                 f"({'; '.join(self.lists)}): {first_ten(known)}; test another split, or set allow_leak=true"
             )
         return len(known)

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -33,21 +33,32 @@ def predict(arguments: Sequence[str]) -> None:
     predictor = load(options.run, device=options.device)
     predictions: list[Prediction] = []
     failed: dict[str, str] = {}
-    for name, video in videos.items():
-        try:
-            predictions.append(look_at(predictor, video, options, name=name if os.path.isdir(options.video) else None))
-            print(table(predictions[-1], options.top), flush=True)
-        except VideoError as error:
-            if not os.path.isdir(options.video):
-                raise
-            failed[str(video)] = error.reason
-            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-    if options.json is not None:
-        save_json(options.json, predictions, run=options.run, classes=predictor.classes, failed=failed, top=options.top)
-    if options.csv is not None:
-        save_csv(options.csv, predictions, predictor.classes)
+    is_folder = os.path.isdir(options.video)
+    try:
+        for name, video in videos.items():
+            try:
+                predictions.append(look_at(predictor, video, options, name=name if is_folder else None))
+                print(table(predictions[-1], options.top), flush=True)
+            except VideoError as error:
+                if not is_folder:
+                    raise
+                failed[str(video)] = error.reason
+                print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+    finally:  # also after Ctrl-C: what has been looked at is kept
+        if predictions or failed:
+            save(options, predictions, classes=predictor.classes, failed=failed)
     if failed:
         sys.exit(f"{len(failed)} of {len(videos)} videos could not be read")
+
+
+def save(
+    options: argparse.Namespace, predictions: Sequence[Prediction], *, classes: Sequence[str], failed: Mapping[str, str]
+) -> None:
+    """Write what was asked for."""
+    if options.json is not None:
+        save_json(options.json, predictions, run=options.run, classes=classes, failed=failed, top=options.top)
+    if options.csv is not None:
+        save_csv(options.csv, predictions, classes)
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -13,6 +13,7 @@ import numpy as np
 from twostream.errors import printable
 from twostream.prediction.predictor import Prediction, best
 from twostream.results import write_json
+from twostream.spreadsheet import inert
 from twostream.whole import whole
 
 
@@ -89,14 +90,15 @@ def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[st
     """A row for each window (counted from 0), and one, `all`, for the whole video; a column for each class."""
     with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["video", "window", "from_second", "to_second", "top", *classes])
+        writer.writerow(["video", "window", "from_second", "to_second", "top", *map(inert, classes)])
         for prediction in predictions:
             ends = [prediction.seconds.min(), prediction.seconds.max()]
             rows = [("all", ends, prediction.overall)]
             rows += [(i, *row) for i, row in enumerate(zip(prediction.seconds, prediction.scores, strict=True))]
             for name, seconds, scores in rows:
                 numbers = [rounded(number) for number in (*seconds, *scores)]
-                writer.writerow([prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *numbers[2:]])
+                row = [prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *numbers[2:]]
+                writer.writerow(map(inert, row))
 
 
 def rounded(number: float) -> float:

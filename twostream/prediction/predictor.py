@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from math import inf
 from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
@@ -97,6 +98,9 @@ class Predictor:
 
         Raises `VideoError` where it cannot be read, ValueError for lengths that are no windows.
         """
+        for key, seconds in (("window", window), ("stride", stride), ("limit", limit)):
+            if seconds is not None and not 0 < seconds < inf:
+                raise ValueError(f"{key}={seconds!r}: must be a positive number of seconds")
         name = f"camera {video}" if isinstance(video, int) else str(video)
         length, step = self.window_frames(video, window, stride)
         collector = Windows(self.view, length=length, stride=step)
@@ -128,9 +132,6 @@ class Predictor:
 
     def window_frames(self, video: AnyPath | int, window: float | None, stride: float | None) -> tuple[int, int]:
         """Seconds -> the length and stride of windows in frames."""
-        for key, seconds in (("window", window), ("stride", stride)):
-            if seconds is not None and not seconds > 0:
-                raise ValueError(f"{key}={seconds!r}: must be a positive number of seconds")
         rate = FRAME_RATE if isinstance(video, int) else frame_rate(video)
         length = self.view.length if window is None else max(1, round(window * rate))
         step = max(1, length // 2) if stride is None else max(1, round(stride * rate))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from twostream.report.compare import Comparison, best_groups, compare, find_baseline
-from twostream.report.groups import Group, averaged_over, group_cells
+from twostream.report.groups import REPEATED, Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
 from twostream.report.paper import Printed
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
@@ -72,7 +72,7 @@ def build_report(
     """Group, compare, pivot; raises ValueError for a metric, axis or baseline that the sweep does not have."""
     if not sweep.cells:
         raise ValueError(f"{sweep.folder}: holds no runs")
-    sweep = _filled(sweep)
+    sweep = _once(_filled(sweep))
     measured = choose_metric(metric, sweep.cells)
     over = averaged_over(sweep.axes, pivot or ())
     pivot_axes = choose_pivot(sweep.axes, over, pivot)
@@ -102,3 +102,14 @@ def _filled(sweep: Sweep) -> Sweep:
         for axis, values in sweep.axes.items()
     }
     return sweep._replace(axes=axes, cells=tuple(cells))
+
+
+def _once(sweep: Sweep) -> Sweep:
+    """Finished runs of one configuration count once: a copy of a run is no second measurement."""
+    cells, first = [], {}
+    for cell in sweep.cells:
+        identity = cell.results and cell.results.get("cell")
+        counted = first.setdefault((identity, *cell.overrides.values()), cell.name) if identity else cell.name
+        told = f"has the same configuration as {counted}, which is counted"
+        cells.append(cell if counted == cell.name else cell._replace(state=REPEATED, error=told))
+    return sweep._replace(cells=tuple(cells))

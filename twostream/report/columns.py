@@ -89,6 +89,8 @@ def note(cell: Cell) -> str:
     parts = [cell.error] if cell.error else []
     if leaked := result(cell, "leaked"):
         parts.append(f"trained on {leaked} of its test videos")
+    if leaked := result(cell, "leaked_validation"):
+        parts.append(f"began with weights trained on {leaked} of its validation videos")
     for part, videos in (result(cell, "unreadable") or {}).items():
         parts.append(f"{len(videos)} {part} videos could not be read")
     return "; ".join(parts)

@@ -20,27 +20,36 @@ class Comparison(NamedTuple):
     p_holm: float | None  # corrected for all groups compared
 
 
-def best_groups(groups: Sequence[Group], metric: Metric) -> tuple[int, ...]:
-    """The positions of the best mean, several if equal.
+def eligible_groups(groups: Sequence[Group]) -> list[int]:
+    """Those whose mean is over all seeds and splits that any group was measured over, and that lack no run.
 
-    A group that lacks runs is not eligible, as its mean is over other seeds or splits than that of the rest; only if
-    no group is complete are they all.
+    Only if every group lacks one are those that lack some eligible, too.
     """
-    eligible = [index for index, group in enumerate(groups) if group.complete]
-    eligible = eligible or [index for index, group in enumerate(groups) if group.values]
-    if not eligible:
+    measured = set().union(*(group.replicates for group in groups))
+    alike = [index for index, group in enumerate(groups) if group.values and group.replicates == measured]
+    complete = [index for index in alike if groups[index].complete]
+    return complete if any(group.complete for group in groups) else alike
+
+
+def best_groups(groups: Sequence[Group], metric: Metric) -> tuple[int, ...]:
+    """The positions of the best mean of those that are eligible, several if equal."""
+    means = {index: groups[index].mean for index in eligible_groups(groups)}
+    values = [value for value in means.values() if value is not None]
+    if not values:
         return ()
-    means = {index: groups[index].mean for index in eligible}
-    best = (min if metric.lower_is_better else max)(value for value in means.values() if value is not None)
+    best = (min if metric.lower_is_better else max)(values)
     return tuple(index for index, value in means.items() if value is not None and abs(value - best) < 1e-12)
 
 
 def compare(groups: Sequence[Group], reference: int) -> list[Comparison | None]:
-    """Every group against `groups[reference]`, Holm-corrected across groups; None for the reference itself."""
+    """Every group against `groups[reference]`, Holm-corrected across groups; None for the reference itself.
+
+    A run whose seed and split an earlier one of its group has is in no pair: it has no partner.
+    """
     found: list[Comparison | None] = []
     for index, group in enumerate(groups):
-        shared = [replicate for replicate in group.values if replicate in groups[reference].values]
-        differences = [group.values[replicate] - groups[reference].values[replicate] for replicate in shared]
+        shared = [key for key in group.values if key in groups[reference].values and key[-1] == "0"]
+        differences = [group.values[key] - groups[reference].values[key] for key in shared]
         comparison = Comparison(len(shared), mean(differences), sign_flip_p(differences), None)
         found.append(None if index == reference else comparison)
     corrected = holm([comparison and comparison.p for comparison in found])

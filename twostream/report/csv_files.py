@@ -9,6 +9,7 @@ from typing import Any
 
 from twostream.report.build import Report, Row
 from twostream.report.columns import metric_names, result
+from twostream.spreadsheet import inert
 from twostream.sweep import Cell
 
 NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "leaked")
@@ -47,15 +48,11 @@ def groups_as_csv(report: Report) -> str:
 
 def _group(row: Row, *, is_reference: bool) -> tuple[list[str], list[Any]]:
     group, compared = row.group, row.comparison
-    costs = []
-    for name in ("parameters", "flops", "clips_per_second"):
-        values = [value for cell in group.cells if (value := result(cell, name)) is not None]
-        costs.append(sum(values) / len(values) if len(set(values)) > 1 else values[0] if values else None)
     return list(group.axes.values()), [
         *(len(group.values), len(group.cells), group.states, group.mean, group.std, int(row.best), int(is_reference)),
         *(compared or [None] * 4),
         *(row.printed or [None] * 2),
-        *costs,
+        *(group.cost(name) for name in ("parameters", "flops", "clips_per_second")),
     ]
 
 
@@ -63,6 +60,5 @@ def _csv(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """None is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles)
-    writer.writerows(rows)
+    writer.writerows(map(inert, row) for row in (titles, *rows))
     return text.getvalue()

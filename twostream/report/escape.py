@@ -14,6 +14,7 @@ TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    **{symbol: f"{{{symbol}}}" for symbol in "[]*"},  # at the start of a row they would belong to the \\ before it
     "\0": "{}",
     "±": r"$\pm$",
     "−": r"$-$",
@@ -39,10 +40,10 @@ def markdown(text: str) -> str:
 def latex(text: str) -> str:
     r"""For LaTeX text.
 
-    >>> print(latex("50% of a_b ± 1, --baseline"))
-    50\% of a\_b $\pm$ 1, -{}-baseline
+    >>> print(latex("50% of a_b ± 1, --baseline, a---b"))
+    50\% of a\_b $\pm$ 1, -{}-baseline, a-{}-{}-b
     """
-    text = " ".join(text.split()).replace("--", "-\0-")  # two would become one dash
+    text = re.sub("-(?=-)", "-\0", " ".join(text.split()))  # two would become one dash
     return "".join(TEX.get(letter, letter) for letter in text)
 
 

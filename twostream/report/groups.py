@@ -10,6 +10,7 @@ from twostream.report.metric import Metric
 from twostream.report.statistics import mean, sample_std
 from twostream.sweep import Cell, Sweep
 
+REPEATED = "repeated"  # the state of a run that another one has been counted for
 REPLICATES = ("seed", "split")  # axes that ask for more of the same
 Replicate = tuple[str, ...]  # the values on the axes averaged over, and how many cells before it had the same
 
@@ -23,12 +24,22 @@ class Group(NamedTuple):
     lacking: Mapping[str, tuple[str, ...]]  # state -> the cells without a value: ("seed=2",)
 
     @property
+    def replicates(self) -> set[Replicate]:
+        """The seeds and splits with a value."""
+        return {replicate[:-1] for replicate in self.values}
+
+    @property
     def mean(self) -> float | None:
         return mean(list(self.values.values()))
 
     @property
     def std(self) -> float | None:
         return sample_std(list(self.values.values()))
+
+    def cost(self, name: str) -> float | None:
+        """The mean of `parameters`, `flops` or `clips_per_second` over the runs that tell it; exact where all agree."""
+        told = [v for cell in self.cells if cell.results and (v := cell.results.get(name)) is not None]
+        return told[0] if len(set(told)) == 1 else mean(told)
 
     @property
     def complete(self) -> bool:
@@ -73,11 +84,12 @@ def compared_axes(axes: Mapping[str, tuple[str, ...]], over: Sequence[str]) -> t
 
 
 def group_cells(sweep: Sweep, metric: Metric, over: Sequence[str]) -> tuple[Group, ...]:
-    """All groups, in the order of the values typed; every planned cell is in exactly one."""
+    """All groups, in the order of the values typed; every planned cell is in exactly one, but a repeated one."""
     axes = compared_axes(sweep.axes, over)
     found: dict[tuple[str, ...], list[Cell]] = {}
     for cell in sweep.cells:
-        found.setdefault(tuple(cell.overrides.get(axis, "") for axis in axes), []).append(cell)
+        if cell.state != REPEATED:
+            found.setdefault(tuple(cell.overrides.get(axis, "") for axis in axes), []).append(cell)
     ranks = {axis: {value: rank for rank, value in enumerate(sweep.axes[axis])} for axis in axes}
     groups = [_group(dict(zip(axes, key, strict=True)), cells, metric, over) for key, cells in found.items()]
     return tuple(sorted(groups, key=lambda group: [ranks[axis][value] for axis, value in group.axes.items()]))
@@ -95,6 +107,6 @@ def _group(axes: Mapping[str, str], cells: Sequence[Cell], metric: Metric, over:
             named = " ".join(f"{axis}={value}" for axis, value in zip(over, replicate, strict=True))
             lacking.setdefault(state, []).append(named or cell.name)
         else:
-            values[(*replicate, str(seen[replicate]))] = value  # the same setting run twice is two runs
+            values[(*replicate, str(seen[replicate]))] = value  # equal settings may be of two programs
         seen[replicate] += 1
     return Group(axes, tuple(cells), values, {state: tuple(which) for state, which in lacking.items()})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from twostream.report.build import Report
 from twostream.report.columns import note, p_text
+from twostream.report.compare import eligible_groups
+from twostream.report.groups import REPEATED
 from twostream.report.statistics import EXACT, RANDOM_FLIPS
 
 
@@ -22,6 +24,9 @@ def notes(report: Report) -> list[str]:
             "and the mean is over these; such a row is not marked best"
             + (" unless no row is complete." if _all_lack(report) else ".")
         )
+    lines += _unequal(report)
+    if repeated := report.states.get(REPEATED):
+        lines.append(f"{repeated} of the runs repeat another one with the same configuration and are not counted.")
     if report.reference is not None and len(report.rows) > 1:
         lines += _significance(report)
     if any(row.printed for row in report.rows):
@@ -35,6 +40,17 @@ def notes(report: Report) -> list[str]:
     return lines
 
 
+def _unequal(report: Report) -> list[str]:
+    """Where a row has all its runs, but not those seeds and splits that others have."""
+    groups = [row.group for row in report.rows]
+    measured = set().union(*(group.replicates for group in groups))
+    if not any(group.values and group.complete and group.replicates != measured for group in groups):
+        return []
+    none = "" if eligible_groups(groups) else ", and none has"
+    over = " and ".join(report.over)
+    return [f"The rows are not over the same {over}: only one that has them all can be marked best{none}."]
+
+
 def _all_lack(report: Report) -> bool:
     return not any(row.group.complete for row in report.rows)
 
@@ -42,9 +58,9 @@ def _all_lack(report: Report) -> bool:
 def _values(report: Report) -> str:
     shown = f"{report.metric.name}{' in per cent' if report.metric.is_share else ''}"
     better = "lower" if report.metric.lower_is_better else "higher"
-    if not report.over:
+    if max((len(row.group.values) for row in report.rows), default=0) < 2:
         return f"{shown}, {better} is better; one run a row, no spread is known."
-    over = " and ".join(report.over)
+    over = " and ".join(report.over) or "runs of the same values"
     return (
         f"{shown}, {better} is better: mean ± sample standard deviation (ddof = 1) over {over}; n is the number of "
         "runs, and one run has no standard deviation."

@@ -9,7 +9,6 @@ from typing import Any
 
 from twostream.plain import read_yaml
 from twostream.report.build import Report
-from twostream.report.columns import result
 from twostream.sweep import Cell
 
 MODES = ("off", "auto", "offline", "online")
@@ -76,9 +75,7 @@ def summary_rows(report: Report) -> list[list[Any]]:
     for row in report.rows:
         group = row.group
         p = row.comparison.p_holm if row.comparison else None
-        costs = [
-            next((v for cell in group.cells if (v := result(cell, name)) is not None), None) for name in COLUMNS[-2:]
-        ]
+        costs = [group.cost(name) for name in COLUMNS[-2:]]
         paper = row.printed.accuracy if row.printed else None
         counts = [len(group.values), len(group.cells), group.states, row.best]
         rows.append([group.label, group.mean, group.std, *counts, p, paper, *costs])
