@@ -108,7 +108,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
     if finite.skipped:
-        print(f"{finite.skipped} steps were left out, whose loss was not a finite number (nonfinite=skip)")
+        print(f"{finite.skipped} steps were left out, whose loss or gradient was not a finite number (nonfinite=skip)")
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)

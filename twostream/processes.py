@@ -9,7 +9,7 @@ import torch.distributed as distributed
 from jaxtyping import Float
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 Value = TypeVar("Value")
@@ -75,6 +75,11 @@ def shard(network: nn.Module, mesh: Any) -> None:
     for module in reversed(list(network.modules())):
         if module is network or (isinstance(module, nn.Sequential) and own(module) >= SHARDED_FROM):
             fully_shard(module, mesh=mesh)
+
+
+def whole_state(module: nn.Module) -> dict[str, Any]:
+    """`state_dict` on the CPU, whole also where each process has a share: in the first, and all have to call it."""
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def load_whole(module: nn.Module, state: dict[str, Any]) -> None:
