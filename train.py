@@ -32,7 +32,7 @@ from twostream.loggers import finish, log_pictures
 from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
-from twostream.recovery import Recovery
+from twostream.recovery import Recovery, fit
 from twostream.results import git_revision, validation_accuracy, versions, write_json, write_text
 from twostream.scores import Scores
 from twostream.signals import Signals
@@ -130,7 +130,7 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
 def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
     """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
     if epochs > 0:
-        run.trainer.fit(run.system, run.data, ckpt_path=start, weights_only=True)
+        fit(run.trainer, run.system, run.data, start)
         run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
     if not run.trainer.is_global_zero:
