@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +14,21 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 Value = TypeVar("Value")
+INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
 SHARDED_FROM = 100_000  # parameters; smaller stages travel with what is around them
+
+
+def rank_of(environment: Mapping[str, str]) -> int | None:
+    """The number of this process among those that train together; None for one that trains alone.
+
+    >>> rank_of({"RANK": "3"}), rank_of({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}), rank_of({"SLURM_PROCID": "0"})
+    (3, 1, None)
+    """
+    if "RANK" in environment:
+        return int(environment["RANK"])
+    if int(environment.get("SLURM_NTASKS", "1")) > 1 and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        return int(environment.get("SLURM_PROCID", "0"))
+    return None
 
 
 def world_size() -> int:

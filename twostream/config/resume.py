@@ -14,11 +14,11 @@ from twostream.config.saved import check_targets
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
 from twostream.plain import read_json, read_yaml
+from twostream.processes import INTERACTIVE
 from twostream.recovery import newest_recovery, read_recovery
 from twostream.signals import slurm_job
 
 OVERRIDES = "overrides.json"
-INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
 
 
 def continued(arguments: list[str]) -> list[str]:
