@@ -68,8 +68,10 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
             save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
-    finally:
-        finish(run.trainer.loggers)
+    except BaseException as error:
+        finish(run.trainer.loggers, error)
+        raise
+    finish(run.trainer.loggers)
     best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     found = {name: sorted(set().union(*of_all_processes(part.unreadable()))) for name, part in parts.items()}
