@@ -32,7 +32,7 @@ from twostream.loggers import finish, log_pictures
 from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
-from twostream.recovery import Recovery
+from twostream.recovery import Recovery, fit
 from twostream.results import git_revision, validation_accuracy, versions, write_json, write_text
 from twostream.scores import Scores
 from twostream.signals import Signals
@@ -68,8 +68,10 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
             save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
-    finally:
-        finish(run.trainer.loggers)
+    except BaseException as error:
+        finish(run.trainer.loggers, error)
+        raise
+    finish(run.trainer.loggers)
     best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     found = {name: sorted(set().union(*of_all_processes(part.unreadable()))) for name, part in parts.items()}
@@ -109,7 +111,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
     if finite.skipped:
-        print(f"{finite.skipped} steps were left out, whose loss was not a finite number (nonfinite=skip)")
+        print(f"{finite.skipped} steps were left out, whose loss or gradient was not a finite number (nonfinite=skip)")
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
@@ -137,7 +139,7 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
 def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
     """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
     if epochs > 0:
-        run.trainer.fit(run.system, run.data, ckpt_path=start, weights_only=True)
+        fit(run.trainer, run.system, run.data, start)
         run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
     if not run.trainer.is_global_zero:

@@ -9,7 +9,9 @@ import torch
 
 from twostream.batches import SplitBatches, fewest_parts
 from twostream.config import build_run, compose_config
-from twostream.errors import ExpectedError
+from twostream.errors import ExpectedError, UserError
+from twostream.recovery import Recovery, fit, recovery_files
+from twostream.signals import Signals
 from twostream.system import TwoStreamSystem
 
 SMALL = ["data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "batch_size=12", "num_workers=0"]
@@ -18,7 +20,7 @@ CHEAP = ["logger=csv", "flow.preset=ultrafast", "layer=softmax", "fusion=sum", "
 
 @pytest.fixture
 def run(tmp_path: Path):
-    return build_run(compose_config([*SMALL, *CHEAP, f"data.root={tmp_path}"]), tmp_path)
+    return build_run(compose_config([*SMALL, *CHEAP, f"data.root={tmp_path}", "epochs=1"]), tmp_path)
 
 
 def memory_for(clips: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -47,6 +49,24 @@ def test_a_step_of_12_in_three_parts_of_4_where_5_fit(run, monkeypatch) -> None:
     assert torch.equal(torch.random.get_rng_state(), drawn)
     assert all(torch.equal(value, weights[name]) for name, value in run.system.state_dict().items())
     assert all(weight.grad is None for weight in run.system.parameters())
+
+
+def test_a_run_that_goes_on_keeps_its_parts(run, tmp_path: Path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        memory_for(5, patch)
+        run.trainer.callbacks.insert(0, Recovery(tmp_path, minutes=0, cell="", signals=Signals()))
+        fit(run.trainer, run.system, run.data, None)
+    [newest, *_] = recovery_files(tmp_path / "checkpoints")
+    again = build_run(compose_config([*SMALL, *CHEAP, f"data.root={tmp_path}", "epochs=1"]), tmp_path)
+    tried = memory_for(100, monkeypatch)
+    fit(again.trainer, again.system, again.data, newest)
+    assert tried == []
+    assert (again.trainer.accumulate_grad_batches, again.data.batch_size) == (3, 4)
+
+
+def test_shared_weights_are_not_tried(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"accumulate=auto: .*trainer=fsdp"):
+        build_run(compose_config([*SMALL, *CHEAP, "trainer=fsdp", "trainer.accelerator=cpu"]), tmp_path)
 
 
 def test_where_not_one_clip_fits_it_says_so_and_other_errors_stay_what_they_are(run, monkeypatch) -> None:

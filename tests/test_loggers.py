@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import signal
 import socket
 import threading
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from twostream.loggers import WholeRowsWriter, answers, has_wandb_key, wandb_logger
+from twostream.loggers import WholeRowsWriter, answers, finish, has_wandb_key, wandb_logger
+from twostream.signals import Stopped
 
 
 def test_whether_a_server_answers() -> None:
@@ -52,6 +54,28 @@ def test_a_run_goes_on_without_a_wandb_that_fails(tmp_path: Path, caplog) -> Non
     assert [row["trainer/global_step"] for row in dying.logged] == [0, 1]
     [record] = [record for record in caplog.records if record.name.startswith("twostream")]  # W&B has its own
     assert record.message.startswith("W&B: Connection lost; the run goes on without it. metrics.csv has every number")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(None, [0]), (RuntimeError(), [1]), (Stopped(signal.SIGTERM), ["preempting", 143])],
+    ids=["finished", "failed", "stopped"],
+)
+def test_wandb_is_told_how_a_run_ended(error: BaseException | None, told: list, tmp_path: Path) -> None:
+    class Run:
+        def __init__(self) -> None:
+            self.told: list[object] = []
+
+        def mark_preempting(self) -> None:
+            self.told.append("preempting")
+
+        def finish(self, exit_code: int) -> None:
+            self.told.append(exit_code)
+
+    logger = wandb_logger(tmp_path, project="p", mode="offline")
+    logger._experiment = run = Run()  # type: ignore[attr-defined]
+    finish([logger], error)
+    assert run.told == told
 
 
 def test_a_run_that_goes_on_is_one_run_of_wandb(tmp_path: Path) -> None:

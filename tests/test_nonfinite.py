@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from twostream import nonfinite
 from twostream.config import build_run, compose_config
 from twostream.errors import ExpectedError
 from twostream.nonfinite import FiniteLoss
@@ -19,13 +20,16 @@ from twostream.replay import first_nonfinite, replay
 from twostream.results import write_text
 
 SMALL = [
-    *("data.train_clips=48", "data.test_clips=16", "epochs=1", "batch_size=8", "log_every=1", "logger=csv"),
-    *("num_workers=0", "validation_fraction=0.35", "backbone=tiny"),
+    *("data.train_clips=32", "data.test_clips=16", "epochs=1", "batch_size=8", "log_every=1", "logger=csv"),
+    *("num_workers=0", "validation_fraction=0", "backbone=tiny", "flow.preset=ultrafast"),
 ]
 
 
-def run_with(folder: Path, *overrides: str, poisoned: int | None = None):
-    """A run in whose step number `poisoned` (from 0) the loss is NaN."""
+def run_with(folder: Path, *overrides: str, poisoned: int | None = None, where: str = "loss", last: int = 0):
+    """A run with a loss that is NaN, or a gradient that is infinite, in the first part of step number `poisoned`.
+
+    Steps count from 0; up to step `last` it is so in all of them.
+    """
     folder.mkdir()
     cfg = compose_config([*SMALL, *overrides])
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -33,11 +37,18 @@ def run_with(folder: Path, *overrides: str, poisoned: int | None = None):
     run = build_run(cfg, folder, [guard])
     loss = run.system.loss
 
-    def poisoning(heads: Tensor, label: Tensor) -> Tensor:
-        bad = run.system.training and run.trainer.global_step == poisoned
-        return loss(heads * float("nan") if bad else heads, label)
+    def bad() -> bool:
+        first = run.trainer.fit_loop.epoch_loop.batch_idx % run.trainer.accumulate_grad_batches == 0
+        return poisoned is not None and first and poisoned <= run.trainer.global_step <= max(poisoned, last)
 
-    run.system.loss = poisoning  # type: ignore[method-assign]
+    def poisoning(heads: Tensor, label: Tensor) -> Tensor:
+        return loss(heads * float("nan") if run.system.training and bad() else heads, label)
+
+    if where == "loss":
+        run.system.loss = poisoning  # type: ignore[method-assign]
+    else:
+        weight = next(run.system.network.parameters())
+        weight.register_hook(lambda gradient: gradient * float("inf") if bad() else gradient)
     return run, guard
 
 
@@ -50,23 +61,66 @@ def test_the_run_stops_and_the_step_can_be_done_again(tmp_path: Path) -> None:
     clean, _ = run_with(tmp_path / "clean")
     clean.trainer.fit(clean.system, clean.data)
     run, _ = run_with(tmp_path / "run", poisoned=2)
-    with pytest.raises(ExpectedError, match=r"epoch 1, batch 3: .* its videos: .*\.mp4, .*nonfinite=skip"):
+    (tmp_path / "run" / ".metrics.csv.1.part").touch()  # of another process
+    with pytest.raises(ExpectedError, match=r"epoch 1, batch 3: the loss .* its videos: .*\.mp4, .*nonfinite=skip"):
         run.trainer.fit(run.system, run.data)
+    assert (tmp_path / "run" / ".metrics.csv.1.part").exists()
     [kept] = (tmp_path / "run").glob("nonfinite-*.pt")
     again = replay(kept)
     assert again.loss == pytest.approx(losses(tmp_path / "clean")[2], abs=1e-6)  # dropout and all
     assert len(again.losses) == 8
     assert again.first is None
     assert not again.weights
+    assert not again.gradients
 
 
-def test_a_skipped_step_changes_nothing(tmp_path: Path) -> None:
-    run, guard = run_with(tmp_path / "run", "nonfinite=skip", poisoned=1)
+def test_what_is_kept_is_the_state_before_the_step(tmp_path: Path) -> None:
+    """Batch normalisation has seen the step, and its running means may be those of infinite values."""
+    run, _ = run_with(tmp_path / "run", "accumulate=2", poisoned=1, where="gradient")
+    before: dict[str, Tensor] = {}
+
+    class Look(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 2:
+                before.update({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+    run.trainer.callbacks.append(Look())
+    with pytest.raises(ExpectedError, match=r"epoch 1, batch 4: the gradient is not a finite number") as error:
+        run.trainer.fit(run.system, run.data)
+    [kept] = (tmp_path / "run").glob("nonfinite-*.pt")
+    content = torch.load(kept, weights_only=True)
+    assert all(torch.equal(value, content["state_dict"][name]) for name, value in before.items())
+    assert any(not torch.equal(value, before[name]) for name, value in run.system.state_dict().items())
+    indices = [index for part in content["parts"] for index in part["index"].tolist()]
+    assert len(indices) == 16
+    assert all(run.data.train_set.videos[index].id in str(error.value) for index in indices)
+
+
+def test_replay_names_bad_weights_and_gradients(tmp_path: Path) -> None:
+    run, _ = run_with(tmp_path / "run", poisoned=0)
+    with pytest.raises(ExpectedError):
+        run.trainer.fit(run.system, run.data)
+    [kept] = (tmp_path / "run").glob("nonfinite-*.pt")
+    content = torch.load(kept, weights_only=True)
+    name, *_ = (name for name, value in content["state_dict"].items() if value.ndim == 4)
+    content["state_dict"][name][0, 0, 0, 0] = float("inf")
+    torch.save(content, kept)
+    again = replay(kept)
+    assert again.weights == [name.removeprefix("network.")], "not what the forward pass then does to others"
+    assert again.first is not None
+    assert again.weights[0] in again.gradients
+
+
+@pytest.mark.parametrize(("parts", "where"), [(2, "loss"), (1, "gradient")])
+def test_a_skipped_step_changes_nothing(parts: int, where: str, tmp_path: Path) -> None:
+    overrides = [f"accumulate={parts}", f"batch_size={8 // parts}", "nonfinite=skip"]
+    run, guard = run_with(tmp_path / "run", *overrides, poisoned=1, where=where)
     seen: list[dict[str, Tensor]] = []
 
     class Look(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-            seen.append({name: value.clone() for name, value in pl_module.network.state_dict().items()})
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
+            if (rest[-1] + 1) % parts == 0:
+                seen.append({name: value.clone() for name, value in pl_module.network.state_dict().items()})
 
     run.trainer.callbacks.append(Look())
     run.trainer.fit(run.system, run.data)
@@ -74,6 +128,21 @@ def test_a_skipped_step_changes_nothing(tmp_path: Path) -> None:
     assert all(torch.equal(seen[0][name], seen[1][name]) for name in seen[0])
     assert not all(torch.equal(seen[1][name], seen[2][name]) for name in seen[0])
     assert torch.isfinite(run.trainer.callback_metrics["train/loss"])
+
+
+def test_steps_that_are_all_left_out_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonfinite, "MOST_IN_A_ROW", 2)
+    run, guard = run_with(tmp_path / "run", "nonfinite=skip", poisoned=1, last=9)
+    with pytest.raises(ExpectedError, match="2 steps in a row were left out, the loss of the last one"):
+        run.trainer.fit(run.system, run.data)
+    assert guard.skipped == 2
+
+
+def test_gradients_of_scaled_losses_are_left_to_who_scales(tmp_path: Path) -> None:
+    run, _ = run_with(tmp_path / "run", poisoned=0, where="gradient")
+    run.trainer.precision_plugin.scaler = object()  # here it does nothing, so that the weights become infinite
+    with pytest.raises(ExpectedError, match="batch 2: the loss"):
+        run.trainer.fit(run.system, run.data)
 
 
 def test_an_unknown_choice_is_named() -> None:

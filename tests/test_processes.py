@@ -20,6 +20,7 @@ from twostream.config import processes as starting
 from twostream.data.module import share
 from twostream.errors import UserError
 from twostream.processes import weighed
+from twostream.replay import replay
 from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
@@ -170,6 +171,39 @@ def test_sharded_parameters_change_nothing(alone: Path, tmp_path: Path, cache: P
     compare(alone, train(tmp_path / "run", cache, "trainer=fsdp", *TWO[1:]))
     one, two = (torch.load(f / "checkpoints" / "best.ckpt", weights_only=True) for f in (alone, tmp_path / "run"))
     assert one["state_dict"].keys() == two["state_dict"].keys()
+
+
+@pytest.mark.slow
+def test_clipped_gradients_of_sharded_parameters(tmp_path: Path, cache: Path) -> None:
+    options = ["gradient_clip=0.1", "epochs=1"]
+    one = train(tmp_path / "one", cache, *options)
+    compare(one, train(tmp_path / "two", cache, *options, "trainer=fsdp", *TWO[1:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+@pytest.mark.parametrize("nonfinite", ["stop", "skip"])
+def test_a_loss_that_is_nan_in_one_process(nonfinite: str, trainer: str, tmp_path: Path, cache: Path) -> None:
+    folder, environment = tmp_path / "run", {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    words = [*SMALL, *TWO, f"trainer={trainer}", "epochs=1", f"nonfinite={nonfinite}", f"hydra.run.dir={folder}"]
+    command = [*start, str(ROOT / "tests" / "poisoned_train.py"), *words]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    if nonfinite == "skip":
+        assert done.returncode == 0, done.stderr
+        assert json.loads((folder / "results.json").read_text())["skipped_steps"] == 1
+        one, two = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
+        assert one == two or trainer == "fsdp", "the same weights, or each its share"
+        assert one[0] == two[0] == 1
+        return
+    assert done.returncode == 1
+    [first, *_] = [line for line in done.stderr.splitlines() if line.startswith(("[rank", "error", "Traceback"))]
+    assert "error: epoch 1, batch 2: the loss is not a finite number; its videos: " in first
+    assert "lost the other" not in done.stderr
+    [kept] = folder.glob("nonfinite-*.pt")
+    again = replay(kept)
+    assert len(again.losses) == 7
+    assert not again.weights
 
 
 @pytest.mark.slow

@@ -16,19 +16,32 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 
 from twostream import recovery
 from twostream.config import build_run, compose_config
 from twostream.config.resume import continued, recovery_of, run_name
 from twostream.data.workers import start_worker
 from twostream.errors import UserError
-from twostream.recovery import Recovery, damage, later_best, moved_to, newest_recovery, recovery_files, tidy
+from twostream.processes import whole_state
+from twostream.recovery import (
+    Recovery,
+    damage,
+    fit,
+    later_best,
+    load_metrics,
+    moved_to,
+    newest_recovery,
+    recovery_files,
+    tidy,
+)
 from twostream.signals import Signals, Stopped, requeue
 
 SMALL = [
     *("data.train_clips=48", "data.test_clips=16", "epochs=2", "batch_size=8", "log_every=1", "logger=csv"),
     *("checkpoint_minutes=0", "validation_fraction=0.35"),
 ]
+SHARDED = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1"]
 
 
 def train(cfg: DictConfig, folder: Path, start: Path | None = None) -> torch.nn.Module:
@@ -36,7 +49,7 @@ def train(cfg: DictConfig, folder: Path, start: Path | None = None) -> torch.nn.
     folder.mkdir(exist_ok=True)
     callback = Recovery(folder, minutes=cfg.checkpoint_minutes, cell="", signals=Signals())
     run = build_run(cfg, folder, [callback])
-    run.trainer.fit(run.system, run.data, ckpt_path=start, weights_only=True)
+    fit(run.trainer, run.system, run.data, start)
     return run.system
 
 
@@ -55,6 +68,7 @@ def place(path: Path) -> tuple[int, int]:
             ["num_workers=0", "accumulate=2", "optimizer=sgd", "precision=bf16-mixed"], marks=pytest.mark.slow
         ),
         pytest.param(["num_workers=0", "pooling=netvlad", "epochs=3"], marks=pytest.mark.slow),
+        pytest.param(["num_workers=0", *SHARDED, "gradient_clip=0.1"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
@@ -74,8 +88,16 @@ def test_resumed_is_uninterrupted(overrides: list[str], tmp_path: Path, monkeypa
         start = shutil.copy(files[at], folder / "checkpoints")
         again = train(cfg, folder, start)
         assert (folder / "metrics.csv").read_text() == expected, at
-        for name, value in whole.state_dict().items():
-            assert torch.equal(value, again.state_dict()[name]), (at, name)
+        before, after = whole_state(whole), whole_state(again)
+        for name, value in before.items():
+            assert torch.equal(value, after[name]), (at, name)
+
+
+def test_metrics_go_on_counting_where_the_module_is() -> None:
+    """Here on no device at all; on a GPU where the weights are shared, and loaded after they were moved."""
+    module = torch.nn.ModuleDict({"mean": MeanMetric()}).to("meta")
+    load_metrics(module, {"mean": {"mean_value": torch.tensor(6.0), "weight": torch.tensor(2.0)}})
+    assert {value.device.type for value in module["mean"].metric_state.values()} == {"meta"}  # type: ignore[union-attr]
 
 
 @pytest.fixture

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from twostream.claim import Claim
 from twostream.config import compose_config, identity
-from twostream.config.sweep import BASIC_SWEEPER, Ledger, cell_name, difference, plan, sweep_name
+from twostream.config import sweep as sweep_file
+from twostream.config.sweep import BASIC_SWEEPER, Ledger, cell_name, claimed, difference, plan, sweep_name
 from twostream.results import validation_accuracy, write_json
 from twostream.sweep import read_sweep
 
@@ -169,6 +172,49 @@ def test_what_makes_a_cell_another_one(tmp_path: Path) -> None:
     assert identity(first) == identity(same) != identity(other)
     OmegaConf.save(first, tmp_path / "config.yaml", resolve=True)
     assert difference(other, tmp_path) == "epochs: 6 there, 7 here"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """How Hydra has started this process."""
+    hydra = SimpleNamespace(mode=RunMode.RUN, overrides=SimpleNamespace(task=[]))
+    monkeypatch.setattr(sweep_file.HydraConfig, "get", lambda: hydra)
+    for name in ("RANK", "SLURM_NTASKS", sweep_file.STARTED_BY):
+        monkeypatch.delenv(name, raising=False)
+    return hydra
+
+
+def test_a_folder_that_another_process_is_at(tmp_path: Path, started, monkeypatch, capsys) -> None:
+    cfg, other = compose_config([]), Claim(tmp_path / "results.json")
+    assert other.take()
+    with pytest.raises(SystemExit, match="another process is at it"), claimed(cfg, tmp_path):
+        pass
+    started.mode = RunMode.MULTIRUN
+    with claimed(cfg, tmp_path) as claim:
+        assert claim is None, "the cell is in good hands"
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(SystemExit, match="another process is at it"), claimed(cfg, tmp_path):
+        pass
+    assert other.lock.exists()
+    assert not (tmp_path / "overrides.json").exists()
+    other.release()
+    with claimed(cfg, tmp_path) as claim:
+        assert claim is not None
+        assert claim.lock.exists()
+    assert not claim.lock.exists()
+
+
+def test_a_folder_that_was_finished_while_its_claim_was_taken(tmp_path: Path, started, monkeypatch) -> None:
+    cfg, take = compose_config([]), Claim.take
+
+    def late(claim: Claim) -> bool:
+        write_json(tmp_path / "results.json", {"cell": identity(cfg), "metrics": {}})
+        return take(claim)
+
+    monkeypatch.setattr(Claim, "take", late)
+    with claimed(cfg, tmp_path) as claim:
+        assert claim is None
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_a_result_that_is_none_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What do recovery checkpoints and all guards cost? `python -m twostream.bench_guards [OVERRIDE …]`: the same training
+"""What do recovery checkpoints and guards cost? `python -m twostream.bench_guards [OVERRIDE …]`: the same training
 with and without them, in turns."""
 
 from __future__ import annotations
@@ -10,11 +10,22 @@ import time
 from pathlib import Path
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.loggers import CSVLogger
 
-from twostream.config import build_run, compose_config
+from twostream.callbacks import Alive
+from twostream.claim import Claim
+from twostream.config import Run, build_run, compose_config
 from twostream.nonfinite import FiniteLoss
 from twostream.recovery import Recovery
 from twostream.signals import Signals
+
+COMPARED = """\
+guarded: a claim on the folder, kept alive; recovery checkpoints every {minutes} minutes and at ends of epochs; signals
+         waited for; loss and gradients looked at every step (nonfinite={nonfinite}); decode_timeout={timeout};
+         checkpoints and rows of metrics.csv that are whole or not there
+bare:    none of these; Lightning's own best checkpoint and metrics.csv"""
+MINUTES = "checkpoint_minutes=0.2"  # so that a training of a minute has some
 
 
 class Steps(pl.Callback):
@@ -32,17 +43,33 @@ class Steps(pl.Callback):
 
 def seconds_of_training(overrides: list[str], *, guarded: bool) -> float:
     """Of all steps and validations of a short training; `guarded`: as train.py does it."""
-    cfg = compose_config([*overrides, *([] if guarded else ["decode_timeout=null"])])
     steps = Steps()
-    with tempfile.TemporaryDirectory() as name, Signals() as signals:
-        folder = Path(name)
-        guards = [
-            Recovery(folder, minutes=cfg.checkpoint_minutes, cell="", signals=signals),
-            FiniteLoss(folder, nonfinite=cfg.nonfinite),
-        ]
-        run = build_run(cfg, folder, [*(guards if guarded else []), steps])
-        run.trainer.fit(run.system, run.data)
+    with tempfile.TemporaryDirectory() as name:
+        if not guarded:
+            run = bare_run(overrides, Path(name), steps)
+            run.trainer.fit(run.system, run.data)
+            return steps.seconds
+        with Signals() as signals:
+            run = guarded_run(overrides, Path(name), signals, steps)
+            run.trainer.fit(run.system, run.data)
     return steps.seconds
+
+
+def guarded_run(overrides: list[str], folder: Path, signals: Signals, steps: Steps) -> Run:
+    """As train.py has it."""
+    cfg = compose_config([MINUTES, *overrides])
+    claim = Claim(folder / "results.json")
+    claim.take()
+    recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell="", signals=signals)
+    return build_run(cfg, folder, [Alive(claim), recovery, FiniteLoss(folder, nonfinite=cfg.nonfinite), steps])
+
+
+def bare_run(overrides: list[str], folder: Path, steps: Steps) -> Run:
+    """As Lightning alone would have it."""
+    run = build_run(compose_config([*overrides, "decode_timeout=null"]), folder, [steps])
+    run.trainer.strategy.checkpoint_io = TorchCheckpointIO()
+    run.trainer.loggers = [CSVLogger(folder, name="", version=""), *run.trainer.loggers[1:]]
+    return run
 
 
 def main() -> None:
@@ -51,6 +78,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", default=["epochs=3", "logger=csv"], metavar="OVERRIDE")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    cfg = compose_config([MINUTES, *options.overrides])
+    print(COMPARED.format(minutes=cfg.checkpoint_minutes, nonfinite=cfg.nonfinite, timeout=cfg.decode_timeout))
     ratios = []
     for number in range(options.rounds):
         order = (True, False) if number % 2 else (False, True)

@@ -27,20 +27,24 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch hides behind a RuntimeError."""
         target = Path(path)
         if target.parent not in self._tidy:
             target.parent.mkdir(parents=True, exist_ok=True)
             remove_unfinished(target.parent)
             self._tidy.add(target.parent)
-        try:
-            with whole(target) as aside:
-                _write(checkpoint, aside)
-        except Exception as error:
-            if (disk := _of_the_disk(error)) is not None:
-                raise OSError(disk.errno, disk.strerror, str(target)) from error
-            raise
-        _wait_for_disk(target.parent)  # or a power cut forgets the rename
+        save_whole(checkpoint, target)
+
+
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """`torch.save`. Raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch hides behind another."""
+    try:
+        with whole(path) as aside:
+            _write(content, aside)
+    except Exception as error:
+        if (disk := _of_the_disk(error)) is not None:
+            raise OSError(disk.errno, disk.strerror, str(path)) from error
+        raise
+    _wait_for_disk(path.parent)  # or a power cut forgets the rename
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """One process per clip: a lock file beside it, which outlives its process by seconds at most.
 
-A lock holds host, process id, start of the process and a token. It is stale where its process is known to be gone
-(same host) or where nobody has refreshed it for long (any host); then it is renamed away, by one process only. Should
+A lock holds host, process id, start of the process, a token, and the SLURM job with how often it was requeued. It is
+stale where its process is known to be gone (same host; or the same job before it was requeued, on any host) or where
+nobody has refreshed it for long; then it is renamed away, by one process only. Should
 two processes all the same work on one clip, each writes the same whole file: work is lost, nothing else.
 """
 
@@ -15,6 +16,8 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+
+from twostream.signals import slurm_job
 
 STALE_SECONDS = 600.0  # without a sign of life; a pair takes seconds at most
 BEAT_SECONDS = 30.0
@@ -138,7 +141,8 @@ def _is_stale(lock: Path) -> bool:
         return age > UNREADABLE_SECONDS
     me = _me()
     gone = holder.get("host") == me["host"] and _started(int(holder.get("pid", 0))) != holder.get("started")
-    return gone or age > STALE_SECONDS
+    ended = me["job"] is not None and holder.get("job") == me["job"] and holder.get("requeued") != me["requeued"]
+    return gone or ended or age > STALE_SECONDS
 
 
 def _read(lock: Path) -> dict | None:
@@ -155,7 +159,13 @@ def _me() -> dict[str, object]:
         numbers = os.readlink("/proc/self/ns/pid")
     except OSError:
         numbers = ""
-    return {"host": f"{socket.gethostname()} {numbers}".strip(), "pid": os.getpid(), "started": _started(os.getpid())}
+    return {
+        "host": f"{socket.gethostname()} {numbers}".strip(),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "job": slurm_job(),
+        "requeued": os.environ.get("SLURM_RESTART_COUNT", "0"),
+    }
 
 
 def _started(process: int) -> str | None:

@@ -23,6 +23,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.errors import one_line
+from twostream.signals import Stopped
 from twostream.whole import whole
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
@@ -156,10 +157,17 @@ class PatientWandb(WandbLogger):
         self._try(super().log_image, key, images, step, **kwargs)
 
     @rank_zero_only
-    def finish(self) -> None:
-        """Close the W&B run, if there is one; the next one is a run of its own."""
-        if self._experiment is not None:
-            self._try(self._experiment.finish)
+    def finish(self, error: BaseException | None = None) -> None:
+        """Close the W&B run, if there is one; the next one is a run of its own.
+
+        With an error it has failed; where that is a signal it is preempted. W&B lets both be gone on with.
+        """
+        if self._experiment is None:
+            return
+        if isinstance(error, Stopped):
+            self._try(self._experiment.mark_preempting)
+        exit_code = error.exit_code if isinstance(error, Stopped) else int(error is not None)
+        self._try(self._experiment.finish, exit_code=exit_code)
 
     def _try(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
         if self.lost:
@@ -238,8 +246,8 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
                 logger.experiment.add_image(key, pixels, step, dataformats="HWC")
 
 
-def finish(loggers: list[Logger]) -> None:
-    """Close the runs of the loggers, so that the next run of a sweep is one of its own."""
+def finish(loggers: list[Logger], error: BaseException | None = None) -> None:
+    """Close the runs of the loggers, ended by an error or not, so that the next run of a sweep is one of its own."""
     for logger in loggers:
         if isinstance(logger, PatientWandb):
-            logger.finish()
+            logger.finish(error)

@@ -1,28 +1,45 @@
-"""Losses that are not finite numbers: what is kept of them, and doing without their batches."""
+"""Losses and gradients that are not finite numbers: what is kept of them, and doing without their steps."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from twostream.checkpoint_io import WholeCheckpoints
+from twostream.checkpoint_io import save_whole
 from twostream.errors import ExpectedError
+from twostream.processes import of_all_processes, whole_state
 from twostream.recovery import random_state
 
 NONFINITE = ("stop", "skip")
+MOST_IN_A_ROW = 20  # steps that are left out: what comes back every time is not the fault of a batch
 log = logging.getLogger(__name__)
 
 
-class FiniteLoss(pl.Callback):
-    """At a loss that is NaN or infinite stops, and keeps what `twostream replay` needs; or leaves its step out.
+class Part(NamedTuple):
+    """A batch; the gradients of one, or of several that are accumulated, make a step."""
 
+    index: Tensor
+    random: dict[str, Any]  # before it
+    loss: Tensor  # of the clips of this process
+    mean: Tensor  # of those of all
+
+
+class FiniteLoss(pl.Callback):
+    """At a loss or gradient that is not finite stops, and keeps what `twostream replay` needs; or leaves the step out.
+
+    Looks once a step, between backward pass and optimizer, where all processes have the same gradient.
     `nonfinite="skip"`: no gradient of that step is used, buffers (running means of batch normalisation) are put back,
-    the loss is not part of the epoch's, and `skipped` counts the step. Weights are as if the batch had not been.
+    a loss that is not finite is not part of the epoch's, and `skipped` counts the step. Weights are as if its batches
+    had not been.
     """
 
     def __init__(self, folder: Path, *, nonfinite: str = "stop") -> None:
@@ -31,10 +48,10 @@ class FiniteLoss(pl.Callback):
         self.folder = folder
         self.skip = nonfinite == "skip"
         self.skipped = 0
-        self._skipping = False
-        self._before: dict[str, Any] = {}
-        self._buffers: list[torch.Tensor] = []
-        self._batch: Any = None
+        self._in_a_row = 0
+        self._buffers: dict[str, Tensor] = {}  # before the step
+        self._parts: list[Part] = []  # of the step
+        self._begun: tuple[Tensor, dict[str, Any]]  # the batch in work
 
     def state_dict(self) -> dict[str, Any]:
         return {"skipped": self.skipped}
@@ -43,59 +60,72 @@ class FiniteLoss(pl.Callback):
         self.skipped = state_dict["skipped"]
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self._batch = batch
-        if self.skip:
-            self._buffers = [buffer.clone() for buffer in pl_module.network.buffers()]
-        else:
-            self._before = random_state()
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._parts = []
+            self._buffers = {name: buffer.clone() for name, buffer in pl_module.network.named_buffers()}
+        self._begun = batch.index, {} if self.skip else random_state()
 
-    def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: torch.Tensor) -> None:
-        finite = pl_module.loss_is_finite
-        if not finite and not self.skip:
-            raise ExpectedError(self._keep(trainer, pl_module))
-        if self.skip and not all_finite(trainer, finite):
-            self._skipping = True
-            if not finite:
-                log.warning(
-                    "left out: a batch with a loss that is no finite number: %s", ", ".join(self._videos(trainer))
-                )
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
+        self._parts.append(Part(*self._begun, *pl_module.last_losses))
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer) -> None:
-        if not self._skipping:
+        numbers = [part.mean for part in self._parts]
+        if getattr(trainer.precision_plugin, "scaler", None) is None:  # it seeks its scale by gradients that are not
+            numbers.append(gradient_norm(pl_module.parameters()).to(numbers[0]))
+        if torch.stack(numbers).isfinite().all():  # the device is waited for here
+            self._in_a_row = 0
             return
+        what, parts = "gradient", self._parts
+        if not all(part.mean.isfinite() for part in parts):
+            what, parts = "loss", [part for part in parts if not part.loss.isfinite()]
+        if not self.skip:
+            raise ExpectedError(self._keep(trainer, pl_module, what, parts))
+        self._leave_out(pl_module.network, optimizer)
+        if parts:
+            log.warning("left out: a step whose %s is not a finite number: %s", what, videos(trainer, parts))
+        if self._in_a_row == MOST_IN_A_ROW:
+            raise ExpectedError(
+                f"nonfinite=skip: {MOST_IN_A_ROW} steps in a row were left out, the {what} of the last one is not a "
+                "finite number; lower the learning rate, or look into the first one with nonfinite=stop"
+            )
+
+    def _leave_out(self, network: nn.Module, optimizer: Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)  # without a gradient an optimizer leaves a weight alone
-        for buffer, before in zip(pl_module.network.buffers(), self._buffers, strict=True):
-            buffer.copy_(before)
-        self._skipping = False
+        for name, buffer in network.named_buffers():
+            buffer.copy_(self._buffers[name])
         self.skipped += 1
+        self._in_a_row += 1
 
-    def _videos(self, trainer: pl.Trainer) -> list[str]:
-        videos = trainer.datamodule.train_set.videos  # type: ignore[attr-defined]
-        return [videos[index].id for index in self._batch.index.tolist()]
-
-    def _keep(self, trainer: pl.Trainer, pl_module: Any) -> str:
-        """Writes the file for `twostream replay`; returns the message."""
+    def _keep(self, trainer: pl.Trainer, pl_module: Any, what: str, parts: Sequence[Part]) -> str:
+        """Writes the file for `twostream replay`, in the first process; returns the message, the same one in all."""
         epoch, batch = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx
-        path = self.folder / f"nonfinite-{epoch:05d}-{batch:07d}-{trainer.global_rank}.pt"
-        content = {
-            "epoch": epoch,
-            "index": self._batch.index.cpu(),
-            "state_dict": {name: value.cpu() for name, value in pl_module.state_dict().items()},
-            "random": self._before,
-            "rank": trainer.global_rank,
-        }
-        WholeCheckpoints().save_checkpoint(content, path)
+        path = self.folder / f"nonfinite-{epoch:05d}-{batch:07d}.pt"
+        parts = [part._replace(index=part.index.cpu(), loss=part.loss.cpu(), mean=part.mean.cpu()) for part in parts]
+        parts = [part for process in of_all_processes(parts) for part in process if len(part.index)]
+        state = whole_state(pl_module)
+        if trainer.is_global_zero:
+            buffers = {f"network.{name}": value.cpu() for name, value in self._buffers.items()}
+            content = {
+                "epoch": epoch,
+                "parts": [{"index": part.index, "random": part.random} for part in parts],
+                "state_dict": {name: buffers.get(name, value) for name, value in state.items()},
+            }
+            save_whole(content, path)
+        trainer.strategy.barrier()  # the first process that ends with an error ends all
         return (
-            f"epoch {epoch + 1}, batch {batch + 1}: the loss is not a finite number; its videos: "
-            f"{', '.join(self._videos(trainer))}; `twostream replay {path}` does this step again; "
+            f"epoch {epoch + 1}, batch {batch + 1}: the {what} is not a finite number; its videos: "
+            f"{videos(trainer, parts)}; `twostream replay {path}` does this step again; "
             "nonfinite=skip leaves out such steps"
         )
 
 
-def all_finite(trainer: pl.Trainer, finite: bool) -> bool:
-    """Whether the loss of every process is."""
-    if trainer.world_size == 1:
-        return finite
-    flag = torch.tensor(int(finite), device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
-    return bool(flag)
+def videos(trainer: pl.Trainer, parts: Sequence[Part]) -> str:
+    """Names of the videos of some batches."""
+    known = trainer.datamodule.train_set.videos  # type: ignore[attr-defined]
+    return ", ".join(known[index].id for part in parts for index in part.index.tolist())
+
+
+def gradient_norm(weights: Iterable[Tensor]) -> Tensor:
+    """NaN or infinite if any gradient is, or too large to be squared; where processes share weights, of all of them."""
+    norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -9,11 +10,26 @@ import torch.distributed as distributed
 from jaxtyping import Float
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from twostream.signals import INTERACTIVE
 
 Value = TypeVar("Value")
 SHARDED_FROM = 100_000  # parameters; smaller stages travel with what is around them
+
+
+def rank_of(environment: Mapping[str, str]) -> int | None:
+    """The number of this process among those that train together; None for one that trains alone.
+
+    >>> rank_of({"RANK": "3"}), rank_of({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}), rank_of({"SLURM_PROCID": "0"})
+    (3, 1, None)
+    """
+    if "RANK" in environment:
+        return int(environment["RANK"])
+    if int(environment.get("SLURM_NTASKS", "1")) > 1 and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        return int(environment.get("SLURM_PROCID", "0"))
+    return None
 
 
 def world_size() -> int:
@@ -88,6 +104,11 @@ def shard(network: nn.Module, mesh: Any) -> None:
     for module in reversed(list(network.modules())):
         if module is network or (isinstance(module, nn.Sequential) and own(module) >= SHARDED_FROM):
             fully_shard(module, mesh=mesh)
+
+
+def whole_state(module: nn.Module) -> dict[str, Any]:
+    """`state_dict` on the CPU, whole also where each process has a share: in the first, and all have to call it."""
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def load_whole(module: nn.Module, state: dict[str, Any]) -> None:

@@ -61,6 +61,11 @@ class Recovery(pl.Callback):
 
     # when
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.ckpt_path:  # fsdp makes the loader before it loads the rest
+            state = read_recovery(Path(trainer.ckpt_path))
+            trainer.datamodule.begin_at(state["epoch"], state["batch"])  # type: ignore[attr-defined]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.install()
         self.signals.patient = True
@@ -177,7 +182,6 @@ class Recovery(pl.Callback):
             )
         self._restored = state
         self.seconds_before = state["seconds"]
-        trainer.datamodule.begin_at(state["epoch"], state["batch"])  # type: ignore[attr-defined]
         trainer.datamodule.set_unreadable(state["unreadable"])  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             load_metrics(pl_module, state["metrics"])
@@ -186,6 +190,13 @@ class Recovery(pl.Callback):
             if isinstance(callback, ModelCheckpoint) and (key := callback.state_key) in checkpoint["callbacks"]:
                 checkpoint["callbacks"][key] |= later_best(self.folder, checkpoint["global_step"], key)
                 moved_to(self.folder, checkpoint["callbacks"][key])
+
+
+def fit(trainer: pl.Trainer, system: pl.LightningModule, data: pl.LightningDataModule, start: Path | None) -> None:
+    """`Trainer.fit` from a recovery checkpoint, which callbacks know of when they are set up."""
+    trainer.ckpt_path = start
+    trainer.fit(system, datamodule=data, weights_only=True)
+    trainer.ckpt_path = None  # the test has weights of its own
 
 
 def recovery_files(folder: Path) -> list[Path]:
@@ -335,7 +346,7 @@ def load_metrics(module: torch.nn.Module, states: dict[str, dict[str, torch.Tens
     for name, metric in module.named_modules():
         if isinstance(metric, Metric) and name in states:
             for key, value in states[name].items():
-                setattr(metric, key, value.clone())
+                setattr(metric, key, value.to(metric.device, copy=True))  # where fsdp has it already
             metric._update_count = 1  # it has been updated, else it warns
             metric._computed = None
 

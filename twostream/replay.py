@@ -1,13 +1,13 @@
-"""One training step again, that gave a loss which is not a finite number: where does it begin?"""
+"""One training step again, whose loss or gradient was not a finite number: where does it begin?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -18,16 +18,17 @@ from twostream.data.history import History
 from twostream.plain import has_shape
 from twostream.recovery import set_random_state
 
-KEPT = {"!epoch": int, "!index": Tensor, "!state_dict": {str: Tensor}, "!random": {}}
+KEPT = {"!epoch": int, "!parts": [{"!index": Tensor, "!random": {}}], "!state_dict": {str: Tensor}}
 
 
 class Replay(NamedTuple):
     """`losses`: of each video by itself. `first`: the first layer whose output is not finite, None if all are."""
 
-    loss: float
+    loss: float  # the mean over its batches
     losses: dict[str, float]
     first: str | None
-    weights: list[str]  # names of weights that are not finite
+    weights: list[str]  # names of those that are not finite, before the step
+    gradients: list[str]  # names of weights with gradients that are not finite
 
 
 def find_kept(path: Path) -> Path:
@@ -36,16 +37,16 @@ def find_kept(path: Path) -> Path:
         return path
     kept = sorted(path.glob("nonfinite-*.pt"))
     if not kept:
-        raise ValueError(f"{path}: has no nonfinite-*.pt, that a run leaves whose loss is not a finite number")
+        raise ValueError(f"{path}: has no nonfinite-*.pt, that a run leaves whose loss or gradient is not finite")
     return kept[-1]
 
 
 def replay(path: Path) -> Replay:
-    """The forward pass of the step, with the same clips, weights and random numbers, in float32."""
+    """Forward and backward pass of the step, with the same clips, weights and random numbers, in float32."""
     cfg = load_config(path.parent)
     kept = read_plain(path)
     if not has_shape(kept, KEPT):
-        raise ValueError(f"{path}: is not what a run keeps of a loss that is not a finite number")
+        raise ValueError(f"{path}: is not what a run keeps of a step that is not finite")
     with blamed(path):
         return _replay(cfg, kept)
 
@@ -54,19 +55,25 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     source = build_source(cfg)
     system = build_trained_system(cfg, source.classes, History()).train()
     system.load_state_dict(kept["state_dict"])
+    named = dict(system.network.named_parameters())
+    weights = [name for name, value in named.items() if not value.isfinite().all()]
     for module in system.frozen:
         module.eval()
     clips = build_data(cfg, source).train_set
-    keys = [(int(kept["epoch"]), index) for index in kept["index"].tolist()]
-    batch: Any = default_collate([clips[key] for key in keys])
-    set_random_state(kept["random"])
-    with torch.no_grad(), first_nonfinite(system.network) as found:
-        heads, _ = system(batch)
-        loss = system.loss(heads, batch.label)
-        losses = [system.loss(heads[:, i : i + 1], batch.label[i : i + 1]).item() for i in range(len(keys))]
-    names = [clips.videos[index].id for _, index in keys]
-    weights = [name for name, value in system.network.state_dict().items() if not value.isfinite().all()]
-    return Replay(loss.item(), dict(zip(names, losses, strict=True)), found[0] if found else None, weights)
+    sums, losses = [], {}
+    with first_nonfinite(system.network) as found:
+        for part in kept["parts"]:
+            indices = part["index"].tolist()
+            batch: Any = default_collate([clips[int(kept["epoch"]), index] for index in indices])
+            set_random_state(part["random"])
+            heads, _ = system(batch)
+            loss = system.loss(heads, batch.label)
+            loss.backward()
+            sums.append(loss.item())
+            for i, index in enumerate(indices):
+                losses[clips.videos[index].id] = system.loss(heads[:, i : i + 1], batch.label[i : i + 1]).item()
+    gradients = [name for name, value in named.items() if value.grad is not None and not value.grad.isfinite().all()]
+    return Replay(fmean(sums), losses, found[0] if found else None, weights, gradients)
 
 
 @contextmanager

@@ -58,7 +58,8 @@ class TwoStreamSystem(pl.LightningModule):
             {f"{stage}_": MulticlassConfusionMatrix(len(classes)) for stage in ("val", "test")}
         )
         self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
-        self.loss_is_finite = True  # of the last training step; `twostream.nonfinite` looks at it
+        self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the training step: over own clips, over all clips
+        self._last_scores = torch.zeros(())
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
     def forward(
@@ -99,12 +100,16 @@ class TwoStreamSystem(pl.LightningModule):
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         heads, combined = self(clip)
         loss = self.loss(heads, clip.label)
-        self.loss_is_finite = bool(loss.isfinite())
-        if self.loss_is_finite:
-            self._measure("train", loss, combined, clip.label)
-        loss, mean = weighed(loss, len(clip.label))
+        weighed_loss, mean = weighed(loss, len(clip.label))
+        self.last_losses, self._last_scores = (loss.detach(), mean), combined.detach()
         self.log("train/loss_step", mean, prog_bar=True)
-        return loss
+        return weighed_loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Clip, batch_index: int) -> None:
+        """Measures only now: it waits for the device, which has then been given the backward pass, too."""
+        loss, _ = self.last_losses
+        if loss.isfinite():
+            self._measure("train", loss, self._last_scores, batch.label)
 
     def validation_step(self, clip: Clip, batch_index: int) -> None:
         self._evaluate("val", clip)

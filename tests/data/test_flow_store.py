@@ -202,6 +202,20 @@ def test_a_claim_from_elsewhere_lasts_as_long_as_it_is_refreshed(tmp_path: Path)
     assert claim.lock.exists(), "what is no longer ours stays"
 
 
+def test_a_job_that_slurm_requeued_has_the_claims_that_it_left_on_another_host(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    claim = Claim(tmp_path / "x.flow")
+    assert claim.take()
+    pretend(claim, host="elsewhere", pid=1)
+    assert not Claim(tmp_path / "x.flow").take(), "another task of the job"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = Claim(tmp_path / "x.flow")
+    assert again.take()
+    pretend(again, host="elsewhere", pid=1)
+    monkeypatch.setenv("SLURM_JOB_ID", "72")
+    assert not Claim(tmp_path / "x.flow").take(), "another job"
+
+
 def test_a_claim_that_was_never_filled_holds_nobody_up(tmp_path: Path) -> None:
     claim = Claim(tmp_path / "x.flow")
     claim.lock.touch()

@@ -10,6 +10,7 @@ import time
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -169,6 +170,25 @@ def test_fields(folder: Path, encoding: str) -> None:
 def test_a_picture_that_opencv_gives_up_in_the_middle() -> None:
     with pytest.raises(ValueError, match="no picture that can be read"):
         decode_picture(png(40, 40)[:45], 0)
+
+
+@pytest.mark.parametrize("marker", [0x00, 0x01, 0xD0, 0xD7, 0xD8, 0xDA])
+def test_a_size_that_only_we_would_read(marker: int) -> None:
+    """A marker without a length, by whose "length" we would jump over the real size to one of 32 x 16."""
+    real = cv2.imencode(".jpg", np.zeros((300, 400, 3), np.uint8))[1].tobytes()
+    blob = b"\xff\xd8\xff" + bytes([marker]) + real[2:]
+    jump = 4 + int.from_bytes(real[2:4], "big")
+    blob = blob.ljust(jump, b"\0") + bytes.fromhex("ffc0000b 08 0010 0020 01")
+    with pytest.raises(ValueError, match="neither JPEG nor PNG"):
+        decode_picture(blob, cv2.IMREAD_COLOR, most_pixels=1000)
+
+
+def test_a_picture_that_is_not_of_the_size_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = cv2.imencode(".jpg", np.zeros((300, 400, 3), np.uint8))[1].tobytes()
+    assert decode_picture(real, cv2.IMREAD_COLOR).shape == (300, 400, 3)
+    monkeypatch.setattr("twostream.data.picture.picture_size", lambda _: (16, 32))
+    with pytest.raises(ValueError, match="a picture of 32 x 16 pixels that has 400 x 300"):
+        decode_picture(real, cv2.IMREAD_COLOR)
 
 
 # ---- what runs leave ----

@@ -12,7 +12,7 @@ from twostream.replay import replay as replay_step
 
 
 def replay(arguments: Sequence[str]) -> None:
-    """Do the training step again whose loss was not a finite number, and tell where it begins."""
+    """Do the training step again whose loss or gradient was not a finite number, and tell where it begins."""
     parser = argparse.ArgumentParser("twostream replay", description=replay.__doc__)
     parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
     options = parser.parse_args(arguments)
@@ -22,6 +22,8 @@ def replay(arguments: Sequence[str]) -> None:
     print(f"{path}: loss {found.loss}")
     for video, loss in found.losses.items():
         print(f"  {video}: {loss:.4f}")
+    if found.gradients:
+        print(f"gradients that are not finite: {', '.join(found.gradients)}")
     if found.weights:
         print(f"weights that are not finite: {', '.join(found.weights)}")
     print(f"the first output that is not finite: {found.first or 'none'}")

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -33,8 +33,7 @@ from twostream.config.run import quieten
 from twostream.config.sweep import STARTED_BY, as_typed, claimed
 from twostream.data.module import share
 from twostream.errors import UserError, checked, is_expected, one_line
-from twostream.processes import lost_others
-from twostream.signals import INTERACTIVE
+from twostream.processes import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
 PATIENCE_SECONDS = 5.0  # of a process that has lost the others: their errors are the interesting ones
@@ -184,19 +183,6 @@ def name_of(number: int) -> str:
 
 
 # ---- in the processes that train ----
-
-
-def rank_of(environment: Mapping[str, str]) -> int | None:
-    """The number of this process among those that train together; None for one that trains alone.
-
-    >>> rank_of({"RANK": "3"}), rank_of({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}), rank_of({"SLURM_PROCID": "0"})
-    (3, 1, None)
-    """
-    if "RANK" in environment:
-        return int(environment["RANK"])
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
-        return int(environment.get("SLURM_PROCID", "0"))
-    return None
 
 
 def end_with_parent() -> None:

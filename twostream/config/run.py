@@ -67,6 +67,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
             raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
         if cfg.ema is not None and isinstance(trainer.strategy, FullySharded):
             raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
+        if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
+            raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         system = build_system(cfg, source.classes, learned)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation)
 

@@ -17,12 +17,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
 from twostream.config.saved import read_config
 from twostream.errors import UserError, one_line
+from twostream.processes import rank_of
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER, NO_DIFFERENCE
 
@@ -135,36 +137,56 @@ def identity(cfg: DictConfig) -> str:
 
 @contextmanager
 def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
-    """The right to train in a run's folder; None where it has its results, or another process is at it.
+    """The right to train in a run's folder; None where it has its results, or it is a cell that another process is at.
 
-    Raises UserError where it has the results of another configuration. A process that was started for a run has been
-    given the right.
+    Raises UserError where it has the results of another configuration. Ends the program where another process is at
+    what is no cell, and where processes that torchrun or SLURM has started would wait for this one. A process that was
+    started for a run has been given the right.
     """
     if STARTED_BY in os.environ:
         yield Claim(folder / "results.json")
         return
-    if (results := read_results(folder)) is not None:
-        if results.get("cell") != identity(cfg):
-            raise UserError(
-                f"{folder}: has the results of another configuration ({difference(cfg, folder)}); "
-                "delete them, or choose another folder"
-            )
-        print(f"{folder}: finished before; test/top1 {results['metrics'].get('test/top1', float('nan')):.4f}")
+    if is_finished(cfg, folder):
         yield None
         return
     claim = Claim(folder / "results.json")
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        folder.mkdir(parents=True, exist_ok=True)
-        if not claim.take():
-            print(f"{folder}: another process is at it", flush=True)
-            yield None
-            return
-        (folder / "error.txt").unlink(missing_ok=True)
-        write_json(folder / "overrides.json", as_typed(HydraConfig.get().overrides.task))
     try:
-        yield claim
+        yield claim if rank_zero_only.rank or taken(claim, cfg, folder) else None  # type: ignore[attr-defined]
     finally:
         claim.release()
+
+
+def is_finished(cfg: DictConfig, folder: Path) -> bool:
+    """Whether a folder has the results of this configuration. Raises UserError where of another one."""
+    results = read_results(folder)
+    if results is None:
+        return False
+    if results.get("cell") != identity(cfg):
+        raise UserError(
+            f"{folder}: has the results of another configuration ({difference(cfg, folder)}); "
+            "delete them, or choose another folder"
+        )
+    print(f"{folder}: finished before; test/top1 {results['metrics'].get('test/top1', float('nan')):.4f}")
+    return True
+
+
+def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
+    """Whether the run is this process's to do, which is noted in its folder then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    hydra_config, awaited = HydraConfig.get(), rank_of(os.environ) is not None
+    if not claim.take():
+        told = f"{folder}: another process is at it"
+        if awaited or hydra_config.mode != RunMode.MULTIRUN:
+            sys.exit(f"error: {told}")  # no error of the run, whose folder it is
+        print(told, flush=True)
+        return False
+    if is_finished(cfg, folder):  # by whom had the claim when we looked first
+        if awaited:
+            sys.exit("error: just now, by another process")
+        return False
+    (folder / "error.txt").unlink(missing_ok=True)
+    write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
+    return True
 
 
 def difference(cfg: DictConfig, folder: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 MOST_PIXELS = 1 << 26  # of a frame or a field: 8192 x 8192
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZE_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15; the others are tables
+NO_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDB)})  # the last is of a scan, which comes after the size
 
 
 def decode_picture(blob: bytes, flags: int, *, most_pixels: int = MOST_PIXELS) -> np.ndarray:
@@ -24,6 +25,8 @@ def decode_picture(blob: bytes, flags: int, *, most_pixels: int = MOST_PIXELS) -
         raise ValueError(f"no picture that can be read ({' '.join(str(error).split())})") from None
     if picture is None:
         raise ValueError("no picture that can be read")
+    if sorted(picture.shape[:2]) != sorted((height, width)):  # EXIF may have turned it
+        raise ValueError(f"a picture of {width} x {height} pixels that has {picture.shape[1]} x {picture.shape[0]}")
     return picture
 
 
@@ -39,6 +42,8 @@ def picture_size(blob: bytes) -> tuple[int, int]:
     place = 2 if blob[:2] == b"\xff\xd8" else len(blob)
     while place + 9 <= len(blob) and blob[place] == 0xFF:
         marker, length = blob[place + 1], int.from_bytes(blob[place + 2 : place + 4], "big")
+        if marker in NO_LENGTH:
+            break  # a decoder skips some, and would find another size than we do
         if marker in SIZE_MARKERS:
             height, width = struct.unpack(">HH", blob[place + 5 : place + 9])
             return height, width
