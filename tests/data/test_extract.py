@@ -8,14 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from warm import Warm
 
+from twostream.data import extract as extract_file
 from twostream.data.container import Container, ContainerError
 from twostream.data.extract import extract
 from twostream.data.flow import DIS
@@ -128,15 +129,20 @@ def test_two_commands_on_one_store_share_the_work(source, cache, tmp_path: Path)
     assert len(list((tmp_path / "store").rglob("*.flow"))) == CLIPS + 16
 
 
-def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path: Path, capsys) -> None:
+def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path: Path, capsys, monkeypatch) -> None:
     flow, root = DIS(preset="ultrafast"), tmp_path / "store"
     make_store(root, flow)
     claim = Claim(clip_path(root, source.train[0]))
     assert claim.take()
-    released = threading.Timer(6, claim.release)
-    released.start()
+
+    def release_while_it_waits(seconds: float) -> None:
+        claim.release()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(
+        extract_file, "time", SimpleNamespace(sleep=release_while_it_waits, perf_counter=time.perf_counter)
+    )
     assert extract(source.train[:2], flow, root, decoder="decord", workers=1)
-    released.join()
     out = capsys.readouterr().out
     assert "waiting for 1 videos that another process is about" in out
     assert "2 videos computed" in out
