@@ -76,7 +76,7 @@ def test_who_started_them_is_killed(start, outcome) -> None:
 
 
 def test_two_ranks_are_asked_to_stop_and_go_on(start, outcome) -> None:
-    training = start("run", *TWO, "epochs=6")
+    training = start("run", *TWO, "epochs=3")
     training.wait_for(lambda: "epoch 1/" in training.output)
     training.process.send_signal(signal.SIGTERM)
     assert training.end() == 143, training.output
@@ -84,7 +84,7 @@ def test_two_ranks_are_asked_to_stop_and_go_on(start, outcome) -> None:
     again = start("run")
     assert again.end() == 0, again.output
     assert again.output.count("going on in epoch") == 1
-    whole = start("whole", *TWO, "epochs=6")
+    whole = start("whole", *TWO, "epochs=3")
     assert whole.end() == 0, whole.output
     assert losses(again.folder) == losses(whole.folder)
     assert again.steps == whole.steps, "no step of any rank was done twice"
