@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +43,17 @@ SMALL = [
     *("checkpoint_minutes=0", "validation_fraction=0.35"),
 ]
 SHARDED = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1"]
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process_group() -> Iterator[None]:
+    """Tests after these start processes that would look for it."""
+    before = {**os.environ}
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def train(cfg: DictConfig, folder: Path, start: Path | None = None) -> torch.nn.Module:
