@@ -182,7 +182,7 @@ def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
         return False
     if is_finished(cfg, folder):  # by whom had the claim when we looked first
         if awaited:
-            sys.exit("error: just now, by another process")
+            sys.exit(f"error: {folder}: another process has just finished it")
         return False
     (folder / "error.txt").unlink(missing_ok=True)
     write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
