@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +23,14 @@ class TrainedRun(NamedTuple):
     checkpoint: Path
 
 
-def load_run(folder: str | Path) -> TrainedRun:
+def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
     """The trained network of a run folder, or of what `twostream export --format safetensors` made of one.
 
-    Raises ValueError, naming the folder, where it is none, has no checkpoint (yet), or they do not fit each other.
+    `trust`: packages whose code it may name, beside that of twostream and of installed plug-ins. Raises ValueError,
+    naming the folder, where it is none, has no checkpoint (yet), or they do not fit each other.
     """
     folder = Path(folder)
-    cfg = load_config(folder)
+    cfg = load_config(folder, trust=trust)
     path = find_checkpoint(folder)
     content = read_checkpoint(path)
     try:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.cli.code import add_trust
 from twostream.errors import checked
 from twostream.evaluate import Plan, of_splits
 from twostream.evaluate import prepare as prepare_evaluation
@@ -33,7 +34,7 @@ def evaluate(arguments: Sequence[str]) -> None:
             raise ValueError(f"--output {output}: needs --splits; the numbers of one run are in its folder")
         if output and not output.absolute().parent.is_dir():
             raise ValueError(f"--output {output}: its folder does not exist")
-        runs = runs if splits is None else of_splits(runs, splits)
+        runs = runs if splits is None else of_splits(runs, splits, trust=plan.trust)
         prepared = [prepare_evaluation(run, plan) for run in runs]
         if splits and (found := [one.split for one in prepared]) != splits:
             raise ValueError(f"--splits {splits}: with these --set the runs are tested on {found}")
@@ -72,4 +73,5 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, help="loader processes (default: num_workers of the run)")
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, default=1, help="processes, each with a GPU of its own or on the CPU (default 1)")
+    add_trust(parser)
     add("--precision", help="e.g. bf16-mixed (default: the run's)")

@@ -6,7 +6,8 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from twostream.config import compose_config, describe_config
+from twostream.cli.code import add_overrides, composed
+from twostream.config import describe_config
 from twostream.description import table
 from twostream.errors import checked
 
@@ -14,10 +15,10 @@ from twostream.errors import checked
 def info(arguments: Sequence[str]) -> None:
     """Print what a network is, before anything runs."""
     parser = argparse.ArgumentParser("twostream info", description=info.__doc__)
-    parser.add_argument("overrides", nargs="*", help="as for train.py: fusion=conv layer=conv5 backbone=vgg16 …")
+    add_overrides(parser)
     parser.add_argument("--classes", type=int, default=101, help="number of classes (default 101, UCF101)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     with checked():
-        description = describe_config(compose_config(options.overrides), options.classes)
+        description = describe_config(composed(options), options.classes)
     print(json.dumps(description.as_dict(), indent=2) if options.json else table(description))

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.cli.code import add_trust
 from twostream.errors import checked
 from twostream.replay import find_kept
 from twostream.replay import replay as replay_step
@@ -15,10 +16,11 @@ def replay(arguments: Sequence[str]) -> None:
     """Do the training step again whose loss or gradient was not a finite number, and tell where it begins."""
     parser = argparse.ArgumentParser("twostream replay", description=replay.__doc__)
     parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     with checked():
         path = find_kept(options.path)
-        found = replay_step(path)
+        found = replay_step(path, trust=options.trust)
     print(f"{path}: loss {found.loss}")
     for video, loss in found.losses.items():
         print(f"  {video}: {loss:.4f}")

@@ -15,12 +15,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
+from twostream.config.trust import find_own_code, search_plugins
 from twostream.errors import is_expected, one_line, print_any_name
 from twostream.processes import rank_of
 from twostream.results import write_text
@@ -38,6 +39,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
             with shortages_told(f"python train.py {shlex.quote(f'resume={folder}')}" if alone else "the same command"):
+                find_own_code(OmegaConf.to_container(cfg))
                 return task(cfg)
         except Exception as error:
             failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`
@@ -64,6 +66,7 @@ def run_command(main: Callable[[], None]) -> None:
     print_any_name()
     try:
         sys.argv[1:] = continued(sys.argv[1:])
+        search_plugins()
         with shortages_told():  # before a run has its folder
             main()
         if Ledger.ended is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,14 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
         raise ValueError(f"--push {repo}: {_reason(error)}") from error
 
 
-def download_run(repo: str, *, revision: str | None = None, cache: Path | None = None) -> Path:
+def download_run(
+    repo: str, *, revision: str | None = None, cache: Path | None = None, trust: Sequence[str] = ()
+) -> Path:
     """Fetch a network of the Hub, `OWNER/NAME` or `hf://OWNER/NAME`; returns the folder for `load_run`.
 
     Files are kept in huggingface_hub's cache, or in `cache`. Only weights without pickles and plain values are fetched.
-    Raises ValueError where they cannot be, and where the configuration names code that is not twostream's own.
+    Raises ValueError where they cannot be, and where the configuration names code that is not twostream's own, nor of
+    a package of `trust`.
     """
     repo = check_repo(repo.removeprefix("hf://"))
     hub = require_hub()
@@ -62,7 +66,7 @@ def download_run(repo: str, *, revision: str | None = None, cache: Path | None =
         raise ValueError(f"hf://{repo}: {_reason(error)}") from error
     if missing := [name for name in REQUIRED if not (Path(folder) / name).is_file()]:
         raise ValueError(f"hf://{repo}: has no {missing[0]}, so it is no network of twostream")
-    load_config(folder)
+    load_config(folder, trust=trust)
     return Path(folder)
 
 

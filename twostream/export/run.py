@@ -55,6 +55,7 @@ def export_run(
     to: Path | None = None,
     videos: Sequence[Path] = (),
     repo: str | None = None,
+    trust: Sequence[str] = (),
     say: Say = print,
 ) -> Path:
     """Write the network of a run and what its users need into the folder `to` (RUN_DIR/export); returns it.
@@ -67,7 +68,7 @@ def export_run(
         raise ValueError(f"--format {form!r}: choose from {', '.join(FORMATS)}")
     if form == "onnx":
         require_onnx()
-    run = load_run(folder)
+    run = load_run(folder, trust=trust)
     with blamed(config_file(folder)):
         clips = build_clips(run.cfg, videos)
     to = Path(folder) / "export" if to is None else to
@@ -78,7 +79,7 @@ def export_run(
         refuse_others(to, work)
         if form == "safetensors":
             write_safetensors(work / SAFE, read_checkpoint(run.checkpoint))
-            predict = from_system(load_run(work).system)
+            predict = from_system(load_run(work, trust=trust).system)
         else:
             predict = write_graph(run.system, clips, form, work / FORMATS[form])
         check(run.system, predict, clips, form=form, say=say)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.cli.code import add_trust
 from twostream.data.view import Window
 from twostream.errors import checked
 from twostream.inspection.pictures import (
@@ -31,8 +32,9 @@ def inspect(arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
     parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
     parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")
+    add_trust(parser)
     options = parser.parse_args(arguments)
-    run = load_run(options.run)
+    run = load_run(options.run, trust=options.trust)
     folder = options.run / "inspection"
     folder.mkdir(exist_ok=True)
     pictures = draw_weights(run.system.network, folder)
