@@ -102,7 +102,7 @@ def test_the_key_of_either_address_of_wandb_is_found(tmp_path: Path, monkeypatch
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
     assert not has_key(), "that of another server"
     assert wandb_state().startswith("no account")
-    (tmp_path / "netrc").write_text("machine example.org login user password ''\n")
+    (tmp_path / "netrc").write_text('machine example.org login user password ""\n')
     assert not has_key(), "an empty one"
     (tmp_path / "netrc").write_text("default login user password key\n")
     assert has_key(), "as W&B itself takes it"
