@@ -56,10 +56,24 @@ def print_any_name() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
+def say(text: str) -> None:
+    """Print what may hold text of others: names of classes and files, messages. Each line stays what it looks like."""
+    print("\n".join(shown(line) for line in text.split("\n")), flush=True)
+
+
+def shown(line: str) -> str:
+    r"""With `?` for codes that a terminal would obey, and for what cannot be shown; spaces stay.
+
+    >>> shown("a  b\x1b[2J \x9b \u202e")
+    'a  b?[2J ? ?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
 def printable(text: str) -> str:
     r"""In one line, with `?` for what cannot be shown: bytes of file names that are not UTF-8, codes for a terminal.
 
     >>> printable("a\n  b\x1b[2J \udcff")
     'a b?[2J ?'
     """
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return shown(" ".join(text.split()))

@@ -22,7 +22,7 @@ from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.config.trust import find_own_code, search_plugins
-from twostream.errors import is_expected, one_line, print_any_name
+from twostream.errors import is_expected, one_line, print_any_name, say
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
@@ -89,7 +89,7 @@ def end_sweep(folder: Path) -> None:
     sweep = read_sweep(folder)
     unfinished = [cell for cell in sweep.cells if cell.state != "finished"]
     if len(unfinished) < len(sweep.cells):
-        print(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
+        say(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
     if unfinished:
         states = Counter(cell.state for cell in unfinished)
         told = ", ".join(f"{count} {state}" for state, count in states.items())

@@ -10,6 +10,7 @@ from typing import Any
 
 from twostream.checkpoint import SAFE
 from twostream.config.saved import load_config
+from twostream.files.foreign import inside
 
 REQUIRED = ("config.json", SAFE)
 FILES = (  # what is sent and fetched: nothing that is pickled
@@ -32,6 +33,8 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
     hub = require_hub()
     if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
         raise ValueError(f"{folder}: has no {missing[0]}; export it with --format safetensors")
+    for name in FILES:
+        inside(folder, name)
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="twostream")
     names = [name for name in FILES if (folder / name).is_file()]
     operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names]

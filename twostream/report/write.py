@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.files.foreign import inside
+from twostream.files.place import require_writable
 from twostream.report.build import Report, build_report
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html
@@ -32,16 +34,20 @@ def write_report(
     pivot: Sequence[str] | None = None,
     baseline: str | None = None,
     wandb: str | None = None,
+    out: Path | None = None,
 ) -> Report:
-    """Write SWEEP_DIR/report/ and, if `wandb` says so, a W&B run; raises ValueError for what the sweep does not have.
+    """Write SWEEP_DIR/report/, or `out`, and if `wandb` says so a W&B run.
+
+    Raises ValueError for what the sweep does not have, and where nothing can be written.
 
     The files are whole before W&B is begun. Only where W&B was asked for by name is its failing an error.
     """
+    output = inside(folder, "report") if out is None else out
+    require_writable(output, "name another folder with --out DIR")
     sweep = read_sweep(folder)
     report = build_report(sweep, metric=metric, pivot=pivot, baseline=baseline, printed_number=printed_number)
     mode = wandb_mode(wandb, sweep.cells)
-    output = folder / "report"
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     for name, written in FORMATS.items():
         write_text(output / name, written(report))
     if mode != "off":
