@@ -20,11 +20,13 @@ from twostream.config import (
     build_run,
     claimed,
     identity,
+    mirror_note,
     needs_own_process,
     notes_errors,
     recovery_of,
     run_command,
     run_own_process,
+    starts,
 )
 from twostream.data.provenance import sha256
 from twostream.data.sources import Source
@@ -92,6 +94,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "seed": cfg.seed,
             **batches,
             "metrics": metrics,
+            "weights": starts(run.system.network),
             "validation": None if best is None else float(best),
             "unreadable": unreadable,
             "leaked": run.leaked,
@@ -125,6 +128,9 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         f"{run.summary.parameters:,} parameters -> {folder}",
         flush=True,
     )
+    print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
+    if note := mirror_note(cfg):
+        print(note)
     if run.leaked_validation:
         print(
             f"WARNING: weights of init were trained on {run.leaked_validation} of the validation videos: "

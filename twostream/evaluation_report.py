@@ -49,6 +49,8 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
     shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
     if shown:
         lines.append("most confused: " + ", ".join(shown))
+    if outcome.note:
+        lines.append(outcome.note)
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
     if outcome.leaked:
@@ -103,6 +105,7 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "views": outcome.views,
         "seconds": round(outcome.seconds, 2),
         **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "checkpoint")},
+        "note": outcome.note,
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
         "ece": f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)",

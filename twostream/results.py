@@ -34,6 +34,7 @@ RESULTS = {  # what may be relied on
     "split": int,
     "seed": int,
     "!metrics": {str: NUMBER},
+    "weights": ({str: str}, None),
     "unreadable": ({str: [str]}, None),
     **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
     "overrides": [str],

@@ -12,6 +12,7 @@ from twostream.bench import bench as run_bench
 from twostream.bench import save_chart
 from twostream.bench import table as bench_table
 from twostream.config import build_data, build_source, build_system, compose_config, describe_config
+from twostream.config.network import without_starts
 from twostream.errors import checked
 from twostream.results import write_json
 
@@ -30,7 +31,7 @@ def bench(arguments: Sequence[str]) -> None:
         named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
         result = run_bench(
             build_data(cfg, source),
-            build_system(cfg, source.classes),
+            build_system(without_starts(cfg), source.classes),  # what the weights are makes no difference
             seconds=options.seconds,
             device=torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu"),
             precision=cfg.precision,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
@@ -27,12 +26,13 @@ from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
-from twostream.config.network import build_network, describe_config, single_stream_checkpoint
+from twostream.config.network import build_network, check_starts, describe_config, start_of
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
 from twostream.errors import UserError, checked
 from twostream.loggers import csv_logger
+from twostream.models.memory_order import channels_last
 from twostream.processes import FullySharded
 from twostream.system import TwoStreamSystem
 
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
     with checked():
-        build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
+        check_starts(cfg, build_network(cfg, num_classes=10, meta=True))
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
@@ -76,10 +76,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
 def initial_history(cfg: DictConfig) -> History:
     """What the weights that training starts from have been trained on."""
     history = History()
-    for stream, backbone in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
-        if stream not in streams_of(cfg):
-            continue
-        start = backbone.get("weights") if cfg.init[stream] is None else single_stream_checkpoint(cfg.init[stream])
+    for stream in streams_of(cfg):
+        start = start_of(cfg, stream)
         if start is not None and Path(start).is_file():
             history |= History.from_checkpoint(start)
     return history
@@ -92,7 +90,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     for module in frozen:
         module.requires_grad_(False)
     if cfg.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(network)
     if cfg.compile:
         network.compile()
     return TwoStreamSystem(

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import conf_folder
+from twostream.config.network import without_starts
 from twostream.config.run import build_system
 from twostream.data.history import History
 from twostream.errors import ExpectedError
@@ -100,11 +101,8 @@ def change_config(cfg: DictConfig, settings: Sequence[str]) -> DictConfig:
 
 def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
     """The system of a run, whose weights come out of its checkpoint: those it started from are not looked for."""
-    plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}, "compile": False}  # shapes vary: no compiling
-    for name in ("backbone", "flow_backbone"):
-        if cfg.get(name):
-            plain[name] = {"weights": None}
-    return build_system(OmegaConf.merge(cfg, plain), tuple(classes), history)  # type: ignore[arg-type]
+    plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
+    return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
 def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
