@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int8
 from twostream.data.container import Container, ContainerError
 from twostream.data.flow import OpticalFlow, dequantise
 from twostream.data.flow_store.encodings import LEVELS, decode_halves
-from twostream.data.flow_store.manifest import FlowStoreError, clip_path, read_manifest
-from twostream.data.provenance import FACTS, source_change
+from twostream.data.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
+from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
 
@@ -34,7 +34,8 @@ class FlowStore:
         self.root = Path(root).expanduser()
         manifest = read_manifest(self.root)
         wanted = flow.settings()
-        for key in sorted({*wanted, *manifest["flow"]}):
+        check_version(self.root, manifest, wanted)
+        for key in sorted({*wanted, *manifest["flow"]} - {"version"}):
             stored = manifest["flow"].get(key)
             if stored != wanted.get(key):
                 raise FlowStoreError(
@@ -108,6 +109,8 @@ class FlowStore:
         if not path.is_file():
             raise FlowStoreError(f"{path}: not there; complete the store with `twostream flow` and the same options")
         container = Container(path).require(HEADER, "frame", "field")
+        if change := decoding_change(container.header["source"]):
+            raise FlowStoreError(f"{path}: {change}; run `twostream flow` again")
         if video.id not in self._same and video.path.is_file():  # flow can be trained on without the videos
             if change := source_change(container.header["source"], video.path):
                 raise FlowStoreError(f"{path}: made from another file: {change}; run `twostream flow` again")
