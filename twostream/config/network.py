@@ -83,7 +83,8 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
         kind = {"rgb": "spatial", "flow": "temporal"}[stream]
         raise ValueError(
             f"init.{stream}=required: this experiment starts from trained streams; train one with python train.py "
-            f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: init.{stream}=RUN_DIR"
+            f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
+            f"init.{stream}=RUN_DIR"
         )
     if cfg.init[stream] is not None:
         return single_stream_checkpoint(cfg.init[stream])
