@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, quieten
+from twostream.config import build_source, build_views, cautions, quieten
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -64,6 +64,7 @@ class Prepared(NamedTuple):
     split: int
     views: int  # of each video
     leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
+    cautions: list[str]  # what is said of the data, and does not hold in these views
 
 
 class Outcome(NamedTuple):
@@ -75,6 +76,7 @@ class Outcome(NamedTuple):
     leaked: int
     unreadable: list[str]
     own_split: bool
+    cautions: list[str]
 
 
 def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
@@ -108,7 +110,7 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     except LeakError as error:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
-    return Prepared(run, dataset, source.name, source.split, views, leaked)
+    return Prepared(run, dataset, source.name, source.split, views, leaked, cautions(cfg, dataset.sampling))
 
 
 def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
@@ -150,7 +152,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
-    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own)
+    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own, prepared.cautions)
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
