@@ -18,6 +18,7 @@ from twostream.claim import Claim
 from twostream.config import (
     Run,
     build_run,
+    cautions,
     claimed,
     identity,
     mirror_note,
@@ -99,6 +100,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "unreadable": unreadable,
             "leaked": run.leaked,
             "leaked_validation": run.leaked_validation,
+            "cautions": cautions(cfg),
             "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
@@ -131,6 +133,8 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
     print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
     if note := mirror_note(cfg):
         print(note)
+    for caution in cautions(cfg):
+        print(f"WARNING: {caution}", flush=True)
     if run.leaked_validation:
         print(
             f"WARNING: weights of init were trained on {run.leaked_validation} of the validation videos: "

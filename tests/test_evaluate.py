@@ -157,6 +157,7 @@ def test_what_an_evaluation_leaves_behind(folder: Path, monkeypatch, capsys) -> 
     names = "calibration.csv classes.csv confused.csv confusion_matrix.csv confusion_matrix.png metrics.json"
     assert sorted(path.name for path in left.iterdir()) == [*names.split(), "reliability.png", "scores.npz"]
     scores, written = Scores.load(left / "scores.npz"), json.loads((left / "metrics.json").read_text())
+    assert "RGB (1/16)" in written["cautions"][0], "strides of 1 to 3 frames show it several moments"
     assert scores.checkpoint == written["checkpoint"] == sha256(folder / "checkpoints" / "best.ckpt")
     right = scores.logits.argmax(1) == scores.labels
     assert written["metrics"]["top1"] == pytest.approx(right.mean())

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, mirror_note, quieten
+from twostream.config import build_source, build_views, cautions, mirror_note, quieten
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -66,6 +66,7 @@ class Prepared(NamedTuple):
     views: int  # of each video
     leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
     note: str  # on views that the protocol has and the data forbid, or ""
+    cautions: list[str]  # what is said of the data, and does not hold in these views
 
 
 class Outcome(NamedTuple):
@@ -77,7 +78,8 @@ class Outcome(NamedTuple):
     leaked: int
     unreadable: list[str]
     own_split: bool
-    note: str = ""
+    note: str
+    cautions: list[str]
 
 
 def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
@@ -112,7 +114,8 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
     note = mirror_note(cfg, **CROPS[plan.protocol], flip=0)
-    return Prepared(run, dataset, source.name, source.split, views, leaked, note)
+    warned = cautions(cfg, dataset.sampling)
+    return Prepared(run, dataset, source.name, source.split, views, leaked, note, warned)
 
 
 def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
@@ -154,7 +157,8 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
-    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own, prepared.note)
+    told = {"note": prepared.note, "cautions": prepared.cautions}
+    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own, **told)
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:

@@ -55,6 +55,7 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
         lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
     if outcome.leaked:
         lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
+    lines += [f"WARNING: {caution}" for caution in outcome.cautions]
     return "\n".join(lines)
 
 
@@ -108,6 +109,7 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "note": outcome.note,
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
+        "cautions": outcome.cautions,
         "ece": f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)",
     }
 

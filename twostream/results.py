@@ -37,6 +37,7 @@ RESULTS = {  # what may be relied on
     "weights": ({str: str}, None),
     "unreadable": ({str: [str]}, None),
     **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
+    "cautions": ([str], None),
     "overrides": [str],
     "cell": str,
     "versions": {str: str},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 
-from twostream.config import compose_config, describe_config
+from twostream.config import cautions, compose_config, describe_config
 from twostream.description import table
 from twostream.errors import checked
 
@@ -19,5 +20,9 @@ def info(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     with checked():
-        description = describe_config(compose_config(options.overrides), options.classes)
+        cfg = compose_config(options.overrides)
+        description = describe_config(cfg, options.classes)
+        warnings = cautions(cfg)
     print(json.dumps(description.as_dict(), indent=2) if options.json else table(description))
+    for warning in warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)  # not among what is JSON

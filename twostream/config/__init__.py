@@ -1,5 +1,6 @@
 """Configuration -> objects: with train.py and cli.py the only place that knows Hydra."""
 
+from twostream.config.bounds import cautions
 from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views, mirror_note
@@ -19,6 +20,7 @@ __all__ = [
     "build_source",
     "build_system",
     "build_views",
+    "cautions",
     "claimed",
     "compose_config",
     "conf_folder",

@@ -91,6 +91,7 @@ def note(cell: Cell) -> str:
         parts.append(f"trained on {leaked} of its test videos")
     if leaked := result(cell, "leaked_validation"):
         parts.append(f"began with weights trained on {leaked} of its validation videos")
+    parts += result(cell, "cautions") or []
     for part, videos in (result(cell, "unreadable") or {}).items():
         parts.append(f"{len(videos)} {part} videos could not be read")
     return "; ".join(parts)
