@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from twostream.accumulation import StepMean
 from twostream.checkpoint import load_plain
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.evaluation import mean_class_accuracy
 from twostream.optimization import MakeOptimizer, MakeSchedule
-from twostream.processes import FullySharded, load_whole, of_all_processes, shard, weighed
+from twostream.processes import FullySharded, load_whole, of_all_processes, shard
 from twostream.scores import one_of_each
 
 
@@ -59,7 +60,9 @@ class TwoStreamSystem(pl.LightningModule):
         )
         self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
         self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the training step: over own clips, over all clips
+        self.last_clips: Tensor | int = 0  # of it, of all processes
         self._last_scores = torch.zeros(())
+        self._step = StepMean()
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
     def forward(
@@ -100,10 +103,13 @@ class TwoStreamSystem(pl.LightningModule):
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         heads, combined = self(clip)
         loss = self.loss(heads, clip.label)
-        weighed_loss, mean = weighed(loss, len(clip.label))
+        weighed_loss, mean, self.last_clips = self._step.weigh(loss, len(clip.label))
         self.last_losses, self._last_scores = (loss.detach(), mean), combined.detach()
         self.log("train/loss_step", mean, prog_bar=True)
         return weighed_loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self._step.finish(self.parameters(), self.trainer.accumulate_grad_batches)
 
     def on_train_batch_end(self, outputs: Any, batch: Clip, batch_index: int) -> None:
         """Measures only now: it waits for the device, which has then been given the backward pass, too."""
