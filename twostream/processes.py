@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as distributed
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
