@@ -37,7 +37,7 @@ def log_sum(*logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The log of the sum of what has these logs.
 
     >>> log_sum(torch.tensor(-1000.0), torch.tensor(-1000.0))  # -1000 + ln 2
-    tensor(-999.3069)
+    tensor(-999.3068)
     """
     return torch.logsumexp(torch.stack(logs), 0)
 
