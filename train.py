@@ -32,6 +32,7 @@ from twostream.config import (
 from twostream.data.provenance import sha256
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
+from twostream.metrics import confusion_of
 from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
@@ -70,7 +71,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
-            save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
+            leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
     except BaseException as error:
         finish(run.trainer.loggers, error)
         raise
@@ -147,18 +148,11 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
 
 
 def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
-    """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
+    """Train, test the best checkpoint once; returns the test metrics."""
     if epochs > 0:
         fit(run.trainer, run.system, run.data, start)
         run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
-    if not run.trainer.is_global_zero:
-        return metrics
-    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
-    assert run.system.confusion is not None
-    save_confusion_matrix(run.system.confusion, run.system.classes, pictures["confusion_matrix"])
-    log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
     return metrics
 
 
@@ -167,8 +161,8 @@ def best_weights(run: Run) -> Path:
     return Path(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
 
 
-def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
-    """Leave what the network said of each test video in `test_scores.npz`."""
+def leave_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
+    """What the network said of each test video, as `test_scores.npz`; and the pictures of a run."""
     scores = Scores.of(
         run.data.test_set.videos,
         run.system.test_logits,
@@ -181,6 +175,10 @@ def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
         leaked=run.leaked,
     )
     scores.save(folder / "test_scores.npz")
+    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
+    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
+    save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
+    log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,13 @@ def test_another_batch_size_within_an_epoch_is_refused(tmp_path: Path) -> None:
         callback.on_load_checkpoint(trainer, None, {"recovery": {"batch": 3, "batch_size": 8}})  # type: ignore[arg-type]
 
 
+def test_a_step_of_more_batches_cannot_begin_in_its_middle(tmp_path: Path) -> None:
+    callback = Recovery(tmp_path, minutes=5, cell="", signals=Signals())
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(batch_size=8), accumulate_grad_batches=3)
+    with pytest.raises(UserError, match=r"accumulate=3: was 2; 4 batches of the epoch are done"):
+        callback.on_load_checkpoint(trainer, None, {"recovery": {"batch": 4, "batch_size": 8, "parts": 2}})  # type: ignore[arg-type]
+
+
 def test_a_worker_heeds_sigterm_of_its_own_process_alone() -> None:
     loader = DataLoader([0, 1, 2], num_workers=1, worker_init_fn=start_worker, persistent_workers=True)  # type: ignore[arg-type]
     numbers = iter(loader)

@@ -180,6 +180,11 @@ class Recovery(pl.Callback):
             raise UserError(
                 f"batch_size={batch_size}: was {state['batch_size']}; it cannot change in the middle of an epoch"
             )
+        if state["batch"] % trainer.accumulate_grad_batches:
+            raise UserError(
+                f"accumulate={trainer.accumulate_grad_batches}: was {state['parts']}; {state['batch']} batches of the "
+                "epoch are done, and a step cannot begin in its middle"
+            )
         self._restored = state
         self.seconds_before = state["seconds"]
         trainer.datamodule.set_unreadable(state["unreadable"])  # type: ignore[attr-defined]
