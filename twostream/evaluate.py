@@ -157,8 +157,16 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
-    told = {"note": prepared.note, "cautions": prepared.cautions}
-    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own, **told)
+    return Outcome(
+        scores,
+        prepared.views,
+        seconds,
+        prepared.leaked,
+        unreadable,
+        own,
+        prepared.note,
+        prepared.cautions,
+    )
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
