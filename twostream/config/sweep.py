@@ -108,6 +108,7 @@ class Ledger(Callback):
     """Writes what a sweep is going to do into its folder, before the first cell begins."""
 
     ended: Path | None = None  # the folder of the sweep that this process has run
+    failed: tuple[str, ...] = ()  # cells of it that ended with an error here
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -126,7 +127,7 @@ class Ledger(Callback):
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
         command = shlex.join(["python", *sys.argv])
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
-        Ledger.ended = None
+        Ledger.ended, Ledger.failed = None, ()
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
