@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.callbacks import Alive, Speed
+from twostream.callbacks import Alive, Begins, Speed
 from twostream.claim import Claim
 from twostream.config import (
     Run,
@@ -30,6 +30,7 @@ from twostream.config import (
     starts,
 )
 from twostream.data.provenance import sha256
+from twostream.data.record import summary_of
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.metrics import confusion_of
@@ -37,7 +38,7 @@ from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
 from twostream.recovery import Recovery, fit
-from twostream.results import git_revision, validation_accuracy, versions, write_json, write_text
+from twostream.results import finite_or_none, git_revision, validation_accuracy, versions, write_json, write_text
 from twostream.scores import Scores
 from twostream.signals import Signals
 
@@ -62,13 +63,14 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     start = recovery_of(cfg, folder)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
-    run = build_run(cfg, folder, [Alive(claim), recovery, finite, speed])
-    if run.trainer.is_global_zero:  # one process of several writes
+    begins = Begins(lambda: begin(cfg, run, folder, goes_on=start is not None))
+    run = build_run(cfg, folder, [Alive(claim), recovery, begins, finite, speed], start)
+    if run.trainer.is_global_zero:  # one process of several speaks, and writes
         announce(cfg, run, folder)
 
     try:
-        for logger in run.trainer.loggers:
-            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        if cfg.epochs == 0:
+            begins.begin()
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
             leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
@@ -77,7 +79,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         raise
     finish(run.trainer.loggers)
     best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-    parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
+    lists = {"train": run.data.train_set, "validation": run.data.validation_set, "test": run.data.test_set}
+    parts = {"val" if name == "validation" else name: part for name, part in lists.items()}
     found = {name: sorted(set().union(*of_all_processes(part.unreadable()))) for name, part in parts.items()}
     unreadable = {name: videos for name, videos in found.items() if videos}
     if not run.trainer.is_global_zero:
@@ -95,9 +98,10 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "split": cfg.split,
             "seed": cfg.seed,
             **batches,
-            "metrics": metrics,
+            "data": summary_of(run.source.classes, {name: part.videos for name, part in lists.items()}),
             "weights": starts(run.system.network),
-            "validation": None if best is None else float(best),
+            "metrics": finite_or_none(metrics),
+            "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
             "unreadable": unreadable,
             "leaked": run.leaked,
             "leaked_validation": run.leaked_validation,
@@ -124,7 +128,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
 
 
 def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
-    """Say and write what is going to be trained, and on which videos."""
+    """Say what is going to be trained, and on which videos."""
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
         f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
@@ -138,10 +142,22 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         print(f"WARNING: {caution}", flush=True)
     if run.leaked_validation:
         print(
-            f"WARNING: weights of init were trained on {run.leaked_validation} of the validation videos: "
+            f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos before: "
             "the checkpoint that validation chooses may not be the best one",
             flush=True,
         )
+
+
+def begin(cfg: DictConfig, run: Run, folder: Path, *, goes_on: bool) -> None:
+    """Write what is trained: only once all of the checkpoint that a run goes on from has been accepted."""
+    for logger in run.trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if not run.trainer.is_global_zero:
+        return
+    if not goes_on:
+        (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that began here before
+    overrides = HydraConfig.get().overrides.task
+    write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     if isinstance(run.source, Source):  # the embedded data set follows from its configuration
         run.source.write_split(folder / "split.csv")

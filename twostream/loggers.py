@@ -98,8 +98,8 @@ def wandb_logger(
 
 def previous_run(folder: Path) -> str | None:
     """The id of the newest W&B run in a run folder, so that a run that goes on is one run there, too."""
-    runs = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
-    return runs[-1].rpartition("-")[2] if runs else None
+    names = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
+    return names[-1].partition("-")[2] if names else None  # an id may have hyphens of its own
 
 
 class PatientWandb(WandbLogger):

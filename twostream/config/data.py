@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +17,12 @@ from omegaconf import DictConfig
 from twostream.config.compose import streams_of
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
-from twostream.data.flow_store import FlowStore
+from twostream.data.flow_store import FlowStore, clip_path, read_manifest
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
 from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
-from twostream.data.packed import Packed, packed_folder
+from twostream.data.packed import Packed, packed_folder, packed_path
+from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
 from twostream.protocols import CROPS, check_protocol, sampling_of
 from twostream.scores import PARTS
@@ -133,16 +137,16 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
 
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
     """Loaders for training, validation (whole groups out of the training list) and testing."""
-    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": build_transform(cfg, test="centre", test_flip=False),
     }
     return VideoDataModule(
-        train=ClipDataset(train, training=True, **shared),
-        validation=ClipDataset(validation, **{**shared, **one_view}),
-        test=ClipDataset(source.test, **shared),
+        train=ClipDataset(lists["train"], training=True, **shared),
+        validation=ClipDataset(lists["validation"], **{**shared, **one_view}),
+        test=ClipDataset(lists["test"], **shared),
         batch_size=cfg.batch_size,
         test_batch_size=cfg.test_batch_size,
         num_workers=cfg.num_workers,
@@ -150,4 +154,27 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         persistent_workers=cfg.persistent_workers,
         pin_memory=cfg.pin_memory and torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
         seed=cfg.seed,
+        record=build_record(cfg, source, lists, shared["flow_store"]),
+    )
+
+
+def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
+    """Which videos train, validate and test."""
+    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    return {"train": train, "validation": validation, "test": source.test}
+
+
+def build_record(
+    cfg: DictConfig, source: Any, lists: Mapping[str, Sequence[Video]], store: FlowStore | None = None
+) -> Record:
+    """What a run that goes on compares: the lists, the files, what was computed from them before."""
+    is_packed = "packed" in cfg.data and cfg.data.frames == "packed"
+    frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if is_packed else None
+    return record_of(
+        source.classes,
+        lists,
+        index=find_index(cfg.data.root),
+        flow="" if store is None else json.dumps(read_manifest(store.root), sort_keys=True),
+        flow_path=None if store is None else partial(clip_path, store.root),
+        packed_path=None if frames is None else lambda video: packed_path(frames, video.id),
     )

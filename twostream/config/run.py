@@ -23,7 +23,9 @@ from torch import nn
 
 from twostream.batches import SplitBatches
 from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.checkpoint import load_mapped
 from twostream.checkpoint_io import WholeCheckpoints
+from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
 from twostream.config.network import build_network, check_starts, describe_config, start_of
@@ -46,17 +48,23 @@ class Run(NamedTuple):
     source: Any
     summary: Description
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
-    leaked_validation: int  # validation videos that `init` was trained on
+    leaked_validation: int  # validation videos that the weights were trained on before
 
 
-def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
-    """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
+def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = (), start: Path | None = None) -> Run:
+    """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
+
+    `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
+    """
     with checked():
+        begun = None if start is None else load_mapped(start)
         check_starts(cfg, build_network(cfg, num_classes=10, meta=True))
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
+        if begun is not None:
+            before |= trained_before(begun, folder, data, allow_change=cfg.allow_change)
         leaked_validation = len(before.among(data.validation_set.videos))
         learned = before | History.of(source.name, cfg.split, data.train_set.videos)
         leaked = learned.check(source.test, allow=cfg.allow_leak)
@@ -70,6 +78,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         system = build_system(cfg, source.classes, learned)
+        if begun is not None:
+            check_weights(begun, folder, system)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation)
 
 
