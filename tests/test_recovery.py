@@ -253,10 +253,12 @@ def test_another_batch_size_within_an_epoch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_step_of_more_batches_cannot_begin_in_its_middle(tmp_path: Path) -> None:
-    callback = Recovery(tmp_path, minutes=5, cell="", signals=Signals())
-    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(batch_size=8), accumulate_grad_batches=3)
+    record = Record(("a",), {"train": (Entry("a/1", "a"),), "validation": (), "test": ()})
+    data: Any = SimpleNamespace(batch_size=8, record=record)
+    state = {"epoch": 0, "batch": 4, "batch_size": 8, "parts": 2, "data": record.to_text()}
     with pytest.raises(UserError, match=r"accumulate=3: was 2; 4 batches of the epoch are done"):
-        callback.on_load_checkpoint(trainer, None, {"recovery": {"batch": 4, "batch_size": 8, "parts": 2}})  # type: ignore[arg-type]
+        trained_before({"recovery": state}, tmp_path, data, allow_change=True, accumulate=3)
+    assert trained_before({"recovery": state}, tmp_path, data, allow_change=True, accumulate=4) == History()
 
 
 def test_a_worker_heeds_sigterm_of_its_own_process_alone() -> None:

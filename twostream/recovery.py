@@ -191,11 +191,6 @@ class Recovery(pl.Callback):
             state = {**state, "batch": 0, "metrics": {}}  # the epoch begins again: its order is another one
             loop = checkpoint["loops"]["fit_loop"]
             checkpoint["loops"]["fit_loop"] = between_batches(loop, state["epoch"], 0)
-        if state["batch"] % trainer.accumulate_grad_batches:
-            raise UserError(
-                f"accumulate={trainer.accumulate_grad_batches}: was {state['parts']}; {state['batch']} batches of the "
-                "epoch are done, and a step cannot begin in its middle"
-            )
         self._restored = state
         self.seconds_before = state["seconds"]
         trainer.datamodule.set_unreadable(state["unreadable"])  # type: ignore[attr-defined]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.config.compose import compose_config, run_in
+from twostream.config.compose import compose_config, conf_folder, run_in
 from twostream.config.saved import check_targets, leaves
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
@@ -69,11 +70,19 @@ def check_overrides(overrides: list[str], folder: Path) -> None:
             raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
     try:
         cfg = compose_config(overrides)
-        if looked_up := [value for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]:
+        looked_up = [value for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]
+        if looked_up := [value for value in looked_up if value not in own_interpolations()]:
             raise UserError(f"{path}: {looked_up[0]!r} is not taken from a folder; if it is wanted, type it")
         check_targets(cfg, path)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+@cache
+def own_interpolations() -> frozenset[str]:
+    """The values that conf/ itself looks up elsewhere in the configuration."""
+    files = (OmegaConf.to_container(OmegaConf.load(file)) for file in conf_folder().rglob("*.yaml"))
+    return frozenset(str(value) for values in files for value in leaves(values) if "${" in str(value))
 
 
 def working_folder(folder: Path) -> Path | None:

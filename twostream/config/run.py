@@ -64,7 +64,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
         if begun is not None:
-            before |= trained_before(begun, folder, data, allow_change=cfg.allow_change)
+            parts = 1 if cfg.accumulate == "auto" else cfg.accumulate
+            before |= trained_before(begun, folder, data, accumulate=parts, allow_change=cfg.allow_change)
         leaked_validation = len(before.among(data.validation_set.videos))
         learned = before | History.of(source.name, cfg.split, data.train_set.videos)
         leaked = learned.check(source.test, allow=cfg.allow_leak)
