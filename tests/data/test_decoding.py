@@ -134,7 +134,7 @@ def test_decoding_stops_behind_the_last_needed_frame(
     monkeypatch.setattr(reader, "pictures", lambda self: (decoded.append(p) or p for p in pictures(self)))
     monkeypatch.setattr(reader, "rgb", lambda self, picture: converted.append(0) or rgb(self, picture))
     assert numbers_of(read_frames(b_frames, [7, 2, 7, 2], decoder=decoder)) == [7, 2, 7, 2]
-    assert (len(decoded), len(converted)) == (8, 2)
+    assert (len(decoded), len(converted)) == (8, 2 + (decoder != "pyav"))  # others' first frame is compared with PyAV's
 
 
 def test_indices_outside_the_file(b_frames: Path, decoder: str) -> None:
