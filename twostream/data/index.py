@@ -140,15 +140,17 @@ def update_index(
     """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
 
     With `inside`, a folder below `root`, only what is in there is looked at, and what is known of others stays.
-    A broken file is an entry with its reason, tried anew if `decoder` is another one. What has been examined is kept
+    A broken file is an entry with its reason, tried anew if `decoder` is another one; so are sound ones, unless it is
+    PyAV, which has read them in any case. What has been examined is kept
     whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
     """
     started = time.perf_counter()
     with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
-        facts = "SELECT CAST(path AS BLOB), size, mtime_ns, error IS NOT NULL AND decoder IS NOT ? FROM videos"
+        again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has looked at the sound ones
+        facts = f"SELECT CAST(path AS BLOB), size, mtime_ns, {again} FROM videos"
         with _told(root):
-            rows = connection.execute(facts, [decoder])
+            rows = connection.execute(facts, [decoder, decoder])
             known = {path: (size, time, again) for path, size, time, again in rows if path.startswith(start)}
         files = dict(scan(root, inside))
         gone = [(path,) for path in known.keys() - {_bytes(path) for path in files}]
