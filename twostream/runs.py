@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from twostream.checkpoint import SAFE, read_checkpoint
 from twostream.config.network import build_network
@@ -33,6 +35,7 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
     cfg = load_config(folder, trust=trust)
     path = find_checkpoint(folder)
     content = read_checkpoint(path)
+    check_numbers(content["state_dict"], path)
     try:
         history = History.from_content(content)
         check_shapes(cfg, content)
@@ -44,6 +47,15 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     return TrainedRun(folder, cfg, system.eval(), history, path)
+
+
+def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises ValueError for weights that are no numbers any more, which training may have left."""
+    lost = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.isnan().any()]
+    if lost:
+        raise ValueError(
+            f"{path}: {len(lost)} of its {len(weights)} weights are not numbers (NaN): {', '.join(lost[:3])}"
+        )
 
 
 def check_shapes(cfg: Any, content: Any) -> None:

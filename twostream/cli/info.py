@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twostream.cli.code import add_overrides, composed
 from twostream.config import describe_config
 from twostream.description import table
-from twostream.errors import checked
+from twostream.errors import checked, say
 
 
 def info(arguments: Sequence[str]) -> None:
@@ -21,4 +21,4 @@ def info(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         description = describe_config(composed(options), options.classes)
-    print(json.dumps(description.as_dict(), indent=2) if options.json else table(description))
+    say(json.dumps(description.as_dict(), indent=2) if options.json else table(description))

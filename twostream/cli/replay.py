@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.errors import checked
+from twostream.errors import checked, say
 from twostream.replay import find_kept
 from twostream.replay import replay as replay_step
 
@@ -21,11 +21,11 @@ def replay(arguments: Sequence[str]) -> None:
     with checked():
         path = find_kept(options.path)
         found = replay_step(path, trust=options.trust)
-    print(f"{path}: loss {found.loss}")
+    say(f"{path}: loss {found.loss}")
     for video, loss in found.losses.items():
-        print(f"  {video}: {loss:.4f}")
+        say(f"  {video}: {loss:.4f}")
     if found.gradients:
-        print(f"gradients that are not finite: {', '.join(found.gradients)}")
+        say(f"gradients that are not finite: {', '.join(found.gradients)}")
     if found.weights:
-        print(f"weights that are not finite: {', '.join(found.weights)}")
-    print(f"the first output that is not finite: {found.first or 'none'}")
+        say(f"weights that are not finite: {', '.join(found.weights)}")
+    say(f"the first output that is not finite: {found.first or 'none'}")

@@ -22,7 +22,7 @@ from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.config.trust import find_own_code, search_plugins
-from twostream.errors import is_expected, one_line, print_any_name, say
+from twostream.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
@@ -77,6 +77,8 @@ def run_command(main: Callable[[], None]) -> None:
             print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            end_unread()
         if not is_expected(error):
             raise
         sys.exit(f"error: {one_line(error)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.errors import checked
+from twostream.errors import checked, say
 from twostream.export.graph import FORMATS
 from twostream.export.hub import check_push, push_folder
 from twostream.export.run import export_run
@@ -35,7 +35,13 @@ def export(arguments: Sequence[str]) -> None:
         to = options.run
         for form in forms:
             to = export_run(
-                options.run, form, to=options.to, videos=options.video, repo=options.push, trust=options.trust
+                options.run,
+                form,
+                to=options.to,
+                videos=options.video,
+                repo=options.push,
+                trust=options.trust,
+                say=say,
             )
         if options.push is not None:
             print(push_folder(to, options.push, private=options.private))

@@ -13,7 +13,7 @@ from pathlib import Path
 from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
 from twostream.data.sources.folder import SUFFIXES, videos_below
-from twostream.errors import checked, one_line
+from twostream.errors import checked, one_line, say
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
 from twostream.prediction.output import save_csv, save_json, table
@@ -39,7 +39,7 @@ def predict(arguments: Sequence[str]) -> None:
         for name, video in videos.items():
             try:
                 predictions.append(look_at(predictor, video, options, name=name if is_folder else None))
-                print(table(predictions[-1], options.top), flush=True)
+                say(table(predictions[-1], options.top))
             except VideoError as error:
                 if not is_folder:
                     raise

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.errors import one_line
 from twostream.files.foreign import inside
 from twostream.files.place import require_writable
 from twostream.report.build import Report, build_report
@@ -56,5 +57,5 @@ def write_report(
         except Exception as error:  # the network, the account, the disk: W&B has no common class for these
             if wandb in ("offline", "online"):
                 raise ValueError(f"wandb={wandb}: {error} (the files in {output} are written)") from error
-            print(f"W&B: {error}; the files in {output} are written", file=sys.stderr)
+            print(f"W&B: {one_line(error)}; the files in {output} are written", file=sys.stderr)
     return report
