@@ -48,6 +48,7 @@ class Plan:
     accelerator: str = "auto"
     devices: int = 1
     precision: str | None = None
+    trust: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("views_per_batch", 1), ("batch_size", 1), ("workers", -1), ("devices", 1)):
@@ -82,9 +83,9 @@ class Outcome(NamedTuple):
     cautions: list[str]
 
 
-def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
+def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence[str] = ()) -> list[Path]:
     """The run folders in the order of `splits`. ValueError unless they are one run of each, and of one network."""
-    configs = {folder: load_config(folder) for folder in folders}
+    configs = {folder: load_config(folder, trust=trust) for folder in folders}
     found = sorted(int(cfg.split) for cfg in configs.values())
     if found != sorted(set(splits)) or not len(splits) == len(folders) == len(configs):
         wanted, there = (", ".join(map(str, numbers)) for numbers in (splits, found))
@@ -98,11 +99,11 @@ def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
 
 def prepare(folder: str | Path, plan: Plan) -> Prepared:
     """Raises ValueError for whatever cannot be evaluated, also for videos that the weights were trained on."""
-    run = load_run(folder)
+    run = load_run(folder, trust=plan.trust)
     settings = [*plan.settings]
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
-    cfg = change_config(run.cfg, settings)
+    cfg = change_config(run.cfg, settings, trust=plan.trust)
     with blamed(folder):
         source = build_source(cfg)
         check_classes(source.classes, run.system.classes)

@@ -41,9 +41,9 @@ def find_kept(path: Path) -> Path:
     return kept[-1]
 
 
-def replay(path: Path) -> Replay:
+def replay(path: Path, *, trust: Sequence[str] = ()) -> Replay:
     """Forward and backward pass of the step, with the same clips, weights and random numbers, in float32."""
-    cfg = load_config(path.parent)
+    cfg = load_config(path.parent, trust=trust)
     kept = read_plain(path)
     if not has_shape(kept, KEPT):
         raise ValueError(f"{path}: is not what a run keeps of a step that is not finite")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twostream.data.decoding import VideoError, compare_frames, probe
 from twostream.data.footage import Decoded, Guarded
@@ -17,6 +17,7 @@ from twostream.data.provenance import sha256
 from twostream.data.sources import Video
 from twostream.data.sources.folder import OURS, SUFFIXES, videos_below
 from twostream.data.tasks import Outcome, run_tasks
+from twostream.files.naming import naming
 
 FILE_NAME = "index.sqlite"
 VERSION = 2  # 1: pixels were not compared
@@ -63,11 +64,12 @@ _AS_TEXT = "CAST(? AS TEXT)"  # of bytes: a file name need not be UTF-8, and com
 class VideoIndex:
     """Reads ROOT/index.sqlite. A copy in another process opens the file anew, so that it can be handed to workers.
 
-    Raises ValueError where there is none, or no index of this version.
+    `file`: where it is instead. Raises ValueError where there is none, or no index of this version.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, file: Path | None = None) -> None:
         self.root = os.path.abspath(root)
+        self.file = file or Path(self.root) / FILE_NAME
         self._connections: dict[int, sqlite3.Connection] = {}  # by process: SQLite's must not go through a fork
         self._connection()
 
@@ -101,14 +103,14 @@ class VideoIndex:
     def _connection(self) -> sqlite3.Connection:
         process = os.getpid()
         if process not in self._connections:
-            self._connections[process] = open_index(Path(self.root) / FILE_NAME, write=False)
+            self._connections[process] = open_index(self.file, write=False)
         return self._connections[process]
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"root": self.root}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "file": self.file}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        self.__init__(state["root"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["root"], file=state["file"])
 
 
 def find_index(root: str | os.PathLike[str] | None) -> VideoIndex | None:
@@ -135,17 +137,20 @@ def update_index(
     address: str | None = None,
     decoder: str = "pyav",
     inside: Path | None = None,
+    file: Path | None = None,
     progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
 ) -> Update:
     """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
 
     With `inside`, a folder below `root`, only what is in there is looked at, and what is known of others stays.
+    `file`: the index, if it is not ROOT/index.sqlite.
     A broken file is an entry with its reason, tried anew if `decoder` is another one; so are sound ones, unless it is
     PyAV, which has read them in any case. What has been examined is kept
     whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
     """
     started = time.perf_counter()
-    with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
+    file = file or root / FILE_NAME
+    with naming(file), contextlib.closing(open_index(file, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
         again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has looked at the sound ones
         facts = f"SELECT CAST(path AS BLOB), size, mtime_ns, {again} FROM videos"
