@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -74,7 +73,8 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
             for i, index in enumerate(indices):
                 losses[clips.videos[index].id] = system.loss(heads[:, i : i + 1], batch.label[i : i + 1]).item()
     gradients = [name for name, value in named.items() if value.grad is not None and not value.grad.isfinite().all()]
-    return Replay(fmean(means, counts), losses, found[0] if found else None, weights, gradients)
+    mean = sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)
+    return Replay(mean, losses, found[0] if found else None, weights, gradients)
 
 
 @contextmanager

@@ -206,6 +206,7 @@ def lists_of(text: str) -> dict[str, Any]:
     """The lists that a part of a configuration leads to: looked up once for all cells that have it in common."""
     with checked():
         cfg = OmegaConf.create(json.loads(text))
+        assert isinstance(cfg, DictConfig)
         source = build_source(cfg)
         return summary_of(source.classes, build_lists(cfg, source))
 
