@@ -118,7 +118,10 @@ def cosine(
     final_factor: float = 0.0,
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Half a cosine from the full rate down to `final_factor` of it at the last step."""
+    """Half a cosine from the full rate to `final_factor` of it, which the step after the last one would have.
+
+    While the rate rises (`warmup_epochs`), it is that share of the cosine.
+    """
     rise, total = round(warmup_epochs * steps_per_epoch), max(1, round(epochs * steps_per_epoch))
 
     def factor(now: int) -> float:
@@ -138,8 +141,15 @@ def plateau(
     monitor: str = "val/top1",
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """The rate times `gamma` when the validation accuracy has not risen for `patience` epochs (the paper's rule)."""
-    drop = ReduceLROnPlateau(optimizer, mode="max", factor=gamma, patience=patience)
+    """The rate times `gamma` after `patience` epochs in a row without a new best `monitor` (the paper's rule).
+
+    Of a loss the best is the lowest, else the highest; equal is not better. Raises ValueError unless patience >= 1.
+    """
+    if patience < 1:
+        raise ValueError(f"schedule.patience={patience!r}: must be at least 1 epoch without a new best")
+    mode = "min" if monitor.endswith("loss") else "max"
+    # PyTorch's patience is how many such epochs are put up with: it drops the rate at the next one
+    drop = ReduceLROnPlateau(optimizer, mode=mode, factor=gamma, patience=patience - 1, threshold=0.0)
     schedules: list[dict[str, Any]] = [{"scheduler": drop, "interval": "epoch", "monitor": monitor}]
     rise = round(warmup_epochs * steps_per_epoch)
     if rise > 1:
