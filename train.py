@@ -126,6 +126,8 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         f"{run.summary.parameters:,} parameters -> {folder}",
         flush=True,
     )
+    for line in run.without_effect:
+        print(f"NOTE: {line}", flush=True)
     if run.leaked_validation:
         print(
             f"WARNING: weights of init were trained on {run.leaked_validation} of the validation videos: "

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from twostream.optimization import constant, cosine, parameter_groups, plateau, sgd, step
+from twostream.models.backbone import vgg16
+from twostream.optimization import constant, cosine, parameter_groups, plateau, roles, sgd, step
 
 
 class Toy(nn.Module):
@@ -35,6 +36,15 @@ def test_every_role_has_its_rate_and_decay() -> None:
         "tower_bias": (0.2, 0.0),
     }
     assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in Toy().parameters())
+
+
+def test_the_first_convolution_of_flow_is_one_layer() -> None:
+    """conv1 of VGG-16 is two convolutions, that of a ResNet has batch normalisation; TSN means the filters from RGB."""
+    network = nn.Module()
+    network.flow = nn.Module()
+    network.flow.backbone = vgg16(20, 5, width=0.02)
+    found = [name for name, role in roles(network).items() if role == "flow_conv1"]
+    assert found == [f"flow.backbone.stages.conv1.0.{name}" for name in ("weight", "bias")]
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -14,7 +14,6 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
@@ -23,11 +22,11 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from twostream.batches import SplitBatches
-from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.callbacks import EpochLine, InitialiseVLAD, MovingAverage
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
-from twostream.config.network import build_network, describe_config, single_stream_checkpoint
+from twostream.config.network import build_network, check_effects, describe_config, single_stream_checkpoint
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
@@ -47,12 +46,13 @@ class Run(NamedTuple):
     summary: Description
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
     leaked_validation: int  # validation videos that `init` was trained on
+    without_effect: list[str]  # a line for each option that changes nothing here
 
 
 def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
     with checked():
-        build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
+        without_effect = check_training(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
@@ -70,7 +70,22 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         system = build_system(cfg, source.classes, learned)
-        return Run(data, system, trainer, source, summary, leaked, leaked_validation)
+        return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
+
+
+def check_training(cfg: DictConfig) -> list[str]:
+    """A line for each option that changes nothing. Builds what trains, as shapes alone; raises ValueError."""
+    network = build_network(cfg, num_classes=10, meta=True)
+    for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
+        module.requires_grad_(False)
+    optimizer = instantiate(cfg.optimizer)(network)
+    instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=max(1, cfg.epochs))
+    if "monitor" in cfg.schedule and not cfg.validation_fraction:
+        raise ValueError(
+            f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "
+            "validation_fraction above 0"
+        )
+    return check_effects(cfg, network)
 
 
 def initial_history(cfg: DictConfig) -> History:
@@ -128,7 +143,7 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     if cfg.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=cfg.ema))
+        callbacks.append(MovingAverage(cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
     return instantiate(cfg.trainer)(
