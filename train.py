@@ -140,6 +140,8 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         print(note)
     for caution in cautions(cfg):
         print(f"WARNING: {caution}", flush=True)
+    for line in run.without_effect:
+        print(f"NOTE: {line}", flush=True)
     if run.leaked_validation:
         print(
             f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos before: "

@@ -77,7 +77,7 @@ def place(path: Path) -> tuple[int, int]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["num_workers=0", "schedule=plateau", "schedule.patience=0", "deterministic=true"],
+        ["num_workers=0", "schedule=plateau", "schedule.patience=1", "deterministic=true"],
         pytest.param(["num_workers=2", "ema=0.9"], marks=pytest.mark.slow),
         pytest.param(
             ["num_workers=0", "accumulate=2", "optimizer=sgd", "precision=bf16-mixed"], marks=pytest.mark.slow

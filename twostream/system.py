@@ -168,7 +168,7 @@ class TwoStreamSystem(pl.LightningModule):
     def load_weights(self, checkpoint: str | Path) -> None:
         """The weights that were validated: of the moving average, where there is one.
 
-        Not `Trainer.test(ckpt_path=…)`: after training with `EMAWeightAveraging` that restores the weights which go on
+        Not `Trainer.test(ckpt_path=…)`: after training with `MovingAverage` that restores the weights which go on
         being trained in place of the averaged ones.
         """
         load_whole(self, load_plain(Path(checkpoint))["state_dict"])

@@ -17,6 +17,7 @@ from twostream.models.backbone.weights import fetch
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
+from twostream.optimization import roles
 
 REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
@@ -29,10 +30,10 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
     backbones = {}
     for stream in streams:
-        config = backbone_config(cfg, stream)
+        config, own = backbone_config(cfg, stream), cfg.dropout[stream]
         if "weights" in config:
             config = OmegaConf.merge(config, {"weights": None if meta else start_of(cfg, stream)})
-        backbones[stream] = instantiate(config, dropout=cfg.dropout[stream])
+        backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
     shared: dict[str, Any] = {
         "num_classes": num_classes,
         "flow_channels": 2 * cfg.flow.length,
@@ -58,6 +59,42 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
                 raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
             return MultiLevelNetwork(**{**shared, "pooling": shared["pooling"] or GAP, "dropout": cfg.dropout.rgb})
         return TwoStreamNetwork(two_towers=cfg.two_towers, **shared)
+
+
+def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
+    """A line for each option that changes nothing in this network.
+
+    Raises ValueError where it is no default either: somebody wants it.
+    """
+    for stream in ("rgb", "flow"):
+        if cfg.init[stream] is not None and not hasattr(network, stream):
+            raise ValueError(f"init.{stream}={cfg.init[stream]}: streams={cfg.streams} has no such tower")
+    flow = [m for m in getattr(network, "flow", nn.Identity()).modules() if isinstance(m, nn.Dropout)]
+    if cfg.dropout.flow and not flow:
+        why = "ends at the fusion" if hasattr(network, "flow") else "is not there"
+        raise ValueError(
+            f"dropout.flow={cfg.dropout.flow}: the flow tower {why} and has no dropout; leave it out (null)"
+        )
+    trained, names = set(roles(network).values()), [name for name, _ in network.named_parameters()]
+    attended = any(".attention." in name for name in names)
+    fusion_factor, flow_factor = (cfg.optimizer.get(f"{role}_factor", 1) for role in ("fusion", "flow_conv1"))
+    nothing = {
+        f"optimizer.fusion_factor={fusion_factor}: no fusion layer is trained": (
+            fusion_factor != 1 and "fusion" not in trained
+        ),
+        f"optimizer.flow_conv1_factor={flow_factor}: no first convolution of a flow tower is trained": (
+            flow_factor != 1 and "flow_conv1" not in trained
+        ),
+        f"attention: no layer follows attention_after={list(cfg.attention_after)} here": (
+            "Identity" not in cfg.attention._target_ and not attended
+        ),
+        f"align={cfg.align}: the maps are equally large": (
+            cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
+        ),
+        "two_towers=true: there is one stream": cfg.two_towers and len(streams_of(cfg)) == 1,
+        "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and not hasattr(network, "flow"),
+    }
+    return [f"{line}; this changes nothing" for line, is_so in nothing.items() if is_so]
 
 
 def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:

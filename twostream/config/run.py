@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
@@ -22,13 +21,13 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from twostream.batches import SplitBatches
-from twostream.callbacks import EpochLine, InitialiseVLAD
+from twostream.callbacks import EpochLine, InitialiseVLAD, MovingAverage
 from twostream.checkpoint import load_mapped
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
-from twostream.config.network import build_network, check_starts, describe_config, start_of
+from twostream.config.network import build_network, check_effects, check_starts, describe_config, start_of
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
@@ -49,6 +48,7 @@ class Run(NamedTuple):
     summary: Description
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
     leaked_validation: int  # validation videos that the weights were trained on before
+    without_effect: list[str]  # a line for each option that changes nothing here
 
 
 def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = (), start: Path | None = None) -> Run:
@@ -58,7 +58,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
     """
     with checked():
         begun = None if start is None else load_mapped(start)
-        check_starts(cfg, build_network(cfg, num_classes=10, meta=True))
+        without_effect = check_training(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
@@ -81,7 +81,24 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         system = build_system(cfg, source.classes, learned)
         if begun is not None:
             check_weights(begun, folder, system)
-        return Run(data, system, trainer, source, summary, leaked, leaked_validation)
+        return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
+
+
+def check_training(cfg: DictConfig) -> list[str]:
+    """A line for each option that changes nothing. Builds what trains, as shapes alone; raises ValueError."""
+    network = build_network(cfg, num_classes=10, meta=True)
+    for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
+        module.requires_grad_(False)
+    optimizer = instantiate(cfg.optimizer)(network)
+    instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=max(1, cfg.epochs))
+    if "monitor" in cfg.schedule and not cfg.validation_fraction:
+        raise ValueError(
+            f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "
+            "validation_fraction above 0"
+        )
+    without_effect = check_effects(cfg, network)
+    check_starts(cfg, network)
+    return without_effect
 
 
 def initial_history(cfg: DictConfig) -> History:
@@ -137,7 +154,7 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     if cfg.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=cfg.ema))
+        callbacks.append(MovingAverage(cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
     return instantiate(cfg.trainer)(
