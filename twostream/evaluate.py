@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
@@ -22,6 +23,7 @@ from twostream.data.history import LeakError
 from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.provenance import sha256
 from twostream.data.workers import start_worker
+from twostream.errors import ExpectedError
 from twostream.models.memory_order import channels_last
 from twostream.processes import of_all_processes
 from twostream.protocols import CROPS, num_views, scores_frame_by_frame
@@ -145,6 +147,8 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     unreadable = sorted(set().union(*of_all_processes(dataset.unreadable())))
     if not trainer.is_global_zero:
         return None
+    if lost := sum(not np.isfinite(logits).all() for logits in scorer.logits.values()):
+        raise ExpectedError(f"{run.folder}: its scores of {lost} of {len(scorer.logits)} videos are not finite numbers")
     scores = Scores.of(
         dataset.videos,
         scorer.logits,

@@ -53,9 +53,8 @@ def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raises ValueError for weights that are no numbers any more, which training may have left."""
     lost = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.isnan().any()]
     if lost:
-        raise ValueError(
-            f"{path}: {len(lost)} of its {len(weights)} weights are not numbers (NaN): {', '.join(lost[:3])}"
-        )
+        few = ", ".join(lost[:3])
+        raise ValueError(f"{path}: {len(lost)} of its {len(weights)} weights are not numbers (NaN): {few}")
 
 
 def check_shapes(cfg: Any, content: Any) -> None:

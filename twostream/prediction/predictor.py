@@ -109,6 +109,8 @@ class Predictor:
             with closing(until(frames_of(video), limit, stop)) as frames:
                 for full in self._windows(frames, collector, observers):
                     seen = self.look(full, explain=bool(observers))
+                    if not np.isfinite(seen.heads).all():
+                        raise VideoError(name, f"the scores of {self.folder} are not finite numbers: they say nothing")
                     looks.append((full._replace(rgb=NOTHING, flow=NOTHING), seen._replace(maps={})))
                     for observer in observers:
                         observer.window(full, seen)
