@@ -71,7 +71,10 @@ def run_command(main: Callable[[], None]) -> None:
     end_with_parent()
     print_any_name()
     try:
-        sys.argv[1:] = continued(sys.argv[1:])
+        typed = sys.argv[1:]
+        sys.argv[1:] = continued(typed)
+        if sys.argv[1:] != typed:  # it may be refused: .hydra/ stays as the run was started
+            sys.argv.append("hydra.output_subdir=null")
         search_plugins()
         with shortages_told(lambda: BEGINS):  # before a run has its folder
             main()

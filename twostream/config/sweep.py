@@ -205,8 +205,7 @@ def other_lists(cfg: DictConfig, noted: Mapping[str, Any]) -> str:
 def lists_of(text: str) -> dict[str, Any]:
     """The lists that a part of a configuration leads to: looked up once for all cells that have it in common."""
     with checked():
-        cfg = OmegaConf.create(json.loads(text))
-        assert isinstance(cfg, DictConfig)
+        cfg: Any = OmegaConf.create(json.loads(text))
         source = build_source(cfg)
         return summary_of(source.classes, build_lists(cfg, source))
 

@@ -18,6 +18,7 @@ from twostream.plain import has_shape
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 NUM_NAMED = 3  # videos of each kind of change
 AT_ONCE = 16  # files looked at: on a network disk each answer takes long
+BUNDLE = 200  # of a thread
 SHAPE = {"!classes": [str], **{f"!{part}": [[Any]] for part in PARTS}, "!flow": str}
 
 
@@ -97,8 +98,14 @@ def record_of(
             _facts(packed_path(video))[0] if packed_path else -1,
         )
 
+    def entries_of(videos: Sequence[Video]) -> list[Entry]:
+        return [entry_of(video) for video in videos]
+
+    parts = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        parts = {part: tuple(pool.map(entry_of, lists[part])) for part in PARTS}
+        for part in PARTS:
+            bundles = [lists[part][start : start + BUNDLE] for start in range(0, len(lists[part]), BUNDLE)]
+            parts[part] = tuple(entry for entries in pool.map(entries_of, bundles) for entry in entries)
     return Record(tuple(classes), parts, flow)
 
 
