@@ -149,9 +149,7 @@ def compare(one: Path, two: Path, losses: Sequence[str] = ("train/loss_step", "t
     assert ours.videos == theirs.videos
     assert np.array_equal(ours.labels, theirs.labels)
     difference, span = np.abs(ours.logits - theirs.logits).max(), np.ptp(ours.logits)
-    print(
-        f"test_scores.npz: {len(ours.videos)} videos, logits differ by {difference:.1e}, {difference / span:.1e} of range"
-    )
+    print(f"{len(ours.videos)} videos: logits differ by {difference:.1e}, {difference / span:.1e} of their range")
     assert difference <= promised() * span
 
 
