@@ -93,7 +93,7 @@ def averaged(before: Tensor, now: Tensor, steps: Tensor, *, decay: float) -> Ten
     """
     >>> averaged(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(1), decay=0.75)
     tensor(1.2500)
-    >>> bins = torch.arange(8192)  # 35 × .9 + 35 × .1 would be stored as 34
+    >>> bins = torch.arange(8192)  # 3 × .9 + 3 × (1 - .9) would be stored as 2
     >>> torch.equal(averaged(bins, bins, torch.tensor(1), decay=0.9), bins)
     True
     """
