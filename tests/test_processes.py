@@ -14,28 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from twostream import processes
 from twostream.claim import Claim
 from twostream.config import processes as starting
 from twostream.data.module import share
 from twostream.errors import UserError
-from twostream.processes import weighed
 from twostream.replay import replay
 from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
-
-
-def test_weights_of_the_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three clips with a mean loss of 2 here, one with 4 there: (3·2 + 4) / 4 = 2.5, which DDP makes of 3 and 2."""
-    monkeypatch.setattr(processes, "world_size", lambda: 2)
-    shares = [(torch.tensor(2.0), 3), (torch.tensor(4.0), 1)]
-    monkeypatch.setattr(processes.distributed, "all_reduce", lambda sums: sums.copy_(torch.tensor([10.0, 4.0])))
-    (one, mean), (other, _) = (weighed(loss, clips) for loss, clips in shares)
-    assert (one.item(), other.item(), mean.item()) == (3.0, 2.0, 2.5)
-    monkeypatch.setattr(processes.distributed, "all_reduce", lambda sums: sums.copy_(torch.tensor([6.0, 3.0])))
-    assert weighed(torch.tensor(2.0), 3)[0].item() == 4.0, "alone with clips: DDP halves it"
-    assert weighed(torch.tensor(0.0), 0)[0].item() == 0.0
 
 
 def test_a_batch_is_shared_equally_or_refused() -> None:

@@ -34,7 +34,12 @@ class History:
     def of(cls, name: str, split: int, videos: Sequence[Video]) -> History:
         """That of weights trained on `videos`, a list of split `split` of the data set `name`."""
         words = f"{name} split {split}, {len(videos)} videos, fingerprint {fingerprint(videos)[:16]}"
-        return cls((words,), frozenset(map(_key, videos)))
+        return cls((words,), frozenset(_key(video.id) for video in videos))
+
+    @classmethod
+    def renamed(cls, ids: Sequence[str]) -> History:
+        """Further names of videos that were trained on."""
+        return cls((f"{len(ids)} of them by another name",), frozenset(map(_key, ids)))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> History:
@@ -69,7 +74,7 @@ class History:
 
     def among(self, videos: Iterable[Video]) -> list[str]:
         """The ids of those that have been trained on."""
-        return [video.id for video in videos if _key(video) in self.videos]
+        return [video.id for video in videos if _key(video.id) in self.videos]
 
     def check(self, videos: Sequence[Video], *, part: str = "test", allow: bool = False) -> int:
         """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for."""
@@ -82,7 +87,7 @@ class History:
         return len(known)
 
 
-def _key(video: Video) -> int:
-    name = str(PurePosixPath(video.id).with_suffix(""))
+def _key(video_id: str) -> int:
+    name = str(PurePosixPath(video_id).with_suffix(""))
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

@@ -97,6 +97,11 @@ def note(cell: Cell) -> str:
     return "; ".join(parts)
 
 
+def starts_text(cell: Cell) -> str:
+    """What each stream's weights were before training; "" where the run does not say (yet)."""
+    return "; ".join(f"{stream}: {start}" for stream, start in (result(cell, "weights") or {}).items())
+
+
 def pivot_text(report: Report, position: int | None) -> str:
     """Mean ± std, and what is lacking; "" where no run was planned."""
     if position is None:

@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from twostream.data.decoding.progress import progressing
 from twostream.data.picture import MOST_PIXELS
 from twostream.errors import ExpectedError
 
@@ -172,7 +173,7 @@ def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable 
         key_timestamps: list[int] = []
         latest: int | None = None
         try:
-            for packet in container.demux(stream):
+            for packet in progressing(container.demux(stream)):
                 if packet.size == 0:  # PyAV's mark for the end
                     continue
                 if packet.pts is None or packet.is_discard or packet.is_corrupt:

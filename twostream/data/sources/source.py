@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from twostream.whole import whole
 
@@ -39,6 +40,7 @@ class Source:
     classes: tuple[str, ...]
     train: tuple[Video, ...] = field(repr=False)
     test: tuple[Video, ...] = field(repr=False)
+    mirror: ClassVar[bool] = True  # whether a mirrored video keeps its label
 
     def __post_init__(self) -> None:
         what = f"{self.name} split {self.split}"
