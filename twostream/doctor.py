@@ -20,10 +20,10 @@ import torch
 from twostream.data.decoding import DECODERS, VideoError, check_decoder, iterate_frames, read_frames
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.tasks import available_cores
+from twostream.data.video_files import near, videos_below
 from twostream.results import versions
 
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
-VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 WIDTH = 100  # columns
 EXACT = 1.0  # grey levels that decoders may differ by, in the mean over a frame, and still show the same one
 LONGEST = 400  # frames of a clip that are compared
@@ -55,9 +55,8 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEOS) if path.is_dir() else [path]
-        found += inside
+            raise ValueError(f"{path}: no such file or folder{near(path)}")
+        found += [path / name for name in sorted(videos_below(path, path))] if path.is_dir() else [path]
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from twostream.data.index import VideoIndex, update_index
+from twostream.data.index import Entry, VideoIndex, update_index
 from twostream.data.packed import SHORT_SIDE, packed_folder
 from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
 from twostream.data.prepare.catalogue import PUBLISHED, Published
@@ -16,7 +16,9 @@ from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
 from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options
 from twostream.data.sources import Folder
-from twostream.data.sources.folder import OURS
+from twostream.data.sources.class_folders import OURS, own_folders
+from twostream.data.sources.sides import find_sides
+from twostream.data.sources.source import first_ten
 from twostream.data.sources.tree import check_root
 
 DATA_SETS = (*PUBLISHED, "folder")
@@ -71,6 +73,8 @@ def prepare(name: str, root: Path, wishes: Wishes, *, decoder: str, workers: Wor
     sound = [root / entry.path for entry in entries if entry.error is None]
     there = {(root / entry.path).relative_to(place.videos).as_posix() for entry in entries}
     for line in split_lines(root, place.lists, known, there) if known else folder_lines(root):
+        report.note(line)
+    for line in copy_lines(entries):
         report.note(line)
     broken += _copy(root, place, sound, wishes, decoder=decoder, workers=workers, report=report)
     if not report.changes:
@@ -129,8 +133,21 @@ def folder_lines(root: Path) -> Iterator[str]:
     except ValueError as error:
         yield f"not yet a data set for data=folder: {error}"
     else:
-        sizes = f"{len(source.classes):,} classes, {len(source.train):,} training and {len(source.test):,} test videos"
-        yield f"split 1, by chance: {sizes}"
+        validation = f", {len(source.validation):,} validation" if source.validation else ""
+        sizes = f"{len(source.train):,} training{validation} and {len(source.test):,} test videos"
+        how = "by its folders" if find_sides(root, own_folders(root)) else "by chance"
+        yield f"split 1, {how}: {len(source.classes):,} classes, {sizes}"
+
+
+def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which files hold the same bytes: training refuses them on two sides, and in two classes."""
+    paths: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.sha256 and entry.size:
+            paths.setdefault(entry.sha256, []).append(entry.path)
+    copies = [" = ".join(names) for names in paths.values() if len(names) > 1]
+    if copies:
+        yield f"the same bytes, {len(copies):,} times: {first_ten(copies, '; ')}"
 
 
 def _copy(
