@@ -145,9 +145,10 @@ def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.sha256 and entry.size:
             paths.setdefault(entry.sha256, []).append(entry.path)
-    copies = [" = ".join(names) for names in paths.values() if len(names) > 1]
+    copies = [names for names in paths.values() if len(names) > 1]
     if copies:
-        yield f"the same bytes, {len(copies):,} times: {first_ten(copies, '; ')}"
+        number = sum(map(len, copies)) - len(copies)
+        yield f"{number:,} videos hold the bytes of another: {first_ten([' = '.join(n) for n in copies], '; ')}"
 
 
 def _copy(
