@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from twostream.data.decoding import DECODERS, VideoError, check_close, check_decoder, iterate_frames, read_frames
-from twostream.data.sources.folder import SUFFIXES
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.tasks import available_cores
+from twostream.data.video_files import near, videos_below
 from twostream.results import versions
 from twostream.wandb_account import has_key
 
@@ -58,9 +58,8 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        found += inside
+            raise ValueError(f"{path}: no such file or folder{near(path)}")
+        found += [path / name for name in sorted(videos_below(path, path))] if path.is_dir() else [path]
     return found
 
 

@@ -38,7 +38,7 @@ def flow(arguments: Sequence[str]) -> None:
         origin = None if options.from_jpegs is None else options.naming
         make_store(options.store, algorithm, encoding=options.encoding, quality=options.quality, origin=origin)
     complete = extract(
-        [*source.train, *source.test],
+        source.videos,
         algorithm,
         options.store,
         decoder=cfg.decoder,

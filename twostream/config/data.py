@@ -79,7 +79,7 @@ def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | 
     if not cfg.flow.store or "flow" not in streams_of(cfg):
         return None
     store = FlowStore(cfg.flow.store, flow)
-    store.require([*source.train, *source.test])
+    store.require(source.videos)
     return store
 
 
@@ -91,7 +91,7 @@ def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
         "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "footage": build_footage(cfg, [*source.train, *source.test]),
+        "footage": build_footage(cfg, source.videos),
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,
@@ -125,7 +125,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
     """The test or the validation videos of a run, in the views of a protocol; see `twostream.protocols`."""
     if part not in PARTS:
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
-    videos = source.test if part == "test" else hold_out(source.train, cfg.validation_fraction, cfg.seed)[1]
+    videos = build_lists(cfg, source)[part]
     if not videos:
         raise ValueError("part='validation': the run held no videos out of training (validation_fraction=0)")
     check_protocol(protocol)
@@ -136,7 +136,12 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
 
 
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
-    """Loaders for training, validation (whole groups out of the training list) and testing."""
+    """Loaders for training, validation and testing. Raises ValueError where there is but one class."""
+    if len(source.classes) < 2:
+        raise ValueError(
+            f"{source.name} split {source.split}: one class, {source.classes[0]}, and nothing to tell it from; two "
+            "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
+        )
     lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
@@ -159,8 +164,10 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
 
 
 def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
-    """Which videos train, validate and test."""
-    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    """Which videos train, validate (where the data set does not say, whole groups of the training list) and test."""
+    train, validation = source.train, source.validation  # as the data set has them
+    if not validation:
+        train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
     return {"train": train, "validation": validation, "test": source.test}
 
 

@@ -15,8 +15,9 @@ from twostream.data.decoding import VideoError, compare_frames, probe
 from twostream.data.footage import Decoded, Guarded
 from twostream.data.provenance import sha256
 from twostream.data.sources import Video
-from twostream.data.sources.folder import OURS, SUFFIXES, videos_below
+from twostream.data.sources.class_folders import OURS
 from twostream.data.tasks import Outcome, run_tasks
+from twostream.data.video_files import videos_below
 from twostream.files.naming import naming
 
 FILE_NAME = "index.sqlite"
@@ -50,6 +51,15 @@ class Entry(NamedTuple):
     error: str | None = None
 
 
+class Known(NamedTuple):
+    """The part of an entry that tells one file from another."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
 _COLUMNS = ", ".join(Entry._fields)
 _TEXT = ("path", "sha256", "container", "codec", "decoder", "error")
 _TYPES = {**dict.fromkeys(_TEXT, "TEXT"), "path": "TEXT PRIMARY KEY", "fps": "REAL"}
@@ -78,6 +88,13 @@ class VideoIndex:
         with _told(self.root):
             rows = self._connection().execute(f"{_READ} ORDER BY path")
             return [_to_entry(row) for row in rows]
+
+    def hashes(self) -> Iterator[Known]:
+        """Of all files that have a hash: what is known without opening them."""
+        with _told(self.root):
+            wanted = "SELECT CAST(path AS BLOB), size, mtime_ns, sha256 FROM videos WHERE sha256 IS NOT NULL"
+            for path, *facts in self._connection().execute(wanted):
+                yield Known(path.decode("utf-8", "surrogateescape"), *facts)
 
     def entry(self, path: str | os.PathLike[str]) -> Entry | None:
         """What is written of a file, or None; whether it is still true is not looked at."""
@@ -178,7 +195,7 @@ def scan(root: Path, inside: Path | None = None) -> Iterator[tuple[str, tuple[in
 
     Hidden files and folders are ignored, and those that `twostream prepare` wrote.
     """
-    for path in videos_below(inside or root, root, SUFFIXES):
+    for path in videos_below(inside or root, root):
         if OURS.fullmatch(path.partition("/")[0]):
             continue
         with contextlib.suppress(FileNotFoundError):  # links to nowhere, and files that vanish

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
-from twostream.data.sources.folder import SUFFIXES, videos_below
+from twostream.data.video_files import divide_by_suffix, files_below, left_out, why_absent
 from twostream.errors import checked, one_line, say
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
@@ -86,14 +86,19 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def find_videos(typed: str) -> dict[str, Video]:
-    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos."""
+    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos, or nothing at all."""
     if os.path.isdir(typed):
-        names = sorted(videos_below(Path(typed), Path(typed), SUFFIXES))
+        names, others = divide_by_suffix(files_below(Path(typed), Path(typed)))
         if not names:
-            raise VideoError(typed, f"holds no videos ({', '.join(SUFFIXES)})")
+            raise VideoError(typed, f"holds no videos{left_out(others)}")
+        if others:
+            print(f"{typed}{left_out(others)}", file=sys.stderr, flush=True)
         return {name: os.path.join(typed, name) for name in names}
-    if typed.isdecimal() and not os.path.exists(typed):
+    reason = why_absent(typed)
+    if reason and typed.isdecimal():
         return {f"camera {typed}": int(typed)}
+    if reason:
+        raise VideoError(typed, reason)
     return {os.path.basename(typed): typed}
 
 
