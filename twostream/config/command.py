@@ -21,7 +21,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line, print_any_name
+from twostream.config.values import check_values
+from twostream.errors import checked, is_expected, one_line, print_any_name
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
@@ -38,6 +39,8 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
             with shortages_told(f"python train.py {shlex.quote(f'resume={folder}')}" if alone else "the same command"):
+                with checked():
+                    check_values(cfg)
                 return task(cfg)
         except Exception as error:
             failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`

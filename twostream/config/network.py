@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from twostream.config.compose import streams_of
+from twostream.config.compose import names_of, streams_of
 from twostream.description import Description, describe
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
@@ -36,7 +36,7 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         "temporal": instantiate(cfg.temporal),
         "pooling": instantiate(cfg.pooling) or None,
         "attention": attention_layer(cfg),
-        "attention_after": tuple(cfg.attention_after),
+        "attention_after": names_of(cfg.attention_after),
         "image_size": cfg.transform.size,
     }
     with torch.device("meta" if meta else "cpu"):

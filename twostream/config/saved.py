@@ -11,10 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config.compose import conf_folder
 from twostream.config.run import build_system
+from twostream.config.values import check_values
 from twostream.data.history import History
 from twostream.errors import ExpectedError
+from twostream.options import conf_folder
 from twostream.plain import read_yaml_text
 from twostream.system import TwoStreamSystem
 
@@ -94,6 +95,7 @@ def change_config(cfg: DictConfig, settings: Sequence[str]) -> DictConfig:
         if OmegaConf.select(cfg, key, default=settings) is settings:  # the default is what no file can hold
             raise ValueError(f"--set {setting!r}: the run's config.yaml has no {key}")
     changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))
+    check_values(changed, only=[setting.partition("=")[0] for setting in settings])  # type: ignore[arg-type]
     check_targets(changed, f"--set {' '.join(map(repr, settings))}")  # type: ignore[arg-type]
     return changed  # type: ignore[return-value]
 

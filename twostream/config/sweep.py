@@ -9,13 +9,15 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +25,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
 from twostream.config.saved import read_config
+from twostream.config.values import check_values, require_folder
 from twostream.errors import UserError, one_line
 from twostream.processes import rank_of
 from twostream.results import read_results, write_json
@@ -105,17 +108,26 @@ class Ledger(Callback):
 
     ended: Path | None = None  # the folder of the sweep that this process has run
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            require_folder("hydra.run.dir", config.hydra.run.dir)
+        except UserError as error:  # Hydra would warn, and go on
+            sys.exit(f"error: {one_line(error)}")
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             self._write(config)
+        except (UserError, ValueError) as error:
+            sys.exit(f"error: {one_line(error)}")
         except Exception as error:  # Hydra would warn, and go on
             sys.exit(f"error: the plan of the sweep: {one_line(error)}")
 
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        require_folder("hydra.sweep.dir", folder)
         typed, params = as_typed(config.hydra.overrides.task), config.hydra.sweeper.get("params") or {}
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
+            check_cells(config, typed)
             axes, cells, fixed = plan([*(f"{key}={value}" for key, value in params.items()), *typed])
         else:  # it decides as it goes
             swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
@@ -127,6 +139,32 @@ class Ledger(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         Ledger.ended = Path(config.hydra.sweep.dir)
+
+
+def check_cells(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raises ValueError for a wrong value of a sweep before its first cell begins.
+
+    The values of an axis are checked in the first cell. Where another axis chooses what they belong to, and where that
+    cell cannot be composed, each cell checks its own.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    axes = [override for override in parsed if override.is_sweep_override()]
+    first = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed]
+    try:
+        cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, first)
+    except HydraException:
+        return
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    check_values(cfg)
+    choosing = {override.get_key_element() for override in axes}
+    for axis in axes:
+        name = axis.get_key_element().lstrip("+")
+        if OmegaConf.select(cfg, name, default=axes) is axes or choosing & {name.split(".")[0], "data", "experiment"}:
+            continue
+        for text in axis.sweep_string_iterator():
+            cell = OmegaConf.merge(cfg, OmegaConf.from_dotlist([]))
+            OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
+            check_values(cell, only=[name])  # type: ignore[arg-type]
 
 
 def identity(cfg: DictConfig) -> str:
