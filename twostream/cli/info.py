@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
 from twostream.config import compose_config, describe_config
 from twostream.description import table
 from twostream.errors import checked
+from twostream.options.arguments import Parser, value_of
 
 
 def info(arguments: Sequence[str]) -> None:
     """Print what a network is, before anything runs."""
-    parser = argparse.ArgumentParser("twostream info", description=info.__doc__)
+    parser = Parser("twostream info", description=info.__doc__)
     parser.add_argument("overrides", nargs="*", help="as for train.py: fusion=conv layer=conv5 backbone=vgg16 …")
-    parser.add_argument("--classes", type=int, default=101, help="number of classes (default 101, UCF101)")
+    count = value_of("whole >= 1")
+    parser.add_argument("--classes", type=count, default=101, help="number of classes (default 101, UCF101)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     with checked():

@@ -50,6 +50,8 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             with suppress(OSError):  # the disk may be full
                 if not failed_elsewhere:
                     write_text(folder / "error.txt", text + "\n")
+            if alone and is_expected(error):
+                sys.exit(f"error: {one_line(error)}")  # Hydra would put a line of its own before it
             if alone:
                 raise
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)

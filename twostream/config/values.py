@@ -37,4 +37,5 @@ def require_folder(option: str, path: str | Path) -> None:
             raise PermissionError(0, "no permission to write there")
     except OSError as error:
         shown = text if len(text := str(path)) <= 100 else f"{text[:97]}..."
-        raise UserError(f"{option}={shown}: {error.strerror}; must be a folder that can be made, or written to") from None
+        told = f"{option}={shown}: {error.strerror}; must be a folder that can be made, or written to"
+        raise UserError(told) from None

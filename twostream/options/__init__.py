@@ -5,6 +5,6 @@ videos`. `rule.py` explains how rules are written. A new option brings its own, 
 """
 
 from twostream.options.rule import Rule, shown
-from twostream.options.table import NO_VALUES, Finding, Value, conf_folder, examine, read_table
+from twostream.options.table import NO_VALUES, Finding, Value, check_plain, conf_folder, examine, read_table
 
-__all__ = ["NO_VALUES", "Finding", "Rule", "Value", "conf_folder", "examine", "read_table", "shown"]
+__all__ = ["NO_VALUES", "Finding", "Rule", "Value", "check_plain", "conf_folder", "examine", "read_table", "shown"]

@@ -61,7 +61,7 @@ class Rule:
         self.kinds = kinds
 
     def read(self, value: Any) -> Any:
-        """The value that was meant: of a path given as a number its name. Raises ValueError that says what it may be."""
+        """The value that was meant: the name for a path given as a number. ValueError that says what it may be."""
         for kind in self.kinds:
             try:
                 return kind.read(value)

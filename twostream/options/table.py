@@ -94,6 +94,13 @@ def collect(
                 raise ValueError(f"{file}: {found.name}: another rule than elsewhere for {target}: {other.comment!r}")
 
 
+def check_plain(name: str, value: Any) -> None:
+    """Raises ValueError where a plain value of config.yaml may not be this one."""
+    for _, _, error in examine({name: value}):
+        if error is not None:
+            raise ValueError(error)
+
+
 def text_of(node: Any, lines: list[str]) -> str:
     return lines[node.start_mark.line][node.start_mark.column : node.end_mark.column]
 
