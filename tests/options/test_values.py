@@ -75,7 +75,7 @@ def allowed(rule: str, value: Any) -> bool:
         return "[]" in kinds if not value else text if value == ["abc"] else value == [1, 2, 3] and bool(whole or text)
     if isinstance(value, dict) or not (isinstance(value, int) or math.isfinite(value)):
         return False
-    if isinstance(value, int) and ("text" in kinds or ("path" in kinds and 0 <= value < 10**255)):
+    if isinstance(value, int) and value >= 0 and ("text" in kinds or ("path" in kinds and value < 10**255)):
         return True
     return shown(value) in kinds or any(holds(kind, value) for kind in kinds)
 

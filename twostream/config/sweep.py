@@ -157,7 +157,9 @@ def check_cells(config: DictConfig) -> None:
         return  # it decides as it goes
     parsed = OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
     axes = [override for override in parsed if override.is_sweep_override()]
-    first = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed]
+    first: list[Any] = [
+        f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed
+    ]
     try:
         cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, first)
     except HydraException:

@@ -36,7 +36,7 @@ def print_help(words: Sequence[str]) -> None:
 def help_text(words: Sequence[str] = (), folder: Path | None = None) -> str:
     """The choices of each group, all plain values, and the values of the options in use or named by `words`."""
     folder = folder or conf_folder()
-    groups, chosen = read_groups(folder), dict(word.partition("=")[::2] for word in words)
+    groups, chosen = read_groups(folder), {key: value for key, _, value in (word.partition("=") for word in words)}
     table = read_table(folder)
     parts = [EXAMPLES, "Groups: GROUP=OPTION\n"]
     for group, (default, comment) in groups.items():
@@ -86,7 +86,7 @@ def rows_of_option(file: Path, package: str, table: Mapping[str, Values]) -> Ite
     held = {package: content} if "_target_" in content else {f"{package}.{key}": part for key, part in content.items()}
     for name, part in held.items():
         if isinstance(part, dict):
-            yield from rows(table.get(part.get("_target_"), {}), f"{name}.", part, table)
+            yield from rows(table.get(str(part.get("_target_")), {}), f"{name}.", part, table)
 
 
 def rows(
@@ -102,7 +102,7 @@ def rows(
         elif own is None:
             yield from rows(value, f"{prefix}{key}.")
         elif table is not None and isinstance(own[key], dict):
-            yield from rows(table.get(own[key].get("_target_"), {}), f"{prefix}{key}.", own[key], table)
+            yield from rows(table.get(str(own[key].get("_target_")), {}), f"{prefix}{key}.", own[key], table)
 
 
 def yaml_text(value: Any) -> str:

@@ -5,8 +5,8 @@ A rule is one or more kinds of values, with ` | ` between them:
 - a value as it is typed: `auto`, `true`, `null`, `4`, `[]`;
 - `whole` and `number`, with their limits if there are any: `whole >= 1`, `number > 0, <= 1`. A number is finite; whole
   numbers are numbers, too. Beyond ±1,000,000,000 nothing is meant seriously, unless a limit says so;
-- `path`: of a file or folder; a whole number is the name of one;
-- `text`: any but an empty one; a whole number is a text, too;
+- `text`: any but an empty one; a whole number that is not negative is a text, too;
+- `path`: of a file or folder, whose name may be such a number;
 - `list of …` with one of these kinds, or `list of them`: of the other kinds of this rule. At least one of them;
 - `two …`: a list of two.
 """
@@ -118,7 +118,7 @@ def number_kind(word: str, limits: Sequence[tuple[str, float]]) -> Kind:
     def read(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int if word == "whole" else int | float):
             raise ValueError
-        if not math.isfinite(value) if isinstance(value, float) else False:
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
         if not all(COMPARISONS[sign][1](value, limit) for sign, limit in (*limits, *further)):
             raise ValueError
@@ -153,7 +153,8 @@ def same(wanted: Any, value: Any) -> Any:
 
 
 def read_text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int) or str(value).strip() == "":
+    is_text = isinstance(value, str) and value.strip() != ""
+    if not is_text and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ValueError
     return str(value)
 
@@ -161,8 +162,7 @@ def read_text(value: Any) -> str:
 def read_path(value: Any) -> str:
     text = read_text(value)
     parts = [len(part.encode("utf-8", "surrogateescape")) for part in text.split("/")]
-    negative = isinstance(value, int) and value < 0
-    if negative or "\0" in text or max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH:
+    if "\0" in text or max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH:
         raise ValueError
     return text
 
