@@ -16,10 +16,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from twostream.config import compose_config
+from twostream.config import build_run, compose_config
 from twostream.config.compose import streams_of
 from twostream.config.saved import change_config
-from twostream.config.values import check_values, require_folder
+from twostream.config.values import check_choices, check_values, require_folder
 from twostream.errors import UserError
 from twostream.options import Value, conf_folder, examine, read_table, shown
 from twostream.options.arguments import Parser, value_of
@@ -172,6 +172,26 @@ def test_null_and_names_that_are_numbers_mean_something() -> None:
     )
     assert (cfg.data.root, cfg.data.classes, cfg.attention_after) == ("2024", ["5", "6"], None)
     assert streams_of(cfg) == ("flow",)
+
+
+def test_a_group_has_an_option_by_name() -> None:
+    for word in ("optimizer=null", "optimizer=5", "backbone@flow_backbone=true"):
+        with pytest.raises(ValueError, match=rf"^{word}: choose from (adamw|resnet101), "):
+            compose_config([word])
+    with pytest.raises(ValueError, match=r"^optimizer=null: choose from adamw, sgd$"):
+        check_choices(["-m", "optimizer=sgd,null", "data.root=x"])
+
+
+def test_what_is_wrong_is_told_before_the_data_set_is_looked_for(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("twostream.config.run.build_source", lambda cfg: pytest.fail("looked for"))
+    for word, told in (
+        ("init.rgb=ABSENT", "init.rgb=ABSENT: must be a checkpoint, or a run folder with checkpoints/best.ckpt"),
+        ("backbone.weights=ABSENT", "backbone.weights=ABSENT: no such file; must be a path, or null"),
+        ("flow.store=ABSENT", "ABSENT: no flow store"),
+        ("sampling.stride=[5,2]", "stride=\\[5, 2\\]: must be two whole numbers, 1 <= lowest <= highest"),
+    ):
+        with pytest.raises(UserError, match=f"^{told}"):
+            build_run(compose_config([word, "logger=csv"]), tmp_path)
 
 
 def test_what_the_users_own_classes_take_is_theirs_to_check() -> None:

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.config.values import check_values
+from twostream.config.values import check_choices, check_values
 from twostream.errors import checked, is_expected, one_line, print_any_name
 from twostream.processes import rank_of
 from twostream.results import write_text
@@ -68,7 +68,10 @@ def run_command(main: Callable[[], None]) -> None:
     end_with_parent()
     print_any_name()
     try:
-        sys.argv[1:] = continued(sys.argv[1:])
+        words = continued(sys.argv[1:])
+        sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it before others
+        with checked():
+            check_choices(words)
         with shortages_told():  # before a run has its folder
             main()
         if Ledger.ended is not None:

@@ -10,13 +10,14 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from twostream.config.values import check_values
+from twostream.config.values import check_choices, check_values
 from twostream.data.dataset import STREAMS
 from twostream.options import conf_folder
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The configuration that `python train.py <overrides>` runs with. ValueError for a value that none may have."""
+    check_choices(overrides)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=list(overrides), return_hydra_config=False)
     check_values(cfg)

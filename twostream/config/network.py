@@ -16,6 +16,7 @@ from twostream.description import Description, describe
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
+from twostream.options import Value, read_table
 
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
@@ -69,6 +70,23 @@ def single_stream_checkpoint(path: str) -> str:
     """The checkpoint at `path`, or the best one of the run whose folder it is."""
     best = Path(path) / "checkpoints" / "best.ckpt"
     return str(best) if best.is_file() else path
+
+
+def require_weights(cfg: DictConfig) -> None:
+    """Raises ValueError where weights to start from are no file, before anything is read for a run."""
+    for stream, group in (("rgb", "backbone"), ("flow", "flow_backbone" if cfg.get("flow_backbone") else "backbone")):
+        path, weights = cfg.init[stream], cfg[group].get("weights")
+        if stream not in streams_of(cfg):
+            continue
+        if path is not None:
+            if not Path(single_stream_checkpoint(path)).is_file():
+                raise ValueError(
+                    f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt"
+                )
+            continue
+        known = read_table().get(cfg[group]["_target_"], {}).get("weights")  # of other networks we know nothing
+        if isinstance(known, Value) and weights not in known.rule.choices and not Path(weights).is_file():
+            raise ValueError(f"{group}.weights={weights}: no such file; {known.rule.words}")
 
 
 def describe_config(cfg: DictConfig, num_classes: int) -> Description:

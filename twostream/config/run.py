@@ -26,8 +26,8 @@ from twostream.batches import SplitBatches
 from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
-from twostream.config.data import build_data, build_source
-from twostream.config.network import build_network, describe_config, single_stream_checkpoint
+from twostream.config.data import build_data, build_source, check_parts
+from twostream.config.network import build_network, describe_config, require_weights, single_stream_checkpoint
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
@@ -53,6 +53,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
     """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
     with checked():
         build_network(cfg, num_classes=10, meta=True).modules_below(cfg.train_from)  # type: ignore[operator]
+        require_weights(cfg)
+        check_parts(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))

@@ -59,6 +59,8 @@ class Rule:
             elements = [kind for kind, part in zip(kinds, parts, strict=False) if part not in ("null", "[]")]
             kinds.insert(parts.index("list of them"), Kind("a list of them", list_reader(elements)))
         self.kinds = kinds
+        self.words = words_of([kind.words for kind in kinds])
+        self.choices = [yaml.safe_load(part) for part in parts if part in [kind.words for kind in kinds]]  # by name
 
     def read(self, value: Any) -> Any:
         """The value that was meant: the name for a path given as a number. ValueError that says what it may be."""
@@ -67,10 +69,19 @@ class Rule:
                 return kind.read(value)
             except ValueError:
                 continue
-        *others, last = (kind.words for kind in self.kinds)
-        if all(re.fullmatch(r"[\w.+\[\]-]+", words) for words in (*others, last)):
-            raise ValueError(f"choose from {', '.join((*others, last))}")
-        raise ValueError(f"must be {', '.join(others)}{', or ' if others else ''}{last}")
+        raise ValueError(self.words)
+
+
+def words_of(kinds: Sequence[str]) -> str:
+    """What a value may be, in words.
+
+    >>> words_of(["error", "skip"]), words_of(["a path", "null"])
+    ('choose from error, skip', 'must be a path, or null')
+    """
+    *others, last = kinds
+    if all(re.fullmatch(r"[\w.+\[\]-]+", kind) for kind in kinds):
+        return f"choose from {', '.join(kinds)}"
+    return f"must be {', '.join(others)}{', or ' if others else ''}{last}"
 
 
 def parse_kind(text: str) -> Kind:
