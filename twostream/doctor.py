@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import netrc
 import os
 import platform
 import shutil
@@ -18,10 +17,11 @@ import numpy as np
 import torch
 
 from twostream.data.decoding import DECODERS, VideoError, check_close, check_decoder, iterate_frames, read_frames
-from twostream.data.sources.folder import SUFFIXES
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.tasks import available_cores
+from twostream.data.video_files import near, videos_below
 from twostream.results import versions
+from twostream.wandb_account import has_key
 
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
 WIDTH = 100  # columns
@@ -58,9 +58,8 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        found += inside
+            raise ValueError(f"{path}: no such file or folder{near(path)}")
+        found += [path / name for name in sorted(videos_below(path, path))] if path.is_dir() else [path]
     return found
 
 
@@ -121,14 +120,7 @@ def wandb_state() -> str:
     """Whether runs would be sent; asks nothing and sends nothing."""
     if os.environ.get("WANDB_MODE"):
         return f"WANDB_MODE={os.environ['WANDB_MODE']}"
-    if os.environ.get("WANDB_API_KEY"):
-        return "an API key is in the environment: runs are sent"
-    try:
-        known = netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        known = False
-    return (
-        "logged in: runs are sent"
-        if known
-        else "no account: runs stay on this machine, as with logger.wandb.mode=offline"
-    )
+    if has_key():
+        kind = "an API key is in the environment" if os.environ.get("WANDB_API_KEY") else "logged in"
+        return f"{kind}: runs are sent"
+    return "no account: runs stay on this machine, as with logger.wandb.mode=offline"

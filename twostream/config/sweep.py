@@ -9,8 +9,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
+from twostream.config.data import build_lists, build_source
 from twostream.config.saved import read_config
-from twostream.errors import UserError, one_line
+from twostream.data.record import PARTS, summary_of
+from twostream.errors import UserError, checked, one_line
 from twostream.processes import rank_of
+from twostream.recovery import recovery_files
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER, NO_DIFFERENCE
 
@@ -104,6 +108,7 @@ class Ledger(Callback):
     """Writes what a sweep is going to do into its folder, before the first cell begins."""
 
     ended: Path | None = None  # the folder of the sweep that this process has run
+    failed: tuple[str, ...] = ()  # cells of it that ended with an error here
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
@@ -122,7 +127,7 @@ class Ledger(Callback):
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
         command = shlex.join(["python", *sys.argv])
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
-        Ledger.ended = None
+        Ledger.ended, Ledger.failed = None, ()
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -157,21 +162,59 @@ def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
 
 
 def is_finished(cfg: DictConfig, folder: Path) -> bool:
-    """Whether a folder has the results of this configuration. Raises UserError where of another one."""
-    results = read_results(folder)
+    """Whether a folder has the results of this configuration and these data; a cell whose results are damaged has none.
+
+    Raises UserError where it has others, and for damaged results of a run that is no cell.
+    """
+    try:
+        results = read_results(folder)
+    except ValueError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return False
+        raise UserError(f"{error}; delete it to have the run repeated") from None
     if results is None:
         return False
-    if results.get("cell") != identity(cfg):
+    changes = difference(cfg, folder) if results.get("cell") != identity(cfg) else ""
+    if changes := changes or other_lists(cfg, results.get("data", {})):
         raise UserError(
-            f"{folder}: has the results of another configuration ({difference(cfg, folder)}); "
-            "delete them, or choose another folder"
+            f"{folder}: has the results of another configuration ({changes}); delete them, or choose another folder"
         )
-    print(f"{folder}: finished before; test/top1 {results['metrics'].get('test/top1', float('nan')):.4f}")
+    top1 = results["metrics"].get("test/top1")
+    print(f"{folder}: finished before; test/top1 {'n/a' if top1 is None else f'{top1:.4f}'}")
     return True
 
 
+def other_lists(cfg: DictConfig, noted: Mapping[str, Any]) -> str:
+    """Which of the lists that a finished run has noted are others now; "" where none is."""
+    if not noted:  # of an earlier version
+        return ""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        now = lists_of(json.dumps({key: values[key] for key in ("data", "split", "seed", "validation_fraction")}))
+    except UserError as error:  # they may be gone, now that there are results
+        print(f"the data of finished runs cannot be compared with the present ones: {one_line(error)}")
+        return ""
+    return "; ".join(
+        f"other {PARTS[part]} videos, {noted[part]['videos']} there and {now[part]['videos']} here"
+        for part in PARTS
+        if part in noted and noted[part] != now[part]
+    )
+
+
+@cache
+def lists_of(text: str) -> dict[str, Any]:
+    """The lists that a part of a configuration leads to: looked up once for all cells that have it in common."""
+    with checked():
+        cfg: Any = OmegaConf.create(json.loads(text))
+        source = build_source(cfg)
+        return summary_of(source.classes, build_lists(cfg, source))
+
+
 def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
-    """Whether the run is this process's to do, which is noted in its folder then."""
+    """Whether the run is this process's to do, which is noted in its folder then.
+
+    What it was started with stays there until the checkpoint that it goes on from has been accepted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     hydra_config, awaited = HydraConfig.get(), rank_of(os.environ) is not None
     if not claim.take():
@@ -184,8 +227,12 @@ def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
         if awaited:
             sys.exit(f"error: {folder}: another process has just finished it")
         return False
+    if (folder / "results.json").exists():
+        print(f"{folder}: its results.json is damaged; the cell is run again", flush=True)
+        (folder / "results.json").unlink()
     (folder / "error.txt").unlink(missing_ok=True)
-    write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
+    if not recovery_files(folder / "checkpoints"):
+        write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
     return True
 
 

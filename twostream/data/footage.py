@@ -161,7 +161,11 @@ class Cached:
             kept = len(list(self.folder.glob("*.npy")))
             log.warning("data.cache=ram: %s is full with %d videos; others are decoded each time", self.folder, kept)
             return frames
-        with suppress(OSError), whole(path) as aside, aside.open("wb") as file:  # others may have filled it meanwhile
+        with (
+            suppress(OSError),
+            whole(path, tidy=False) as aside,
+            aside.open("wb") as file,
+        ):  # others fill it
             np.save(file, frames)
         return frames
 

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twostream.data.decoding import VideoError, compare_frames, probe
 from twostream.data.footage import Decoded, Guarded
 from twostream.data.provenance import sha256
 from twostream.data.sources import Video
-from twostream.data.sources.folder import OURS, SUFFIXES, videos_below
+from twostream.data.sources.class_folders import OURS
 from twostream.data.tasks import Outcome, run_tasks
+from twostream.data.video_files import videos_below
+from twostream.files.naming import naming
 
 FILE_NAME = "index.sqlite"
 VERSION = 2  # 1: pixels were not compared
@@ -49,6 +51,15 @@ class Entry(NamedTuple):
     error: str | None = None
 
 
+class Known(NamedTuple):
+    """The part of an entry that tells one file from another."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
 _COLUMNS = ", ".join(Entry._fields)
 _TEXT = ("path", "sha256", "container", "codec", "decoder", "error")
 _TYPES = {**dict.fromkeys(_TEXT, "TEXT"), "path": "TEXT PRIMARY KEY", "fps": "REAL"}
@@ -63,11 +74,12 @@ _AS_TEXT = "CAST(? AS TEXT)"  # of bytes: a file name need not be UTF-8, and com
 class VideoIndex:
     """Reads ROOT/index.sqlite. A copy in another process opens the file anew, so that it can be handed to workers.
 
-    Raises ValueError where there is none, or no index of this version.
+    `file`: where it is instead. Raises ValueError where there is none, or no index of this version.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, file: Path | None = None) -> None:
         self.root = os.path.abspath(root)
+        self.file = file or Path(self.root) / FILE_NAME
         self._connections: dict[int, sqlite3.Connection] = {}  # by process: SQLite's must not go through a fork
         self._connection()
 
@@ -76,6 +88,13 @@ class VideoIndex:
         with _told(self.root):
             rows = self._connection().execute(f"{_READ} ORDER BY path")
             return [_to_entry(row) for row in rows]
+
+    def hashes(self) -> Iterator[Known]:
+        """Of all files that have a hash: what is known without opening them."""
+        with _told(self.root):
+            wanted = "SELECT CAST(path AS BLOB), size, mtime_ns, sha256 FROM videos WHERE sha256 IS NOT NULL"
+            for path, *facts in self._connection().execute(wanted):
+                yield Known(path.decode("utf-8", "surrogateescape"), *facts)
 
     def entry(self, path: str | os.PathLike[str]) -> Entry | None:
         """What is written of a file, or None; whether it is still true is not looked at."""
@@ -101,14 +120,14 @@ class VideoIndex:
     def _connection(self) -> sqlite3.Connection:
         process = os.getpid()
         if process not in self._connections:
-            self._connections[process] = open_index(Path(self.root) / FILE_NAME, write=False)
+            self._connections[process] = open_index(self.file, write=False)
         return self._connections[process]
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"root": self.root}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "file": self.file}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        self.__init__(state["root"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["root"], file=state["file"])
 
 
 def find_index(root: str | os.PathLike[str] | None) -> VideoIndex | None:
@@ -135,17 +154,20 @@ def update_index(
     address: str | None = None,
     decoder: str = "pyav",
     inside: Path | None = None,
+    file: Path | None = None,
     progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
 ) -> Update:
     """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
 
     With `inside`, a folder below `root`, only what is in there is looked at, and what is known of others stays.
+    `file`: the index, if it is not ROOT/index.sqlite.
     A broken file is an entry with its reason, tried anew if `decoder` is another one; so are sound ones, unless it is
     PyAV, which has read them in any case. What has been examined is kept
     whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
     """
     started = time.perf_counter()
-    with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
+    file = file or root / FILE_NAME
+    with naming(file), contextlib.closing(open_index(file, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
         again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has looked at the sound ones
         facts = f"SELECT CAST(path AS BLOB), size, mtime_ns, {again} FROM videos"
@@ -173,7 +195,7 @@ def scan(root: Path, inside: Path | None = None) -> Iterator[tuple[str, tuple[in
 
     Hidden files and folders are ignored, and those that `twostream prepare` wrote.
     """
-    for path in videos_below(inside or root, root, SUFFIXES):
+    for path in videos_below(inside or root, root):
         if OURS.fullmatch(path.partition("/")[0]):
             continue
         with contextlib.suppress(FileNotFoundError):  # links to nowhere, and files that vanish

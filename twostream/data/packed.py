@@ -82,7 +82,7 @@ class Packed:
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
             raise ValueError(f"data.packed={str(folder)!r}: no such folder; write it with `twostream prepare … --pack`")
-        self._last: tuple[str, Container] | None = None
+        self._last: tuple[Video, Container] | None = None
 
     def require(self, videos: Sequence[Video]) -> None:
         """Raises ValueError, with number and first names, where videos are not in it. Opens none of them."""
@@ -109,9 +109,10 @@ class Packed:
         return np.stack([frames[int(index)] for index in indices])
 
     def _open(self, video: Video) -> Container:
-        if self._last is None or self._last[0] != video.id:  # one open file a process
-            self._last = video.id, open_packed(self.folder, video)
-        return self._last[1]
+        last = self._last  # another thread may exchange it
+        if last is None or last[0] != video:  # one open file a process
+            last = self._last = video, open_packed(self.folder, video)
+        return last[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
