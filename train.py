@@ -18,18 +18,22 @@ from twostream.claim import Claim
 from twostream.config import (
     Run,
     build_run,
+    cautions,
     claimed,
     identity,
+    mirror_note,
     needs_own_process,
     notes_errors,
     recovery_of,
     run_command,
     run_own_process,
+    starts,
 )
 from twostream.data.provenance import sha256
 from twostream.data.record import summary_of
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
+from twostream.metrics import confusion_of
 from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
@@ -69,7 +73,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             begins.begin()
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
-            save_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
+            leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
     except BaseException as error:
         finish(run.trainer.loggers, error)
         raise
@@ -95,11 +99,13 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "seed": cfg.seed,
             **batches,
             "data": summary_of(run.source.classes, {name: part.videos for name, part in lists.items()}),
+            "weights": starts(run.system.network),
             "metrics": finite_or_none(metrics),
             "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
             "unreadable": unreadable,
             "leaked": run.leaked,
             "leaked_validation": run.leaked_validation,
+            "cautions": cautions(cfg),
             "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
@@ -129,6 +135,13 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         f"{run.summary.parameters:,} parameters -> {folder}",
         flush=True,
     )
+    print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
+    if note := mirror_note(cfg):
+        print(note)
+    for caution in cautions(cfg):
+        print(f"WARNING: {caution}", flush=True)
+    for line in run.without_effect:
+        print(f"NOTE: {line}", flush=True)
     if run.leaked_validation:
         print(
             f"WARNING: weights of {'init' if any(cfg.init.values()) else 'before the change'} were trained on "
@@ -152,18 +165,11 @@ def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
 
 
 def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
-    """Train, test the best checkpoint once, draw the pictures; returns the test metrics."""
+    """Train, test the best checkpoint once; returns the test metrics."""
     if epochs > 0:
         fit(run.trainer, run.system, run.data, start)
         run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
-    if not run.trainer.is_global_zero:
-        return metrics
-    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
-    assert run.system.confusion is not None
-    save_confusion_matrix(run.system.confusion, run.system.classes, pictures["confusion_matrix"])
-    log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
     return metrics
 
 
@@ -172,8 +178,8 @@ def best_weights(run: Run) -> Path:
     return Path(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
 
 
-def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
-    """Leave what the network said of each test video in `test_scores.npz`."""
+def leave_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
+    """What the network said of each test video, as `test_scores.npz`; and the pictures of a run."""
     scores = Scores.of(
         run.data.test_set.videos,
         run.system.test_logits,
@@ -186,6 +192,10 @@ def save_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
         leaked=run.leaked,
     )
     scores.save(folder / "test_scores.npz")
+    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
+    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
+    save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
+    log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from warm import Warm
 
 from twostream.config import build_run, compose_config, conf_folder
+from twostream.config.run import check_training
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.data.provenance import sha256
@@ -136,7 +137,7 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
     assert run.leaked == 3
     assert run.leaked_validation == 16, "the list of training is that of validation, too"
     runpy.run_path(str(ROOT / "train.py"))["announce"](compose_config(overrides), run, tmp_path)
-    assert "WARNING: weights of init were trained on 16 of the validation videos" in capsys.readouterr().out
+    assert "WARNING: the weights were trained on 16 of the validation videos" in capsys.readouterr().out
     towers = [f"init.rgb={finished}", f"init.flow={finished}"]
     honest = build_run(compose_config([*SMALL, "logger=csv", *towers]), tmp_path)
     assert honest.leaked_validation == 0
@@ -272,6 +273,11 @@ WRONG = [
     (["streams=[rgb,sound]"], "streams=", "rgb, flow"),
     (["train_from=conv7"], "train_from='conv7'", "fusion"),
     (["decoder=vlc"], "vlc", "decord"),
+    (["dropout.flow=0.3"], "dropout.flow=0.3: the flow tower ends at the fusion", "null"),
+    (["dropout.flow=0.3", "streams=rgb"], "dropout.flow=0.3: the flow tower is not there", "null"),
+    (["init.flow=runs/a", "streams=rgb"], "init.flow=runs/a", "streams=rgb"),
+    (["schedule=plateau", "schedule.patience=0"], "schedule.patience=0", "at least 1"),
+    (["schedule=plateau", "validation_fraction=0"], "schedule.monitor=val/top1", "validation_fraction"),
     (["attention=se", "attention_over=video"], "attention_over='video'", "frame, clip"),
     (["data.cache=disk"], "data.cache='disk'", "null, ram"),
     (["align=stretch"], "align='stretch'", "upconv"),
@@ -289,6 +295,29 @@ def test_wrong_input_names_the_value_and_the_choices(overrides, named, choice, t
         build_run(compose_config([*([] if "data=ucf101" in overrides else SMALL), *overrides]), tmp_path)
     assert named in one_line(caught.value)
     assert choice in one_line(caught.value)
+
+
+WITHOUT_EFFECT = [
+    ([], []),
+    (["attention=se", "dropout.flow=0.3", "two_towers=true", "optimizer.fusion_factor=5"], []),
+    (["attention=se", "attention_after=[]"], ["attention: no layer follows attention_after=[] here"]),
+    (
+        ["attention=se", "layer=conv3", "fusion=bilinear"],
+        ["attention: no layer follows attention_after=['conv5'] here"],
+    ),
+    (["align=upconv"], ["align=upconv: the maps are equally large"]),
+    (["streams=rgb", "two_towers=true"], ["two_towers=true: there is one stream"]),
+    (["streams=rgb", "optimizer.flow_conv1_factor=5"], ["optimizer.flow_conv1_factor=5: no first convolution of"]),
+    (["layer=softmax", "fusion=sum", "optimizer.fusion_factor=5"], ["optimizer.fusion_factor=5: no fusion layer is"]),
+    (["streams=rgb", "backbone@flow_backbone=tiny"], ["flow_backbone: there is no flow tower"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "lines"), WITHOUT_EFFECT, ids=str)
+def test_what_changes_nothing_is_told(overrides: list[str], lines: list[str]) -> None:
+    found = check_training(compose_config(overrides))
+    assert len(found) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(found, lines, strict=True))
 
 
 @pytest.mark.parametrize("number", [0, 3, 5])

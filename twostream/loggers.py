@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import netrc
 import os
 import shutil
 import ssl
@@ -13,7 +12,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import torch
@@ -24,10 +22,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.errors import one_line
 from twostream.signals import Stopped
+from twostream.wandb_account import usual_mode
 from twostream.whole import whole
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
-WANDB_HOSTS = {"api.wandb.ai", "api.forge.coreweave.com"}  # before and since 0.31
 ANSWER_SECONDS = 5.0
 INIT_SECONDS = 20.0
 log = logging.getLogger(__name__)
@@ -89,7 +87,7 @@ def wandb_logger(
     if mode not in WANDB_MODES:
         raise ValueError(f"logger.wandb.mode={mode!r}: choose from {', '.join(WANDB_MODES)}")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+        mode = usual_mode()
     os.environ.setdefault("WANDB_SILENT", "true")
     return PatientWandb(
         project=project,
@@ -215,18 +213,6 @@ def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:
     thread.start()
     thread.join(seconds)
     return bool(said)
-
-
-def has_wandb_key() -> bool:
-    """Whether `wandb login` was done here: a key in the environment or in the netrc file; asks nobody."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    url = os.environ.get("WANDB_BASE_URL")
-    hosts = {urlsplit(url).hostname} if url else WANDB_HOSTS
-    try:
-        return not hosts.isdisjoint(netrc.netrc(os.environ.get("NETRC")).hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def tensorboard_logger(folder: Path) -> Logger:

@@ -58,7 +58,7 @@ def test_wrong_input_is_one_line(folder: Path, monkeypatch, arguments: list[str]
 
 def test_wandb_follows_the_runs(folder: Path, monkeypatch) -> None:
     cells = build_report(sweep({"fusion": ("a",)}, lambda fusion: 0.5, folder)).sweep.cells
-    monkeypatch.setattr("twostream.loggers.has_wandb_key", lambda: False)
+    monkeypatch.setattr("twostream.wandb_account.has_key", lambda: False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert wandb_mode(None, cells) == "off"
     (folder / "0" / "wandb").mkdir()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.doctor import report as doctor_report
-from twostream.errors import checked
+from twostream.errors import checked, say
 
 
 def doctor(arguments: Sequence[str]) -> None:
@@ -18,4 +18,4 @@ def doctor(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with checked():
         for line in doctor_report(options.paths, most=options.clips):
-            print(line, flush=True)
+            say(line)

@@ -6,11 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked
+from twostream.cli.code import add_trust
+from twostream.errors import checked, say
 from twostream.evaluate import Plan, of_splits
 from twostream.evaluate import prepare as prepare_evaluation
 from twostream.evaluate import score as score_videos
 from twostream.evaluation_report import mean_of, metrics_table, summary, write_evaluation
+from twostream.files.foreign import inside
+from twostream.files.place import require_writable
 from twostream.protocols import PROTOCOLS
 from twostream.results import write_json
 from twostream.scores import PARTS
@@ -21,10 +24,11 @@ def evaluate(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("twostream evaluate", description=evaluate.__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="what train.py left; several: --splits")
     parser.add_argument("--splits", type=numbers, metavar="1,2,3", help="the mean over a run of each of these splits")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default RUN_DIR/evaluation)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="with --splits: all numbers as JSON")
     add_plan(parser)
     options = vars(parser.parse_args(arguments))
-    runs, splits, output = (options.pop(name) for name in ("runs", "splits", "output"))
+    runs, splits, out, output = (options.pop(name) for name in ("runs", "splits", "out", "output"))
     with checked():
         plan = Plan(**options)
         if (splits is None and len(runs) > 1) or (splits and (plan.split is not None or plan.devices > 1)):
@@ -33,7 +37,8 @@ def evaluate(arguments: Sequence[str]) -> None:
             raise ValueError(f"--output {output}: needs --splits; the numbers of one run are in its folder")
         if output and not output.absolute().parent.is_dir():
             raise ValueError(f"--output {output}: its folder does not exist")
-        runs = runs if splits is None else of_splits(runs, splits)
+        places = {run: place_of(run, out, splits) for run in runs}
+        runs = runs if splits is None else of_splits(runs, splits, trust=plan.trust)
         prepared = [prepare_evaluation(run, plan) for run in runs]
         if splits and (found := [one.split for one in prepared]) != splits:
             raise ValueError(f"--splits {splits}: with these --set the runs are tested on {found}")
@@ -43,14 +48,27 @@ def evaluate(arguments: Sequence[str]) -> None:
         if outcome is None:  # one process of several writes
             return
         with checked():
-            folder, metrics = write_evaluation(outcome, one.run.folder)
-        print(f"{summary(outcome, metrics)}\n-> {folder}", flush=True)
+            folder, metrics = write_evaluation(outcome, places[one.run.folder])
+        say(f"{summary(outcome, metrics)}\n-> {folder}")
         rows[f"split {one.split}"] = metrics
     if splits:
         rows["mean"] = mean_of(list(rows.values()))
-        print(metrics_table(rows))
+        say(metrics_table(rows))
         if output:
             write_json(output, rows)
+
+
+def place_of(run: Path, out: Path | None, splits: Sequence[int] | None) -> Path:
+    """Where the evaluation of a run is written: of several, each into a folder of the run's name.
+
+    Raises ValueError where nothing can be written, or a link in the folder of a run leads elsewhere.
+    """
+    if out is None:
+        place = inside(run, "evaluation")
+        require_writable(place, "name another folder with --out DIR")
+        return place
+    require_writable(out, "name another folder with --out DIR")
+    return out if splits is None else out / run.resolve().name
 
 
 def numbers(text: str) -> list[int]:
@@ -72,4 +90,5 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, help="loader processes (default: num_workers of the run)")
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, default=1, help="processes, each with a GPU of its own or on the CPU (default 1)")
+    add_trust(parser)
     add("--precision", help="e.g. bf16-mixed (default: the run's)")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked
+from twostream.errors import checked, say
 from twostream.evaluation_report import metrics_of, metrics_table
 from twostream.fuse import fuse as fuse_scores
 from twostream.fuse import parse_weights, search
@@ -36,10 +36,10 @@ def fuse(arguments: Sequence[str]) -> None:
         if options.output:
             fused.save(options.output)
     what = "class probabilities" if options.softmax else "logits"
-    print(f"{fused.data} split {fused.split}, {fused.part}: {len(fused.videos)} videos, weighted mean of {what}; in %")
-    print(metrics_table({**rows, title: metrics_of(fused)}))
+    say(f"{fused.data} split {fused.split}, {fused.part}: {len(fused.videos)} videos, weighted mean of {what}; in %")
+    say(metrics_table({**rows, title: metrics_of(fused)}))
     for name, scores in zip(names, files, strict=True):
         if scores.leaked:
-            print(f"WARNING: {name}: the weights were trained on {scores.leaked} of the videos (--allow-leak)")
+            say(f"WARNING: {name}: the weights were trained on {scores.leaked} of the videos (--allow-leak)")
     if options.search:
-        print(f"--weights {':'.join(f'{weight:g}' for weight in weights)}")
+        say(f"--weights {':'.join(f'{weight:g}' for weight in weights)}")

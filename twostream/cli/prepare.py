@@ -25,8 +25,9 @@ def prepare(arguments: Sequence[str]) -> None:
     parser.add_argument("--reencode", action="store_true", help="write clean H.264 copies into ROOT/reencoded")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the copies there")
     parser.add_argument("--pack", action="store_true", help="write the frames of each video, for data.frames=packed")
+    parser.add_argument("--packed", type=Path, metavar="DIR", help="write those there, for data.packed=DIR")
     parser.add_argument("--short-side", type=int, metavar="PIXELS", help="of copies and packed frames (those: 256)")
-    parser.add_argument("--decoder", choices=DECODERS, default="decord", help="that has to read them (default decord)")
+    parser.add_argument("--decoder", choices=DECODERS, default="pyav", help="that has to read them (default pyav)")
     add_engine(parser)
     options = parser.parse_args(arguments)
     with checked():
@@ -39,6 +40,7 @@ def prepare(arguments: Sequence[str]) -> None:
                 reencode=options.reencode,
                 output=options.output,
                 pack=options.pack,
+                packed=options.packed,
                 short_side=options.short_side,
             ),
             decoder=options.decoder,

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked
+from twostream.errors import checked, say
 from twostream.report import as_text, write_reports
 
 
@@ -18,6 +18,7 @@ def report(arguments: Sequence[str]) -> None:
     parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")
     parser.add_argument("--baseline", metavar="AXIS=VALUE,…", help="compare with these runs (default: with the best)")
     parser.add_argument("--wandb", metavar="MODE", help="off, auto, offline, online (default: as the runs did)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default SWEEP_DIR/report)")
     options = parser.parse_args(arguments)
     with checked():
         reports = write_reports(
@@ -26,7 +27,8 @@ def report(arguments: Sequence[str]) -> None:
             pivot=options.pivot,
             baseline=options.baseline,
             wandb=options.wandb,
+            out=options.out,
         )
     for folder, written in reports.items():
         title = f"{written.sweep.data}\n" if len(reports) > 1 else ""
-        print(f"{title}{as_text(written)}\n-> {folder / 'report.html'}")
+        say(f"{title}{as_text(written)}\n-> {folder / 'report.html'}")

@@ -18,12 +18,14 @@ from twostream.recovery import place_in
 EARLIER = "it was interrupted under an earlier version, which did not note its videos"
 
 
-def trained_before(content: Mapping[str, Any], folder: Path, data: VideoDataModule, *, allow_change: bool) -> History:
+def trained_before(
+    content: Mapping[str, Any], folder: Path, data: VideoDataModule, *, allow_change: bool, accumulate: int = 1
+) -> History:
     """What the weights in a recovery checkpoint have learned from, where the run in `folder` may go on from it.
 
     That is all that they were ever trained on; videos that have been renamed since are in it by both names. Raises
     UserError, naming what has changed, where the data are no longer the same, unless `allow_change`; and for another
-    batch size in the middle of an epoch.
+    batch size, or another number of batches a step, in the middle of an epoch.
     """
     state, history, now = content["recovery"], History.from_content(content), data.record
     assert now is not None
@@ -38,9 +40,15 @@ def trained_before(content: Mapping[str, Any], folder: Path, data: VideoDataModu
         rank_zero_only(print)(f"WARNING: the data have changed since ({'; '.join(found)}); allow_change=true")
     if before is not None and (ids := renamed(before, now)):
         history |= History.renamed(ids)
-    if place_in(state, now)[1] > 0 and state["batch_size"] != data.batch_size:
+    done = place_in(state, now)[1]  # batches of the epoch
+    if done > 0 and state["batch_size"] != data.batch_size:
         raise UserError(
             f"batch_size={data.batch_size}: was {state['batch_size']}; it cannot change in the middle of an epoch"
+        )
+    if done % accumulate:
+        raise UserError(
+            f"accumulate={accumulate}: was {state['parts']}; {done} batches of the epoch are done, and a step cannot "
+            "begin in its middle"
         )
     return history
 

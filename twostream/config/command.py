@@ -15,13 +15,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line, print_any_name
+from twostream.config.trust import find_own_code, search_plugins
+from twostream.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
@@ -40,6 +41,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
             with shortages_told(lambda: then(folder, alone=alone)):
+                find_own_code(OmegaConf.to_container(cfg))
                 return task(cfg)
         except Stopped as stopped:
             stopped.then = then(folder, alone=alone)
@@ -73,6 +75,7 @@ def run_command(main: Callable[[], None]) -> None:
         sys.argv[1:] = continued(typed)
         if sys.argv[1:] != typed:  # it may be refused: .hydra/ stays as the run was started
             sys.argv.append("hydra.output_subdir=null")
+        search_plugins()
         with shortages_told(lambda: BEGINS):  # before a run has its folder
             main()
         if Ledger.ended is not None:
@@ -83,6 +86,8 @@ def run_command(main: Callable[[], None]) -> None:
             print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            end_unread()
         if not is_expected(error):
             raise
         sys.exit(f"error: {one_line(error)}")
@@ -96,7 +101,7 @@ def end_sweep(folder: Path) -> None:
     states = Counter(cell.state for cell in sweep.cells)
     finished = states.pop("finished", 0)
     if finished:
-        print(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
+        say(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
     told = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
     if states.keys() - {"running"}:
         sys.exit(f"{told}; the same command tries them again")

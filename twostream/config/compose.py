@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from twostream.config.trust import find_own_code, search_plugins
 from twostream.data.dataset import STREAMS
 
 
@@ -18,10 +19,21 @@ def conf_folder() -> Path:
     return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """The configuration that `python train.py <overrides>` runs with."""
+def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> DictConfig:
+    """The configuration that `python train.py <overrides>` runs with; `config_dir` is that of its `--config-dir`.
+
+    Raises ValueError for a `config_dir` that is no folder.
+    """
+    search_plugins()
+    further = []
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ValueError(f"--config-dir {config_dir}: no such folder")
+        further = [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).absolute()}')}]"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("config", overrides=list(overrides), return_hydra_config=False)
+        cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
+    find_own_code(OmegaConf.to_container(cfg))
+    return cfg
 
 
 def run_in(folder: Path) -> str:
@@ -30,8 +42,13 @@ def run_in(folder: Path) -> str:
     >>> run_in(Path("/it's ${here}"))
     "hydra.run.dir='/it\\'s \\${here}'"
     """
-    ends = re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], str(folder))  # only there a backslash is one of Hydra's
-    return "hydra.run.dir='{}'".format(ends.replace("'", r"\'").replace("${", r"\${"))
+    return f"hydra.run.dir={quoted(str(folder))}"
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it for a value."""
+    ends = re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], text)  # only there a backslash is one of Hydra's
+    return "'{}'".format(ends.replace("'", r"\'").replace("${", r"\${"))
 
 
 def streams_of(cfg: DictConfig) -> tuple[str, ...]:

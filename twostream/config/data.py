@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
-from twostream.data.dataset import ClipDataset
+from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store import FlowStore, clip_path, read_manifest
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
@@ -28,6 +28,7 @@ from twostream.protocols import CROPS, check_protocol, sampling_of
 from twostream.scores import PARTS
 
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
+NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
 CACHES = (None, "ram")
 
@@ -35,8 +36,9 @@ CACHES = (None, "ram")
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
     reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
+    others = (*reading, *NOT_OF_SOURCES)
     with without_collection():
-        return instantiate({key: value for key, value in cfg.data.items() if key not in reading})(split=cfg.split)
+        return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | 
     if not cfg.flow.store or "flow" not in streams_of(cfg):
         return None
     store = FlowStore(cfg.flow.store, flow)
-    store.require([*source.train, *source.test])
+    store.require(source.videos)
     return store
 
 
@@ -86,37 +88,65 @@ def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
     flow = build_flow(cfg)
     return {
         "sampling": instantiate(cfg.sampling),
-        "transform": instantiate(cfg.transform),
+        "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "footage": build_footage(cfg, [*source.train, *source.test]),
+        "footage": build_footage(cfg, source.videos),
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,
     }
 
 
+def mirrors(cfg: DictConfig) -> bool:
+    """Whether a mirrored video keeps its label: `data.mirror`, or what the data set's class says (older runs)."""
+    keeps = cfg.data.get("mirror")
+    return getattr(get_object(cfg.data["_target_"]), "mirror", True) if keeps is None else bool(keeps)
+
+
+def build_transform(cfg: DictConfig, **changes: Any) -> Transform:
+    """The crops of the configuration, with other options for a test; nothing is mirrored unless `data.mirror`."""
+    options = {**cfg.transform, **changes}
+    if not mirrors(cfg):
+        changes |= {"flip": 0.0, "test_flip": False, "test": "five" if options["test"] == "ten" else options["test"]}
+    return instantiate(cfg.transform, **changes)
+
+
+def mirror_note(cfg: DictConfig, **changes: Any) -> str:
+    """One line where the configuration, or the protocol with these `changes`, mirrors but the data forbid it; or ""."""
+    options = {**cfg.transform, **changes}
+    asked = [name for name in ("flip", "test_flip") if options[name]] + ["test=ten"] * (options["test"] == "ten")
+    if mirrors(cfg) or not asked:
+        return ""
+    return f"data.mirror=false: left and right matter in these data; nothing is mirrored ({', '.join(asked)} ignored)"
+
+
 def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame_by_frame: bool) -> ClipDataset:
     """The test or the validation videos of a run, in the views of a protocol; see `twostream.protocols`."""
     if part not in PARTS:
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
-    videos = source.test if part == "test" else hold_out(source.train, cfg.validation_fraction, cfg.seed)[1]
+    videos = build_lists(cfg, source)[part]
     if not videos:
         raise ValueError("part='validation': the run held no videos out of training (validation_fraction=0)")
     check_protocol(protocol)
     parts = clip_parts(cfg, source)
     parts["sampling"] = sampling_of(protocol, parts["sampling"], frame_by_frame=frame_by_frame)
-    parts["transform"] = instantiate(cfg.transform, **CROPS[protocol])
+    parts["transform"] = build_transform(cfg, **CROPS[protocol])
     return ClipDataset(videos, **parts)
 
 
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
-    """Loaders for training, validation (whole groups out of the training list) and testing."""
+    """Loaders for training, validation and testing. Raises ValueError where there is but one class."""
+    if len(source.classes) < 2:
+        raise ValueError(
+            f"{source.name} split {source.split}: one class, {source.classes[0]}, and nothing to tell it from; two "
+            "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
+        )
     lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
         "sampling": instantiate(cfg.sampling, test_views=1),
-        "transform": instantiate(cfg.transform, test="centre", test_flip=False),
+        "transform": build_transform(cfg, test="centre", test_flip=False),
     }
     return VideoDataModule(
         train=ClipDataset(lists["train"], training=True, **shared),
@@ -134,8 +164,10 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
 
 
 def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
-    """Which videos train, validate and test."""
-    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    """Which videos train, validate (where the data set does not say, whole groups of the training list) and test."""
+    train, validation = source.train, source.validation  # as the data set has them
+    if not validation:
+        train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
     return {"train": train, "validation": validation, "test": source.test}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,18 +76,33 @@ class History:
         """The ids of those that have been trained on."""
         return [video.id for video in videos if _key(video.id) in self.videos]
 
-    def check(self, videos: Sequence[Video], *, part: str = "test", allow: bool = False) -> int:
-        """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for."""
+    def check(
+        self, videos: Sequence[Video], *, part: str = "test", trained: Sequence[Video] = (), allow: bool = False
+    ) -> int:
+        """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for.
+
+        `trained`: videos that are being trained on; one that differs in its suffix alone is named beside its twin.
+        """
         known = self.among(videos)
         if known and not allow:
+            twins = {_name(video.id): video.id for video in trained}
+            names = [video.id + _known_as(video, twins) for video in videos if _key(video.id) in self.videos]
             raise LeakError(
                 f"{len(known)} of {len(videos)} {part} videos are among those that the weights were trained on "
-                f"({'; '.join(self.lists)}): {first_ten(known)}; test another split, or set allow_leak=true"
+                f"({'; '.join(self.lists)}): {first_ten(names)}; test another split, or set allow_leak=true"
             )
         return len(known)
 
 
+def _name(video_id: str) -> str:
+    return str(PurePosixPath(video_id).with_suffix(""))
+
+
+def _known_as(video: Video, twins: Mapping[str, str]) -> str:
+    twin = twins.get(_name(video.id))
+    return f" (trained on as {twin})" if twin else ""
+
+
 def _key(video_id: str) -> int:
-    name = str(PurePosixPath(video_id).with_suffix(""))
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(_name(video_id).encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

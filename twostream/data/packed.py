@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from twostream.data.container import Container, ContainerError, write_container
-from twostream.data.decoding import VideoError, iterate_frames
+from twostream.data.decoding import VideoError, iterate_frames, progressing
 from twostream.data.picture import decode_picture
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
@@ -33,7 +33,7 @@ class Pack(NamedTuple):
 
 
 def pack_clip(
-    video: Video, folder: Path, *, short_side: int = SHORT_SIDE, quality: int = QUALITY, decoder: str = "decord"
+    video: Video, folder: Path, *, short_side: int = SHORT_SIDE, quality: int = QUALITY, decoder: str = "pyav"
 ) -> Pack:
     """Write the frames of a video into `folder`, one at a time, whole or not at all.
 
@@ -103,7 +103,7 @@ class Packed:
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         packed = self._open(video)
-        frames = {index: unpack(packed, index) for index in {int(index) for index in indices}}
+        frames = {index: unpack(packed, index) for index in progressing({int(index) for index in indices})}
         if not frames:
             return np.empty((0, *packed.header["frame"], 3), np.uint8)
         return np.stack([frames[int(index)] for index in indices])

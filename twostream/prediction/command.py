@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
-from twostream.data.sources.folder import SUFFIXES, videos_below
-from twostream.errors import checked, one_line
+from twostream.data.video_files import divide_by_suffix, files_below, left_out, why_absent
+from twostream.errors import checked, one_line, say
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
 from twostream.prediction.output import save_csv, save_json, table
@@ -30,7 +31,7 @@ def predict(arguments: Sequence[str]) -> None:
     for path in (options.json, options.csv, *([options.film, options.sheet] if len(videos) == 1 else [])):
         if path is not None and not path.absolute().parent.is_dir():
             raise VideoError(path, "its folder does not exist")
-    predictor = load(options.run, device=options.device)
+    predictor = load(options.run, device=options.device, trust=options.trust)
     predictions: list[Prediction] = []
     failed: dict[str, str] = {}
     is_folder = os.path.isdir(options.video)
@@ -38,7 +39,7 @@ def predict(arguments: Sequence[str]) -> None:
         for name, video in videos.items():
             try:
                 predictions.append(look_at(predictor, video, options, name=name if is_folder else None))
-                print(table(predictions[-1], options.top), flush=True)
+                say(table(predictions[-1], options.top))
             except VideoError as error:
                 if not is_folder:
                     raise
@@ -77,6 +78,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="all of that in one picture; of a FOLDER: a folder")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     if options.top < 1:
         parser.error(f"--top {options.top}: must be at least 1")
@@ -84,14 +86,19 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def find_videos(typed: str) -> dict[str, Video]:
-    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos."""
+    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos, or nothing at all."""
     if os.path.isdir(typed):
-        names = sorted(videos_below(Path(typed), Path(typed), SUFFIXES))
+        names, others = divide_by_suffix(files_below(Path(typed), Path(typed)))
         if not names:
-            raise VideoError(typed, f"holds no videos ({', '.join(SUFFIXES)})")
+            raise VideoError(typed, f"holds no videos{left_out(others)}")
+        if others:
+            print(f"{typed}{left_out(others)}", file=sys.stderr, flush=True)
         return {name: os.path.join(typed, name) for name in names}
-    if typed.isdecimal() and not os.path.exists(typed):
+    reason = why_absent(typed)
+    if reason and typed.isdecimal():
         return {f"camera {typed}": int(typed)}
+    if reason:
+        raise VideoError(typed, reason)
     return {os.path.basename(typed): typed}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twostream.report.build import Report
-from twostream.report.columns import note, p_text
+from twostream.report.columns import note, p_text, starts_text
 from twostream.report.compare import eligible_groups
 from twostream.report.groups import REPEATED
 from twostream.report.statistics import EXACT, RANDOM_FLIPS
@@ -54,9 +56,17 @@ def notes(report: Report) -> list[str]:
         verb = "has" if len(warned) == 1 else "have"
         told = number_of_runs(len(warned), "finished")
         lines.append(f"{told} {verb} a note (see the list of runs), the first is {warned[0]}.")
+    lines += [f"Weights at the start: {line}." for line in _starts(report)]
     lines += _other_videos(report)
     lines += [f"Left out: {line}." for line in report.sweep.left_out]
     return lines
+
+
+def _starts(report: Report) -> list[str]:
+    """What the streams of the runs started from, and, where that is not the same for all, how many runs did so."""
+    found = [starts_text(cell) for cell in report.sweep.cells]
+    counted = Counter(text for text in found if text)
+    return [text if len(counted) == 1 else f"{text} ({number_of_runs(n)})" for text, n in counted.items()]
 
 
 def _other_videos(report: Report) -> list[str]:

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.errors import one_line
+from twostream.files.foreign import inside
+from twostream.files.place import require_writable
 from twostream.report.build import Report, build_report
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html
@@ -41,16 +44,19 @@ def write_reports(
     pivot: Sequence[str] | None = None,
     baseline: str | None = None,
     wandb: str | None = None,
+    out: Path | None = None,
 ) -> dict[Path, Report]:
-    """Write DIR/report/, or DIR/report/<data>/ for each of several data, and, if `wandb` says so, a W&B run each.
+    """Write DIR/report/ (or `out`), with a folder for each of several data, and, if `wandb` says so, a W&B run each.
 
     Raises ValueError for what the runs do not have; where only some of the tables lack it, these are left out, and
     named. The files are whole before W&B is begun. Only where W&B was asked for by name is its failing an error.
     """
     tables = read_tables(folder)
     reports, problems = {}, []
+    whole = inside(folder, "report") if out is None else out
+    require_writable(whole, "name another folder with --out DIR")
     for name, sweep in tables.items():
-        output = folder / "report" / (re.sub(r"[^\w.=-]+", "_", name)[:100] if len(tables) > 1 else "")
+        output = whole / (re.sub(r"[^\w.=-]+", "_", name)[:100] if len(tables) > 1 else "")
         output = output if output not in reports else output.with_name(f"{output.name}-{len(reports)}")
         try:
             reports[output] = build_report(
@@ -80,4 +86,4 @@ def write(report: Report, output: Path, wandb: str | None = None) -> None:
         except Exception as error:  # the network, the account, the disk: W&B has no common class for these
             if wandb in ("offline", "online"):
                 raise ValueError(f"wandb={wandb}: {error} (the files in {output} are written)") from error
-            print(f"W&B: {error}; the files in {output} are written", file=sys.stderr)
+            print(f"W&B: {one_line(error)}; the files in {output} are written", file=sys.stderr)

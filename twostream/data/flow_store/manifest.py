@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +12,7 @@ from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.data.sources import Video
 from twostream.errors import ExpectedError
+from twostream.files.aside import aside_of, remove_left_behind
 from twostream.plain import read_json
 
 VERSION = 1
@@ -41,7 +41,8 @@ def make_store(
     path = root / "manifest.json"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".manifest.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+        remove_left_behind(root, of=path)
+        aside = aside_of(path, "tmp")
         try:
             aside.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
             _publish(aside, path)
