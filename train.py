@@ -70,7 +70,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     start = recovery_of(cfg, folder)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
-    begins = Begins(lambda: begin(cfg, run, folder, goes_on=start is not None))
+    begins = Begins(lambda: begin(cfg, run, folder))
     run = build_run(cfg, folder, [Alive(claim), recovery, begins, finite, speed], start)
     if run.trainer.is_global_zero:  # one process of several speaks, and writes
         announce(cfg, run, folder)
@@ -158,14 +158,12 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         )
 
 
-def begin(cfg: DictConfig, run: Run, folder: Path, *, goes_on: bool) -> None:
+def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
     """Write what is trained: only once all of the checkpoint that a run goes on from has been accepted."""
     for logger in run.trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if not run.trainer.is_global_zero:
         return
-    if not goes_on:
-        (folder / "metrics.csv").unlink(missing_ok=True)  # of a run that began here before
     overrides = HydraConfig.get().overrides.task
     write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

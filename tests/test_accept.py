@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import pytorch_lightning as pl
 from omegaconf import DictConfig
 
+from twostream.callbacks import Begins
 from twostream.checkpoint import load_mapped
 from twostream.config import build_run, compose_config
 from twostream.config.accept import trained_before
@@ -46,9 +48,9 @@ class Place(NamedTuple):
     def cfg(self, *overrides: str) -> DictConfig:
         return compose_config([*OPTIONS, f"data.root={self.data}", f"data.csv={self.data}/split.csv", *overrides])
 
-    def build(self, *overrides: str, start: Path | None = None) -> Run:
+    def build(self, *overrides: str, start: Path | None = None, further: Sequence[pl.Callback] = ()) -> Run:
         recovery = Recovery(self.run, minutes=0, cell="", signals=Signals())
-        return build_run(self.cfg(*overrides), self.run, [recovery], start)
+        return build_run(self.cfg(*overrides), self.run, [recovery, *further], start)
 
     def goes_on(self, *overrides: str) -> Run:
         return self.build(*overrides, start=newest_recovery(self.run))
@@ -174,6 +176,26 @@ def test_a_change_that_is_wanted_begins_the_epoch_again(place: Place) -> None:
     fit(run.trainer, run.system, run.data, start)
     assert run.trainer.current_epoch == 3
     assert run.trainer.global_step == 5 + 2 * 3, "five steps before, then two epochs of five clips"
+
+
+def test_nothing_is_written_before_all_of_a_checkpoint_is_loaded(place: Place) -> None:
+    start = newest_recovery(place.run)
+    (place.run / "metrics.csv").write_text("epoch\n")
+    began: list[int] = []
+    run = place.build("epochs=2", start=start, further=[Begins(lambda: began.append(run.trainer.global_step))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run.trainer.strategy, "load_optimizer_state_dict", fails)
+        with pytest.raises(RuntimeError, match="another optimizer"):
+            fit(run.trainer, run.system, run.data, start)
+    assert began == []
+    assert (place.run / "metrics.csv").read_text() == "epoch\n"
+    run = place.build("epochs=2", start=start, further=[Begins(lambda: began.append(run.trainer.global_step))])
+    fit(run.trainer, run.system, run.data, start)
+    assert began == [5], "once, before the first step"
+
+
+def fails(*_: object) -> None:
+    raise RuntimeError("another optimizer")
 
 
 def test_another_network_is_refused_before_anything_is_loaded(place: Place) -> None:

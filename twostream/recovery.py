@@ -381,3 +381,4 @@ def restore_csv(trainer: pl.Trainer, text: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):  # appends to what is there, under the same header
             logger.experiment.metrics_keys = text.splitlines()[0].split(",") if text else []
+            logger.experiment.goes_on = True  # type: ignore[attr-defined]
