@@ -25,7 +25,7 @@ def prepare(arguments: Sequence[str]) -> None:
     parser.add_argument("--reencode", action="store_true", help="write clean H.264 copies into ROOT/reencoded")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the copies there")
     parser.add_argument("--pack", action="store_true", help="write the frames of each video, for data.frames=packed")
-    pixels = value_of("whole >= 16, <= 4096")
+    pixels = value_of("whole")
     parser.add_argument("--short-side", type=pixels, metavar="PIXELS", help="of copies and packed frames (those: 256)")
     parser.add_argument("--decoder", choices=DECODERS, default="decord", help="that has to read them (default decord)")
     add_engine(parser)
