@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from twostream.errors import UserError
 from twostream.options import conf_folder, examine, shown
@@ -21,8 +22,13 @@ def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
 
     With `only`, of the values with these names, or below them.
     """
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationResolutionError:  # `${hydra:…}` is known in a run alone, where it is checked
+        values = OmegaConf.to_container(cfg, resolve=False)
     for name, value, error in examine(values):
+        if isinstance(value, str) and "${" in value:
+            continue
         if only is not None and not any(name == one or name.startswith(f"{one}.") for one in only):
             continue
         if error is not None:
