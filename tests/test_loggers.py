@@ -85,6 +85,8 @@ def test_a_run_that_goes_on_is_one_run_of_wandb(tmp_path: Path) -> None:
     for name in ("offline-run-20260102_030405-second", "run-20260101_235959-first", "latest-run"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
     assert wandb_logger(tmp_path, project="p", mode="offline").version == "second"
+    (tmp_path / "wandb" / "run-20260103_000000-2022-12-17_10-29-00").mkdir()
+    assert wandb_logger(tmp_path, project="p", mode="offline").version == "2022-12-17_10-29-00"
 
 
 def test_the_key_of_either_address_of_wandb_is_found(tmp_path: Path, monkeypatch) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from twostream.optimization import constant, cosine, parameter_groups, plateau, sgd, step
+from twostream.models.backbone import vgg16
+from twostream.optimization import constant, cosine, parameter_groups, plateau, roles, sgd, step
 
 
 class Toy(nn.Module):
@@ -35,6 +36,15 @@ def test_every_role_has_its_rate_and_decay() -> None:
         "tower_bias": (0.2, 0.0),
     }
     assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in Toy().parameters())
+
+
+def test_the_first_convolution_of_flow_is_one_layer() -> None:
+    """conv1 of VGG-16 is two convolutions, that of a ResNet has batch normalisation; TSN means the filters from RGB."""
+    network = nn.Module()
+    network.flow = nn.Module()
+    network.flow.backbone = vgg16(20, 5, width=0.02)
+    found = [name for name, role in roles(network).items() if role == "flow_conv1"]
+    assert found == [f"flow.backbone.stages.conv1.0.{name}" for name in ("weight", "bias")]
 
 
 def test_frozen_parameters_are_left_out() -> None:
@@ -86,12 +96,28 @@ def test_cosine_is_half_at_half_time() -> None:
     assert found[8] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_plateau_drops_after_patience_epochs_without_a_rise() -> None:
+@pytest.mark.parametrize(
+    ("patience", "monitor", "values", "expected"),
+    [
+        (1, "val/top1", [0.5, 0.6, 0.6, 0.7, 0.6], [1, 1, 0.1, 0.1, 0.01]),
+        (2, "val/top1", [0.6, 0.6, 0.5, 0.6, 0.6], [1, 1, 0.1, 0.1, 0.01]),
+        (3, "val/top1", [0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.1, 0.1]),
+        (1, "val/top1", [0.9, 0.90001, 0.90002], [1, 1, 1]),  # one video more of 100,000
+        (1, "val/loss", [3.0, 2.0, 1.0, 1.0], [1, 1, 1, 0.1]),
+    ],
+)
+def test_plateau_by_hand(patience: int, monitor: str, values: list[float], expected: list[float]) -> None:
+    """The rate after each epoch's validation: it drops after `patience` epochs in a row without a new best."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    [entry] = plateau(optimizer, steps_per_epoch=4, epochs=9, patience=1)
-    assert entry["monitor"] == "val/top1"
+    [entry] = plateau(optimizer, steps_per_epoch=4, epochs=9, patience=patience, monitor=monitor)
+    assert entry["monitor"] == monitor
     found = []
-    for accuracy in (0.5, 0.6, 0.6, 0.6, 0.7):
-        entry["scheduler"].step(accuracy)
+    for value in values:
+        entry["scheduler"].step(value)
         found.append(optimizer.param_groups[0]["lr"])
-    assert found == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1])
+    assert found == pytest.approx(expected)
+
+
+def test_plateau_needs_an_epoch() -> None:
+    with pytest.raises(ValueError, match=r"schedule\.patience=0: must be at least 1"):
+        plateau(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), steps_per_epoch=4, epochs=9, patience=0)

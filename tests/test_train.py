@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from warm import Warm
 
 from twostream.config import build_run, compose_config, conf_folder
+from twostream.config.run import check_training
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.data.provenance import sha256
@@ -136,7 +137,7 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
     assert run.leaked == 3
     assert run.leaked_validation == 16, "the list of training is that of validation, too"
     runpy.run_path(str(ROOT / "train.py"))["announce"](compose_config(overrides), run, tmp_path)
-    assert "WARNING: weights of init were trained on 16 of the validation videos" in capsys.readouterr().out
+    assert "WARNING: the weights were trained on 16 of the validation videos" in capsys.readouterr().out
     towers = [f"init.rgb={finished}", f"init.flow={finished}"]
     honest = build_run(compose_config([*SMALL, "logger=csv", *towers]), tmp_path)
     assert honest.leaked_validation == 0
@@ -263,19 +264,24 @@ def test_every_layer_trains(option: str, tmp_path: Path, cache, loaded, monkeypa
 
 WRONG = [
     (["fusion=foo"], "Could not find 'fusion/foo'", "concat"),
-    (["layer=conv9"], "layer='conv9'", "conv1, conv2, conv3, conv4, conv5, fc8, softmax"),
+    (["layer=conv9"], "layer=conv9", "conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8, softmax, or a list of them"),
     (["layer=fc6"], "layer='fc6'", "conv5, fc8, softmax"),
     (["layer=[conv5,conv3]"], "name each layer once", "conv1"),
     (["split=4"], "split=4", "1, 2, 3"),
     (["data=ucf101", "backbone=tiny", "data.root=/nowhere"], "/nowhere", ""),
     (["data=ucf101", "backbone=vgg16", "backbone.weights=null", "fusion=bilinear"], "fc6, fc7", "pooling=gap"),
     (["streams=[rgb,sound]"], "streams=", "rgb, flow"),
-    (["train_from=conv7"], "train_from='conv7'", "fusion"),
+    (["train_from=conv7"], "train_from=conv7", "fusion"),
     (["decoder=vlc"], "vlc", "decord"),
-    (["attention=se", "attention_over=video"], "attention_over='video'", "frame, clip"),
-    (["data.cache=disk"], "data.cache='disk'", "null, ram"),
-    (["align=stretch"], "align='stretch'", "upconv"),
-    (["logger.wandb.mode=loud"], "logger.wandb.mode='loud'", "offline"),
+    (["dropout.flow=0.3"], "dropout.flow=0.3: the flow tower ends at the fusion", "null"),
+    (["dropout.flow=0.3", "streams=rgb"], "dropout.flow=0.3: the flow tower is not there", "null"),
+    (["init.flow=runs/a", "streams=rgb"], "init.flow=runs/a", "streams=rgb"),
+    (["schedule=plateau", "schedule.patience=0"], "schedule.patience=0", "at least 1"),
+    (["schedule=plateau", "validation_fraction=0"], "schedule.monitor=val/top1", "validation_fraction"),
+    (["attention=se", "attention_over=video"], "attention_over=video", "frame, clip"),
+    (["data.cache=disk"], "data.cache=disk", "ram, null"),
+    (["align=stretch"], "align=stretch", "upconv"),
+    (["logger.wandb.mode=loud"], "logger.wandb.mode=loud", "offline"),
     (["flow.preset=slow"], "slow", "ultrafast"),
     (["laier=conv5"], "laier", ""),
     (["backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth", "imagenet"),
@@ -291,15 +297,58 @@ def test_wrong_input_names_the_value_and_the_choices(overrides, named, choice, t
     assert choice in one_line(caught.value)
 
 
+WITHOUT_EFFECT = [
+    ([], []),
+    (["attention=se", "dropout.flow=0.3", "two_towers=true", "optimizer.fusion_factor=5"], []),
+    (["attention=se", "attention_after=[]"], ["attention: no layer follows attention_after=[] here"]),
+    (
+        ["attention=se", "layer=conv3", "fusion=bilinear"],
+        ["attention: no layer follows attention_after=['conv5'] here"],
+    ),
+    (["align=upconv"], ["align=upconv: the maps are equally large"]),
+    (["streams=rgb", "two_towers=true"], ["two_towers=true: there is one stream"]),
+    (["streams=rgb", "optimizer.flow_conv1_factor=5"], ["optimizer.flow_conv1_factor=5: no first convolution of"]),
+    (["layer=softmax", "fusion=sum", "optimizer.fusion_factor=5"], ["optimizer.fusion_factor=5: no fusion layer is"]),
+    (["streams=rgb", "backbone@flow_backbone=tiny"], ["flow_backbone: there is no flow tower"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "lines"), WITHOUT_EFFECT, ids=str)
+def test_what_changes_nothing_is_told(overrides: list[str], lines: list[str]) -> None:
+    found = check_training(compose_config(overrides))
+    assert len(found) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(found, lines, strict=True))
+
+
 @pytest.mark.parametrize("number", [0, 3, 5])
 def test_wrong_input_ends_a_run_with_one_line(number: int, tmp_path: Path, train: Train) -> None:
     overrides, named, choice = WRONG[number]
     done = train(tmp_path, *overrides, *SMALL[3:5], f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr + done.stdout
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in done.stdout
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
     assert named in line
     assert choice in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["-m", "fusion=sum,max", "seed=1,x"],
+            "seed=x: must be a whole number of at least 0 and at most 4,294,967,295",
+        ),
+        (["hydra.run.dir=file/below"], "hydra.run.dir=file/below: Not a directory; must be a folder that can be made"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(words: list[str], told: str, tmp_path, train: Train) -> None:
+    (tmp_path / "file").touch()
+    done = train(tmp_path, *SMALL, *words, "logger=csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 REAL = {

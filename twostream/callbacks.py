@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -51,7 +54,7 @@ class Speed(pl.Callback):
     """Training clips per second, of all processes: waiting for the loader counts, validation does not."""
 
     def __init__(self) -> None:
-        self.clips = 0
+        self.clips: Tensor | int = 0
         self.seconds = 0.0
         self._started = False
         self._since = 0.0
@@ -59,7 +62,7 @@ class Speed(pl.Callback):
     @property
     def clips_per_second(self) -> float | None:
         """None before the second step; the first one has the start of everything in it."""
-        return round(self.clips / self.seconds, 2) if self.seconds else None
+        return round(float(self.clips) / self.seconds, 2) if self.seconds else None
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self._since = time.perf_counter()
@@ -67,14 +70,34 @@ class Speed(pl.Callback):
     def on_validation_end(self, *_: Any) -> None:
         self._since = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._started:
-            self.clips += len(batch.label) * trainer.world_size
+            self.clips = self.clips + pl_module.last_clips  # on a GPU: read once, at the end
             self.seconds += time.perf_counter() - self._since
         self._started = True
         self._since = time.perf_counter()
+
+
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of weights and running means, which is what is validated, tested and saved.
+
+    Buffers of whole numbers, as the bins of a sketch, are those of the network: an average of equal numbers may be
+    rounded to another one.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(avg_fn=partial(averaged, decay=decay))
+
+
+def averaged(before: Tensor, now: Tensor, steps: Tensor, *, decay: float) -> Tensor:
+    """
+    >>> averaged(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(1), decay=0.75)
+    tensor(1.2500)
+    >>> bins = torch.arange(8192)  # 3 × .9 + 3 × (1 - .9) would be stored as 2
+    >>> torch.equal(averaged(bins, bins, torch.tensor(1), decay=0.9), bins)
+    True
+    """
+    return decay * before + (1 - decay) * now if before.is_floating_point() else now
 
 
 class Alive(pl.Callback):
@@ -91,6 +114,25 @@ class Alive(pl.Callback):
 
     def on_test_batch_end(self, *_: Any) -> None:
         self.claim.beat()
+
+
+class Begins(pl.Callback):
+    """Calls `begin` once, when training begins: by then all of a checkpoint that it goes on from has been loaded."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin: Callable[[], None] | None = begin
+
+    def on_train_start(self, *_: Any) -> None:
+        self.begin()
+
+    def on_fit_end(self, *_: Any) -> None:
+        self.begin()  # no epoch was left to train
+
+    def begin(self) -> None:
+        """Now, unless that is done."""
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin()
 
 
 class InitialiseVLAD(pl.Callback):

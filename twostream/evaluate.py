@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, quieten
+from twostream.config import build_source, build_views, cautions, mirror_note, quieten
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -24,8 +24,10 @@ from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.provenance import sha256
 from twostream.data.workers import start_worker
 from twostream.errors import ExpectedError
+from twostream.models.memory_order import channels_last
+from twostream.options import check_plain
 from twostream.processes import of_all_processes
-from twostream.protocols import num_views, scores_frame_by_frame
+from twostream.protocols import CROPS, num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
 from twostream.scores import Scores, one_of_each
 from twostream.system import TwoStreamSystem, logits_by_video
@@ -56,6 +58,8 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value!r}: must be at least {least}")
+        if self.precision is not None:
+            check_plain("precision", self.precision)
 
 
 class Prepared(NamedTuple):
@@ -67,6 +71,8 @@ class Prepared(NamedTuple):
     split: int
     views: int  # of each video
     leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
+    note: str  # on views that the protocol has and the data forbid, or ""
+    cautions: list[str]  # what is said of the data, and does not hold in these views
 
 
 class Outcome(NamedTuple):
@@ -78,6 +84,8 @@ class Outcome(NamedTuple):
     leaked: int
     unreadable: list[str]
     own_split: bool
+    note: str
+    cautions: list[str]
 
 
 def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence[str] = ()) -> list[Path]:
@@ -111,7 +119,9 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     except LeakError as error:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
-    return Prepared(run, dataset, source.name, source.split, views, leaked)
+    note = mirror_note(cfg, **CROPS[plan.protocol], flip=0)
+    warned = cautions(cfg, dataset.sampling)
+    return Prepared(run, dataset, source.name, source.split, views, leaked, note, warned)
 
 
 def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
@@ -155,7 +165,16 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
-    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own)
+    return Outcome(
+        scores,
+        prepared.views,
+        seconds,
+        prepared.leaked,
+        unreadable,
+        own,
+        prepared.note,
+        prepared.cautions,
+    )
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
@@ -183,7 +202,8 @@ class Scorer(pl.LightningModule):
         self, system: TwoStreamSystem, dataset: ClipDataset, *, views_per_batch: int, batch_size: int, workers: int
     ) -> None:
         super().__init__()
-        self.system = channels_last(system)
+        channels_last(system)
+        self.system = system
         self.dataset = dataset
         self.views_per_batch = views_per_batch
         self.batch_size = batch_size
@@ -208,11 +228,6 @@ class Scorer(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.logits = one_of_each(of_all_processes(self.logits))
-
-
-def channels_last(system: TwoStreamSystem) -> TwoStreamSystem:
-    """The same network with the memory order of its weights in which convolutions take a quarter less time on a CPU."""
-    return system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as of any module
 
 
 def views_at_once(clip: Clip, most: int) -> int:

@@ -8,22 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from jaxtyping import Int
 
 from twostream.evaluate import Outcome
-from twostream.evaluation import (
+from twostream.files.aside import new_folder
+from twostream.metrics import (
     BINS,
     Calibration,
     calibration,
-    class_accuracy,
+    class_accuracies,
     confused_pairs,
     confusion_of,
-    mean_over_classes,
+    count_right,
     measure,
-    ranks,
 )
-from twostream.files.aside import new_folder
 from twostream.pictures import save_confusion_matrix, save_reliability
 from twostream.results import write_json
 from twostream.scores import Scores
@@ -43,14 +42,17 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
         f"{outcome.seconds:.1f} s; accuracies in %",
         metrics_table({scores.protocol: metrics}, "protocol"),
     ]
-    mistakes = confused_pairs(confusion_of(*tensors(scores)))
+    mistakes = confused_pairs(confusion_of(scores.logits, scores.labels))
     shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
     if shown:
         lines.append("most confused: " + ", ".join(shown))
+    if outcome.note:
+        lines.append(outcome.note)
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
     if outcome.leaked:
         lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
+    lines += [f"WARNING: {caution}" for caution in outcome.cautions]
     return "\n".join(lines)
 
 
@@ -60,13 +62,8 @@ def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def metrics_of(scores: Scores) -> dict[str, float]:
-    """See `twostream.evaluation.measure`."""
-    return measure(*tensors(scores))
-
-
-def tensors(scores: Scores) -> tuple[Tensor, Tensor]:
-    """Logits and labels."""
-    return torch.from_numpy(scores.logits), torch.from_numpy(scores.labels)
+    """See `twostream.metrics.measure`."""
+    return measure(scores.logits, scores.labels)
 
 
 def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float]]:
@@ -78,15 +75,14 @@ def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float
     with new_folder(out / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
-        logits, labels = tensors(scores)
-        confusion = confusion_of(logits, labels)
+        confusion = confusion_of(scores.logits, scores.labels)
         write_csv(folder / "classes.csv", class_rows(scores))
         write_csv(folder / "confused.csv", confused_rows(confusion, scores.classes))
         header = ["true \\ predicted", *scores.classes]
         matrix = ([one, *row] for one, row in zip(scores.classes, confusion.tolist(), strict=True))
         write_csv(folder / "confusion_matrix.csv", (dict(zip(header, row, strict=True)) for row in matrix))
         save_confusion_matrix(confusion, scores.classes, folder / "confusion_matrix.png")
-        found = calibration(logits, labels)
+        found = calibration(scores.logits, scores.labels)
         write_csv(folder / "calibration.csv", calibration_rows(found))
         save_reliability(found, folder / "reliability.png")
     return out / name, metrics
@@ -101,17 +97,19 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "views": outcome.views,
         "seconds": round(outcome.seconds, 2),
         **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "checkpoint")},
+        "note": outcome.note,
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
+        "cautions": outcome.cautions,
         "ece": f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)",
     }
 
 
 def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
     """One row for each class, in the order of their labels; empty where a class has no videos."""
-    logits, labels = tensors(scores)
-    confusion = confusion_of(logits, labels)
-    top1, top5 = class_accuracy(confusion), mean_over_classes(ranks(logits, labels) < 5, labels, len(scores.classes))
+    confusion = confusion_of(scores.logits, scores.labels)
+    counted = count_right(scores.logits, scores.labels)
+    top1, top5 = class_accuracies(counted, "top1"), class_accuracies(counted, "top5")
     most = {}
     for pair in confused_pairs(confusion):
         most.setdefault(pair.true, pair)
@@ -119,8 +117,8 @@ def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
         pair = most.get(label)
         yield {
             "class": name,
-            "videos": int(confusion[label].sum()),
-            "correct": int(confusion[label, label]),
+            "videos": int(counted.videos[label]),
+            "correct": int(counted.right["top1"][label]),
             "top1": number(top1[label]),
             "top5": number(top5[label]),
             "predicted": int(confusion[:, label].sum()),
@@ -129,7 +127,7 @@ def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
         }
 
 
-def confused_rows(confusion: Tensor, classes: Sequence[str]) -> list[dict[str, Any]]:
+def confused_rows(confusion: Int[np.ndarray, "k k"], classes: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "true": classes[pair.true],

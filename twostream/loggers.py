@@ -48,6 +48,13 @@ class WholeRows(CSVLogger):
 
 
 class WholeRowsWriter(ExperimentWriter):
+    """A file of before stays until the first rows take its place, or are added where `goes_on` says so."""
+
+    goes_on = False
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning's deletes the file, before it is known whether a run may go on."""
+
     def save(self) -> None:
         """Add the rows to a copy, which then takes the file's place."""
         path, rows, names = Path(self.metrics_file_path), self.metrics, list(self.metrics_keys)
@@ -55,10 +62,11 @@ class WholeRowsWriter(ExperimentWriter):
             return
         try:
             with whole(path) as aside:
-                if path.exists():
+                if self.goes_on and path.exists():
                     shutil.copyfile(path, aside)
                 self.metrics_file_path = str(aside)
                 super().save()
+            self.goes_on = True
         except OSError:
             self.metrics, self.metrics_keys = rows, names  # of the file that is still there
             raise
@@ -96,8 +104,8 @@ def wandb_logger(
 
 def previous_run(folder: Path) -> str | None:
     """The id of the newest W&B run in a run folder, so that a run that goes on is one run there, too."""
-    runs = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
-    return runs[-1].rpartition("-")[2] if runs else None
+    names = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
+    return names[-1].partition("-")[2] if names else None  # an id may have hyphens of its own
 
 
 class PatientWandb(WandbLogger):

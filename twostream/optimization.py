@@ -29,20 +29,15 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """One group for each learning rate and decay: names, parameters, `lr`, `weight_decay`.
 
-    Biases and the parameters of normalisation layers are not decayed. The factors multiply the rate of all biases, of
-    the spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN
-    trains them faster).
+    Biases, the parameters of normalisation layers and all others of one dimension or none (weights of a fusion,
+    exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the spatial and temporal
+    fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains them faster).
     Frozen parameters belong to no group.
     """
+    factors = {"tower": 1.0, "fusion": fusion_factor, "flow_conv1": flow_conv1_factor}
     groups: dict[str, dict[str, Any]] = {}
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        role, factor = "tower", 1.0
-        if name.startswith(FUSION) or ".temporal." in name:
-            role, factor = "fusion", fusion_factor
-        elif name.startswith("flow.backbone.stages.conv1."):
-            role, factor = "flow_conv1", flow_conv1_factor
+    for name, role in roles(network).items():
+        parameter, factor = network.get_parameter(name), factors[role]
         decayed = parameter.ndim > 1
         if name.endswith("bias"):
             role, factor = f"{role}_bias", factor * bias_factor
@@ -63,16 +58,30 @@ def parameter_groups(
     return list(groups.values())
 
 
-def sgd(network: nn.Module, *, learning_rate: float, momentum: float = 0.9, **roles: float) -> Optimizer:
+def roles(network: nn.Module) -> dict[str, str]:
+    """{name of a parameter that is trained: "fusion", "flow_conv1" or "tower"}."""
+    trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    flow = (name for name, p in network.named_parameters() if name.startswith("flow.backbone.stages.") and p.ndim == 4)
+    first = next(flow, "").removesuffix("weight")
+    found = dict.fromkeys(trained, "tower")
+    for name in trained:
+        if name.startswith(FUSION) or ".temporal." in name:
+            found[name] = "fusion"
+        elif first and name.startswith(first):
+            found[name] = "flow_conv1"
+    return found
+
+
+def sgd(network: nn.Module, *, learning_rate: float, momentum: float = 0.9, **groups: float) -> Optimizer:
     """Stochastic gradient descent as in Feichtenhofer et al. 2016: momentum .9, decay 5e-4, bias rate ×2."""
     return torch.optim.SGD(
-        parameter_groups(network, learning_rate=learning_rate, **roles), lr=learning_rate, momentum=momentum
+        parameter_groups(network, learning_rate=learning_rate, **groups), lr=learning_rate, momentum=momentum
     )
 
 
-def adamw(network: nn.Module, *, learning_rate: float, **roles: float) -> Optimizer:
+def adamw(network: nn.Module, *, learning_rate: float, **groups: float) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019)."""
-    return torch.optim.AdamW(parameter_groups(network, learning_rate=learning_rate, **roles), lr=learning_rate)
+    return torch.optim.AdamW(parameter_groups(network, learning_rate=learning_rate, **groups), lr=learning_rate)
 
 
 def warmup(step: int, warmup_steps: int) -> float:
@@ -118,7 +127,10 @@ def cosine(
     final_factor: float = 0.0,
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Half a cosine from the full rate down to `final_factor` of it at the last step."""
+    """Half a cosine from the full rate to `final_factor` of it, which the step after the last one would have.
+
+    While the rate rises (`warmup_epochs`), it is that share of the cosine.
+    """
     rise, total = round(warmup_epochs * steps_per_epoch), max(1, round(epochs * steps_per_epoch))
 
     def factor(now: int) -> float:
@@ -138,8 +150,15 @@ def plateau(
     monitor: str = "val/top1",
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """The rate times `gamma` when the validation accuracy has not risen for `patience` epochs (the paper's rule)."""
-    drop = ReduceLROnPlateau(optimizer, mode="max", factor=gamma, patience=patience)
+    """The rate times `gamma` after `patience` epochs in a row without a new best `monitor` (the paper's rule).
+
+    Of a loss the best is the lowest, else the highest; equal is not better. Raises ValueError unless patience >= 1.
+    """
+    if patience < 1:
+        raise ValueError(f"schedule.patience={patience!r}: must be at least 1 epoch without a new best")
+    mode = "min" if monitor.endswith("loss") else "max"
+    # PyTorch's patience is how many such epochs are put up with: it drops the rate at the next one
+    drop = ReduceLROnPlateau(optimizer, mode=mode, factor=gamma, patience=patience - 1, threshold=0.0)
     schedules: list[dict[str, Any]] = [{"scheduler": drop, "interval": "epoch", "monitor": monitor}]
     rise = round(warmup_epochs * steps_per_epoch)
     if rise > 1:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from twostream.errors import printable
-from twostream.evaluation import Calibration
+from twostream.metrics import Calibration
 from twostream.whole import whole
 
 
@@ -80,9 +79,8 @@ def plain_text(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...], path: Path) -> None:
+def save_confusion_matrix(counts: Int[np.ndarray, "k k"], classes: tuple[str, ...], path: Path) -> None:
     """Each row is a true class; the colour is the share of its videos, the number their count (up to 30 classes)."""
-    counts = confusion.numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(16.0, max(4.0, 1.6 + 0.32 * len(classes)))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -103,18 +101,22 @@ def save_confusion_matrix(confusion: Int[Tensor, "k k"], classes: tuple[str, ...
 
 def save_reliability(found: Calibration, path: Path) -> None:
     """Reliability diagram: accuracy over mean confidence of each bin, and how many videos there are in it."""
-    accuracy, confidence, count = found.accuracy.numpy(), found.confidence.numpy(), found.count.numpy()
-    num_bins = len(count)
+    num_bins = len(found.count)
     left = np.arange(num_bins) / num_bins
     figure = Figure(figsize=(4.6, 5.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    axes.bar(left, np.nan_to_num(accuracy), 1 / num_bins, align="edge", color="C0", edgecolor="white", label="accuracy")
+    axes.bar(
+        left, np.nan_to_num(found.accuracy), 1 / num_bins, align="edge", color="C0", edgecolor="white", label="accuracy"
+    )
     axes.plot([0, 1], [0, 1], "--", color="gray", label="calibrated")
-    axes.plot(confidence, accuracy, "o", color="C1", label="at the bin's mean confidence")
+    axes.plot(found.confidence, found.accuracy, "o", color="C1", label="at the bin's mean confidence")
     axes.set(
-        ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"{count.sum():,} videos, ECE {100 * found.error:.2f} %"
+        ylabel="accuracy",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        title=f"{found.count.sum():,} videos, ECE {100 * found.error:.2f} %",
     )
     axes.legend(frameon=False, loc="upper left")
-    below.bar(left, count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
+    below.bar(left, found.count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
     below.set(xlabel="confidence", ylabel="videos")
     save_figure(figure, path)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import torch
 import torch.distributed as distributed
-from jaxtyping import Float
 from pytorch_lightning.strategies import ModelParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -57,21 +55,6 @@ def lost_others(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def weighed(loss: Float[Tensor, ""], clips: int) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The loss that this process goes backward from, and the mean over all clips of all processes.
-
-    `loss` is the mean over the `clips` of this process. The gradients of the N processes will be averaged; times
-    N · clips / (clips of all) they become those of the mean over all clips, however these are spread. A process
-    without clips hands in a loss of zero. The device is not waited for.
-    """
-    if world_size() == 1:
-        return loss, loss.detach()
-    sums = torch.stack((loss.detach() * clips, loss.new_tensor(clips)))
-    distributed.all_reduce(sums)
-    total = sums[1].clamp(min=1)
-    return loss * (clips * world_size() / total), sums[0] / total
 
 
 class FullySharded(ModelParallelStrategy):

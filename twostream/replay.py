@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ KEPT = {"!epoch": int, "!parts": [{"!index": Tensor, "!random": {}}], "!state_di
 class Replay(NamedTuple):
     """`losses`: of each video by itself. `first`: the first layer whose output is not finite, None if all are."""
 
-    loss: float  # the mean over its batches
+    loss: float  # the mean over its clips
     losses: dict[str, float]
     first: str | None
     weights: list[str]  # names of those that are not finite, before the step
@@ -60,7 +59,7 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     for module in system.frozen:
         module.eval()
     clips = build_data(cfg, source).train_set
-    sums, losses = [], {}
+    means, counts, losses = [], [], {}
     with first_nonfinite(system.network) as found:
         for part in kept["parts"]:
             indices = part["index"].tolist()
@@ -69,11 +68,13 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
             heads, _ = system(batch)
             loss = system.loss(heads, batch.label)
             loss.backward()
-            sums.append(loss.item())
+            means.append(loss.item())
+            counts.append(len(indices))
             for i, index in enumerate(indices):
                 losses[clips.videos[index].id] = system.loss(heads[:, i : i + 1], batch.label[i : i + 1]).item()
     gradients = [name for name, value in named.items() if value.grad is not None and not value.grad.isfinite().all()]
-    return Replay(fmean(sums), losses, found[0] if found else None, weights, gradients)
+    mean = sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)
+    return Replay(mean, losses, found[0] if found else None, weights, gradients)
 
 
 @contextmanager

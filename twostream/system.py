@@ -12,16 +12,18 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics import MeanMetric
 
+from twostream.accumulation import StepMean
 from twostream.checkpoint import load_plain
 from twostream.data.clip import Clip
 from twostream.data.history import History
-from twostream.evaluation import mean_class_accuracy
+from twostream.metrics.running import RunningAccuracy
 from twostream.optimization import MakeOptimizer, MakeSchedule
-from twostream.processes import FullySharded, load_whole, of_all_processes, shard, weighed
+from twostream.processes import FullySharded, load_whole, of_all_processes, shard
 from twostream.scores import one_of_each
+
+LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class"}  # name of a metric: in the log
 
 
 class TwoStreamSystem(pl.LightningModule):
@@ -52,14 +54,12 @@ class TwoStreamSystem(pl.LightningModule):
         self.frozen = list(frozen)  # a plain list: they are part of the network already
         self.loss_means = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
         self.accuracies = nn.ModuleDict(
-            {f"{stage}_": accuracies(len(classes), f"{stage}/") for stage in ("train", "val", "test")}
+            {f"{stage}_": RunningAccuracy(len(classes)) for stage in ("train", "val", "test")}
         )
-        self.confusions = nn.ModuleDict(
-            {f"{stage}_": MulticlassConfusionMatrix(len(classes)) for stage in ("val", "test")}
-        )
-        self.confusion: Int[Tensor, "k k"] | None = None  # of the last test: [true class, predicted class]
         self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the training step: over own clips, over all clips
+        self.last_clips: Tensor | int = 0  # of it, of all processes
         self._last_scores = torch.zeros(())
+        self._step = StepMean()
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
 
     def forward(
@@ -100,10 +100,13 @@ class TwoStreamSystem(pl.LightningModule):
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         heads, combined = self(clip)
         loss = self.loss(heads, clip.label)
-        weighed_loss, mean = weighed(loss, len(clip.label))
+        weighed_loss, mean, self.last_clips = self._step.weigh(loss, len(clip.label))
         self.last_losses, self._last_scores = (loss.detach(), mean), combined.detach()
         self.log("train/loss_step", mean, prog_bar=True)
         return weighed_loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self._step.finish(self.parameters(), self.trainer.accumulate_grad_batches)
 
     def on_train_batch_end(self, outputs: Any, batch: Clip, batch_index: int) -> None:
         """Measures only now: it waits for the device, which has then been given the backward pass, too."""
@@ -129,35 +132,28 @@ class TwoStreamSystem(pl.LightningModule):
         if not len(label):
             return
         self.loss_means[f"{stage}_"].update(loss.detach(), weight=len(label))  # type: ignore[operator]
-        self.accuracies[f"{stage}_"].update(combined.detach(), label)  # type: ignore[operator]
-        if stage != "train":
-            self.confusions[f"{stage}_"].update(combined, label)  # type: ignore[operator]
+        self.accuracies[f"{stage}_"].update(combined, label)  # type: ignore[operator]
 
     def on_train_epoch_end(self) -> None:
         self._log("train")
 
     def on_validation_epoch_end(self) -> None:
         self._log("val")
-        self._confusion("val")
 
     def on_test_epoch_end(self) -> None:
         self._log("test")
-        self.confusion = self._confusion("test")
         self.test_logits = one_of_each(of_all_processes(self.test_logits))
 
     def _log(self, stage: str) -> None:
         loss: Any = self.loss_means[f"{stage}_"]
-        metrics: Any = self.accuracies[f"{stage}_"]
-        self.log_dict({f"{stage}/loss": loss.compute(), **metrics.compute()}, prog_bar=True)
+        accuracy: Any = self.accuracies[f"{stage}_"]
+        found = {LOGGED[name]: value for name, value in accuracy.compute().items() if name in LOGGED}
+        if stage == "train":
+            del found["mean_class"]
+        exact = {f"{stage}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+        self.log_dict({f"{stage}/loss": loss.compute(), **exact}, prog_bar=True)
         loss.reset()
-        metrics.reset()
-
-    def _confusion(self, stage: str) -> Int[Tensor, "k k"]:
-        confusion: Any = self.confusions[f"{stage}_"]
-        matrix = confusion.compute().cpu()
-        confusion.reset()
-        self.log(f"{stage}/mean_class", mean_class_accuracy(matrix), prog_bar=True)
-        return matrix
+        accuracy.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network)
@@ -172,18 +168,10 @@ class TwoStreamSystem(pl.LightningModule):
     def load_weights(self, checkpoint: str | Path) -> None:
         """The weights that were validated: of the moving average, where there is one.
 
-        Not `Trainer.test(ckpt_path=…)`: after training with `EMAWeightAveraging` that restores the weights which go on
+        Not `Trainer.test(ckpt_path=…)`: after training with `MovingAverage` that restores the weights which go on
         being trained in place of the averaged ones.
         """
         load_whole(self, load_plain(Path(checkpoint))["state_dict"])
-
-
-def accuracies(num_classes: int, prefix: str) -> MetricCollection:
-    """Top-1 and, where there are more than five classes, top-5: correct videos / all videos."""
-    metrics = {"top1": MulticlassAccuracy(num_classes, top_k=1, average="micro")}
-    if num_classes > 5:
-        metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
-    return MetricCollection(dict(metrics), prefix=prefix)
 
 
 def logits_by_video(index: Int[Tensor, " n"], logits: Float[Tensor, "n k"]) -> dict[int, np.ndarray]:

@@ -37,46 +37,52 @@ def test_zero_pad_takes_the_larger_side_of_each_axis() -> None:
     assert (rgb.sum(), flow.sum()) == (10, 36)
 
 
-@pytest.mark.parametrize("large", [14, 13, 28, 26, 27, 29, 56])
+@pytest.mark.parametrize("large", [14, 13, 25, 28, 26, 27, 29, 56])
 @pytest.mark.parametrize("rgb_is_smaller", [True, False])
 def test_upconv_reaches_the_larger_map(large: int, rgb_is_smaller: bool) -> None:
     shapes = [(1, 13, 13), (1, large, large + 1)]
     shapes = shapes if rgb_is_smaller else shapes[::-1]
     rgb, flow = UpconvAlign(*shapes)(*(torch.ones(1, *shape) for shape in shapes))
     assert rgb.shape == flow.shape == (1, 1, large, large + 1)
-    small = rgb if rgb_is_smaller else flow
-    margin = 2 * large // 13  # bilinear: a constant map stays constant away from the border
-    torch.testing.assert_close(small[:, :, margin:-margin, margin:-margin].unique(), torch.ones(1))
+    torch.testing.assert_close(rgb if rgb_is_smaller else flow, torch.ones(1, 1, large, large + 1))
 
 
 @pytest.mark.shows("numbers", UpconvAlign)
 def test_upconv_13_to_14_starts_as_midpoints() -> None:
     row = torch.arange(13.0).expand(1, 1, 13, 13)
     _, grown = UpconvAlign((1, 14, 14), (1, 13, 13))(torch.zeros(1, 1, 14, 14), row)
-    torch.testing.assert_close(grown[0, 0, 5, 1:13], torch.arange(12) + 0.5)
-    torch.testing.assert_close(grown[0, 0, 0], grown[0, 0, 5] / 2)  # outside of the map is 0
+    expected = [0.0, *(column + 0.5 for column in range(12)), 12.0]
+    torch.testing.assert_close(grown, torch.tensor(expected).expand(1, 1, 14, 14))
 
 
 @pytest.mark.shows("numbers", UpconvAlign)
-def test_upconv_14_to_28_starts_as_bilinear_interpolation() -> None:
-    x = torch.rand(2, 3, 14, 14)
-    _, grown = UpconvAlign((3, 28, 28), (3, 14, 14))(torch.zeros(2, 3, 28, 28), x)
-    expected = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(grown[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_upconv_starts_as_bilinear_interpolation(scale: int) -> None:
+    x, side = torch.rand(2, 3, 14, 14), 14 * scale
+    _, grown = UpconvAlign((3, side, side), (3, 14, 14))(torch.zeros(2, 3, side, side), x)
+    torch.testing.assert_close(grown, F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False))
+
+
+@pytest.mark.shows("numbers", UpconvAlign)
+def test_upconv_13_to_28_is_the_interpolation_to_26_with_its_edges_repeated() -> None:
+    x = torch.rand(1, 1, 13, 13)
+    _, grown = UpconvAlign((1, 28, 28), (1, 13, 13))(torch.zeros(1, 1, 28, 28), x)
+    inner = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(grown, F.pad(inner, (1, 1, 1, 1), mode="replicate"))
 
 
 @pytest.mark.shows("formula", UpconvAlign)
 def test_upconv_formula() -> None:
     align = awake(UpconvAlign((2, 3, 3), (3, 7, 4)))  # strides 2 and 1, padding 1 and 0, kernel 5 and 2
     x = torch.randn(2, 2, 3, 3)
-    weight, bias = align.upconv_rgb.weight.double(), align.upconv_rgb.bias.double()
+    weight, bias = (value.double() for value in align.upconv_rgb[1].parameters())
     assert weight.shape == (2, 2, 5, 2)
-    full = torch.zeros(2, 2, 9, 4, dtype=torch.float64)
-    for i in range(3):
-        for j in range(3):  # each cell stamps the kernel at stride times its position
-            stamp = torch.einsum("nc,cokl->nokl", x[:, :, i, j].double(), weight)
-            full[:, :, 2 * i : 2 * i + 5, j : j + 2] += stamp
-    expected = full[:, :, 1:8] + bias[:, None, None]
+    full = torch.zeros(2, 2, 13, 6, dtype=torch.float64)
+    for i in range(5):
+        for j in range(5):  # each cell, those of the repeated edge too, stamps the kernel at stride times its place
+            cell = x[:, :, min(max(i - 1, 0), 2), min(max(j - 1, 0), 2)].double()
+            full[:, :, 2 * i : 2 * i + 5, j : j + 2] += torch.einsum("nc,cokl->nokl", cell, weight)
+    expected = full[:, :, 3:10, 1:5] + bias[:, None, None]
     check_formula(align(x, torch.zeros(2, 3, 7, 4))[0], expected)
 
 
@@ -85,7 +91,7 @@ def test_upconv_at_other_sizes_pads_the_remainder() -> None:
     rgb, flow = align(torch.ones(1, 1, 31, 31), torch.ones(1, 1, 15, 15))
     assert rgb.shape == flow.shape == (1, 1, 31, 31)
     assert flow[:, :, 30].abs().max() == 0
-    assert flow[0, 0, 1:29, 1:29].unique().tolist() == [1]
+    assert flow[0, 0, :30, :30].unique().tolist() == [1]
 
 
 def test_upconv_of_equal_maps_is_nothing_and_of_crossed_maps_an_error() -> None:

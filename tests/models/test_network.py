@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from twostream.description import count_parameters
+from twostream.fuse import fuse
+from twostream.metrics import ranks
 from twostream.models.attention import NonLocal
 from twostream.models.backbone import resnet18, tiny, vgg16, vgg_m
 from twostream.models.fusion import (
@@ -18,11 +22,14 @@ from twostream.models.fusion import (
     MaxFusion,
     SumFusion,
     UpconvAlign,
+    WeightedFusion,
     ZeroPadAlign,
 )
 from twostream.models.network import OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network.late import LateFusion
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d
+from twostream.scores import Scores
 
 VGGM, VGG16 = partial(vgg_m, weights=None), partial(vgg16, weights=None)
 
@@ -167,6 +174,52 @@ def test_learned_late_fusion_sends_no_gradient_into_the_towers() -> None:
     network(*clips())[2].sum().backward()
     assert not any(has_gradient(tower) for tower in (network.rgb, network.flow))
     assert network.late.fusion.conv.weight.grad is not None
+
+
+LATE = {
+    "sum": (SumFusion, lambda p, q: np.logaddexp(p, q)),
+    "max": (MaxFusion, np.maximum),
+    "weighted": (partial(WeightedFusion, weights=(1, 1.5)), lambda p, q: np.logaddexp(p, np.log(1.5) + q)),
+    "learned": (partial(WeightedFusion, weights=(1, 1.5), learned=True), lambda p, q: np.logaddexp(p, np.log(1.5) + q)),
+    "conv": (ConvFusion, lambda p, q: np.logaddexp(p, q)),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_late_fusion_of_very_confident_scores(name: str) -> None:
+    """By NumPy's float64: probabilities down to 1e-130 keep their order. A filter sees them down to 1e-38."""
+    make, formula = LATE[name]
+    late = LateFusion(make(101, 101), 101)
+    heads = (30 if name != "conv" else 8) * torch.randn(2, 400, 101)
+    logs = [head - np.logaddexp.reduce(head, axis=1, keepdims=True) for head in heads.double().numpy()]
+    fused = formula(*logs)
+    exact = fused - np.logaddexp.reduce(fused, axis=1, keepdims=True)
+    heads.requires_grad_()
+    found = late.combine(late(heads))
+    np.testing.assert_allclose(found.detach().numpy(), exact, rtol=1e-6, atol=2e-5)
+    labels = np.random.default_rng(0).integers(101, size=400)
+    assert np.array_equal(ranks(found.detach().numpy(), labels), ranks(exact, labels))
+    found.gather(1, torch.from_numpy(labels)[:, None]).sum().backward()
+    trained = [heads] if not late.learned else list(late.parameters())
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
+
+
+@pytest.mark.parametrize(("make", "weights"), [(SumFusion, (1, 1)), (LATE["weighted"][0], (1, 1.5))])
+def test_late_fusion_is_what_fusing_files_of_probabilities_is(make: partial, weights: tuple[float, float]) -> None:
+    heads = 30 * torch.randn(2, 50, 7)
+    described: dict[str, Any] = {"protocol": "train", "checkpoint": "", "data": "a", "split": 1, "part": "test"}
+    ids, classes = tuple(f"{i:02}" for i in range(50)), tuple("abcdefg")
+    files = [Scores(ids, np.zeros(50, int), head.numpy(), classes, **described) for head in heads]
+    fused = fuse(files, weights, softmax=True, names=["rgb", "flow"])
+    np.testing.assert_allclose(LateFusion(make(7, 7), 7).combine(heads).numpy(), fused.logits, rtol=1e-6, atol=1e-5)
+
+
+def test_a_late_filter_that_leaves_less_than_nothing_has_a_finite_gradient() -> None:
+    late = LateFusion(ConvFusion(3, 3), 3)
+    with torch.no_grad():
+        late.fusion.conv.weight.neg_()
+    late.combine(late(torch.zeros(2, 1, 3)))[0, 0].backward()
+    assert late.fusion.conv.weight.grad.isfinite().all()
 
 
 def test_two_towers_average_scores_before_softmax_and_keep_their_losses_apart() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.errors import checked, say
-from twostream.report import as_text, write_report
+from twostream.options.arguments import Parser
+from twostream.report import as_text, write_reports
 
 
 def report(arguments: Sequence[str]) -> None:
-    """Compare the runs of a sweep: SWEEP_DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
-    parser = argparse.ArgumentParser("twostream report", description=report.__doc__)
-    parser.add_argument("folder", type=Path, metavar="SWEEP_DIR")
+    """Compare the runs of a sweep, or all below a folder: DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
+    parser = Parser("twostream report", description=report.__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of a sweep, or of any runs")
     parser.add_argument("--metric", default="test/top1", help="of results.json (default test/top1)")
     parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")
     parser.add_argument("--baseline", metavar="AXIS=VALUE,…", help="compare with these runs (default: with the best)")
@@ -21,7 +21,7 @@ def report(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default SWEEP_DIR/report)")
     options = parser.parse_args(arguments)
     with checked():
-        written = write_report(
+        reports = write_reports(
             options.folder,
             metric=options.metric,
             pivot=options.pivot,
@@ -29,4 +29,6 @@ def report(arguments: Sequence[str]) -> None:
             wandb=options.wandb,
             out=options.out,
         )
-    say(f"{as_text(written)}\n-> {(options.out or options.folder / 'report') / 'report.html'}")
+    for folder, written in reports.items():
+        title = f"{written.sweep.data}\n" if len(reports) > 1 else ""
+        say(f"{title}{as_text(written)}\n-> {folder / 'report.html'}")

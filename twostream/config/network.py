@@ -11,12 +11,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from twostream.config.compose import streams_of
+from twostream.config.compose import names_of, streams_of
 from twostream.description import Description, describe
+from twostream.models.backbone.weights import fetch
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
-from twostream.models.network import MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
+from twostream.optimization import roles
 
+REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 
@@ -26,17 +29,18 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
     if cfg.align not in ALIGN:
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
     backbones = {}
-    for stream, config in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
-        if cfg.init[stream] is not None or meta:
-            config = OmegaConf.merge(config, {"weights": None if meta else single_stream_checkpoint(cfg.init[stream])})
-        backbones[stream] = instantiate(config, dropout=cfg.dropout[stream])
+    for stream in streams:
+        config, own = backbone_config(cfg, stream), cfg.dropout[stream]
+        if "weights" in config:
+            config = OmegaConf.merge(config, {"weights": None if meta else start_of(cfg, stream)})
+        backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
     shared: dict[str, Any] = {
         "num_classes": num_classes,
         "flow_channels": 2 * cfg.flow.length,
         "temporal": instantiate(cfg.temporal),
         "pooling": instantiate(cfg.pooling) or None,
         "attention": attention_layer(cfg),
-        "attention_after": tuple(cfg.attention_after),
+        "attention_after": names_of(cfg.attention_after),
         "image_size": cfg.transform.size,
     }
     with torch.device("meta" if meta else "cpu"):
@@ -57,12 +61,103 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         return TwoStreamNetwork(two_towers=cfg.two_towers, **shared)
 
 
+def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
+    """A line for each option that changes nothing in this network.
+
+    Raises ValueError where it is no default either: somebody wants it.
+    """
+    for stream in ("rgb", "flow"):
+        if cfg.init[stream] is not None and not hasattr(network, stream):
+            raise ValueError(f"init.{stream}={cfg.init[stream]}: streams={cfg.streams} has no such tower")
+    flow = [m for m in getattr(network, "flow", nn.Identity()).modules() if isinstance(m, nn.Dropout)]
+    if cfg.dropout.flow and not flow:
+        why = "ends at the fusion" if hasattr(network, "flow") else "is not there"
+        raise ValueError(
+            f"dropout.flow={cfg.dropout.flow}: the flow tower {why} and has no dropout; leave it out (null)"
+        )
+    trained, names = set(roles(network).values()), [name for name, _ in network.named_parameters()]
+    attended = any(".attention." in name for name in names)
+    fusion_factor, flow_factor = (cfg.optimizer.get(f"{role}_factor", 1) for role in ("fusion", "flow_conv1"))
+    nothing = {
+        f"optimizer.fusion_factor={fusion_factor}: no fusion layer is trained": (
+            fusion_factor != 1 and "fusion" not in trained
+        ),
+        f"optimizer.flow_conv1_factor={flow_factor}: no first convolution of a flow tower is trained": (
+            flow_factor != 1 and "flow_conv1" not in trained
+        ),
+        f"attention: no layer follows attention_after={list(cfg.attention_after)} here": (
+            "Identity" not in cfg.attention._target_ and not attended
+        ),
+        f"align={cfg.align}: the maps are equally large": (
+            cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
+        ),
+        "two_towers=true: there is one stream": cfg.two_towers and len(streams_of(cfg)) == 1,
+        "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and not hasattr(network, "flow"),
+    }
+    return [f"{line}; this changes nothing" for line, is_so in nothing.items() if is_so]
+
+
 def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
     """Makes the attention for a number of channels, over each frame or over all frames of a clip."""
     make = instantiate(cfg.attention)
     if cfg.attention_over not in ("frame", "clip"):
         raise ValueError(f"attention_over={cfg.attention_over!r}: choose from frame, clip")
     return make if cfg.attention_over == "frame" else lambda channels: OverClip(make(channels))
+
+
+def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
+    """The options of the backbone of "rgb" or "flow"."""
+    return (cfg.get("flow_backbone") or cfg.backbone) if stream == "flow" else cfg.backbone
+
+
+def start_of(cfg: DictConfig, stream: str) -> str | None:
+    """What the tower of a stream starts from: a checkpoint of `init`, the backbone's weights, or None: random values.
+
+    Raises ValueError where it is no file, or an experiment needs trained streams that were not named.
+    """
+    if cfg.init[stream] == REQUIRED:
+        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]
+        kind = {"rgb": "spatial", "flow": "temporal"}[stream]
+        raise ValueError(
+            f"init.{stream}=required: this experiment starts from trained streams; train one with python train.py "
+            f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
+            f"init.{stream}=RUN_DIR"
+        )
+    if (path := cfg.init[stream]) is not None:
+        if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
+            raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
+        return checkpoint
+    return backbone_config(cfg, stream).get("weights")
+
+
+def check_starts(cfg: DictConfig, network: Any) -> None:
+    """See that the weights to start from can be had, and that nothing that stays as it is would be random.
+
+    Downloads what is not there yet. Raises ValueError. `network`: of this configuration, on the meta device.
+    """
+    frozen = {id(part) for module in network.modules_below(cfg.train_from) for part in module.modules()}
+    for stream in streams_of(cfg):
+        backbone, start = getattr(network, stream).backbone, start_of(cfg, stream)
+        if start is not None:
+            fetch(backbone, start)
+        elif any(id(part) in frozen for part in backbone.modules()):
+            raise ValueError(
+                f"train_from={cfg.train_from}: the {stream} stream below it would stay random; choose what it starts "
+                f"from (weights=imagenet, init.{stream}=RUN_DIR), or train_from=all"
+            )
+
+
+def without_starts(cfg: DictConfig) -> DictConfig:
+    """The same network from random values: for weights that come later, or do not matter."""
+    plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}}
+    plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if cfg.get(name)}
+    return OmegaConf.merge(cfg, plain)  # type: ignore[return-value]
+
+
+def starts(network: Any) -> dict[str, str]:
+    """{stream: what its weights are before training}, in words."""
+    backbones = {stream: getattr(network, stream).backbone for stream in STREAMS if hasattr(network, stream)}
+    return {name: backbone.report.start if backbone.report else "random" for name, backbone in backbones.items()}
 
 
 def single_stream_checkpoint(path: str) -> str:

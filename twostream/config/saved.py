@@ -11,11 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config.compose import conf_folder
+from twostream.config.network import without_starts
 from twostream.config.run import build_system
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
+from twostream.config.values import check_values
 from twostream.data.history import History
 from twostream.errors import ExpectedError
+from twostream.options import conf_folder
 from twostream.plain import read_yaml_text
 from twostream.system import TwoStreamSystem
 
@@ -95,17 +97,15 @@ def change_config(cfg: DictConfig, settings: Sequence[str], *, trust: Sequence[s
         if OmegaConf.select(cfg, key, default=settings) is settings:  # the default is what no file can hold
             raise ValueError(f"--set {setting!r}: the run's config.yaml has no {key}")
     changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))
+    check_values(changed, only=[setting.partition("=")[0] for setting in settings])  # type: ignore[arg-type]
     check_targets(changed, f"--set {' '.join(map(repr, settings))}", trust=trust)  # type: ignore[arg-type]
     return changed  # type: ignore[return-value]
 
 
 def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
     """The system of a run, whose weights come out of its checkpoint: those it started from are not looked for."""
-    plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}, "compile": False}  # shapes vary: no compiling
-    for name in ("backbone", "flow_backbone"):
-        if cfg.get(name):
-            plain[name] = {"weights": None}
-    return build_system(OmegaConf.merge(cfg, plain), tuple(classes), history)  # type: ignore[arg-type]
+    plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
+    return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
 def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+ROUNDING = 8  # times ε: of a sketch by FFT, up to 3.2 measured for 1 to 16,000 bins, 64 to 2,048 channels
+
 
 def bilinear(a: Float[Tensor, "n ca h w"], b: Float[Tensor, "n cb h w"]) -> Float[Tensor, "n ca cb"]:
     """Sum over all locations of the outer product of both descriptors there, as one matrix product.
@@ -99,7 +101,7 @@ class TensorSketch(nn.Module):
         check_same_size(a, b)
         with without_autocast(a.device):  # an FFT, and sums of thousands of products
             wide_a, wide_b = at_least_float32(a), at_least_float32(b)
-            # Both ways give the same numbers; take the one whose largest tensor is the smaller one.
+            # The same numbers, but for what an FFT cannot tell from 0: take the way whose largest tensor is smaller.
             folds = a.shape[1] * b.shape[1] <= a.shape[2] * a.shape[3] * self.dimension
             return (self.fold(wide_a, wide_b) if folds else self.convolve(wide_a, wide_b)).to(a.dtype)
 
@@ -110,11 +112,20 @@ class TensorSketch(nn.Module):
         return a.new_zeros(a.shape[0], self.dimension).index_add(1, bins.flatten(), signed.flatten(1))
 
     def convolve(self, a: Float[Tensor, "n ca h w"], b: Float[Tensor, "n cb h w"]) -> Float[Tensor, "n d"]:
-        """A product of spectra per location, summed over locations, one inverse: n x h x w x dimension."""
-        spectrum_a = torch.fft.rfft(self._count_sketch(a, self.hash_a, self.sign_a), dim=1)
-        spectrum_b = torch.fft.rfft(self._count_sketch(b, self.hash_b, self.sign_b), dim=1)
-        spectrum = (spectrum_a * spectrum_b).sum(2)
-        return torch.fft.irfft(spectrum, n=self.dimension, dim=1)  # n: else an odd dimension loses a number
+        """A product of spectra per location, summed over locations, one inverse: n x h x w x dimension.
+
+        The FFTs spread rounding errors over all bins, also over empty ones, of which a signed square root would make
+        ±.003. So what is not larger than these errors is 0: `ROUNDING` ε, the machine's, times the sum over locations
+        of the norms of both count sketches. A bin that is not empty is about 1 / sqrt(dimension) of that.
+        """
+        sketch_a = self._count_sketch(a, self.hash_a, self.sign_a)
+        sketch_b = self._count_sketch(b, self.hash_b, self.sign_b)
+        spectrum = (torch.fft.rfft(sketch_a, dim=1) * torch.fft.rfft(sketch_b, dim=1)).sum(2)
+        found = torch.fft.irfft(spectrum, n=self.dimension, dim=1)  # n: else an odd dimension loses a number
+        with torch.no_grad():
+            norms = (sketch_a.norm(dim=1) * sketch_b.norm(dim=1)).sum(1, keepdim=True)
+            resolved = found.abs() > ROUNDING * torch.finfo(a.dtype).eps * norms
+        return torch.where(resolved, found, 0.0)
 
     def _count_sketch(
         self, x: Float[Tensor, "n c h w"], bins: Int[Tensor, " c"], sign: Float[Tensor, " c"]

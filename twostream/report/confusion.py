@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from twostream.metrics import confusion_of
 from twostream.scores import Scores
 from twostream.sweep import Cell
 
@@ -41,18 +42,4 @@ def read_confusion(scores_npz: Path) -> Confusion | None:
         return None
     if not 0 < len(scores.classes) <= MOST_CLASSES:
         return None
-    predictions = scores.logits.argmax(1)
-    return Confusion(scores.classes, count_confusions(scores.labels, predictions, len(scores.classes)), 1)
-
-
-def count_confusions(
-    labels: Int[np.ndarray, " n"], predictions: Int[np.ndarray, " n"], num_classes: int
-) -> Int[np.ndarray, "k k"]:
-    """[true class, predicted class] -> videos.
-
-    >>> count_confusions(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
-    [[1, 1], [0, 1]]
-    """
-    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(counts, (labels, predictions), 1)
-    return counts
+    return Confusion(scores.classes, confusion_of(scores.logits, scores.labels), 1)

@@ -44,7 +44,7 @@ def log_summary(report: Report, folder: Path, *, mode: str) -> None:
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
-    name = report.sweep.folder.name
+    name = report.sweep.name
     run = wandb.init(
         project=_project(report.sweep.cells),
         group=name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from twostream.data.index import FILE_NAME, VideoIndex, update_index
+from twostream.data.index import FILE_NAME, Entry, VideoIndex, update_index
 from twostream.data.packed import SHORT_SIDE, packed_folder
 from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
 from twostream.data.prepare.catalogue import PUBLISHED, Published
@@ -18,7 +18,9 @@ from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
 from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options
 from twostream.data.sources import Folder
-from twostream.data.sources.folder import OURS
+from twostream.data.sources.class_folders import OURS, own_folders
+from twostream.data.sources.sides import find_sides
+from twostream.data.sources.source import first_ten
 from twostream.data.sources.tree import check_root
 from twostream.files.alone import alone
 from twostream.files.place import is_writable, require_writable
@@ -117,6 +119,8 @@ def _prepare(
     there = {(root / entry.path).relative_to(place.videos).as_posix() for entry in entries}
     for line in split_lines(root, place.lists, known, there) if known else folder_lines(root):
         report.note(line)
+    for line in copy_lines(entries):
+        report.note(line)
     return broken + _copy(root, place, sound, wishes, decoder=decoder, workers=workers, report=report)
 
 
@@ -173,8 +177,22 @@ def folder_lines(root: Path) -> Iterator[str]:
     except ValueError as error:
         yield f"not yet a data set for data=folder: {error}"
     else:
-        sizes = f"{len(source.classes):,} classes, {len(source.train):,} training and {len(source.test):,} test videos"
-        yield f"split 1, by chance: {sizes}"
+        validation = f", {len(source.validation):,} validation" if source.validation else ""
+        sizes = f"{len(source.train):,} training{validation} and {len(source.test):,} test videos"
+        how = "by its folders" if find_sides(root, own_folders(root)) else "by chance"
+        yield f"split 1, {how}: {len(source.classes):,} classes, {sizes}"
+
+
+def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which files hold the same bytes: training refuses them on two sides, and in two classes."""
+    paths: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.sha256 and entry.size:
+            paths.setdefault(entry.sha256, []).append(entry.path)
+    copies = [names for names in paths.values() if len(names) > 1]
+    if copies:
+        number = sum(map(len, copies)) - len(copies)
+        yield f"{number:,} videos hold the bytes of another: {first_ten([' = '.join(n) for n in copies], '; ')}"
 
 
 def _copy(

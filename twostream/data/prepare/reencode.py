@@ -37,7 +37,7 @@ class Copy(NamedTuple):
     num_bytes: int
 
 
-def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder: str = "decord") -> Copy:
+def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder: str = "pyav") -> Copy:
     """Write a copy without sound, whole or not at all, and compare every frame of it with its original.
 
     Frame i of the copy shows frame i of `source`, upright, at a constant rate. With `short_side` larger frames are made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -28,9 +30,12 @@ class UpconvAlign(nn.Module):
     """A learned transposed convolution ("upconvolutional layer") of the smaller map up to the larger one.
 
     Per axis, for sides small -> large: stride s = large // small, padding s // 2, and the kernel that reaches
-    `large` exactly: 13 -> 14 has s = 1, kernel 2; 14 -> 28 has s = 2, kernel 4. It starts as bilinear
-    interpolation, each channel on its own, bias 0. At other input sizes a remainder is zero-padded, at the
-    bottom and right. Maps that are equal already pass unchanged. ValueError where neither map is the smaller.
+    `large` exactly: 13 -> 14 has s = 1, kernel 2; 14 -> 28 has s = 2, kernel 4. The map's edges are repeated
+    outwards as far as the kernel looks. So it starts as bilinear interpolation at s times the resolution, border
+    included, both maps having the same centre: where large = s · small that of `F.interpolate`
+    (align_corners=False), else with further repeated cells around. Each channel on its own, bias 0; a map of ones
+    stays one. At other input sizes a remainder is zero-padded, at the bottom and right. Maps that are equal already
+    pass unchanged. ValueError where neither map is the smaller.
     """
 
     def __init__(self, rgb_shape: Shape, flow_shape: Shape) -> None:
@@ -57,22 +62,23 @@ class UpconvAlign(nn.Module):
         return self.pad(self.upconv_rgb(rgb), self.upconv_flow(flow))
 
 
-def upconvolution(channels: int, small: tuple[int, int], large: tuple[int, int]) -> nn.ConvTranspose2d:
-    """A transposed convolution from maps of size `small` to maps of size `large`, bilinear at the start."""
+def upconvolution(channels: int, small: tuple[int, int], large: tuple[int, int]) -> nn.Sequential:
+    """Repeated edges and a transposed convolution, from maps of size `small` to `large`, bilinear at the start."""
     (kernel_h, stride_h), (kernel_w, stride_w) = (reach(*sides) for sides in zip(small, large, strict=True))
+    edge_h, edge_w = edge(kernel_h, stride_h), edge(kernel_w, stride_w)
     upconv = nn.ConvTranspose2d(
         channels,
         channels,
         kernel_size=(kernel_h, kernel_w),
         stride=(stride_h, stride_w),
-        padding=(stride_h // 2, stride_w // 2),
+        padding=(stride_h // 2 + stride_h * edge_h, stride_w // 2 + stride_w * edge_w),
     )
     nn.init.zeros_(upconv.weight)
     nn.init.zeros_(upconv.get_parameter("bias"))
     with torch.no_grad():
         bilinear = triangle(kernel_h, stride_h)[:, None] * triangle(kernel_w, stride_w)
         upconv.weight[range(channels), range(channels)] = bilinear
-    return upconv
+    return nn.Sequential(nn.ReplicationPad2d((edge_w, edge_w, edge_h, edge_h)), upconv)
 
 
 def reach(small: int, large: int) -> tuple[int, int]:
@@ -83,6 +89,16 @@ def reach(small: int, large: int) -> tuple[int, int]:
     """
     stride = large // small
     return large - (small - 1) * stride + 2 * (stride // 2), stride
+
+
+def edge(kernel: int, stride: int) -> int:
+    """How many cells outside of the map the outermost result lies between, at the start.
+
+    >>> edge(2, 1), edge(4, 2), edge(6, 2), edge(1, 1)
+    (1, 1, 1, 0)
+    """
+    outside = (kernel - 1) / 2 - stride // 2  # results before that of the first cell's centre
+    return max(0, math.ceil(outside / stride))
 
 
 def triangle(kernel: int, stride: int) -> Float[Tensor, " kernel"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .base import Fusion, require_equal_channels
+from .base import Fusion, log_sum, require_equal_channels
 
 
 class AttentionFusion(Fusion):
@@ -28,6 +28,10 @@ class AttentionFusion(Fusion):
 
     def forward(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return rgb * self.gate_for_rgb(flow) + flow * self.gate_for_flow(rgb)
+
+    def of_logs(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        gates = self.gate_for_rgb(flow.exp()), self.gate_for_flow(rgb.exp())
+        return log_sum(*(gate.log() + stream for gate, stream in zip(gates, (rgb, flow), strict=True)))
 
 
 class Gate(nn.Module):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+FLOOR = 1e-8  # of what training makes of a probability: below, its logarithm is too steep
 
 
 class Fusion(nn.Module):
@@ -16,6 +20,26 @@ class Fusion(nn.Module):
 
     def for_scores(self) -> Fusion:  # what takes its place where class scores, of either sign, are fused
         return self
+
+    def of_logs(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """The log of the fusion of two maps whose logs are given: class probabilities, however small.
+
+        Here by way of the maps themselves, so that those below 1e-38 count as 1e-38, and so does what is negative
+        after the fusion. Gradients are those of the log of max(fused, 1e-8): below, the log would be too steep to
+        train.
+        """
+        fused = self(rgb.exp(), flow.exp())
+        value, trained = fused.clamp_min(torch.finfo(fused.dtype).tiny).log(), fused.clamp_min(FLOOR).log()
+        return trained + (value - trained).detach()
+
+
+def log_sum(*logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The log of the sum of what has these logs.
+
+    >>> log_sum(torch.tensor(-1000.0), torch.tensor(-1000.0))  # -1000 + ln 2
+    tensor(-999.3068)
+    """
+    return torch.logsumexp(torch.stack(logs), 0)
 
 
 def require_equal_channels(operator: str, rgb_channels: int, flow_channels: int) -> None:

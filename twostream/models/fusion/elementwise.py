@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .base import Fusion, require_equal_channels
+from .base import Fusion, log_sum, require_equal_channels
 
 
 class SumFusion(Fusion):
@@ -20,6 +20,9 @@ class SumFusion(Fusion):
     def forward(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return rgb + flow
 
+    def of_logs(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return log_sum(rgb, flow)
+
 
 class MaxFusion(Fusion):
     """y = max(rgb, flow) (Feichtenhofer et al. 2016, eq. 2)."""
@@ -30,4 +33,7 @@ class MaxFusion(Fusion):
         self.out_channels = rgb_channels
 
     def forward(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return torch.maximum(rgb, flow)
+
+    def of_logs(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return torch.maximum(rgb, flow)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .base import Fusion, require_equal_channels
+from .base import Fusion, log_sum, require_equal_channels
 
 
 class WeightedFusion(Fusion):
@@ -38,3 +38,7 @@ class WeightedFusion(Fusion):
     def forward(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         a, b = self.log_weights.softmax(0).to(rgb.dtype)
         return a * rgb + b * flow
+
+    def of_logs(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        a, b = self.log_weights.log_softmax(0)
+        return log_sum(a + rgb, b + flow)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twostream.models.bilinear import at_least_float32, without_autocast
+
 
 class LateFusion(nn.Module):
     """Fusion of class probabilities. Both towers keep their own losses.
@@ -22,15 +24,15 @@ class LateFusion(nn.Module):
         self.learned = any(True for _ in self.fusion.parameters())
 
     def fuse(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "n k"]:
-        """Log of the fused probabilities."""
-        rgb, flow = heads.float().softmax(-1)[:, :, :, None, None]
-        fused = self.fusion(rgb, flow).flatten(1).clamp_min(1e-8)
-        return (fused / fused.sum(1, keepdim=True)).log()
+        """Log of the fused probabilities, which sum to 1; computed from logs, so that small ones do not tie."""
+        with without_autocast(heads.device):
+            rgb, flow = at_least_float32(heads).log_softmax(-1)[:, :, :, None, None]
+            return self.fusion.of_logs(rgb, flow).flatten(1).log_softmax(1)
 
     def forward(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "m n k"]:
         if not self.learned:
             return heads
-        return torch.cat((heads.float(), self.fuse(heads.detach()).unsqueeze(0)))
+        return torch.cat((at_least_float32(heads), self.fuse(heads.detach()).unsqueeze(0)))
 
     def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
         return heads[2] if self.learned else self.fuse(heads)

@@ -1,0 +1,104 @@
+"""How many videos are right: top-1, top-5, their means over classes, the confusion matrix.
+
+Of equal scores the first class comes first, as for `argmax`: scores of 16 bits are often equal. One that is NaN is
+never right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+TOP = {"top1": 1, "top5": 5}  # name: how many places count as right
+
+
+class Right(NamedTuple):
+    """Numbers of videos of each class: all of them, and for each name in `TOP` those that are right."""
+
+    videos: Int[np.ndarray, " k"]
+    right: Mapping[str, Int[np.ndarray, " k"]]
+
+
+def ranks(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """How many classes come before the true one: top-k is right where this is less than k.
+
+    >>> ranks(np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0], [np.nan, 0, 0]]), np.array([2, 1, 0])).tolist()
+    [1, 1, 3]
+    """
+    true = np.take_along_axis(logits, labels[:, None], axis=1)
+    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    return (~(logits <= true) | ((logits == true) & earlier)).sum(1)
+
+
+def count_right(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Right:
+    """
+    >>> count_right(np.array([[2.0, 1.0], [3.0, 1.0], [5.0, 4.0]]), np.array([0, 1, 0])).right["top1"].tolist()
+    [2, 0]
+    """
+    rank, k = ranks(logits, labels), logits.shape[1]
+    right = {name: np.bincount(labels[rank < places], minlength=k) for name, places in TOP.items()}
+    return Right(np.bincount(labels, minlength=k), right)
+
+
+def accuracies(counted: Right) -> dict[str, float]:
+    """`top1`: right videos / all videos. `mean_class_top1`: the mean of that over the classes that have videos.
+
+    Top-5 likewise, where there are more than five classes. NaN without videos.
+
+    >>> accuracies(count_right(np.array([[1.0, 0.0]] * 4), np.array([0, 0, 0, 1])))
+    {'top1': 0.75, 'mean_class_top1': 0.5}
+    """
+    found: dict[str, float] = {}
+    for name, places in TOP.items():
+        if places == 1 or len(counted.videos) > places:
+            right = counted.right[name]
+            found[name] = float(right.sum() / counted.videos.sum()) if counted.videos.any() else float("nan")
+            shares = class_accuracies(counted, name)[counted.videos > 0]
+            found[f"mean_class_{name}"] = float(shares.mean()) if len(shares) else float("nan")
+    return found
+
+
+def class_accuracies(counted: Right, name: str) -> Float[np.ndarray, " k"]:
+    """Each class's share of right videos; NaN for a class without videos.
+
+    >>> class_accuracies(Right(np.array([4, 0]), {"top1": np.array([3, 0])}), "top1").tolist()
+    [0.75, nan]
+    """
+    return counted.right[name] / np.where(counted.videos > 0, counted.videos, np.nan)
+
+
+def confusion_of(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, "k k"]:
+    """Numbers of videos [true class, predicted class].
+
+    >>> confusion_of(np.array([[2, 1], [1, 1], [0, 3]]), np.array([0, 1, 1])).tolist()
+    [[1, 0], [1, 1]]
+    """
+    k = logits.shape[1]
+    return np.bincount(labels * k + logits.argmax(1), minlength=k * k).reshape(k, k)
+
+
+class Confused(NamedTuple):
+    """`count` videos of class `true`, of which there are `of`, were taken for class `predicted`."""
+
+    true: int
+    predicted: int
+    count: int
+    of: int
+
+
+def confused_pairs(confusion: Int[np.ndarray, "k k"]) -> list[Confused]:
+    """All mistakes, the most frequent first; of equally frequent ones that with the largest share of its class.
+
+    >>> confused_pairs(np.array([[3, 1, 0], [0, 5, 2], [1, 0, 1]]))[:2]
+    [Confused(true=1, predicted=2, count=2, of=7), Confused(true=2, predicted=0, count=1, of=2)]
+    """
+    totals = confusion.sum(1).tolist()
+    pairs = [
+        Confused(true, predicted, int(confusion[true, predicted]), totals[true])
+        for true, predicted in np.argwhere(confusion).tolist()
+        if true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.count, -pair.count / pair.of, pair.true, pair.predicted))

@@ -1,0 +1,28 @@
+"""Scores -> numbers of a result table."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from .accuracy import accuracies, count_right
+from .calibration import calibration, log_softmax
+
+
+def measure(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
+    """Top-1 and, with more than five classes, top-5, of all videos and as the mean over classes; loss; ECE.
+
+    `loss`: the mean cross-entropy of these scores. In training `test/loss` is the sum over a network's heads, which
+    differs where it has several. Raises ValueError where there is no video, or where a score is not finite: the
+    training has diverged.
+    """
+    if not len(labels):
+        raise ValueError("no video was scored")
+    if broken := int((~np.isfinite(logits).all(1)).sum()):
+        raise ValueError(f"the scores of {broken} of {len(labels)} videos are not finite")
+    true = np.take_along_axis(log_softmax(logits), labels[:, None], axis=1)
+    return {
+        **accuracies(count_right(logits, labels)),
+        "loss": float(-true.mean()),
+        "ece": calibration(logits, labels).error,
+    }

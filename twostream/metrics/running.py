@@ -1,0 +1,34 @@
+"""Accuracies counted batch by batch, in all processes."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+
+from .accuracy import TOP, Right, accuracies, count_right
+
+
+class RunningAccuracy(Metric):
+    """See `accuracies`: counts of the videos of each class, summed over batches and processes.
+
+    They are kept where the module is, and counted on the CPU.
+    """
+
+    full_state_update = False
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        for name in ("videos", *TOP):
+            self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> None:
+        counted = count_right(logits.detach().float().cpu().numpy(), labels.cpu().numpy())
+        for name, counts in {"videos": counted.videos, **counted.right}.items():
+            before = getattr(self, name)
+            setattr(self, name, before + torch.from_numpy(counts).to(before.device))
+
+    def compute(self) -> dict[str, float]:
+        counts = {name: getattr(self, name).cpu().numpy() for name in ("videos", *TOP)}
+        return accuracies(Right(counts.pop("videos"), counts))
