@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -60,7 +59,7 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     for module in system.frozen:
         module.eval()
     clips = build_data(cfg, source).train_set
-    means, counts, losses = [], [], {}
+    total, losses = 0.0, {}
     with first_nonfinite(system.network) as found:
         for part in kept["parts"]:
             indices = part["index"].tolist()
@@ -69,12 +68,11 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
             heads, _ = system(batch)
             loss = system.loss(heads, batch.label)
             loss.backward()
-            means.append(loss.item())
-            counts.append(len(indices))
+            total += loss.item() * len(indices)
             for i, index in enumerate(indices):
                 losses[clips.videos[index].id] = system.loss(heads[:, i : i + 1], batch.label[i : i + 1]).item()
     gradients = [name for name, value in named.items() if value.grad is not None and not value.grad.isfinite().all()]
-    return Replay(fmean(means, counts), losses, found[0] if found else None, weights, gradients)
+    return Replay(total / len(losses), losses, found[0] if found else None, weights, gradients)
 
 
 @contextmanager
