@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from twostream.options.help import print_help
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv[1:]}:  # before what follows, which takes seconds
+    print_help(sys.argv[1:])
+    sys.exit()
 
 # Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported
@@ -13,20 +20,24 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.callbacks import Alive, Speed
+from twostream.callbacks import Alive, Begins, Speed
 from twostream.claim import Claim
 from twostream.config import (
     Run,
     build_run,
+    cautions,
     claimed,
     identity,
+    mirror_note,
     needs_own_process,
     notes_errors,
     recovery_of,
     run_command,
     run_own_process,
+    starts,
 )
 from twostream.data.provenance import sha256
+from twostream.data.record import summary_of
 from twostream.data.sources import Source
 from twostream.loggers import finish, log_pictures
 from twostream.metrics import confusion_of
@@ -34,7 +45,7 @@ from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.processes import of_all_processes
 from twostream.recovery import Recovery, fit
-from twostream.results import git_revision, validation_accuracy, versions, write_json, write_text
+from twostream.results import finite_or_none, git_revision, validation_accuracy, versions, write_json, write_text
 from twostream.scores import Scores
 from twostream.signals import Signals
 
@@ -59,13 +70,14 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     start = recovery_of(cfg, folder)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
-    run = build_run(cfg, folder, [Alive(claim), recovery, finite, speed])
-    if run.trainer.is_global_zero:  # one process of several writes
+    begins = Begins(lambda: begin(cfg, run, folder))
+    run = build_run(cfg, folder, [Alive(claim), recovery, begins, finite, speed], start)
+    if run.trainer.is_global_zero:  # one process of several speaks, and writes
         announce(cfg, run, folder)
 
     try:
-        for logger in run.trainer.loggers:
-            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        if cfg.epochs == 0:
+            begins.begin()
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
             leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
@@ -74,7 +86,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         raise
     finish(run.trainer.loggers)
     best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-    parts = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
+    lists = {"train": run.data.train_set, "validation": run.data.validation_set, "test": run.data.test_set}
+    parts = {"val" if name == "validation" else name: part for name, part in lists.items()}
     found = {name: sorted(set().union(*of_all_processes(part.unreadable()))) for name, part in parts.items()}
     unreadable = {name: videos for name, videos in found.items() if videos}
     if not run.trainer.is_global_zero:
@@ -92,11 +105,14 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "split": cfg.split,
             "seed": cfg.seed,
             **batches,
-            "metrics": metrics,
-            "validation": None if best is None else float(best),
+            "data": summary_of(run.source.classes, {name: part.videos for name, part in lists.items()}),
+            "weights": starts(run.system.network),
+            "metrics": finite_or_none(metrics),
+            "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
             "unreadable": unreadable,
             "leaked": run.leaked,
             "leaked_validation": run.leaked_validation,
+            "cautions": cautions(cfg),
             "skipped_steps": finite.skipped,
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
@@ -119,21 +135,37 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
 
 
 def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
-    """Say and write what is going to be trained, and on which videos."""
+    """Say what is going to be trained, and on which videos."""
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
         f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
         f"{run.summary.parameters:,} parameters -> {folder}",
         flush=True,
     )
+    print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
+    if note := mirror_note(cfg):
+        print(note)
+    for caution in cautions(cfg):
+        print(f"WARNING: {caution}", flush=True)
     for line in run.without_effect:
         print(f"NOTE: {line}", flush=True)
     if run.leaked_validation:
         print(
-            f"WARNING: weights of init were trained on {run.leaked_validation} of the validation videos: "
+            f"WARNING: weights of {'init' if any(cfg.init.values()) else 'before the change'} were trained on "
+            f"{run.leaked_validation} of the validation videos: "
             "the checkpoint that validation chooses may not be the best one",
             flush=True,
         )
+
+
+def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
+    """Write what is trained: only once all of the checkpoint that a run goes on from has been accepted."""
+    for logger in run.trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if not run.trainer.is_global_zero:
+        return
+    overrides = HydraConfig.get().overrides.task
+    write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     if isinstance(run.source, Source):  # the embedded data set follows from its configuration
         run.source.write_split(folder / "split.csv")

@@ -44,8 +44,15 @@ def test_info_as_a_table(monkeypatch, capsys) -> None:
     assert "parameters" in text
 
 
+def test_info_warns_where_a_bound_does_not_apply(monkeypatch, capsys) -> None:
+    run(monkeypatch, "info", "--json", "sampling.num_chunks=4", "sampling.stride=[1,2]")
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)
+    assert printed.err.startswith("WARNING: moving_patterns: the test shows RGB 4 moments")
+
+
 def test_wrong_input_is_one_line(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "info", "layer=conv9")
-    assert str(stopped.value).startswith("error: layer='conv9'")
+    assert str(stopped.value).startswith("error: layer=conv9: must be conv1, ")
     assert "\n" not in str(stopped.value)

@@ -40,6 +40,7 @@ def test_every_option_composes_and_builds_a_network(option: str) -> None:
         assert not isinstance(instantiate(cfg[group_name]), dict | partial)
 
 
+UNTRAINED = ["weights=null", "init.rgb=null", "init.flow=null"]  # no trained streams here
 PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
     "paper": 97_761_221,
     "t1_bilinear": 13_137_248 + (512 * 512 + 1) * 101,
@@ -84,7 +85,7 @@ def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
 def test_every_experiment_takes_a_step_at_a_sixteenth_of_the_width(option: str) -> None:
     """Stochastic gradient descent moves every tensor that is to be trained, and no other."""
     name = option.split("/")[1]
-    cfg = compose_config([f"experiment={name}", "backbone.width=0.0625"])
+    cfg = compose_config([f"experiment={name}", "backbone.width=0.0625", *UNTRAINED])
     if cfg.get("flow_backbone"):
         cfg.flow_backbone.width = 0.0625
     system = build_system(cfg, ("a", "b", "c"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +27,20 @@ def test_it_fits_a_screen_and_shows_no_secret(monkeypatch) -> None:
 
 def test_a_decoder_that_returns_neighbours_is_found_out(tmp_path: Path, monkeypatch) -> None:
     clip = MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16).train[0].path
-    assert doctor.exactness("pyav", [clip]).startswith("exact")
+    assert doctor.exactness("pyav", [clip]) == ("exact: 9 frames, differs by at most 0.000 grey levels", [])
     read = doctor.read_frames
     monkeypatch.setattr(doctor, "read_frames", lambda path, i, decoder: read(path, np.maximum(i - 1, 0)))
-    assert doctor.exactness("pyav", [clip]).startswith("WRONG FRAMES")
+    verdict, [line] = doctor.exactness("decord", [clip])
+    assert verdict == "exact: 1 frames, differs by at most 0.000 grey levels; not 1 of 1 clips:"
+    assert re.fullmatch(
+        rf"{clip.name}: decord's frame 1 is off by [\d.]+ grey levels on average: use decoder=pyav", line
+    )
 
 
 def test_broken_and_absent_clips_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.avi").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("x")
     assert doctor.videos_in([tmp_path]) == [tmp_path / "a.avi"]
-    assert doctor.exactness("pyav", [tmp_path / "a.avi"]) == "no frame read; 1 unreadable (a.avi: is empty)"
+    assert doctor.exactness("pyav", [tmp_path / "a.avi"]) == ("no frame read; not 1 of 1 clips:", ["a.avi: is empty"])
     with pytest.raises(ValueError, match="nowhere: no such file or folder"):
         doctor.videos_in([Path("nowhere")])

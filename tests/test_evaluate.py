@@ -21,7 +21,8 @@ from twostream.data.flow import DIS
 from twostream.data.history import History
 from twostream.data.provenance import sha256
 from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
-from twostream.evaluation_report import replaced, write_csv
+from twostream.evaluation_report import write_csv
+from twostream.files.aside import new_folder
 from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
@@ -76,13 +77,14 @@ def test_two_processes_give_the_same_scores(folder: Path, tmp_path: Path) -> Non
     command = [sys.executable, "-m", "twostream.cli", "evaluate", str(folder), "--protocol", "paper", "--devices", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("16 videos × 20 views") == 1, "one process writes"
+    assert done.stdout.count("16 videos × 10 views") == 1, "one process writes"
     assert Scores.load(folder / "evaluation/paper-test/scores.npz").logits == pytest.approx(one, abs=1e-5)
 
 
 def test_a_score_is_the_mean_over_the_views_computed_one_by_one(folder: Path) -> None:
     """Each view as a clip of its own, straight through the network."""
-    prepared = prepare(folder, Plan(protocol="paper"))
+    mirrored = ("data.mirror=true",)
+    prepared = prepare(folder, Plan(protocol="paper", settings=mirrored))
     clip = prepared.dataset[(0, 3)]
     assert clip is not None
     assert len(clip.rgb) == prepared.views == 20
@@ -93,7 +95,8 @@ def test_a_score_is_the_mean_over_the_views_computed_one_by_one(folder: Path) ->
         ]
     videos = [video.id for video in prepared.dataset.videos]
     row = sorted(videos).index(videos[3])
-    assert logits(folder, protocol="paper")[row] == pytest.approx(torch.stack(each).mean(0).numpy(), abs=1e-5)
+    found = logits(folder, protocol="paper", settings=mirrored)[row]
+    assert found == pytest.approx(torch.stack(each).mean(0).numpy(), abs=1e-5)
 
 
 def test_views_decode_each_frame_and_compute_each_field_once(folder: Path, monkeypatch) -> None:
@@ -104,10 +107,11 @@ def test_views_decode_each_frame_and_compute_each_field_once(folder: Path, monke
         footage_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
     )
     monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(p.tolist()), fields(self, f, p))[1])
-    for protocol, views in {"paper": 20, "two_stream": 250}.items():
+    cases = [("paper", "true", 20), ("two_stream", "true", 250), ("paper", "false", 10), ("two_stream", "false", 125)]
+    for protocol, mirror, views in cases:
         read.clear()
         computed.clear()
-        clip = prepare(folder, Plan(protocol=protocol)).dataset[(0, 0)]
+        clip = prepare(folder, Plan(protocol=protocol, settings=[f"data.mirror={mirror}"])).dataset[(0, 0)]
         assert clip is not None
         assert len(clip.rgb) == views
         assert read == [list(range(12))]
@@ -157,6 +161,7 @@ def test_what_an_evaluation_leaves_behind(folder: Path, monkeypatch, capsys) -> 
     names = "calibration.csv classes.csv confused.csv confusion_matrix.csv confusion_matrix.png metrics.json"
     assert sorted(path.name for path in left.iterdir()) == [*names.split(), "reliability.png", "scores.npz"]
     scores, written = Scores.load(left / "scores.npz"), json.loads((left / "metrics.json").read_text())
+    assert "RGB (1/16)" in written["cautions"][0], "strides of 1 to 3 frames show it several moments"
     assert scores.checkpoint == written["checkpoint"] == sha256(folder / "checkpoints" / "best.ckpt")
     right = scores.logits.argmax(1) == scores.labels
     assert written["metrics"]["top1"] == pytest.approx(right.mean())
@@ -279,10 +284,10 @@ def test_wrong_input_is_one_line(folder: Path, tmp_path: Path, monkeypatch) -> N
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     for content in ("old", "new"):
-        with replaced(tmp_path / "quick-test") as aside:
+        with new_folder(tmp_path / "quick-test") as aside:
             (aside / content).touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "new"]
-    with pytest.raises(FileNotFoundError), replaced(tmp_path / "quick-test") as aside:
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "quick-test") as aside:
         (aside / "a").rename(aside / "b")
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "new"]
 
@@ -297,7 +302,7 @@ def test_what_was_there_stays_when_the_new_folder_cannot_take_its_place(tmp_path
 
     (tmp_path / "quick-test" / "old").mkdir(parents=True)
     monkeypatch.setattr(Path, "rename", fails)
-    with pytest.raises(OSError, match="no"), replaced(tmp_path / "quick-test"):
+    with pytest.raises(OSError, match="no"), new_folder(tmp_path / "quick-test"):
         pass
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "old"]
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from twostream.loggers import WholeRowsWriter, answers, finish, has_wandb_key, wandb_logger
+from twostream.doctor import wandb_state
+from twostream.loggers import WholeRowsWriter, answers, finish, wandb_logger
 from twostream.signals import Stopped
+from twostream.wandb_account import has_key, usual_mode
 
 
 def test_whether_a_server_answers() -> None:
@@ -83,18 +85,37 @@ def test_a_run_that_goes_on_is_one_run_of_wandb(tmp_path: Path) -> None:
     for name in ("offline-run-20260102_030405-second", "run-20260101_235959-first", "latest-run"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
     assert wandb_logger(tmp_path, project="p", mode="offline").version == "second"
+    (tmp_path / "wandb" / "run-20260103_000000-2022-12-17_10-29-00").mkdir()
+    assert wandb_logger(tmp_path, project="p", mode="offline").version == "2022-12-17_10-29-00"
 
 
 def test_the_key_of_either_address_of_wandb_is_found(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert not has_wandb_key()
+    assert not has_key()
     for host, found in (("api.wandb.ai", True), ("api.forge.coreweave.com", True), ("example.org", False)):
         (tmp_path / "netrc").write_text(f"machine {host} login user password key\n")
-        assert has_wandb_key() == found
+        assert has_key() == found
+        assert (wandb_state().startswith("logged in"), usual_mode() == "online") == (found, found)
     monkeypatch.setenv("WANDB_BASE_URL", "https://example.org/wandb")
-    assert has_wandb_key()
+    assert has_key()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
+    assert not has_key(), "that of another server"
+    assert wandb_state().startswith("no account")
+    (tmp_path / "netrc").write_text('machine example.org login user password ""\n')
+    assert not has_key(), "an empty one"
+    (tmp_path / "netrc").write_text("default login user password key\n")
+    assert has_key(), "as W&B itself takes it"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://example.org:8080")
+    (tmp_path / "netrc").write_text("machine example.org:8080 login user password key\n")
+    assert has_key()
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not has_key()
+    (tmp_path / "netrc").rename(tmp_path / "_netrc")
+    assert has_key()
 
 
 def test_rows_that_were_written_stay_when_the_disk_is_full(tmp_path: Path, monkeypatch) -> None:

@@ -21,7 +21,10 @@ from torchmetrics import MeanMetric
 
 from twostream import recovery
 from twostream.config import build_run, compose_config
+from twostream.config.accept import trained_before
 from twostream.config.resume import continued, recovery_of, run_name
+from twostream.data.history import History
+from twostream.data.record import Entry, Record
 from twostream.data.workers import start_worker
 from twostream.errors import UserError
 from twostream.processes import whole_state
@@ -241,17 +244,21 @@ def test_the_best_weights_of_steps_that_were_lost_keep_their_score(tmp_path: Pat
 
 
 def test_another_batch_size_within_an_epoch_is_refused(tmp_path: Path) -> None:
-    callback = Recovery(tmp_path, minutes=5, cell="", signals=Signals())
-    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(batch_size=16))
+    record = Record(("a",), {"train": (Entry("a/1", "a"),), "validation": (), "test": ()})
+    data: Any = SimpleNamespace(batch_size=16, record=record)
+    state = {"epoch": 0, "batch": 3, "batch_size": 8, "data": record.to_text()}
     with pytest.raises(UserError, match=r"batch_size=16: was 8; it cannot change in the middle of an epoch"):
-        callback.on_load_checkpoint(trainer, None, {"recovery": {"batch": 3, "batch_size": 8}})  # type: ignore[arg-type]
+        trained_before({"recovery": state}, tmp_path, data, allow_change=True)
+    assert trained_before({"recovery": state | {"batch": 0}}, tmp_path, data, allow_change=False) == History()
 
 
 def test_a_step_of_more_batches_cannot_begin_in_its_middle(tmp_path: Path) -> None:
-    callback = Recovery(tmp_path, minutes=5, cell="", signals=Signals())
-    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(batch_size=8), accumulate_grad_batches=3)
+    record = Record(("a",), {"train": (Entry("a/1", "a"),), "validation": (), "test": ()})
+    data: Any = SimpleNamespace(batch_size=8, record=record)
+    state = {"epoch": 0, "batch": 4, "batch_size": 8, "parts": 2, "data": record.to_text()}
     with pytest.raises(UserError, match=r"accumulate=3: was 2; 4 batches of the epoch are done"):
-        callback.on_load_checkpoint(trainer, None, {"recovery": {"batch": 4, "batch_size": 8, "parts": 2}})  # type: ignore[arg-type]
+        trained_before({"recovery": state}, tmp_path, data, allow_change=True, accumulate=3)
+    assert trained_before({"recovery": state}, tmp_path, data, allow_change=True, accumulate=4) == History()
 
 
 def test_a_worker_heeds_sigterm_of_its_own_process_alone() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import made_sweeps
 import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -13,7 +14,22 @@ from omegaconf import OmegaConf
 from twostream.claim import Claim
 from twostream.config import compose_config, identity
 from twostream.config import sweep as sweep_file
-from twostream.config.sweep import BASIC_SWEEPER, Ledger, cell_name, claimed, difference, plan, sweep_name
+from twostream.config.command import end_sweep
+from twostream.config.data import build_lists, build_source
+from twostream.config.sweep import (
+    BASIC_SWEEPER,
+    Ledger,
+    cell_name,
+    claimed,
+    difference,
+    is_finished,
+    lists_of,
+    plan,
+    sweep_name,
+)
+from twostream.data.record import summary_of
+from twostream.errors import UserError
+from twostream.report import as_text, build_report
 from twostream.results import validation_accuracy, write_json
 from twostream.sweep import read_sweep
 
@@ -106,7 +122,7 @@ def test_a_plan_of_the_basic_sweeper_has_its_params(tmp_path: Path, monkeypatch)
     monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
     sweeper = {"_target_": BASIC_SWEEPER, "params": {"layer": "conv4,conv5", "seed": "0,1", "epochs": 2}}
     hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["fusion=sum,max", "seed=3"]}, "sweeper": sweeper}
-    Ledger().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    Ledger()._write(OmegaConf.create({"hydra": hydra}))
     ledger = json.loads((tmp_path / "ledger.json").read_text())
     assert ledger["axes"] == {"layer": ["conv4", "conv5"], "fusion": ["sum", "max"]}
     assert (len(ledger["cells"]), ledger["fixed"]) == (4, {"epochs": "2", "seed": "3"})
@@ -133,7 +149,7 @@ def test_a_sweeper_that_decides_as_it_goes_has_axes_without_values(tmp_path: Pat
     typed = ["fusion=choice(sum,max)", "dropout=interval(0.1,0.5)", "epochs=1"]
     sweeper = {"_target_": "OptunaSweeper", "params": {"layer": "choice(conv4,conv5)"}}
     hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": typed}, "sweeper": sweeper}
-    Ledger().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    Ledger()._write(OmegaConf.create({"hydra": hydra}))
     (tmp_path / "run").mkdir()
     write_json(tmp_path / "run" / "overrides.json", ["epochs=1", "layer=conv4", "fusion=max", "dropout=0.2"])
     write_json(tmp_path / "run" / "results.json", {"metrics": {}, "validation": 0.25})
@@ -217,10 +233,109 @@ def test_a_folder_that_was_finished_while_its_claim_was_taken(tmp_path: Path, st
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_a_result_that_is_none_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    write_json(tmp_path / "run" / "overrides.json", [])
-    for text in ('{"metrics"', "[]", json.dumps({"metrics": 3})):
-        (tmp_path / "run" / "results.json").write_text(text)
-        with pytest.raises(ValueError, match=r"results.json"):
-            read_sweep(tmp_path)
+DAMAGED = [
+    '{"metrics"',
+    "[]",
+    '{"metrics": 3}',
+    '{"metrics": {"test/top1": 1e300}}',
+    '{"metrics": {"test/top1": NaN}}',
+    '{"metrics": {"test/top1": "0.5"}}',
+    '{"metrics": {}, "seconds": 1e300}',
+    '{"metrics": {}, "validation": [0.5]}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_cell_with_damaged_results_is_named_and_the_rest_is_reported(sweep: Path, text: str) -> None:
+    write_json(sweep / "interrupted" / "overrides.json", ["fusion=sum", "seed=1", "epochs=3"])
+    (sweep / "interrupted" / "results.json").write_text(text)
+    report = build_report(read_sweep(sweep))
+    assert dict(report.states) == {"finished": 1, "failed": 1, "interrupted": 1, "damaged": 1, "missing": 3}
+    [told] = [line for line in as_text(report).splitlines() if "damaged" in line and "no result: " in line]
+    assert f"interrupted: damaged, {sweep}/interrupted/results.json: damaged" in told
+    assert validation_accuracy(sweep / "interrupted") is None, "what Optuna is told"
+
+
+def test_a_cell_with_damaged_results_is_run_again(tmp_path: Path, started, capsys) -> None:
+    path, cfg = tmp_path / "results.json", compose_config([])
+    path.write_text('{"metrics": {"test/top1": 1e300}}')
+    with pytest.raises(UserError, match=r"results.json: damaged.*; delete it to have the run repeated"):
+        is_finished(cfg, tmp_path)
+    started.mode = RunMode.MULTIRUN
+    with claimed(cfg, tmp_path) as claim:
+        assert claim is not None
+    assert f"{tmp_path}: its results.json is damaged; the cell is run again" in capsys.readouterr().out
+    assert not path.exists()
+
+
+def test_overrides_that_are_damaged_are_those_of_the_results(sweep: Path) -> None:
+    results = {"metrics": {"test/top1": 0.5}, "overrides": ["fusion=sum", "seed=0", "epochs=3"]}
+    write_json(sweep / "finished" / "results.json", results)
+    for folder in ("finished", "interrupted"):
+        (sweep / folder / "overrides.json").write_text("[")
+    found = read_sweep(sweep)
+    assert [cell.state for cell in found.cells].count("finished") == 1
+    assert len(found.cells) == 6, "what is lost of the other is missing"
+    [told] = found.left_out
+    assert told.startswith(f"{sweep}/interrupted/overrides.json: damaged")
+
+
+@pytest.mark.parametrize(
+    ("others", "failed", "told"),
+    [
+        ([], [], None),
+        (["running"], [], None),
+        ([], ["fusion_sum"], "fusion_sum: not taken for finished"),
+        (["failed"], [], "of 2 cells 1 failed; the same command tries them again"),
+        (["running", "interrupted"], [], "of 3 cells 1 running, 1 interrupted; the same"),
+    ],
+    ids=["all finished", "another process is at one", "other results", "failed", "nobody is at it"],
+)
+def test_a_sweep_fails_where_a_cell_did(
+    others: list[str], failed: list[str], told: str | None, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    states = ["finished", *others]
+    made = made_sweeps.sweep(
+        {"seed": [str(number) for number in range(len(states))]},
+        lambda seed: 0.5 if seed == "0" else states[int(seed)],
+        tmp_path / "sweep",
+    )
+    held = made_sweeps.write(made)
+    monkeypatch.setattr(Ledger, "failed", tuple(failed))
+    if told is None:
+        end_sweep(made.folder)
+        assert ("of 2 cells 1 running: another process is at it" in capsys.readouterr().out) == bool(others)
+    else:
+        with pytest.raises(SystemExit, match=told) as ended:
+            end_sweep(made.folder)
+        assert isinstance(ended.value.code, str), "exit code 1"
+    assert len(held) == others.count("running")
+
+
+def test_a_cell_that_was_finished_on_other_videos_is_not_taken(tmp_path: Path, started) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        (tmp_path / "data" / name[0]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / f"{name}.avi").touch()
+    cfg = compose_config(["data=folder", f"data.root={tmp_path}/data", "validation_fraction=0"])
+    source = build_source(cfg)
+    lists = summary_of(source.classes, build_lists(cfg, source))
+    write_json(tmp_path / "results.json", {"cell": identity(cfg), "metrics": {"test/top1": None}, "data": lists})
+    lists_of.cache_clear()
+    assert is_finished(cfg, tmp_path)
+    (tmp_path / "data" / "a" / "3.avi").touch()
+    lists_of.cache_clear()
+    with pytest.raises(UserError, match=r"another configuration \(other training videos, 2 there and 3 here"):
+        is_finished(cfg, tmp_path)
+    (tmp_path / "data" / "b").rename(tmp_path / "gone")
+    lists_of.cache_clear()
+    assert is_finished(cfg, tmp_path), "there is nothing to compare with, and it says so"
+
+
+def test_what_a_run_was_started_with_stays_until_its_checkpoint_is_accepted(tmp_path: Path, started) -> None:
+    write_json(tmp_path / "overrides.json", ["epochs=3"])
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "recovery-00001-0000000.ckpt").touch()
+    started.overrides.task = ["epochs=3", "fusion=sum"]
+    with claimed(compose_config(["fusion=sum"]), tmp_path):
+        pass
+    assert json.loads((tmp_path / "overrides.json").read_text()) == ["epochs=3"]

@@ -103,3 +103,4 @@ def test_other_ways_to_train(overrides, tmp_path, monkeypatch) -> None:
     parts.system.load_weights(parts.trainer.checkpoint_callback.best_model_path)
     [metrics] = parts.trainer.test(parts.system, parts.data, verbose=False)
     assert math.isfinite(metrics["test/loss"])
+    assert parts.trainer.test(parts.system, parts.data, verbose=False) == [metrics]  # metrics remember nothing

@@ -1,4 +1,7 @@
-"""What each flow algorithm costs, and how far it is from TV-L1: `python -m twostream.bench_flow VIDEO…`."""
+"""What each flow algorithm costs for a pair of frames of several sizes: `python -m twostream.bench_flow`.
+
+With videos, `python -m twostream.bench_flow VIDEO…`, also what a training sample costs, and how far each is from TV-L1.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from twostream.data.sources import Video
 from twostream.data.transform import JitterCrop
 
 Field = Float32[np.ndarray, "h w 2"]
+SIZES = ((64, 64), (120, 160), (240, 320), (480, 640))  # height, width
+PRESETS = ("ultrafast", "fast", "medium")
 
 
 class Error(NamedTuple):
@@ -79,15 +84,40 @@ def sample_seconds(video: Video, flow: OpticalFlow, streams: tuple[str, ...], si
     return seconds(lambda: dataset[(0, 0)], repeats)
 
 
+def pair_seconds(flow: OpticalFlow, height: int, width: int, repeats: int) -> float:
+    """The field between two frames of smooth noise that moves two pixels to the right."""
+    noise = np.random.default_rng(0).integers(0, 256, (height, width + 2), dtype=np.uint8)
+    still = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+    frames = [np.ascontiguousarray(frame) for frame in (still[:, 2:], still[:, :-2])]
+    return seconds(lambda: flow.compute(*frames), repeats)
+
+
+def print_sizes(repeats: int) -> None:
+    """A row for each algorithm: milliseconds for a pair of frames of each size."""
+    print(f"{'ms for a pair of frames':<36}" + "".join(f"{f'{width}x{height}':>10}" for height, width in SIZES))
+    tried = {f"dis flow.preset={preset}": DIS(preset=preset) for preset in PRESETS}
+    for name, flow in {**tried, "farneback": Farneback()}.items():
+        costs = [1e3 * pair_seconds(flow, *size, repeats) for size in SIZES]
+        print(f"{'flow=' + name:<36}" + "".join(f"{cost:>10.2f}" for cost in costs), flush=True)
+
+
 def main() -> None:
     """Print a row for each algorithm, all in one run on one core."""
     parser = argparse.ArgumentParser("python -m twostream.bench_flow", description=__doc__)
-    parser.add_argument("videos", nargs="+", type=Path, help="clips to measure on")
+    parser.add_argument("videos", nargs="*", type=Path, help="clips to measure on")
     parser.add_argument("--pairs", type=int, default=3, help="of each video, compared with TV-L1: seconds each")
     parser.add_argument("--size", type=int, default=224, help="pixels of the crop")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     pin_threads()
+    print_sizes(options.repeats)
+    if options.videos:
+        print()
+        print_samples(options)
+
+
+def print_samples(options: argparse.Namespace) -> None:
+    """A row for each algorithm: errors, distance to TV-L1, and the cost of a training sample of both streams."""
     videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in options.videos]
     clips = []
     for video in videos:
@@ -110,7 +140,7 @@ def main() -> None:
             f"dis flow.preset={preset}" + (f" flow.short_side={side}" if side else ""),
             DIS(preset=preset, short_side=side),
         )
-        for preset in ("ultrafast", "fast", "medium")
+        for preset in PRESETS
         for side in (None, 120)
     ]
     for name, flow in [*tried, ("farneback", Farneback()), ("tvl1", tvl1)]:

@@ -13,17 +13,20 @@ from statistics import median
 
 from twostream.config import build_data, build_source, compose_config
 from twostream.data.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
+from twostream.data.leaks import same_bytes
 
 CLASSES = 100
+SIZE = 1000  # bytes of every video: the worst case for those who look for copies
 
 
 def write_index(root: Path, size: int) -> VideoIndex:
     """An index of `size` videos that does not look whether they are there."""
     with open_index(root / FILE_NAME, write=True) as connection:
-        write_entries(connection, [
-            Entry(_path(i), 0, 0, "0" * 64, "avi", "mpeg4", 320, 240, 0, 25.0, i % 300 + 1, 0, True, False, "decord")
-            for i in range(size)
-        ])  # fmt: skip
+        facts = ("avi", "mpeg4", 320, 240, 0, 25.0)
+        entries = (
+            Entry(_path(i), SIZE, 0, f"{i:064x}", *facts, i % 300 + 1, 0, True, False, "pyav") for i in range(size)
+        )
+        write_entries(connection, list(entries))
     connection.close()
     return VideoIndex(root)
 
@@ -47,19 +50,27 @@ def bench_entry(folder: Path, size: int) -> float:
     return median(times)
 
 
-def bench_start(folder: Path, size: int) -> float:
-    """Seconds from the configuration to loaders that are ready, for a folder of `size` videos."""
+def bench_start(folder: Path, size: int) -> tuple[float, float, float]:
+    """Seconds from the configuration to loaders that are ready, and to know whether videos hold the same bytes.
+
+    For a folder of `size` videos: the latter with an index, and without.
+    """
     root = folder / "start"
     for number in range(CLASSES):
         (root / f"class{number:03}").mkdir(parents=True)
     for number in range(size):
-        (root / _path(number)).touch()
+        (root / _path(number)).write_bytes(number.to_bytes(SIZE, "big"))
     write_index(root, size)
     started = time.perf_counter()
     cfg = compose_config(["data=folder", f"data.root={root}", "num_workers=0"])
-    data = build_data(cfg, build_source(cfg))
-    data.train_dataloader()
-    return time.perf_counter() - started
+    source = build_source(cfg)
+    build_data(cfg, source).train_dataloader()
+    times = [time.perf_counter() - started]
+    for index in (VideoIndex(root), None):
+        started = time.perf_counter()
+        assert same_bytes(source.videos, index) == []
+        times.append(time.perf_counter() - started)
+    return times[0], times[1], times[2]
 
 
 def main() -> None:
@@ -70,7 +81,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         few, many = (bench_entry(Path(name), size) for size in (100, 100_000))
         print(f"a clip's entry: {1e6 * few:.0f} us out of 100, {1e6 * many:.0f} us out of 100,000, x{many / few:.2f}")
-        print(f"start of training on {options.videos:,} videos: {bench_start(Path(name), options.videos):.1f} s")
+        start, with_index, without = bench_start(Path(name), options.videos)
+        print(f"start of training on {options.videos:,} videos: {start:.1f} s")
+        print(f"whether any two hold the same bytes: {with_index:.1f} s with the index, {without:.1f} s without")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import torch
 
 from twostream.config import build_source, build_views
 from twostream.data.dataset import ClipDataset
-from twostream.evaluate import by_size, channels_last, views_at_once
+from twostream.evaluate import by_size, views_at_once
+from twostream.models.memory_order import channels_last
 from twostream.runs import load_run
 from twostream.system import TwoStreamSystem
 
@@ -36,7 +37,8 @@ def seconds(dataset: ClipDataset, system: TwoStreamSystem, index: int) -> tuple[
 def bench_views(folder: Path, *, videos: int) -> float:
     """Prints what one and ten views of the run's first test videos cost; returns the ratio of the whole."""
     run = load_run(folder)
-    system = channels_last(run.system)
+    system = run.system
+    channels_last(system)
     source = build_source(run.cfg)
     one = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)
     ten = build_views(run.cfg, source, part="test", protocol="quick", frame_by_frame=False)

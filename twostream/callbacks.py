@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -113,6 +114,25 @@ class Alive(pl.Callback):
 
     def on_test_batch_end(self, *_: Any) -> None:
         self.claim.beat()
+
+
+class Begins(pl.Callback):
+    """Calls `begin` once, when training begins: by then all of a checkpoint that it goes on from has been loaded."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin: Callable[[], None] | None = begin
+
+    def on_train_start(self, *_: Any) -> None:
+        self.begin()
+
+    def on_fit_end(self, *_: Any) -> None:
+        self.begin()  # no epoch was left to train
+
+    def begin(self) -> None:
+        """Now, unless that is done."""
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin()
 
 
 class InitialiseVLAD(pl.Callback):

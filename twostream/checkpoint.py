@@ -67,6 +67,12 @@ def load_without_memory(path: Path) -> Any:
     return torch.load(path, map_location="meta", weights_only=True, mmap=True)
 
 
+def load_mapped(path: Path) -> Any:
+    """As `load_plain`, of an archive that has been checked; of its tensors only those that are used are read."""
+    check_size(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
 def check_size(path: Path) -> None:
     """Raises ValueError for an archive that unpacks to more than its size, which torch.save never makes."""
     with path.open("rb") as file:

@@ -37,13 +37,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
     """`torch.save`. Raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch hides behind another."""
-    try:
-        with whole(path) as aside:
-            _write(content, aside)
-    except Exception as error:
-        if (disk := _of_the_disk(error)) is not None:
-            raise OSError(disk.errno, disk.strerror, str(path)) from error
-        raise
+    with whole(path) as aside:
+        _write(content, aside)
     _wait_for_disk(path.parent)  # or a power cut forgets the rename
 
 
@@ -66,10 +61,3 @@ def _wait_for_disk(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _of_the_disk(error: BaseException | None) -> OSError | None:
-    """The OSError in a chain of errors: `torch.save` loses it on its way through C++, Python's context has it."""
-    while error is not None and not (isinstance(error, OSError) and error.errno):
-        error = error.__cause__ or error.__context__
-    return error

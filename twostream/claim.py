@@ -153,14 +153,24 @@ def _read(lock: Path) -> dict | None:
     return holder if isinstance(holder, dict) and isinstance(holder.get("pid", 0), int) else None
 
 
-def _me() -> dict[str, object]:
-    """This process, as other processes can tell it: containers of one host have process ids of their own."""
+def host() -> str:
+    """Where process ids mean the same: containers of one machine have their own."""
     try:
         numbers = os.readlink("/proc/self/ns/pid")
     except OSError:
         numbers = ""
+    return f"{socket.gethostname()} {numbers}".strip()
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of that number on this host."""
+    return _started(process) is not None
+
+
+def _me() -> dict[str, object]:
+    """This process, as other processes can tell it."""
     return {
-        "host": f"{socket.gethostname()} {numbers}".strip(),
+        "host": host(),
         "pid": os.getpid(),
         "started": _started(os.getpid()),
         "job": slurm_job(),

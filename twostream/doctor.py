@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import netrc
 import os
 import platform
 import shutil
@@ -17,15 +16,16 @@ import cv2
 import numpy as np
 import torch
 
-from twostream.data.decoding import DECODERS, VideoError, check_decoder, iterate_frames, read_frames
+from twostream.data.decoding import DECODERS, VideoError, check_close, check_decoder, iterate_frames, read_frames
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.tasks import available_cores
+from twostream.data.video_files import near, videos_below
 from twostream.results import versions
+from twostream.wandb_account import has_key
 
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
-VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 WIDTH = 100  # columns
-EXACT = 1.0  # grey levels that decoders may differ by, in the mean over a frame, and still show the same one
+SHOWN = 5  # files a decoder that are named
 LONGEST = 400  # frames of a clip that are compared
 
 
@@ -47,7 +47,10 @@ def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
             clips = [video.path for video in MovingPatterns(folder, split=1, train_clips=16, test_clips=16).train[:2]]
         yield f"clips        {len(clips)} {'yours' if paths else 'rendered; name videos or folders to check yours'}"
         for name in DECODERS:
-            yield f"{name:<12} " + textwrap.shorten(exactness(name, clips), WIDTH - 13, placeholder=" …")
+            verdict, wrong = exactness(name, clips)
+            yield f"{name:<12} " + textwrap.shorten(verdict, WIDTH - 13, placeholder=" …")
+            for line in wrong[:SHOWN]:
+                yield from textwrap.wrap(line, WIDTH, initial_indent=" " * 13, subsequent_indent=" " * 15)
 
 
 def videos_in(paths: Sequence[Path]) -> list[Path]:
@@ -55,31 +58,30 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEOS) if path.is_dir() else [path]
-        found += inside
+            raise ValueError(f"{path}: no such file or folder{near(path)}")
+        found += [path / name for name in sorted(videos_below(path, path))] if path.is_dir() else [path]
     return found
 
 
-def exactness(decoder: str, clips: Sequence[Path]) -> str:
-    """Whether frames read by their index are those of decoding from the start, by PyAV."""
+def exactness(decoder: str, clips: Sequence[Path]) -> tuple[str, list[str]]:
+    """Whether frames read by their index are those of decoding from the start, by PyAV; a line on each that is not."""
     try:
         check_decoder(decoder)
     except ImportError as error:
-        return f"not there ({str(error).splitlines()[0][:80]})"
-    worst, frames, broken = 0.0, 0, []
+        return f"not there ({str(error).splitlines()[0][:80]})", []
+    worst, frames, wrong = 0.0, 0, []
     for path in clips:
         try:
             wanted = [frame for _, frame in zip(range(LONGEST), iterate_frames(path, decoder="pyav"), strict=False)]
             indices = np.unique(np.linspace(0, len(wanted) - 1, 9).astype(int))
             for index, frame in zip(indices, read_frames(path, indices, decoder=decoder), strict=True):
+                check_close(path, decoder, index, frame, wanted[index])
                 worst = max(worst, float(np.abs(frame.astype(np.int16) - wanted[index]).mean()))
                 frames += 1
         except (VideoError, IndexError) as error:
-            broken.append(f"{path.name}: {getattr(error, 'reason', error)}")
-    verdict = "exact" if worst < EXACT else "WRONG FRAMES"
-    text = f"{verdict}: {frames} frames, differs by at most {worst:.3f} grey levels" if frames else "no frame read"
-    return text + (f"; {len(broken)} unreadable ({broken[0][:60]})" if broken else "")
+            wrong.append(f"{path.name}: {getattr(error, 'reason', error)}")
+    text = f"exact: {frames} frames, differs by at most {worst:.3f} grey levels" if frames else "no frame read"
+    return text + (f"; not {len(wrong)} of {len(clips)} clips:" if wrong else ""), wrong
 
 
 def gpus() -> str:
@@ -118,14 +120,7 @@ def wandb_state() -> str:
     """Whether runs would be sent; asks nothing and sends nothing."""
     if os.environ.get("WANDB_MODE"):
         return f"WANDB_MODE={os.environ['WANDB_MODE']}"
-    if os.environ.get("WANDB_API_KEY"):
-        return "an API key is in the environment: runs are sent"
-    try:
-        known = netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        known = False
-    return (
-        "logged in: runs are sent"
-        if known
-        else "no account: runs stay on this machine, as with logger.wandb.mode=offline"
-    )
+    if has_key():
+        kind = "an API key is in the environment" if os.environ.get("WANDB_API_KEY") else "logged in"
+        return f"{kind}: runs are sent"
+    return "no account: runs stay on this machine, as with logger.wandb.mode=offline"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import select
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 class ExpectedError(RuntimeError):
@@ -22,6 +26,8 @@ def checked() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            raise
         if type(error).__name__ == "InstantiationException":  # Hydra's: what was instantiated says it better
             raise UserError(str(error.__cause__ or error)) from error
         if isinstance(error, (ValueError, OSError, ImportError)) or is_expected(error):
@@ -56,10 +62,40 @@ def print_any_name() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
+def nobody_reads() -> bool:
+    """Whether the program has gone that was given what is printed here."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on Windows; no file, or a closed one
+        return False
+
+
+def end_unread() -> NoReturn:
+    """End as a program does whose reader has gone, as in `… | head`: without a word, also from Python itself."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
+def say(text: str) -> None:
+    """Print what may hold text of others: names of classes and files, messages. Each line stays what it looks like."""
+    print("\n".join(shown(line) for line in text.split("\n")), flush=True)
+
+
+def shown(line: str) -> str:
+    r"""With `?` for codes that a terminal would obey, and for what cannot be shown; spaces stay.
+
+    >>> shown("a  b\x1b[2J \x9b \u202e")
+    'a  b?[2J ? ?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
 def printable(text: str) -> str:
     r"""In one line, with `?` for what cannot be shown: bytes of file names that are not UTF-8, codes for a terminal.
 
     >>> printable("a\n  b\x1b[2J \udcff")
     'a b?[2J ?'
     """
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return shown(" ".join(text.split()))

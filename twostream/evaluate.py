@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, quieten
+from twostream.config import build_source, build_views, cautions, mirror_note, quieten
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -22,8 +23,11 @@ from twostream.data.history import LeakError
 from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.provenance import sha256
 from twostream.data.workers import start_worker
+from twostream.errors import ExpectedError
+from twostream.models.memory_order import channels_last
+from twostream.options import check_plain
 from twostream.processes import of_all_processes
-from twostream.protocols import num_views, scores_frame_by_frame
+from twostream.protocols import CROPS, num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
 from twostream.scores import Scores, one_of_each
 from twostream.system import TwoStreamSystem, logits_by_video
@@ -47,12 +51,15 @@ class Plan:
     accelerator: str = "auto"
     devices: int = 1
     precision: str | None = None
+    trust: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("views_per_batch", 1), ("batch_size", 1), ("workers", -1), ("devices", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value!r}: must be at least {least}")
+        if self.precision is not None:
+            check_plain("precision", self.precision)
 
 
 class Prepared(NamedTuple):
@@ -64,6 +71,8 @@ class Prepared(NamedTuple):
     split: int
     views: int  # of each video
     leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
+    note: str  # on views that the protocol has and the data forbid, or ""
+    cautions: list[str]  # what is said of the data, and does not hold in these views
 
 
 class Outcome(NamedTuple):
@@ -75,11 +84,13 @@ class Outcome(NamedTuple):
     leaked: int
     unreadable: list[str]
     own_split: bool
+    note: str
+    cautions: list[str]
 
 
-def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
+def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence[str] = ()) -> list[Path]:
     """The run folders in the order of `splits`. ValueError unless they are one run of each, and of one network."""
-    configs = {folder: load_config(folder) for folder in folders}
+    configs = {folder: load_config(folder, trust=trust) for folder in folders}
     found = sorted(int(cfg.split) for cfg in configs.values())
     if found != sorted(set(splits)) or not len(splits) == len(folders) == len(configs):
         wanted, there = (", ".join(map(str, numbers)) for numbers in (splits, found))
@@ -93,11 +104,11 @@ def of_splits(folders: Sequence[Path], splits: Sequence[int]) -> list[Path]:
 
 def prepare(folder: str | Path, plan: Plan) -> Prepared:
     """Raises ValueError for whatever cannot be evaluated, also for videos that the weights were trained on."""
-    run = load_run(folder)
+    run = load_run(folder, trust=plan.trust)
     settings = [*plan.settings]
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
-    cfg = change_config(run.cfg, settings)
+    cfg = change_config(run.cfg, settings, trust=plan.trust)
     with blamed(folder):
         source = build_source(cfg)
         check_classes(source.classes, run.system.classes)
@@ -108,7 +119,9 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     except LeakError as error:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
-    return Prepared(run, dataset, source.name, source.split, views, leaked)
+    note = mirror_note(cfg, **CROPS[plan.protocol], flip=0)
+    warned = cautions(cfg, dataset.sampling)
+    return Prepared(run, dataset, source.name, source.split, views, leaked, note, warned)
 
 
 def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
@@ -137,6 +150,8 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     unreadable = sorted(set().union(*of_all_processes(dataset.unreadable())))
     if not trainer.is_global_zero:
         return None
+    if lost := sum(not np.isfinite(logits).all() for logits in scorer.logits.values()):
+        raise ExpectedError(f"{run.folder}: its scores of {lost} of {len(scorer.logits)} videos are not finite numbers")
     scores = Scores.of(
         dataset.videos,
         scorer.logits,
@@ -150,7 +165,16 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
-    return Outcome(scores, prepared.views, seconds, prepared.leaked, unreadable, own)
+    return Outcome(
+        scores,
+        prepared.views,
+        seconds,
+        prepared.leaked,
+        unreadable,
+        own,
+        prepared.note,
+        prepared.cautions,
+    )
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
@@ -178,7 +202,8 @@ class Scorer(pl.LightningModule):
         self, system: TwoStreamSystem, dataset: ClipDataset, *, views_per_batch: int, batch_size: int, workers: int
     ) -> None:
         super().__init__()
-        self.system = channels_last(system)
+        channels_last(system)
+        self.system = system
         self.dataset = dataset
         self.views_per_batch = views_per_batch
         self.batch_size = batch_size
@@ -203,11 +228,6 @@ class Scorer(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.logits = one_of_each(of_all_processes(self.logits))
-
-
-def channels_last(system: TwoStreamSystem) -> TwoStreamSystem:
-    """The same network with the memory order of its weights in which convolutions take a quarter less time on a CPU."""
-    return system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as of any module
 
 
 def views_at_once(clip: Clip, most: int) -> int:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from twostream.evaluate import Outcome
+from twostream.files.aside import new_folder
 from twostream.metrics import (
     BINS,
     Calibration,
@@ -48,10 +46,13 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
     shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
     if shown:
         lines.append("most confused: " + ", ".join(shown))
+    if outcome.note:
+        lines.append(outcome.note)
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
     if outcome.leaked:
         lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
+    lines += [f"WARNING: {caution}" for caution in outcome.cautions]
     return "\n".join(lines)
 
 
@@ -65,13 +66,13 @@ def metrics_of(scores: Scores) -> dict[str, float]:
     return measure(scores.logits, scores.labels)
 
 
-def write_evaluation(outcome: Outcome, run_folder: Path) -> tuple[Path, dict[str, float]]:
-    """Write the folder aside, then rename; an earlier one is replaced. Returns it, and the metrics."""
+def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float]]:
+    """Write a folder in `out` aside, then rename; an earlier one is replaced. Returns it, and the metrics."""
     scores = outcome.scores
     metrics = metrics_of(scores)
     name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
     name += "-leaked" if outcome.leaked else ""
-    with replaced(run_folder / "evaluation" / name) as folder:
+    with new_folder(out / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
         confusion = confusion_of(scores.logits, scores.labels)
@@ -84,7 +85,7 @@ def write_evaluation(outcome: Outcome, run_folder: Path) -> tuple[Path, dict[str
         found = calibration(scores.logits, scores.labels)
         write_csv(folder / "calibration.csv", calibration_rows(found))
         save_reliability(found, folder / "reliability.png")
-    return run_folder / "evaluation" / name, metrics
+    return out / name, metrics
 
 
 def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -96,8 +97,10 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "views": outcome.views,
         "seconds": round(outcome.seconds, 2),
         **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "checkpoint")},
+        "note": outcome.note,
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
+        "cautions": outcome.cautions,
         "ece": f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)",
     }
 
@@ -165,23 +168,6 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(map(inert, row) for row in (rows[0], *(row.values() for row in rows)))
-
-
-@contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of `folder` when all of it has been written."""
-    aside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-    finally:
-        if old.exists() and not folder.exists():  # between the two
-            old.rename(folder)
-        for left in (aside, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, float]], first: str = "") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import netrc
 import os
 import shutil
 import ssl
@@ -13,7 +12,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import torch
@@ -24,10 +22,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.errors import one_line
 from twostream.signals import Stopped
+from twostream.wandb_account import usual_mode
 from twostream.whole import whole
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
-WANDB_HOSTS = {"api.wandb.ai", "api.forge.coreweave.com"}  # before and since 0.31
 ANSWER_SECONDS = 5.0
 INIT_SECONDS = 20.0
 log = logging.getLogger(__name__)
@@ -50,6 +48,13 @@ class WholeRows(CSVLogger):
 
 
 class WholeRowsWriter(ExperimentWriter):
+    """A file of before stays until the first rows take its place, or are added where `goes_on` says so."""
+
+    goes_on = False
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning's deletes the file, before it is known whether a run may go on."""
+
     def save(self) -> None:
         """Add the rows to a copy, which then takes the file's place."""
         path, rows, names = Path(self.metrics_file_path), self.metrics, list(self.metrics_keys)
@@ -57,10 +62,11 @@ class WholeRowsWriter(ExperimentWriter):
             return
         try:
             with whole(path) as aside:
-                if path.exists():
+                if self.goes_on and path.exists():
                     shutil.copyfile(path, aside)
                 self.metrics_file_path = str(aside)
                 super().save()
+            self.goes_on = True
         except OSError:
             self.metrics, self.metrics_keys = rows, names  # of the file that is still there
             raise
@@ -81,7 +87,7 @@ def wandb_logger(
     if mode not in WANDB_MODES:
         raise ValueError(f"logger.wandb.mode={mode!r}: choose from {', '.join(WANDB_MODES)}")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+        mode = usual_mode()
     os.environ.setdefault("WANDB_SILENT", "true")
     return PatientWandb(
         project=project,
@@ -98,8 +104,8 @@ def wandb_logger(
 
 def previous_run(folder: Path) -> str | None:
     """The id of the newest W&B run in a run folder, so that a run that goes on is one run there, too."""
-    runs = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
-    return runs[-1].rpartition("-")[2] if runs else None
+    names = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
+    return names[-1].partition("-")[2] if names else None  # an id may have hyphens of its own
 
 
 class PatientWandb(WandbLogger):
@@ -207,18 +213,6 @@ def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:
     thread.start()
     thread.join(seconds)
     return bool(said)
-
-
-def has_wandb_key() -> bool:
-    """Whether `wandb login` was done here: a key in the environment or in the netrc file; asks nobody."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    url = os.environ.get("WANDB_BASE_URL")
-    hosts = {urlsplit(url).hostname} if url else WANDB_HOSTS
-    try:
-        return not hosts.isdisjoint(netrc.netrc(os.environ.get("NETRC")).hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def tensorboard_logger(folder: Path) -> Logger:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-LARGEST = 1 << 63  # whole numbers below this fit into every number that we compute with
+LARGEST = 1 << 63  # numbers below this fit into every number that we compute with, and so do their squares
 LARGEST_YAML, DEEPEST_YAML = 1 << 17, 50  # bytes, and open brackets, of a configuration; ours have 4,000 and 2
 
 
@@ -65,6 +65,8 @@ def has_shape(value: Any, shape: Any) -> bool:
     (False, False)
     >>> has_shape(3, float), has_shape(True, (int, None)), has_shape(None, (int, None))
     (True, False, True)
+    >>> has_shape(0.5, float), has_shape(1e300, float), has_shape(float("nan"), float)
+    (True, False, False)
     """
     if isinstance(shape, tuple):
         return any(has_shape(value, choice) for choice in shape)
@@ -76,6 +78,8 @@ def has_shape(value: Any, shape: Any) -> bool:
         return shape is Any or value is None
     if isinstance(value, int):
         return shape is bool if isinstance(value, bool) else shape in (int, float) and abs(value) < LARGEST
+    if isinstance(value, float):
+        return shape is float and abs(value) < LARGEST  # nor is NaN
     return isinstance(value, shape)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchmetrics import Metric
 
 from twostream.checkpoint import check_size, load_without_memory, read_plain
-from twostream.errors import UserError
+from twostream.data.record import Record
 from twostream.plain import has_shape
 from twostream.processes import lost_others, of_all_processes
 from twostream.results import write_text
@@ -64,13 +65,22 @@ class Recovery(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.ckpt_path:  # fsdp makes the loader before it loads the rest
             state = read_recovery(Path(trainer.ckpt_path))
-            trainer.datamodule.begin_at(state["epoch"], state["batch"])  # type: ignore[attr-defined]
+            trainer.datamodule.begin_at(*place_in(state, trainer.datamodule.record))  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.signals.install()
         self.signals.patient = True
+        self._accept(trainer)
         if self._restored is not None and self._restored["batch"] == 0:
             trainer.fit_loop.restarting = False  # an epoch begins: there is nothing that Lightning has to catch up with
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._accept(trainer)  # no epoch was left to train
+
+    def _accept(self, trainer: pl.Trainer) -> None:
+        """All of the checkpoint has been loaded: from here on files of the run are written."""
+        if self._restored is not None and trainer.is_global_zero:
+            restore_csv(trainer, self._restored["metrics.csv"])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._restored is None and trainer.current_epoch > 0:
@@ -168,29 +178,24 @@ class Recovery(pl.Callback):
             "random": [state["random"] for state in everyone],
             "metrics": summed([state["metrics"] for state in everyone]),
             "unreadable": [
-                torch.stack(part).any(0) for part in zip(*(state["unreadable"] for state in everyone), strict=True)
+                sorted(set().union(*part)) for part in zip(*(state["unreadable"] for state in everyone), strict=True)
             ],
+            "data": trainer.datamodule.record.to_text(),  # type: ignore[attr-defined]
             "metrics.csv": "".join(path.read_text() for path in [csv_path(trainer)] if path.exists()),
         }
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Runs when the weights are there, before callbacks, loops and optimizers get theirs."""
-        state, batch_size = checkpoint["recovery"], trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        if state["batch"] > 0 and state["batch_size"] != batch_size:
-            raise UserError(
-                f"batch_size={batch_size}: was {state['batch_size']}; it cannot change in the middle of an epoch"
-            )
-        if state["batch"] % trainer.accumulate_grad_batches:
-            raise UserError(
-                f"accumulate={trainer.accumulate_grad_batches}: was {state['parts']}; {state['batch']} batches of the "
-                "epoch are done, and a step cannot begin in its middle"
-            )
+        state = checkpoint["recovery"]
+        if place_in(state, trainer.datamodule.record)[1] != state["batch"]:  # type: ignore[attr-defined]
+            state = {**state, "batch": 0, "metrics": {}}  # the epoch begins again: its order is another one
+            loop = checkpoint["loops"]["fit_loop"]
+            checkpoint["loops"]["fit_loop"] = between_batches(loop, state["epoch"], 0)
         self._restored = state
         self.seconds_before = state["seconds"]
         trainer.datamodule.set_unreadable(state["unreadable"])  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             load_metrics(pl_module, state["metrics"])
-            restore_csv(trainer, state["metrics.csv"])
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and (key := callback.state_key) in checkpoint["callbacks"]:
                 checkpoint["callbacks"][key] |= later_best(self.folder, checkpoint["global_step"], key)
@@ -243,6 +248,14 @@ def damage(path: Path) -> str | None:
 def read_recovery(path: Path) -> dict[str, Any]:
     """What `Recovery` wrote of itself into a checkpoint."""
     return load_without_memory(path)["recovery"]
+
+
+def place_in(state: Mapping[str, Any], record: Record) -> tuple[int, int]:
+    """Epoch and batch to go on at: the batch is 0 where the list of training videos, so its order, is another one."""
+    if state["batch"] == 0 or "data" not in state:
+        return state["epoch"], 0
+    same = Record.from_text(state["data"]).order("train") == record.order("train")
+    return state["epoch"], state["batch"] if same else 0
 
 
 def follows(error: BaseException) -> bool:
@@ -368,3 +381,4 @@ def restore_csv(trainer: pl.Trainer, text: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):  # appends to what is there, under the same header
             logger.experiment.metrics_keys = text.splitlines()[0].split(",") if text else []
+            logger.experiment.goes_on = True  # type: ignore[attr-defined]

@@ -40,9 +40,9 @@ def find_kept(path: Path) -> Path:
     return kept[-1]
 
 
-def replay(path: Path) -> Replay:
+def replay(path: Path, *, trust: Sequence[str] = ()) -> Replay:
     """Forward and backward pass of the step, with the same clips, weights and random numbers, in float32."""
-    cfg = load_config(path.parent)
+    cfg = load_config(path.parent, trust=trust)
     kept = read_plain(path)
     if not has_shape(kept, KEPT):
         raise ValueError(f"{path}: is not what a run keeps of a step that is not finite")
@@ -59,7 +59,7 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     for module in system.frozen:
         module.eval()
     clips = build_data(cfg, source).train_set
-    total, losses = 0.0, {}
+    means, counts, losses = [], [], {}
     with first_nonfinite(system.network) as found:
         for part in kept["parts"]:
             indices = part["index"].tolist()
@@ -68,11 +68,13 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
             heads, _ = system(batch)
             loss = system.loss(heads, batch.label)
             loss.backward()
-            total += loss.item() * len(indices)
+            means.append(loss.item())
+            counts.append(len(indices))
             for i, index in enumerate(indices):
                 losses[clips.videos[index].id] = system.loss(heads[:, i : i + 1], batch.label[i : i + 1]).item()
     gradients = [name for name, value in named.items() if value.grad is not None and not value.grad.isfinite().all()]
-    return Replay(total / len(losses), losses, found[0] if found else None, weights, gradients)
+    mean = sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)
+    return Replay(mean, losses, found[0] if found else None, weights, gradients)
 
 
 @contextmanager

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +30,23 @@ PACKAGES = (
     "numpy",
 )
 
-NUMBER = (float, None)
+NUMBER = (float, None)  # JSON has none that is infinite, or not a number: those are written as null
+LISTS = {str: {"!videos": int, "!fingerprint": str}}
 RESULTS = {  # what may be relied on
     "choices": {str: (str, None)},
     "layer": (str, [str]),
     "split": int,
     "seed": int,
+    "data": LISTS,
     "!metrics": {str: NUMBER},
+    "weights": ({str: str}, None),
+    "validation": NUMBER,
+    "batch_size": int,
+    "accumulate": (int, str),
+    "skipped_steps": int,
     "unreadable": ({str: [str]}, None),
     **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
+    "cautions": ([str], None),
     "overrides": [str],
     "cell": str,
     "versions": {str: str},
@@ -64,7 +75,17 @@ def read_results(folder: Path) -> dict[str, Any] | None:
 
 def validation_accuracy(folder: Path) -> float | None:
     """The best that a run reached, by which a sweeper chooses what to try next; None where there are no results."""
-    return (read_results(folder) or {}).get("validation")
+    with suppress(ValueError):  # damaged ones, of a run that another process repeats just now
+        return (read_results(folder) or {}).get("validation")
+    return None
+
+
+def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """
+    >>> finite_or_none({"test/top1": 0.5, "test/loss": float("nan")})
+    {'test/top1': 0.5, 'test/loss': None}
+    """
+    return {name: float(value) if isfinite(value) else None for name, value in metrics.items()}
 
 
 def versions() -> dict[str, str]:

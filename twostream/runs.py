@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from twostream.checkpoint import SAFE, read_checkpoint
 from twostream.config.network import build_network
@@ -22,15 +25,17 @@ class TrainedRun(NamedTuple):
     checkpoint: Path
 
 
-def load_run(folder: str | Path) -> TrainedRun:
+def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
     """The trained network of a run folder, or of what `twostream export --format safetensors` made of one.
 
-    Raises ValueError, naming the folder, where it is none, has no checkpoint (yet), or they do not fit each other.
+    `trust`: packages whose code it may name, beside that of twostream and of installed plug-ins. Raises ValueError,
+    naming the folder, where it is none, has no checkpoint (yet), or they do not fit each other.
     """
     folder = Path(folder)
-    cfg = load_config(folder)
+    cfg = load_config(folder, trust=trust)
     path = find_checkpoint(folder)
     content = read_checkpoint(path)
+    check_numbers(content["state_dict"], path)
     try:
         history = History.from_content(content)
         check_shapes(cfg, content)
@@ -42,6 +47,14 @@ def load_run(folder: str | Path) -> TrainedRun:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     return TrainedRun(folder, cfg, system.eval(), history, path)
+
+
+def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises ValueError for weights that are no numbers any more, which training may have left."""
+    lost = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.isnan().any()]
+    if lost:
+        few = ", ".join(lost[:3])
+        raise ValueError(f"{path}: {len(lost)} of its {len(weights)} weights are not numbers (NaN): {few}")
 
 
 def check_shapes(cfg: Any, content: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from twostream.errors import ExpectedError
@@ -30,8 +30,8 @@ class ShortageError(ExpectedError):
 
 
 @contextmanager
-def shortages_told(command: str = "the same command") -> Iterator[None]:
-    """Turns the errors of something that has run out into a `ShortageError`; `command` is what goes on afterwards."""
+def shortages_told(then: Callable[[], str] = lambda: "the same command goes on") -> Iterator[None]:
+    """Turns the errors of something that has run out into a `ShortageError`; `then` says what to do afterwards."""
     try:
         yield
     except ShortageError:  # told already
@@ -40,7 +40,7 @@ def shortages_told(command: str = "the same command") -> Iterator[None]:
         told = shortage(error)
         if told is None:
             raise
-        raise ShortageError(f"{told}. What was saved before is whole; {command} goes on") from error
+        raise ShortageError(f"{told}. What was saved before is whole; {then()}") from error
 
 
 def shortage(error: BaseException | None) -> str | None:

@@ -22,6 +22,7 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
+        self.then = "the same command begins again"  # what the user can do
 
     @property
     def exit_code(self) -> int:

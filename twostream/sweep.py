@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.claim import is_held
 from twostream.plain import read_json
-from twostream.results import read_results
+from twostream.run_folders import STATES, Cell, read_run, run_folders, value_of
 
+__all__ = ["STATES", "Cell"]
 LEDGER = "ledger.json"
-NULL = "null"  # how Hydra's sweeper writes the value of `~group`
 PLAN = {"!command": str, "!axes": {str: [str]}, "!cells": [{str: str}], "fixed": {str: str}}
-STATES = ("finished", "failed", "running", "interrupted", "missing")
 # how a run computes and what it shows, not what comes out of it
 NO_DIFFERENCE = (
     *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
     *("resume", "allow_change", "checkpoint_minutes", "log_every"),
 )
-
-
-class Cell(NamedTuple):
-    """One run of a sweep; a missing one was planned and has not begun."""
-
-    name: str  # of its folder, or for a missing one its values
-    folder: Path | None
-    overrides: Mapping[str, str]  # of the swept axes: {"fusion": "sum", "seed": "0"}
-    state: str  # one of STATES
-    results: Mapping[str, Any] | None = None  # results.json of a finished one
-    error: str | None = None  # of a failed one, in a line
 
 
 class Sweep(NamedTuple):
@@ -39,21 +26,44 @@ class Sweep(NamedTuple):
     command: str
     axes: Mapping[str, tuple[str, ...]]
     cells: tuple[Cell, ...]
+    left_out: tuple[str, ...] = ()  # what seems to be a run and is not among them, with the reason
+    data: str = ""  # of a folder with runs on several: those that these runs are on
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.absolute().name}{': ' if self.data else ''}{self.data}"
 
 
 def read_sweep(folder: str | Path) -> Sweep:
-    """Everything that is known of a sweep; without a ledger, of a folder of run folders.
+    """Everything that is known of a sweep; without a ledger, of all runs below a folder, or of the one that it is.
 
     Further axes are the overrides in which the runs differ besides: those of an earlier command in the same folder are
     no replicates of the planned ones. Raises ValueError where there is neither a ledger nor a run.
     """
+    folder, ledger, begun, left_out = read_folder(folder)
+    return make_sweep(folder, ledger, begun, left_out)
+
+
+def read_folder(folder: str | Path) -> tuple[Path, dict[str, Any] | None, list[Cell], list[str]]:
+    """The plan of a folder, its runs, and what is left out of these, with the reason."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; name the folder of a sweep, or one that holds run folders")
-    ledger = read_ledger(folder)
-    begun = list(begun_cells(folder))
+    ledger, left_out = read_ledger(folder), []
+    begun = []
+    for path in run_folders(folder, left_out, deep=ledger is None):
+        try:
+            begun.append(read_run(path, path.relative_to(folder).as_posix() if path != folder else path.name))
+        except ValueError as error:
+            left_out.append(str(error))
     if ledger is None and not begun:
-        raise ValueError(f"{folder}: neither {LEDGER} nor run folders in it")
+        lines = "".join(f"; {line}" for line in left_out)
+        raise ValueError(f"{folder}: neither {LEDGER} nor run folders in it{lines}")
+    return folder, ledger, begun, left_out
+
+
+def make_sweep(folder: Path, ledger: dict[str, Any] | None, begun: Sequence[Cell], left_out: Sequence[str]) -> Sweep:
+    """Runs on their axes, and in the order of these; with a plan, what is missing, too."""
     ledger = ledger or {"command": "", "axes": {}, "cells": []}
     axes = {axis: list(values) for axis, values in ledger["axes"].items()}
     fixed = ledger.get("fixed", begun[-1].overrides if begun else {})
@@ -73,22 +83,8 @@ def read_sweep(folder: str | Path) -> Sweep:
         values += dict.fromkeys(cell.overrides[axis] for cell in cells if cell.overrides[axis] not in values)
     order = {axis: {value: place for place, value in enumerate(values)} for axis, values in axes.items()}
     ordered = sorted(cells, key=lambda cell: [order[axis][cell.overrides[axis]] for axis in axes])
-    return Sweep(folder, ledger["command"], {axis: tuple(values) for axis, values in axes.items()}, tuple(ordered))
-
-
-def value_of(cell: Cell, name: str) -> str:
-    """As it was typed, or else as a finished run says; "" where nothing is known.
-
-    >>> results = {"choices": {"fusion": "conv"}, "layer": ["conv5", "fc8"], "seed": 0}
-    >>> cell = Cell("run", None, {"split": "2"}, "finished", results)
-    >>> [value_of(cell, name) for name in ("split", "fusion", "layer", "seed", "epochs")]
-    ['2', 'conv', '[conv5,fc8]', '0', '']
-    """
-    if typed := cell.overrides.get(name):
-        return typed
-    results = cell.results or {}
-    value = {**results.get("choices", {}), **{key: results.get(key) for key in ("layer", "split", "seed")}}.get(name)
-    return "" if value is None else f"[{','.join(value)}]" if isinstance(value, list) else str(value)
+    tuples = {axis: tuple(values) for axis, values in axes.items()}
+    return Sweep(folder, ledger["command"], tuples, tuple(ordered), tuple(left_out))
 
 
 def read_ledger(folder: Path) -> dict[str, Any] | None:
@@ -102,28 +98,6 @@ def read_ledger(folder: Path) -> dict[str, Any] | None:
     if not all(set(cell) == set(axes) and all(cell[axis] in axes[axis] for axis in axes) for cell in ledger["cells"]):
         raise ValueError(f"{path}: damaged (its cells are not on its axes)")
     return ledger
-
-
-def begun_cells(folder: Path) -> Iterator[Cell]:
-    """The cells that have a folder, with all their overrides."""
-    for path in sorted(folder.iterdir()):
-        written = path / "overrides.json"
-        if not path.is_dir() or path.name.startswith(".") or not written.exists():
-            continue
-        words = read_json(written, [str], what="no overrides of a run")
-        parts = [word.partition("=") for word in words]
-        overrides = {key.lstrip("+"): value or NULL * key.startswith("~") for key, _, value in parts}
-        results = read_results(path)
-        error = path / "error.txt"
-        if results is not None:
-            yield Cell(path.name, path, overrides, "finished", results)
-        elif is_held(path / "results.json"):
-            yield Cell(path.name, path, overrides, "running")
-        elif error.exists():
-            lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            yield Cell(path.name, path, overrides, "failed", error=(lines or [""])[-1])
-        else:
-            yield Cell(path.name, path, overrides, "interrupted")
 
 
 def differing(runs: list[Mapping[str, str]]) -> dict[str, list[str]]:

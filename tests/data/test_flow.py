@@ -23,6 +23,7 @@ from twostream.data.flow import (
     pin_threads,
     quantise,
 )
+from twostream.data.flow.opencv import PATCH, coarsest_level
 from twostream.data.transform import Box, crop_flow, crop_rgb
 
 OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "flow").glob("*.yaml"))
@@ -60,9 +61,6 @@ def distance(field: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 class Counting(OpticalFlow):
     """Not a flow: returns the gray levels of both frames, and counts."""
-
-    def _create(self):
-        raise AssertionError("not needed")
 
     def compute(self, previous, following):
         self.calls = getattr(self, "calls", 0) + 1
@@ -147,6 +145,45 @@ def test_flow_depends_on_the_two_frames_alone(option):
         cv2.setNumThreads(threads)
 
 
+@every_algorithm
+def test_small_frames_change_nothing_for_later_ones(option):
+    """OpenCV's DIS and TV-L1 lower their number of pyramid levels for a small frame, and for all that follow."""
+    flow, frames = build(option), texture_and_moved(2.0, 1.0)
+    first = flow.compute(*frames)
+    for height, width in ((16, 16), (40, 30), (17, WIDTH), (HEIGHT, 17)):
+        flow.compute(*(np.ascontiguousarray(frame[:height, :width]) for frame in frames))
+        assert np.array_equal(flow.compute(*frames), first), (height, width)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_dis_begins_where_opencv_says_and_ends_no_coarser_than_that(preset):
+    rng = np.random.default_rng(0)
+    for height, width in [(16, 16), (16, 200), (24, 100), (45, 45), (46, 31), (64, 64), (90, 90), (91, 32), (31, 91)]:
+        level = coarsest_level(height, width)
+        frames = [rng.integers(0, 256, (height, width)).astype(np.uint8) for _ in range(2)]
+        algorithm = DIS(preset=preset)._create(height, width)
+        finest = algorithm.getFinestScale()
+        assert finest == min(level, {"ultrafast": 2, "fast": 2, "medium": 1}[preset])
+        field = algorithm.calc(*frames, None)
+        assert (algorithm.getFinestScale(), algorithm.getPatchSize()) == (finest, PATCH)  # OpenCV has found it possible
+        if hasattr(algorithm, "setCoarsestScale"):
+            algorithm.setCoarsestScale(level)  # what it has chosen by itself
+            assert np.array_equal(algorithm.calc(*frames, None), field), (height, width)
+
+
+def test_dis_costs_less_for_fewer_pixels():
+    def seconds(size: tuple[int, int]) -> float:
+        frames = [np.random.default_rng(i).integers(0, 256, size).astype(np.uint8) for i in range(2)]
+        flow, times = DIS(), []
+        for _ in range(10):
+            start = time.perf_counter()
+            flow.compute(*frames)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert 2 * seconds((64, 64)) < seconds((240, 320))
+
+
 def test_dis_is_at_least_fifty_times_cheaper_than_tvl1():
     frames = texture_and_moved(2.0, 1.0)
 
@@ -205,14 +242,12 @@ def test_spawned_workers_compute_what_the_parent_computes():
     assert np.array_equal(in_a_worker("spawn", flow, frames), expected)
 
 
-def test_opencv_objects_are_made_on_first_use_and_never_pickled():
+def test_a_pickled_flow_keeps_its_options():
     flow = DIS(preset="medium", length=5)
-    assert flow._algorithm is None
     flow.compute(*texture_and_moved())
-    assert flow._algorithm is not None
     copy = pickle.loads(pickle.dumps(flow))
-    assert copy._algorithm is None
-    assert (copy.preset, copy.length) == ("medium", 5)
+    assert copy.settings() == flow.settings()
+    assert copy.length == 5
 
 
 # ---------------------------------------------------------------- fields

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from twostream.data.container import Container, write_container
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import VideoError, read_frames
-from twostream.data.flow import DIS, Farneback, quantise
+from twostream.data.flow import DIS, TVL1, Farneback, quantise
 from twostream.data.flow_store import (
     ENCODINGS,
     Claim,
@@ -137,6 +138,50 @@ def test_a_video_that_changed_or_is_not_there_is_refused(source, store, tmp_path
     with pytest.raises(FlowStoreError, match=r"16 of 32 videos are not there; complete it with `twostream flow`"):
         reader.require([*source.train, *source.test])
     reader.require(source.train)
+
+
+def test_a_store_of_another_version_of_its_algorithm_is_refused(source, tmp_path) -> None:
+    """The first version was not on record. DIS and TV-L1 of it may have depended on what was computed before."""
+
+    def write(name: str, flow, *, version: int | None, **options) -> Path:
+        make_store(tmp_path / name, flow, **options)
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        manifest["flow"].pop("version", None)
+        manifest["flow"] |= {} if version is None else {"version": version}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        return tmp_path / name
+
+    for name, flow, version in (("dis", FLOW, None), ("tvl1", TVL1(), None), ("newer", Farneback(), 2)):
+        root = write(name, flow, version=version)
+        wanted = rf"made with version {version or 1} of {type(flow).__name__}, .* of version {flow.version}; "
+        for refuse in (lambda: FlowStore(root, flow), lambda: make_store(root, flow)):  # noqa: B023
+            with pytest.raises(FlowStoreError, match=wanted + "delete the folder and run `twostream flow` again"):
+                refuse()
+    for name, flow, options in (("farneback", Farneback(), {}), ("imported", DIS(), {"origin": "denseflow"})):
+        root = write(name, flow, version=None, **options)
+        make_store(root, flow, **options)
+        FlowStore(root, flow)
+
+
+def without_version(path: Path) -> None:
+    """The file as it was written before the version of the decoding was on record."""
+    container = Container(path)
+    blobs, header = [container[index] for index in range(len(container))], container.header
+    del header["source"]["frames"]
+    write_container(path, blobs, header=header)
+
+
+def test_fields_of_frames_of_another_version_are_refused_and_made_again(source, tmp_path) -> None:
+    video = source.train[0]
+    make_store(tmp_path, FLOW)
+    store_clip(tmp_path, video, FLOW)
+    without_version(clip_path(tmp_path, video))
+    message = r"the frames are of version 1 of our decoding, and those of version 2 may differ; run `twostream flow`"
+    for here in (video, replace(video, path=tmp_path / "absent.mp4")):  # also where nothing is left to compare with
+        with pytest.raises(FlowStoreError, match=message):
+            FlowStore(tmp_path, FLOW).count(here)
+    assert store_clip(tmp_path, video, FLOW).done == "computed"
+    assert FlowStore(tmp_path, FLOW).count(video) == 12
 
 
 def test_what_is_there_is_left_alone_and_what_is_damaged_is_made_again(source, tmp_path) -> None:

@@ -9,15 +9,19 @@ import pickle
 import threading
 import time
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from av import VideoFrame
 
 from twostream.data import footage as module
-from twostream.data.decoding import VideoError
+from twostream.data.decoding import DECODERS, VideoError, frames, progressing
+from twostream.data.decoding.pyav_reader import PyAVReader
 from twostream.data.footage import Cached, Decoded, Guarded, remove_left_over
 from twostream.data.sources import Video
+from twostream.data.synthetic import MovingPatterns
 
 VIDEO = Video(id="a/b.avi", path=Path("b.avi"), label=0, group="x")
 
@@ -45,11 +49,39 @@ class Hanging(Counting):
 def test_a_decoder_that_hangs_is_given_up_and_the_video_named() -> None:
     guarded = Guarded(Hanging(), 0.05)
     started = time.perf_counter()
-    with pytest.raises(VideoError, match=r"b.avi: decoding hangs: no result within 0.05 s \(decode_timeout\)"):
+    with pytest.raises(VideoError, match=r"b.avi: decoding hangs: no frame within 0.05 s \(decode_timeout\)"):
         guarded.read(VIDEO, [0])
     assert time.perf_counter() - started < 5
     assert guarded.count(VIDEO) == 5
     assert Guarded(Counting(), 5).read(VIDEO, [3, 1])[:, 0, 0, 0].tolist() == [3, 1]
+
+
+class Slow(Counting):
+    """Takes .02 s a frame."""
+
+    def read(self, video: Video, indices) -> np.ndarray:
+        for _ in progressing(indices):
+            time.sleep(0.02)
+        return super().read(video, indices)
+
+
+class SlowDecoder(PyAVReader):
+    def pictures(self) -> Iterator[VideoFrame]:
+        for picture in super().pictures():
+            time.sleep(0.02)
+            yield picture
+
+
+def test_a_long_video_may_take_longer_than_decode_timeout(tmp_path: Path, monkeypatch) -> None:
+    """Progress, not total time, is what may not stop: sixty frames of .02 s each with a limit of half a second."""
+    assert len(Guarded(Slow(), 0.5).read(VIDEO, range(60))) == 60
+    with pytest.raises(VideoError, match=r"no frame within 0.01 s"):
+        Guarded(Slow(), 0.01).read(VIDEO, range(60))
+    monkeypatch.setitem(DECODERS, "pyav", SlowDecoder)
+    monkeypatch.setattr(frames, "PyAVReader", SlowDecoder)
+    video = MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16, frames=40).train[0]
+    assert Guarded(Decoded(), 0.5).count(video) == 40
+    assert Guarded(Decoded(), 0.5).read(video, [39]).shape == (1, 64, 64, 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")

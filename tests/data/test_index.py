@@ -60,7 +60,7 @@ def test_facts_of_sound_files_and_reasons_of_broken_ones(tree: Path) -> None:
     assert entry is not None
     assert entry[3:] == (
         index_module.file_hash(tree / "a" / "five (ü).avi"), "avi", "mpeg4", 64, 48, 0, 25.0, 5, 5, False, False,
-        "decord", None,
+        "pyav", None,
     )  # fmt: skip
     assert counted(tree) == {"a/five (ü).avi": 5, "b/deep/seven.mp4": 7, "b/web.avi": None}
 
@@ -88,8 +88,13 @@ def test_one_folder_of_several_and_nothing_that_prepare_wrote(tree: Path) -> Non
 
 def test_broken_files_are_tried_anew_with_another_decoder(tree: Path) -> None:
     update_index(tree, workers=1)
-    assert update_index(tree, workers=1, decoder="pyav")[:3] == (3, 1, 0)
-    assert update_index(tree, workers=1, decoder="pyav")[:3] == (3, 0, 0)
+    paths = [tree / "a" / "five (ü).avi", tree / "b" / "deep" / "seven.mp4"]
+    known = lambda decoder: [VideoIndex(tree).count(path, decoder) for path in paths]  # noqa: E731
+    assert (known("pyav"), known("decord")) == ([5, 7], [None, None])
+    assert update_index(tree, workers=1, decoder="decord")[:3] == (3, 3, 0), "its frames are compared with PyAV's"
+    assert (known("pyav"), known("decord"), known("torchcodec")) == ([5, 7], [5, 7], [None, None])
+    assert update_index(tree, workers=1)[:3] == (3, 1, 0), "only the broken one"
+    assert update_index(tree, workers=1)[:3] == (3, 0, 0)
 
 
 def test_training_takes_counts_of_files_that_are_as_they_were(tree: Path, monkeypatch) -> None:
@@ -127,10 +132,10 @@ def test_forked_workers_read_it(tree: Path) -> None:
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.avi")
     write_clip(tmp_path / "plain.avi", 3).rename(tmp_path / name)
-    assert [entry.error for entry in update_index(tmp_path, workers=1).broken] == [
+    assert [entry.error for entry in update_index(tmp_path, workers=1, decoder="decord").broken] == [
         "decord cannot open files whose names are not UTF-8: try decoder=pyav"
     ]
-    assert update_index(tmp_path, workers=1, decoder="pyav")[:4] == (1, 1, 0, [])
+    assert update_index(tmp_path, workers=1)[:4] == (1, 1, 0, [])
     assert update_index(tmp_path, workers=1)[:3] == (1, 0, 0)
     assert counted(tmp_path) == {name: 3}
 
@@ -145,7 +150,7 @@ def test_files_that_are_no_index(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "index.sqlite") as foreign:
         foreign.execute("CREATE TABLE videos (name)")
     for write in (False, True):
-        with pytest.raises(ValueError, match="no index of version 1; delete it"):
+        with pytest.raises(ValueError, match="no index of version 2; delete it"):
             open_index(tmp_path / "index.sqlite", write=write)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from twostream.config import build_data, build_source, compose_config
 from twostream.data import packed as packed_module
-from twostream.data.container import Container
+from twostream.data.container import Container, write_container
 from twostream.data.decoding import VideoError, read_frames
 from twostream.data.packed import Packed, pack_clip, packed_path
 from twostream.data.sources import Video
@@ -74,6 +74,19 @@ def test_what_is_there_is_left_alone_unless_it_is_something_else(source, tmp_pat
     assert pack_clip(video, tmp_path, quality=50).made
     assert Container(path).header["quality"] == 50
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_frames_of_another_version_of_the_decoding_are_refused_and_packed_again(source, tmp_path) -> None:
+    video = source.train[0]
+    pack_clip(video, tmp_path)
+    packed = Container(packed_path(tmp_path, video.id))
+    blobs, header = [packed[index] for index in range(len(packed))], packed.header
+    del header["source"]["frames"]  # as it was written before versions were on record
+    write_container(packed_path(tmp_path, video.id), blobs, header=header)
+    with pytest.raises(VideoError, match=r"the frames are of version 1 of our decoding, .* may differ; pack it again"):
+        Packed(tmp_path).count(video)
+    assert pack_clip(video, tmp_path).made
+    assert Packed(tmp_path).count(video) == 12
 
 
 def test_frames_of_another_file_are_refused_with_both_values(source, folder, tmp_path) -> None:

@@ -46,16 +46,38 @@ def test_a_frame_of_the_networks_own_size_is_what_the_network_says() -> None:
     assert np.allclose(field, expected, atol=1e-4)
 
 
-def test_batches_give_what_single_pairs_give() -> None:
+def test_a_field_is_the_same_in_any_company_and_on_any_threads() -> None:
     pictures, pairs = frames(128, 128), [(0, 1), (1, 2), (2, 3), (2, 2)]
     single, batched = raft(batch_size=1).fields(pictures, pairs), raft(batch_size=3).fields(pictures, pairs)
-    for pair in pairs:
-        assert np.allclose(single[pair], batched[pair], atol=1e-3)
-    assert not batched[2, 2].any()
-    in_turn = list(raft(batch_size=2).successive(iter(pictures.values())))
+    in_turn = dict(zip(pairs, raft(batch_size=2).successive(iter(pictures.values())), strict=False))
     assert len(in_turn) == 3
-    for field, pair in zip(in_turn, pairs, strict=False):
-        assert np.allclose(field, single[pair], atol=1e-3)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        [two_threads] = raft().fields(pictures, pairs[:1]).values()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(two_threads, single[0, 1])
+    for pair in pairs:
+        assert np.array_equal(single[pair], batched[pair])
+        assert np.array_equal(in_turn.get(pair, batched[pair]), batched[pair])
+    assert not batched[2, 2].any()
+
+
+def test_a_gpu_always_computes_whole_batches(monkeypatch) -> None:
+    """The last pair again where fewer are left: how many are computed together would show in the last bits."""
+
+    def fields(_, pairs):
+        sizes.append(len(pairs))
+        return [np.float32(one.flat[0]) for one, _ in pairs]
+
+    sizes: list[int] = []
+    flow = raft(batch_size=3)
+    monkeypatch.setattr(RAFT, "on_gpu", True)
+    monkeypatch.setattr(RAFT, "_fields", fields)
+    assert flow.compute_batch([(np.uint8([i]), np.uint8([9])) for i in range(4)]) == [0, 1, 2, 3]
+    assert sizes == [3, 3]
 
 
 def test_settings_name_what_is_in_the_weights_and_not_where_they_are(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from twostream.data.sampling import Chunks
 from twostream.data.synthetic import (
     FRAMES,
     MOTIONS,
-    TRAVEL,
+    PERIOD,
     MovingPatterns,
     displacements,
     draw_clip,
@@ -120,7 +120,7 @@ def test_every_frame_of_a_moving_cell_looks_like_one_of_a_resting_cell() -> None
 def test_order_shows_one_motion_to_a_chunk_and_two_to_a_pair_of_chunks() -> None:
     """Chunks of 6 frames, 13 apart: whatever the start, none holds both motions, and both are met alike."""
     length, frames = 5, FRAMES["order"]
-    assert frames == 2 * TRAVEL + 3 * 5
+    assert frames == 2 * PERIOD + 3 * 5
     steps = np.diff(motion("left-right", "order"), axis=0)[:, 1]  # pixels to the right, per field
     for seed in range(50):
         [starts] = Chunks(2, stride=(13, 13)).random(frames, length, np.random.default_rng(seed))

@@ -34,12 +34,18 @@ RESULTS = {
 METRICS = "epoch,step,val/top1,val/loss\n0,9,0.25,2.0\n1,19,0.75,1.5\n2,29,0.5,1.6\n"
 
 
-def make_run(folder: Path, *overrides: str, noise: float = 0.05, results: dict[str, Any] | None = RESULTS) -> Path:
+def make_run(
+    folder: Path,
+    *overrides: str,
+    noise: float = 0.05,
+    results: dict[str, Any] | None = RESULTS,
+    classes: tuple[str, ...] = CLASSES,
+) -> Path:
     """What train.py leaves behind, with random weights: every one of them matters to the scores."""
     cfg = compose_config(["logger=csv", *overrides])
     torch.manual_seed(0)
     history = History.of("moving_patterns", 1, [Video("run/a.mp4", Path("a.mp4"), 0, "")])
-    system = build_system(cfg, CLASSES, history)
+    system = build_system(cfg, classes, history)
     disturb(system.network, noise)
     (folder / "checkpoints").mkdir(parents=True)
     checkpoint: dict[str, Any] = {"state_dict": system.state_dict()}

@@ -58,7 +58,6 @@ def by_the_book(spec: dict, path: Path) -> dict[str, np.ndarray]:
     rgb = [crop(frames[min(s + L // 2, F - 1)]).transpose(2, 0, 1) for s in starts]
 
     flow = []
-    algorithm = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     bound, short = spec["flow"]["bound"], spec["flow"]["short_side"]
     for s in starts:
         for j in range(L):
@@ -67,6 +66,10 @@ def by_the_book(spec: dict, path: Path) -> dict[str, np.ndarray]:
                 scale = short / min(height, width)
                 wanted = (round(width * scale), round(height * scale))
                 pair = [cv2.resize(image, wanted, interpolation=cv2.INTER_AREA) for image in pair]
+            long_side, short_side = max(pair[0].shape), min(pair[0].shape)
+            finest = 0 if long_side < 46 else 1 if long_side < 91 or short_side < 32 else 2
+            algorithm = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+            algorithm.setFinestScale(min(algorithm.getFinestScale(), finest))
             field = crop(algorithm.calc(pair[0], pair[1], None))
             flow.append(np.rint(127 / bound * np.clip(field, -bound, bound)).astype(np.int8).transpose(2, 0, 1))
     return {"rgb": np.stack(rgb), "flow": np.stack(flow).reshape(T, 2 * L, size, size)}

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_sweeps import results, sweep, write
+from made_sweeps import CHOICES, results, sweep, write
 
 from twostream.cli import main
 from twostream.report import build_report
 from twostream.report.csv_files import groups_as_csv
+from twostream.report.notes import notes
 from twostream.report.wandb_summary import summary_rows, wandb_mode
+from twostream.sweep import read_sweep
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_wrong_input_is_one_line(folder: Path, monkeypatch, arguments: list[str]
 
 def test_wandb_follows_the_runs(folder: Path, monkeypatch) -> None:
     cells = build_report(sweep({"fusion": ("a",)}, lambda fusion: 0.5, folder)).sweep.cells
-    monkeypatch.setattr("twostream.loggers.has_wandb_key", lambda: False)
+    monkeypatch.setattr("twostream.wandb_account.has_key", lambda: False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert wandb_mode(None, cells) == "off"
     (folder / "0" / "wandb").mkdir()
@@ -112,3 +114,63 @@ def test_the_files_are_there_when_wandb_fails(folder: Path, monkeypatch, capsys)
     with pytest.raises(SystemExit, match="error: wandb=online: no network"):
         run(monkeypatch, str(folder), "--wandb", "online")
     assert (folder / "report" / "report.html").exists()
+
+
+def single_run(folder: Path, data: dict, top1: float | None, *overrides: str, **others: object) -> None:
+    """As train.py leaves one."""
+    folder.mkdir(parents=True)
+    (folder / "overrides.json").write_text(json.dumps(overrides))
+    (folder / "config.yaml").write_text(json.dumps({"data": data}))
+    if top1 is not None:
+        choices = {**CHOICES, "data": data["_target_"]}
+        (folder / "results.json").write_text(json.dumps(results(top1, choices=choices, cell=folder.name, **others)))
+
+
+def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Single runs by date and time, and a sweep; on two data sets, one of which has two places."""
+    patterns, mine, other = (
+        {"_target_": "patterns"},
+        {"_target_": "folder", "root": "a"},
+        {"_target_": "folder", "root": "b"},
+    )
+    runs = tmp_path / "runs"
+    single_run(runs / "2026-01-01" / "10-00-00", patterns, 0.5, "seed=0")
+    single_run(runs / "2026-01-02" / "10-00-00", {**patterns, "cache": "ram"}, 0.7, "seed=1")
+    single_run(runs / "2026-01-02" / "11-00-00", mine, 0.25)
+    single_run(runs / "2026-01-02" / "12-00-00", other, 0.75)
+    single_run(runs / "2026-01-03" / "failed", mine, None)
+    (runs / "2026-01-03" / "failed" / "error.txt").write_text("ValueError: no\n")
+    single_run(runs / "2026-01-03" / "early", patterns, None)
+    (runs / "2026-01-03" / "early" / "config.yaml").unlink()
+    single_run(runs / "2026-01-03" / "lost", patterns, None)
+    (runs / "2026-01-03" / "lost" / "overrides.json").write_text("no")
+    made = sweep({"fusion": ("sum", "max")}, lambda fusion: 0.6, runs / "sweeps" / "fusion-1")
+    write(made)
+    for cell in made.cells:
+        assert cell.folder is not None
+        (cell.folder / "config.yaml").write_text(json.dumps({"data": patterns}))
+        (cell.folder / "results.json").write_text(json.dumps(results(0.6, choices={**CHOICES, "data": "patterns"})))
+    run(monkeypatch, str(runs))
+    text = capsys.readouterr().out
+    assert "patterns\n4 runs: 4 finished\n" in text
+    assert "folder root=a\n2 runs: 1 finished, 1 failed\n" in text
+    assert "folder root=b\n1 run: 1 finished\n" in text
+    assert "no result: 2026-01-03/failed: failed, ValueError: no\n" in text
+    assert "no result: 2026-01-03/early: interrupted\n" in text
+    assert f"no result: {runs}/2026-01-03/lost/overrides.json: damaged" in text
+    pages = sorted(path.parent.name for path in (runs / "report").rglob("report.html"))
+    assert pages == ["folder_root=a", "folder_root=b", "patterns"]
+    assert "2026-01-02/11-00-00" in (runs / "report" / "folder_root=a" / "report.csv").read_text()
+    run(monkeypatch, str(runs))
+    assert capsys.readouterr().out == text, "a report is no run"
+    run(monkeypatch, str(runs / "2026-01-02" / "11-00-00"))
+    assert "1 run: 1 finished\n" in capsys.readouterr().out, "a run alone"
+
+
+def test_runs_whose_videos_were_changed_between_are_told(folder: Path) -> None:
+    for name, number in (("0", 16), ("1", 18), ("2", 16)):
+        path = folder / name / "results.json"
+        lists = {"test": {"videos": number, "fingerprint": str(number)}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "data": lists}))
+    [told] = [line for line in notes(build_report(read_sweep(folder))) if "same videos" in line]
+    assert "the data were changed between 0 and 1, so" in told

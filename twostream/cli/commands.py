@@ -6,7 +6,8 @@ import argparse
 import importlib
 import sys
 
-from twostream.errors import is_expected, one_line, print_any_name
+from twostream.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name
+from twostream.options.arguments import Parser
 from twostream.shortage import raise_file_limit, shortages_told
 
 COMMANDS = {  # where the function of that name is
@@ -27,7 +28,7 @@ COMMANDS = {  # where the function of that name is
 
 def main() -> None:
     """Run one subcommand; wrong input ends in one line and exit code 1."""
-    parser = argparse.ArgumentParser("twostream", description="Two-stream action recognition; training is train.py.")
+    parser = Parser("twostream", description="Two-stream action recognition; training is train.py.")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
@@ -36,9 +37,12 @@ def main() -> None:
     try:
         with shortages_told():
             getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)  # as shells have it
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            end_unread()
         if not is_expected(error):
             raise
         sys.exit(f"error: {one_line(error)}")

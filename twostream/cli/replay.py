@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked
+from twostream.cli.code import add_trust
+from twostream.errors import checked, say
+from twostream.options.arguments import Parser
 from twostream.replay import find_kept
 from twostream.replay import replay as replay_step
 
 
 def replay(arguments: Sequence[str]) -> None:
     """Do the training step again whose loss or gradient was not a finite number, and tell where it begins."""
-    parser = argparse.ArgumentParser("twostream replay", description=replay.__doc__)
+    parser = Parser("twostream replay", description=replay.__doc__)
     parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     with checked():
         path = find_kept(options.path)
-        found = replay_step(path)
-    print(f"{path}: loss {found.loss}")
+        found = replay_step(path, trust=options.trust)
+    say(f"{path}: loss {found.loss}")
     for video, loss in found.losses.items():
-        print(f"  {video}: {loss:.4f}")
+        say(f"  {video}: {loss:.4f}")
     if found.gradients:
-        print(f"gradients that are not finite: {', '.join(found.gradients)}")
+        say(f"gradients that are not finite: {', '.join(found.gradients)}")
     if found.weights:
-        print(f"weights that are not finite: {', '.join(found.weights)}")
-    print(f"the first output that is not finite: {found.first or 'none'}")
+        say(f"weights that are not finite: {', '.join(found.weights)}")
+    say(f"the first output that is not finite: {found.first or 'none'}")

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked
-from twostream.report import as_text, write_report
+from twostream.errors import checked, say
+from twostream.options.arguments import Parser
+from twostream.report import as_text, write_reports
 
 
 def report(arguments: Sequence[str]) -> None:
-    """Compare the runs of a sweep: SWEEP_DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
-    parser = argparse.ArgumentParser("twostream report", description=report.__doc__)
-    parser.add_argument("folder", type=Path, metavar="SWEEP_DIR")
+    """Compare the runs of a sweep, or all below a folder: DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
+    parser = Parser("twostream report", description=report.__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of a sweep, or of any runs")
     parser.add_argument("--metric", default="test/top1", help="of results.json (default test/top1)")
     parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")
     parser.add_argument("--baseline", metavar="AXIS=VALUE,…", help="compare with these runs (default: with the best)")
     parser.add_argument("--wandb", metavar="MODE", help="off, auto, offline, online (default: as the runs did)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default SWEEP_DIR/report)")
     options = parser.parse_args(arguments)
     with checked():
-        written = write_report(
+        reports = write_reports(
             options.folder,
             metric=options.metric,
             pivot=options.pivot,
             baseline=options.baseline,
             wandb=options.wandb,
+            out=options.out,
         )
-    print(f"{as_text(written)}\n-> {options.folder / 'report' / 'report.html'}")
+    for folder, written in reports.items():
+        title = f"{written.sweep.data}\n" if len(reports) > 1 else ""
+        say(f"{title}{as_text(written)}\n-> {folder / 'report.html'}")

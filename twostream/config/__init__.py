@@ -1,9 +1,10 @@
 """Configuration -> objects: with train.py and cli.py the only place that knows Hydra."""
 
+from twostream.config.bounds import cautions
 from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
-from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views
-from twostream.config.network import build_network, describe_config
+from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views, mirror_note
+from twostream.config.network import build_network, describe_config, starts
 from twostream.config.processes import needs_own_process, run_own_process
 from twostream.config.resume import recovery_of
 from twostream.config.run import Run, build_run, build_system, quieten
@@ -19,16 +20,19 @@ __all__ = [
     "build_source",
     "build_system",
     "build_views",
+    "cautions",
     "claimed",
     "compose_config",
     "conf_folder",
     "describe_config",
     "identity",
+    "mirror_note",
     "needs_own_process",
     "notes_errors",
     "quieten",
     "recovery_of",
     "run_command",
     "run_own_process",
+    "starts",
     "streams_of",
 ]

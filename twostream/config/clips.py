@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
-from twostream.config.data import build_flow
+from twostream.config.data import build_flow, build_transform
 from twostream.data.dataset import ClipDataset
 from twostream.data.footage import Decoded
 from twostream.data.sources import Video
@@ -22,7 +22,7 @@ def build_clips(cfg: DictConfig, paths: Sequence[Path], *, one_view: bool = True
     return ClipDataset(
         [Video(str(path), path, label=0, group="") for path in paths],
         sampling=instantiate(cfg.sampling, **({"test_views": 1} if one_view else {})),
-        transform=instantiate(cfg.transform, **centre),
+        transform=build_transform(cfg, **centre),
         flow=build_flow(cfg),
         footage=Decoded(cfg.decoder),
         streams=streams_of(cfg),

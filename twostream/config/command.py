@@ -15,18 +15,22 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line, print_any_name
+from twostream.config.trust import find_own_code, search_plugins
+from twostream.config.values import check_choices, check_values
+from twostream.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
 from twostream.signals import Stopped, requeue
 from twostream.sweep import read_sweep
+
+BEGINS = "nothing had begun, the same command begins again"
 
 
 def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -37,8 +41,14 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         hydra_config = HydraConfig.get()
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
-            with shortages_told(f"python train.py {shlex.quote(f'resume={folder}')}" if alone else "the same command"):
+            with shortages_told(lambda: then(folder, alone=alone)):
+                find_own_code(OmegaConf.to_container(cfg))
+                with checked():
+                    check_values(cfg)
                 return task(cfg)
+        except Stopped as stopped:
+            stopped.then = then(folder, alone=alone)
+            raise
         except Exception as error:
             failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`
             if not failed_elsewhere and (rank := rank_of(os.environ)) is not None:
@@ -47,8 +57,11 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             with suppress(OSError):  # the disk may be full
                 if not failed_elsewhere:
                     write_text(folder / "error.txt", text + "\n")
+            if alone and is_expected(error):
+                sys.exit(f"error: {one_line(error)}")  # Hydra would put a line of its own before it
             if alone:
                 raise
+            Ledger.failed += (folder.name,)
             print(f"cell {folder.name} failed: {one_line(error)}", file=sys.stderr, flush=True)
             if hydra_config.sweeper._target_ != BASIC_SWEEPER:
                 raise  # other sweepers have rules of their own for cells that fail
@@ -63,31 +76,54 @@ def run_command(main: Callable[[], None]) -> None:
     end_with_parent()
     print_any_name()
     try:
-        sys.argv[1:] = continued(sys.argv[1:])
-        with shortages_told():  # before a run has its folder
+        typed = sys.argv[1:]
+        words = continued(typed)
+        resumed = [] if words == typed else ["hydra.output_subdir=null"]  # it may be refused: .hydra/ stays as it was
+        words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
+        sys.argv[1:] = [*words, *resumed]
+        search_plugins()
+        with checked():
+            check_choices(words)
+        with shortages_told(lambda: BEGINS):  # before a run has its folder
             main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
     except Stopped as stopped:
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print(f"{stopped}; the same command, or resume=RUN_DIR, goes on", file=sys.stderr)
+            print(f"{stopped}; {stopped.then}", file=sys.stderr)
             print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            end_unread()
         if not is_expected(error):
             raise
         sys.exit(f"error: {one_line(error)}")
 
 
 def end_sweep(folder: Path) -> None:
-    """The report of a sweep; exit code 1 where a cell has no results."""
+    """The report of a sweep; exit code 1 where a cell failed, or has no results and nobody is at it."""
     from twostream.report import as_text, write_report  # of use at the end alone
 
     sweep = read_sweep(folder)
-    unfinished = [cell for cell in sweep.cells if cell.state != "finished"]
-    if len(unfinished) < len(sweep.cells):
-        print(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
-    if unfinished:
-        states = Counter(cell.state for cell in unfinished)
-        told = ", ".join(f"{count} {state}" for state, count in states.items())
-        sys.exit(f"{folder}: of {len(sweep.cells)} cells {told}; the same command tries them again")
+    states = Counter(cell.state for cell in sweep.cells)
+    finished = states.pop("finished", 0)
+    if finished:
+        say(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
+    told = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
+    if states.keys() - {"running"}:
+        sys.exit(f"{told}; the same command tries them again")
+    if states:
+        print(f"{told}: another process is at it", flush=True)
+    if Ledger.failed:
+        sys.exit(f"{folder}: {', '.join(Ledger.failed)}: not taken for finished, see above")
+
+
+def then(folder: Path, *, alone: bool) -> str:
+    """What to do after a run has stopped: all of the command, to be pasted into a shell, unless it is a cell's."""
+    if not alone:
+        return "the same command goes on"
+    if not (folder / "overrides.json").exists():
+        return BEGINS
+    start = "torchrun …" if "TORCHELASTIC_RUN_ID" in os.environ else "python"
+    return f"{start} train.py {shlex.quote(f'resume={folder}')} goes on"

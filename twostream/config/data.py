@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
-from twostream.data.dataset import ClipDataset
+from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
-from twostream.data.flow_store import FlowStore
+from twostream.data.flow_store import FlowStore, clip_path, read_manifest
 from twostream.data.footage import Cached, Decoded, Footage, Guarded
 from twostream.data.index import find_index
 from twostream.data.module import VideoDataModule
-from twostream.data.packed import Packed, packed_folder
+from twostream.data.packed import Packed, packed_folder, packed_path
+from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
 from twostream.protocols import CROPS, check_protocol, sampling_of
 from twostream.scores import PARTS
 
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
+NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
 CACHES = (None, "ram")
 
@@ -31,8 +36,9 @@ CACHES = (None, "ram")
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
     reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
+    others = (*reading, *NOT_OF_SOURCES)
     with without_collection():
-        return instantiate({key: value for key, value in cfg.data.items() if key not in reading})(split=cfg.split)
+        return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
 
 
 @contextmanager
@@ -70,11 +76,22 @@ def build_flow(cfg: DictConfig) -> OpticalFlow:
 
 def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | None:
     """The flow store, which has to have all videos; None where flow is computed or not wanted."""
-    if not cfg.flow.store or "flow" not in streams_of(cfg):
-        return None
-    store = FlowStore(cfg.flow.store, flow)
-    store.require([*source.train, *source.test])
+    store = open_store(cfg, flow)
+    if store is not None:
+        store.require(source.videos)
     return store
+
+
+def open_store(cfg: DictConfig, flow: OpticalFlow) -> FlowStore | None:
+    """The flow store, whatever videos it has; None where flow is computed or not wanted."""
+    return FlowStore(cfg.flow.store, flow) if cfg.flow.store and "flow" in streams_of(cfg) else None
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Builds what needs no video, so that what is wrong is told before the data set is looked for, or rendered."""
+    open_store(cfg, build_flow(cfg))
+    for part in (cfg.sampling, cfg.transform):
+        instantiate(part)
 
 
 def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
@@ -82,42 +99,70 @@ def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
     flow = build_flow(cfg)
     return {
         "sampling": instantiate(cfg.sampling),
-        "transform": instantiate(cfg.transform),
+        "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "footage": build_footage(cfg, [*source.train, *source.test]),
+        "footage": build_footage(cfg, source.videos),
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,
     }
 
 
+def mirrors(cfg: DictConfig) -> bool:
+    """Whether a mirrored video keeps its label: `data.mirror`, or what the data set's class says (older runs)."""
+    keeps = cfg.data.get("mirror")
+    return getattr(get_object(cfg.data["_target_"]), "mirror", True) if keeps is None else bool(keeps)
+
+
+def build_transform(cfg: DictConfig, **changes: Any) -> Transform:
+    """The crops of the configuration, with other options for a test; nothing is mirrored unless `data.mirror`."""
+    options = {**cfg.transform, **changes}
+    if not mirrors(cfg):
+        changes |= {"flip": 0.0, "test_flip": False, "test": "five" if options["test"] == "ten" else options["test"]}
+    return instantiate(cfg.transform, **changes)
+
+
+def mirror_note(cfg: DictConfig, **changes: Any) -> str:
+    """One line where the configuration, or the protocol with these `changes`, mirrors but the data forbid it; or ""."""
+    options = {**cfg.transform, **changes}
+    asked = [name for name in ("flip", "test_flip") if options[name]] + ["test=ten"] * (options["test"] == "ten")
+    if mirrors(cfg) or not asked:
+        return ""
+    return f"data.mirror=false: left and right matter in these data; nothing is mirrored ({', '.join(asked)} ignored)"
+
+
 def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame_by_frame: bool) -> ClipDataset:
     """The test or the validation videos of a run, in the views of a protocol; see `twostream.protocols`."""
     if part not in PARTS:
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
-    videos = source.test if part == "test" else hold_out(source.train, cfg.validation_fraction, cfg.seed)[1]
+    videos = build_lists(cfg, source)[part]
     if not videos:
         raise ValueError("part='validation': the run held no videos out of training (validation_fraction=0)")
     check_protocol(protocol)
     parts = clip_parts(cfg, source)
     parts["sampling"] = sampling_of(protocol, parts["sampling"], frame_by_frame=frame_by_frame)
-    parts["transform"] = instantiate(cfg.transform, **CROPS[protocol])
+    parts["transform"] = build_transform(cfg, **CROPS[protocol])
     return ClipDataset(videos, **parts)
 
 
 def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
-    """Loaders for training, validation (whole groups out of the training list) and testing."""
-    train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    """Loaders for training, validation and testing. Raises ValueError where there is but one class."""
+    if len(source.classes) < 2:
+        raise ValueError(
+            f"{source.name} split {source.split}: one class, {source.classes[0]}, and nothing to tell it from; two "
+            "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
+        )
+    lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
         "sampling": instantiate(cfg.sampling, test_views=1),
-        "transform": instantiate(cfg.transform, test="centre", test_flip=False),
+        "transform": build_transform(cfg, test="centre", test_flip=False),
     }
     return VideoDataModule(
-        train=ClipDataset(train, training=True, **shared),
-        validation=ClipDataset(validation, **{**shared, **one_view}),
-        test=ClipDataset(source.test, **shared),
+        train=ClipDataset(lists["train"], training=True, **shared),
+        validation=ClipDataset(lists["validation"], **{**shared, **one_view}),
+        test=ClipDataset(lists["test"], **shared),
         batch_size=cfg.batch_size,
         test_batch_size=cfg.test_batch_size,
         num_workers=cfg.num_workers,
@@ -125,4 +170,29 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
         persistent_workers=cfg.persistent_workers,
         pin_memory=cfg.pin_memory and torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
         seed=cfg.seed,
+        record=build_record(cfg, source, lists, shared["flow_store"]),
+    )
+
+
+def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
+    """Which videos train, validate (where the data set does not say, whole groups of the training list) and test."""
+    train, validation = source.train, source.validation  # as the data set has them
+    if not validation:
+        train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
+    return {"train": train, "validation": validation, "test": source.test}
+
+
+def build_record(
+    cfg: DictConfig, source: Any, lists: Mapping[str, Sequence[Video]], store: FlowStore | None = None
+) -> Record:
+    """What a run that goes on compares: the lists, the files, what was computed from them before."""
+    is_packed = "packed" in cfg.data and cfg.data.frames == "packed"
+    frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if is_packed else None
+    return record_of(
+        source.classes,
+        lists,
+        index=find_index(cfg.data.root),
+        flow="" if store is None else json.dumps(read_manifest(store.root), sort_keys=True),
+        flow_path=None if store is None else partial(clip_path, store.root),
+        packed_path=None if frames is None else lambda video: packed_path(frames, video.id),
     )

@@ -11,13 +11,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from twostream.config.compose import streams_of
+from twostream.config.compose import names_of, streams_of
 from twostream.description import Description, describe
+from twostream.models.backbone.weights import fetch
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
-from twostream.models.network import MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
 from twostream.optimization import roles
 
+REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 
@@ -27,10 +29,10 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
     if cfg.align not in ALIGN:
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
     backbones = {}
-    for stream, config in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
-        if cfg.init[stream] is not None or meta:
-            config = OmegaConf.merge(config, {"weights": None if meta else single_stream_checkpoint(cfg.init[stream])})
-        own = cfg.dropout[stream]
+    for stream in streams:
+        config, own = backbone_config(cfg, stream), cfg.dropout[stream]
+        if "weights" in config:
+            config = OmegaConf.merge(config, {"weights": None if meta else start_of(cfg, stream)})
         backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
     shared: dict[str, Any] = {
         "num_classes": num_classes,
@@ -38,7 +40,7 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         "temporal": instantiate(cfg.temporal),
         "pooling": instantiate(cfg.pooling) or None,
         "attention": attention_layer(cfg),
-        "attention_after": tuple(cfg.attention_after),
+        "attention_after": names_of(cfg.attention_after),
         "image_size": cfg.transform.size,
     }
     with torch.device("meta" if meta else "cpu"):
@@ -101,6 +103,61 @@ def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
     if cfg.attention_over not in ("frame", "clip"):
         raise ValueError(f"attention_over={cfg.attention_over!r}: choose from frame, clip")
     return make if cfg.attention_over == "frame" else lambda channels: OverClip(make(channels))
+
+
+def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
+    """The options of the backbone of "rgb" or "flow"."""
+    return (cfg.get("flow_backbone") or cfg.backbone) if stream == "flow" else cfg.backbone
+
+
+def start_of(cfg: DictConfig, stream: str) -> str | None:
+    """What the tower of a stream starts from: a checkpoint of `init`, the backbone's weights, or None: random values.
+
+    Raises ValueError where it is no file, or an experiment needs trained streams that were not named.
+    """
+    if cfg.init[stream] == REQUIRED:
+        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]
+        kind = {"rgb": "spatial", "flow": "temporal"}[stream]
+        raise ValueError(
+            f"init.{stream}=required: this experiment starts from trained streams; train one with python train.py "
+            f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
+            f"init.{stream}=RUN_DIR"
+        )
+    if (path := cfg.init[stream]) is not None:
+        if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
+            raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
+        return checkpoint
+    return backbone_config(cfg, stream).get("weights")
+
+
+def check_starts(cfg: DictConfig, network: Any) -> None:
+    """See that the weights to start from can be had, and that nothing that stays as it is would be random.
+
+    Downloads what is not there yet. Raises ValueError. `network`: of this configuration, on the meta device.
+    """
+    frozen = {id(part) for module in network.modules_below(cfg.train_from) for part in module.modules()}
+    for stream in streams_of(cfg):
+        backbone, start = getattr(network, stream).backbone, start_of(cfg, stream)
+        if start is not None:
+            fetch(backbone, start)
+        elif any(id(part) in frozen for part in backbone.modules()):
+            raise ValueError(
+                f"train_from={cfg.train_from}: the {stream} stream below it would stay random; choose what it starts "
+                f"from (weights=imagenet, init.{stream}=RUN_DIR), or train_from=all"
+            )
+
+
+def without_starts(cfg: DictConfig) -> DictConfig:
+    """The same network from random values: for weights that come later, or do not matter."""
+    plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}}
+    plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if cfg.get(name)}
+    return OmegaConf.merge(cfg, plain)  # type: ignore[return-value]
+
+
+def starts(network: Any) -> dict[str, str]:
+    """{stream: what its weights are before training}, in words."""
+    backbones = {stream: getattr(network, stream).backbone for stream in STREAMS if hasattr(network, stream)}
+    return {name: backbone.report.start if backbone.report else "random" for name, backbone in backbones.items()}
 
 
 def single_stream_checkpoint(path: str) -> str:

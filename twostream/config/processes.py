@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytorch_lightning as pl
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -76,6 +77,7 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
         command = [
             sys.executable,
             os.path.abspath(main),
+            *(config_dirs(hydra_config) if swept else ()),
             *words,
             run_in(folder),
             "hydra.output_subdir=null",
@@ -90,6 +92,12 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
             raise ProcessError(f"rank {failed[0]} of {len(processes)}: {reason(failed[1], folder)}")
         if received and any(process.returncode for process in processes):
             sys.exit(128 + received[0])
+
+
+def config_dirs(hydra_config: HydraConf) -> list[str]:
+    """The `--config-dir` of this command, for the processes of a cell."""
+    sources = hydra_config.runtime.config_sources
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
 
 def environments(count: int, num_nodes: int) -> list[dict[str, str]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.config.compose import compose_config, run_in
+from twostream.config.compose import compose_config, conf_folder, run_in
 from twostream.config.saved import check_targets, leaves
 from twostream.config.sweep import difference, file_name, hash_of, identity
+from twostream.config.trust import TYPED_IN
 from twostream.errors import UserError
 from twostream.plain import read_json, read_yaml
 from twostream.recovery import newest_recovery, read_recovery
@@ -24,25 +27,51 @@ def continued(arguments: list[str]) -> list[str]:
     """The arguments of the run in `resume=RUN_DIR`, then those that were typed now; without `resume=` as they are.
 
     In the folder of a run, a command without arguments goes on with that run. The working folder becomes the one in
-    which the run was started, so that the paths of its data are right. Raises UserError for a folder without a run.
+    which the run was started, so that the paths of its data are right. `--trust PACKAGE` and `--config-dir DIR` say
+    which code of one's own the folder may name. Raises UserError for a folder without a run.
     """
+    arguments, trust = without_option(arguments, "--trust")
+    arguments, folders = without_option(arguments, "--config-dir", "-cd")
+    config_dirs = [str(Path(folder).absolute()) for folder in folders[-1:]]
+    options = [f"--config-dir={path}" for path in config_dirs]  # in front, for Hydra wants no overrides before them
     typed = [word for word in arguments if not word.startswith("resume=")]
     named = [word.partition("=")[2] for word in arguments if word.startswith("resume=")]
-    if not arguments and Path(OVERRIDES).exists():
+    if not (arguments or folders) and Path(OVERRIDES).exists():
         named = ["."]
     if not named or named[-1] == "null":
-        return typed
+        if trust:
+            raise UserError("--trust: is for resume=RUN_DIR; what you type yourself needs none")
+        return [*options, *typed]
     if {"-m", "--multirun"} & set(typed):
         raise UserError("resume= is for one run; a sweep goes on when its own command is repeated")
     folder = Path(named[-1].strip("'\"")).resolve()
     overrides = read_overrides(folder)
     started_in = working_folder(folder)
     if started_in is not None and started_in.is_dir():
+        os.environ[TYPED_IN] = os.getcwd()  # own code is looked for there, not where a folder of somebody's says
         os.chdir(started_in)
     changed = {key_of(word) for word in typed}
     kept = [word for word in overrides if key_of(word) not in changed]
-    check_overrides(kept, folder)
-    return [*kept, *typed, run_in(folder)]
+    check_overrides(kept, folder, trust=trust, config_dirs=config_dirs)
+    return [*options, *kept, *typed, run_in(folder)]
+
+
+def without_option(arguments: list[str], *names: str) -> tuple[list[str], list[str]]:
+    """The words that are not of an option, and its values, which follow it or a "=".
+
+    >>> without_option(["seed=1", "--trust", "a", "--trust=b"], "--trust")
+    (['seed=1'], ['a', 'b'])
+    """
+    others: list[str] = []
+    values: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in names:
+            values.append(value if equals else next(words, ""))
+        else:
+            others.append(word)
+    return others, values
 
 
 def read_overrides(folder: Path) -> list[str]:
@@ -56,10 +85,13 @@ def read_overrides(folder: Path) -> list[str]:
         raise UserError(str(error)) from None
 
 
-def check_overrides(overrides: list[str], folder: Path) -> None:
+def check_overrides(
+    overrides: list[str], folder: Path, *, trust: Sequence[str] = (), config_dirs: Sequence[str] = ()
+) -> None:
     """Raises UserError where a folder, which may be somebody else's, says more than what to train.
 
-    That is code that no option names, values that are looked up when read, options of Hydra or of the command.
+    That is code that no option names, nor a package of `trust` has; values that are looked up when read; options of
+    Hydra or of the command. `config_dirs`: a folder of further options that the user has named, or none.
     """
     path = folder / OVERRIDES
     for word in overrides:
@@ -68,12 +100,21 @@ def check_overrides(overrides: list[str], folder: Path) -> None:
         if word.startswith("-") or group.startswith("hydra") or elsewhere or "$" in word:
             raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
     try:
-        cfg = compose_config(overrides)
-        if looked_up := [value for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]:
+        cfg = compose_config(overrides, config_dir=next(iter(config_dirs), None))
+        looked_up = [value for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]
+        if looked_up := [value for value in looked_up if value not in own_interpolations(*config_dirs)]:
             raise UserError(f"{path}: {looked_up[0]!r} is not taken from a folder; if it is wanted, type it")
-        check_targets(cfg, path)
-    except ValueError as error:
+        check_targets(cfg, path, trust=trust, folders=[Path(each) for each in config_dirs])
+    except (ValueError, ImportError) as error:
         raise UserError(str(error)) from None
+
+
+@cache
+def own_interpolations(*config_dirs: str) -> frozenset[str]:
+    """The values that conf/ itself, or a folder of further options that was typed, looks up in the configuration."""
+    folders = [conf_folder(), *map(Path, config_dirs)]
+    files = (OmegaConf.to_container(OmegaConf.load(file)) for folder in folders for file in folder.rglob("*.yaml"))
+    return frozenset(str(value) for values in files for value in leaves(values) if "${" in str(value))
 
 
 def working_folder(folder: Path) -> Path | None:

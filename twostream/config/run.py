@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
@@ -23,15 +22,20 @@ from torch import nn
 
 from twostream.batches import SplitBatches
 from twostream.callbacks import EpochLine, InitialiseVLAD, MovingAverage
+from twostream.checkpoint import load_mapped
 from twostream.checkpoint_io import WholeCheckpoints
+from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
-from twostream.config.data import build_data, build_source
-from twostream.config.network import build_network, check_effects, describe_config, single_stream_checkpoint
+from twostream.config.data import build_data, build_source, check_parts
+from twostream.config.network import build_network, check_effects, check_starts, describe_config, start_of
 from twostream.data.history import History
+from twostream.data.index import find_index
+from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
 from twostream.errors import UserError, checked
 from twostream.loggers import csv_logger
+from twostream.models.memory_order import channels_last
 from twostream.processes import FullySharded
 from twostream.system import TwoStreamSystem
 
@@ -45,21 +49,30 @@ class Run(NamedTuple):
     source: Any
     summary: Description
     leaked: int  # test videos that the weights were trained on; not 0 only with allow_leak=true
-    leaked_validation: int  # validation videos that `init` was trained on
+    leaked_validation: int  # validation videos that the weights were trained on before
     without_effect: list[str]  # a line for each option that changes nothing here
 
 
-def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
-    """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
+def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = (), start: Path | None = None) -> Run:
+    """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
+
+    `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
+    """
     with checked():
+        begun = None if start is None else load_mapped(start)
         without_effect = check_training(cfg)
+        check_parts(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
+        if begun is not None:
+            parts = 1 if cfg.accumulate == "auto" else cfg.accumulate
+            before |= trained_before(begun, folder, data, accumulate=parts, allow_change=cfg.allow_change)
         leaked_validation = len(before.among(data.validation_set.videos))
         learned = before | History.of(source.name, cfg.split, data.train_set.videos)
-        leaked = learned.check(source.test, allow=cfg.allow_leak)
+        index = find_index(cfg.data.root)
+        leaked = check_leaks(learned, source, data.validation_set.videos, index, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
         share(cfg.batch_size, trainer.world_size)
@@ -70,6 +83,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         system = build_system(cfg, source.classes, learned)
+        if begun is not None:
+            check_weights(begun, folder, system)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
 
 
@@ -85,16 +100,16 @@ def check_training(cfg: DictConfig) -> list[str]:
             f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "
             "validation_fraction above 0"
         )
-    return check_effects(cfg, network)
+    without_effect = check_effects(cfg, network)
+    check_starts(cfg, network)
+    return without_effect
 
 
 def initial_history(cfg: DictConfig) -> History:
     """What the weights that training starts from have been trained on."""
     history = History()
-    for stream, backbone in (("rgb", cfg.backbone), ("flow", cfg.get("flow_backbone") or cfg.backbone)):
-        if stream not in streams_of(cfg):
-            continue
-        start = backbone.get("weights") if cfg.init[stream] is None else single_stream_checkpoint(cfg.init[stream])
+    for stream in streams_of(cfg):
+        start = start_of(cfg, stream)
         if start is not None and Path(start).is_file():
             history |= History.from_checkpoint(start)
     return history
@@ -107,7 +122,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     for module in frozen:
         module.requires_grad_(False)
     if cfg.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(network)
     if cfg.compile:
         network.compile()
     return TwoStreamSystem(

@@ -11,10 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config.compose import conf_folder
+from twostream.config.network import without_starts
 from twostream.config.run import build_system
+from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
+from twostream.config.values import check_values
 from twostream.data.history import History
 from twostream.errors import ExpectedError
+from twostream.options import conf_folder
 from twostream.plain import read_yaml_text
 from twostream.system import TwoStreamSystem
 
@@ -28,23 +31,23 @@ NETWORK = (
 )
 
 
-def load_config(folder: str | Path) -> DictConfig:
+def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
     """The resolved configuration in a run folder.
 
-    Raises ValueError for a folder without one, and where it names code that no option in conf/ does: a folder that
-    came from somebody else must not run theirs.
+    Raises ValueError for a folder without one, and where it names code that no option in conf/ does, nor a package of
+    `trust` or an installed plug-in has: a folder that came from somebody else must not run theirs.
     """
     path = config_file(folder)
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
     if not path.is_file():
-        cells = sorted(other.parent.name for other in Path(folder).glob("*/config.yaml"))
+        cells = sorted(p.parent.name for p in Path(folder).glob("*/config.yaml") if not p.parent.name.startswith("."))
         hint = f"; name one of its cells, such as {cells[0]}" if cells else ", that train.py writes"
         raise ValueError(f"{folder}: is no run folder: it has no config.yaml{hint}")
     cfg = read_config(path)
     if "backbone" not in cfg:
         raise ValueError(f"{path}: is no configuration of a run")
-    check_targets(cfg, path)
+    check_targets(cfg, path, trust=trust)
     return cfg
 
 
@@ -85,7 +88,7 @@ def config_file(folder: str | Path) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def change_config(cfg: DictConfig, settings: Sequence[str]) -> DictConfig:
+def change_config(cfg: DictConfig, settings: Sequence[str], *, trust: Sequence[str] = ()) -> DictConfig:
     """With settings such as `data.root=DIR`; ValueError for one that would make it another network or test."""
     for setting in settings:
         key, equals, _ = setting.partition("=")
@@ -94,17 +97,15 @@ def change_config(cfg: DictConfig, settings: Sequence[str]) -> DictConfig:
         if OmegaConf.select(cfg, key, default=settings) is settings:  # the default is what no file can hold
             raise ValueError(f"--set {setting!r}: the run's config.yaml has no {key}")
     changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))
-    check_targets(changed, f"--set {' '.join(map(repr, settings))}")  # type: ignore[arg-type]
+    check_values(changed, only=[setting.partition("=")[0] for setting in settings])  # type: ignore[arg-type]
+    check_targets(changed, f"--set {' '.join(map(repr, settings))}", trust=trust)  # type: ignore[arg-type]
     return changed  # type: ignore[return-value]
 
 
 def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
     """The system of a run, whose weights come out of its checkpoint: those it started from are not looked for."""
-    plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}, "compile": False}  # shapes vary: no compiling
-    for name in ("backbone", "flow_backbone"):
-        if cfg.get(name):
-            plain[name] = {"weights": None}
-    return build_system(OmegaConf.merge(cfg, plain), tuple(classes), history)  # type: ignore[arg-type]
+    plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
+    return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
 def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
@@ -120,42 +121,33 @@ def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
     return differing + (["data"] if one.data["_target_"] != other.data["_target_"] else [])
 
 
-def check_targets(cfg: DictConfig, origin: object) -> None:
-    """Raises ValueError where a configuration names code that no option of the same group does."""
-    known = known_targets()
+def check_targets(cfg: DictConfig, origin: object, *, trust: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
+    """Raises ValueError where a configuration names code that no option of the same group does, nor a trusted package.
+
+    `folders`: of further options, that the user has named. Raises ImportError where a trusted package lacks the code.
+    """
+    trust, known = check_trust(trust), known_targets(tuple(folders))
     values: Any = OmegaConf.to_container(cfg, resolve=True)
-    for group, value in values.items():
-        for name in targets(value):
-            if name not in known.get("backbone" if group == "flow_backbone" else group, ()):
-                raise ValueError(f"{origin}: names code that no option of twostream does: {name!r} as {group}")
-    if "_target_" in values:
-        raise ValueError(f"{origin}: names code that no option of twostream does: {values['_target_']!r}")
+    named = [(name, group) for group, value in values.items() for name in targets(value)]
+    named += [(str(values["_target_"]), "")] if "_target_" in values else []
+    for name, group in named:
+        if name in known.get("backbone" if group == "flow_backbone" else group, ()) or is_trusted(name, trust):
+            continue
+        place = f" as {group}" if group else ""
+        raise ValueError(f"{origin}: names code that no option of twostream does: {name!r}{place}{how_to_trust(name)}")
 
 
 @cache
-def known_targets() -> Mapping[str, frozenset[str]]:
-    """All code that conf/ names, by group."""
+def known_targets(further: tuple[Path, ...] = ()) -> Mapping[str, frozenset[str]]:
+    """All code that conf/, the folders of plug-ins and those `further` name, by group."""
     known: dict[str, set[str]] = {}
-    for file in conf_folder().rglob("*.yaml"):
-        values: Any = OmegaConf.to_container(OmegaConf.load(file))
-        whole = file.parent == conf_folder() or file.read_text(encoding="utf-8").startswith("# @package _global_")
-        for group, value in values.items() if whole else [(file.parent.name, values)]:
-            known.setdefault(group, set()).update(targets(value))
+    for folder in (conf_folder(), *(folder for _, folder in plugin_folders()), *further):
+        for file in folder.rglob("*.yaml"):
+            values: Any = OmegaConf.to_container(OmegaConf.load(file))
+            whole = file.parent == folder or file.read_text(encoding="utf-8").startswith("# @package _global_")
+            for group, value in values.items() if whole else [(file.parent.name, values)]:
+                known.setdefault(group, set()).update(targets(value))
     return {group: frozenset(names) for group, names in known.items()}
-
-
-def targets(config: Any) -> Iterator[str]:
-    """Every `_target_` anywhere in a configuration.
-
-    >>> list(targets({"a": {"_target_": "x.Y", "b": [{"_target_": "z"}]}}))
-    ['x.Y', 'z']
-    """
-    if isinstance(config, dict):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        config = list(config.values())
-    for value in config if isinstance(config, list) else ():
-        yield from targets(value)
 
 
 def leaves(config: Any) -> Iterator[Any]:

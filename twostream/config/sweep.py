@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -9,22 +10,29 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.claim import Claim
+from twostream.config.data import build_lists, build_source
 from twostream.config.saved import read_config
-from twostream.errors import UserError, one_line
+from twostream.config.values import check_values, require_folder
+from twostream.data.record import PARTS, summary_of
+from twostream.errors import UserError, checked, one_line
 from twostream.processes import rank_of
+from twostream.recovery import recovery_files
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER, NO_DIFFERENCE
 
@@ -101,19 +109,33 @@ def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str,
 
 
 class Ledger(Callback):
-    """Writes what a sweep is going to do into its folder, before the first cell begins."""
+    """Checks a command before anything begins, and writes what a sweep is going to do into its folder.
+
+    What is wrong ends the program here: Hydra would warn, and go on.
+    """
 
     ended: Path | None = None  # the folder of the sweep that this process has run
+    failed: tuple[str, ...] = ()  # cells of it that ended with an error here
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            check_values(without_hydra(config))
+            require_folder("hydra.run.dir", config.hydra.run.dir)
+        except (UserError, ValueError) as error:
+            sys.exit(f"error: {one_line(error)}")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
+            check_cells(config)
             self._write(config)
-        except Exception as error:  # Hydra would warn, and go on
+        except (UserError, ValueError) as error:
+            sys.exit(f"error: {one_line(error)}")
+        except Exception as error:
             sys.exit(f"error: the plan of the sweep: {one_line(error)}")
 
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        require_folder("hydra.sweep.dir", folder)
         typed, params = as_typed(config.hydra.overrides.task), config.hydra.sweeper.get("params") or {}
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
             axes, cells, fixed = plan([*(f"{key}={value}" for key, value in params.items()), *typed])
@@ -122,11 +144,48 @@ class Ledger(Callback):
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
         command = shlex.join(["python", *sys.argv])
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
-        Ledger.ended = None
+        Ledger.ended, Ledger.failed = None, ()
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         Ledger.ended = Path(config.hydra.sweep.dir)
+
+
+def check_cells(config: DictConfig) -> None:
+    """Raises ValueError for a wrong value of a sweep before its first cell begins.
+
+    The values of an axis are checked in the first cell. Where another axis chooses what they belong to, and where that
+    cell cannot be composed, each cell checks its own.
+    """
+    params, typed = config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task)
+    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        return  # it decides as it goes
+    parsed = OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
+    axes = [override for override in parsed if override.is_sweep_override()]
+    first: list[Any] = [
+        f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed
+    ]
+    try:
+        cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, first)
+    except HydraException:
+        return
+    cfg = without_hydra(cfg)
+    check_values(cfg)
+    choosing = {override.get_key_element() for override in axes}
+    for axis in axes:
+        name = axis.get_key_element().lstrip("+")
+        group, dot, _ = name.partition(".")
+        if OmegaConf.select(cfg, name, default=axes) is axes or (dot and choosing & {group, "data", "experiment"}):
+            continue
+        for text in axis.sweep_string_iterator():
+            cell = copy.deepcopy(cfg)
+            OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
+            check_values(cell, only=[name])
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The configuration of the run alone."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def identity(cfg: DictConfig) -> str:
@@ -157,21 +216,59 @@ def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
 
 
 def is_finished(cfg: DictConfig, folder: Path) -> bool:
-    """Whether a folder has the results of this configuration. Raises UserError where of another one."""
-    results = read_results(folder)
+    """Whether a folder has the results of this configuration and these data; a cell whose results are damaged has none.
+
+    Raises UserError where it has others, and for damaged results of a run that is no cell.
+    """
+    try:
+        results = read_results(folder)
+    except ValueError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return False
+        raise UserError(f"{error}; delete it to have the run repeated") from None
     if results is None:
         return False
-    if results.get("cell") != identity(cfg):
+    changes = difference(cfg, folder) if results.get("cell") != identity(cfg) else ""
+    if changes := changes or other_lists(cfg, results.get("data", {})):
         raise UserError(
-            f"{folder}: has the results of another configuration ({difference(cfg, folder)}); "
-            "delete them, or choose another folder"
+            f"{folder}: has the results of another configuration ({changes}); delete them, or choose another folder"
         )
-    print(f"{folder}: finished before; test/top1 {results['metrics'].get('test/top1', float('nan')):.4f}")
+    top1 = results["metrics"].get("test/top1")
+    print(f"{folder}: finished before; test/top1 {'n/a' if top1 is None else f'{top1:.4f}'}")
     return True
 
 
+def other_lists(cfg: DictConfig, noted: Mapping[str, Any]) -> str:
+    """Which of the lists that a finished run has noted are others now; "" where none is."""
+    if not noted:  # of an earlier version
+        return ""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        now = lists_of(json.dumps({key: values[key] for key in ("data", "split", "seed", "validation_fraction")}))
+    except UserError as error:  # they may be gone, now that there are results
+        print(f"the data of finished runs cannot be compared with the present ones: {one_line(error)}")
+        return ""
+    return "; ".join(
+        f"other {PARTS[part]} videos, {noted[part]['videos']} there and {now[part]['videos']} here"
+        for part in PARTS
+        if part in noted and noted[part] != now[part]
+    )
+
+
+@cache
+def lists_of(text: str) -> dict[str, Any]:
+    """The lists that a part of a configuration leads to: looked up once for all cells that have it in common."""
+    with checked():
+        cfg: Any = OmegaConf.create(json.loads(text))
+        source = build_source(cfg)
+        return summary_of(source.classes, build_lists(cfg, source))
+
+
 def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
-    """Whether the run is this process's to do, which is noted in its folder then."""
+    """Whether the run is this process's to do, which is noted in its folder then.
+
+    What it was started with stays there until the checkpoint that it goes on from has been accepted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     hydra_config, awaited = HydraConfig.get(), rank_of(os.environ) is not None
     if not claim.take():
@@ -184,8 +281,12 @@ def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
         if awaited:
             sys.exit(f"error: {folder}: another process has just finished it")
         return False
+    if (folder / "results.json").exists():
+        print(f"{folder}: its results.json is damaged; the cell is run again", flush=True)
+        (folder / "results.json").unlink()
     (folder / "error.txt").unlink(missing_ok=True)
-    write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
+    if not recovery_files(folder / "checkpoints"):
+        write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
     return True
 
 

@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
-from twostream.config.data import build_flow
+from twostream.config.data import build_flow, build_transform
 from twostream.data.view import View
 
 
@@ -14,7 +14,7 @@ def build_view(cfg: DictConfig) -> View:
     """One view, as in validation: the crop in the middle, not mirrored. Flow is computed, whatever store there was."""
     return View(
         sampling=instantiate(cfg.sampling, test_views=1),
-        transform=instantiate(cfg.transform, test="centre", test_flip=False),
+        transform=build_transform(cfg, test="centre", test_flip=False),
         flow=build_flow(cfg),
         streams=streams_of(cfg),
     )

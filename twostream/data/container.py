@@ -10,7 +10,6 @@ import json
 import mmap
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy as np
 
 from twostream.data.picture import MOST_PIXELS
 from twostream.errors import ExpectedError
+from twostream.files.aside import aside_of
+from twostream.files.naming import naming
 from twostream.plain import has_shape
 
 MAGIC = b"2STREAM\x01"
@@ -47,9 +48,9 @@ def write_container(
     The file appears whole, under its name, or not at all, also where the disk is full (OSError) or power fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name[:100]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    aside = aside_of(path, "tmp")
     try:
-        with aside.open("xb") as file:
+        with naming(path), aside.open("xb") as file:
             file.write(MAGIC)
             ends, sums = [], []
             for blob in blobs:

@@ -27,6 +27,7 @@ from twostream.data.flow_store import (
 )
 from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
+from twostream.errors import say
 
 EVERY = 10.0  # seconds between two lines of progress
 POLL = 1.0  # seconds between two looks at what other processes are about
@@ -89,7 +90,7 @@ def extract(
         return True
     task = StoreClip(root, recorder or FromVideo(flow, decoder))
     announce(estimate(waiting, task.recorder, root), root, workers)
-    progress = Progress(len(waiting))
+    progress = Progress(len(waiting), root)
     while waiting and not progress.stopped:
         elsewhere = []
         outcomes = run_tasks(task, waiting, workers=workers, engine=engine, address=address)
@@ -123,8 +124,9 @@ def announce(cost: Estimate, root: Path, workers: int) -> None:
 class Progress:
     """Counts what has become of the videos, and says so now and then; `stopped` where the disk is full."""
 
-    def __init__(self, videos: int) -> None:
+    def __init__(self, videos: int, root: Path) -> None:
         self.videos = videos
+        self.root = root
         self.done: Counter[str] = Counter()
         self.fields = self.bytes = 0
         self.stopped = False
@@ -133,10 +135,10 @@ class Progress:
     def add(self, video: Video, result: ClipResult | None, error: str | None) -> None:
         """One video is finished."""
         if result is None:
-            print(f"{video.id}: {error}", flush=True)
+            say(f"{video.id}: {error}")
             self.done["failed"] += 1
         elif result.done == "disk full":
-            print("the disk is full: make room and run the same command again; what is stored is whole", flush=True)
+            say(f"the disk is full ({self.root}): make room and run the same command again; what is stored is whole")
             self.stopped = True
         else:
             self.done[result.done] += 1

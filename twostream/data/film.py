@@ -12,6 +12,9 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from twostream.files.aside import aside_of, remove_left_behind
+from twostream.files.naming import naming
+
 TIME_BASE = Fraction(1, 90_000)  # seconds; what MPEG counts in
 
 
@@ -23,7 +26,8 @@ class Film:
 
     def __init__(self, path: str | Path, *, height: int, width: int) -> None:
         self.path = Path(path)
-        self._aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.mp4")
+        remove_left_behind(self.path.parent, of=self.path)
+        self._aside = aside_of(self.path, "mp4")
         self._container = av.open(str(self._aside), "w", options={"movflags": "+faststart"})
         self._stream: Any = self._container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
         self._stream.width, self._stream.height = width, height
@@ -37,7 +41,8 @@ class Film:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         self._last = max(self._last + 1, round(second / TIME_BASE))
         frame.pts, frame.time_base = self._last, TIME_BASE
-        self._container.mux(self._stream.encode(frame))
+        with naming(self.path):
+            self._container.mux(self._stream.encode(frame))
 
     def __enter__(self) -> Film:
         return self

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames
+from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames, telling
 from twostream.data.sources import Video
 from twostream.whole import whole
 
@@ -46,8 +47,8 @@ class Footage(Protocol):
 class Counts(Protocol):
     """Numbers of frames that are known already, such as `twostream.data.index.VideoIndex`."""
 
-    def count(self, path: Path) -> int | None:
-        """How many frames decoding the file yields; None where that is not known of the file as it is now."""
+    def count(self, path: Path, decoder: str) -> int | None:
+        """How many frames `decoder` yields exactly; None where that is not known of the file as it is now."""
         ...
 
 
@@ -58,23 +59,28 @@ class Decoded:
     Raises ValueError for an unknown decoder, ImportError for one that is not installed.
     """
 
-    def __init__(self, decoder: str = "decord", *, counts: Counts | None = None) -> None:
+    def __init__(self, decoder: str = "pyav", *, counts: Counts | None = None) -> None:
         check_decoder(decoder)
         self.decoder = decoder
         self.counts = counts
 
     def count(self, video: Video) -> int:
-        known = self.counts.count(video.path) if self.counts is not None else None
+        known = self.counts.count(video.path, self.decoder) if self.counts is not None else None
         return count_frames(video.path, decoder=self.decoder) if known is None else known
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
-        return read_frames(video.path, indices, decoder=self.decoder)
+        try:
+            return read_frames(video.path, indices, decoder=self.decoder)
+        except IndexError as error:  # of a file that has become shorter since it was counted
+            reason = str(error).removeprefix(f"{video.path}: ")
+            raise VideoError(video.path, f"has fewer frames than were counted ({reason})") from None
 
 
 class Guarded:
-    """Footage that raises `VideoError` where counting or reading takes longer than `seconds`.
+    """Footage that raises `VideoError` where counting or reading gets no further for `seconds`.
 
-    A decoder that hangs cannot be stopped: its thread stays behind, asleep, until the process ends.
+    Every frame that is decoded starts the time anew, so that a long video may take as long as it needs. A decoder that
+    hangs cannot be stopped: its thread stays behind, asleep, until the process ends.
     """
 
     def __init__(self, footage: Footage, seconds: float) -> None:
@@ -91,18 +97,25 @@ class Guarded:
 
     def _within(self, video: Video, work: Callable[[], T]) -> T:
         outcome: list[Any] = []
+        latest = time.monotonic()  # when something was decoded
+
+        def progress() -> None:
+            nonlocal latest
+            latest = time.monotonic()
 
         def run() -> None:
             try:
-                outcome.append((work(), None))
+                with telling(progress):
+                    outcome.append((work(), None))
             except BaseException as error:
                 outcome.append((None, error))
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        thread.join(self.seconds)
+        while thread.is_alive() and (left := latest + self.seconds - time.monotonic()) > 0:
+            thread.join(left)
         if not outcome:
-            raise VideoError(video.path, f"decoding hangs: no result within {self.seconds:g} s (decode_timeout)")
+            raise VideoError(video.path, f"decoding hangs: no frame within {self.seconds:g} s (decode_timeout)")
         value, error = outcome[0]
         if error is not None:
             raise error
@@ -148,7 +161,11 @@ class Cached:
             kept = len(list(self.folder.glob("*.npy")))
             log.warning("data.cache=ram: %s is full with %d videos; others are decoded each time", self.folder, kept)
             return frames
-        with suppress(OSError), whole(path) as aside, aside.open("wb") as file:  # others may have filled it meanwhile
+        with (
+            suppress(OSError),
+            whole(path, tidy=False) as aside,
+            aside.open("wb") as file,
+        ):  # others fill it
             np.save(file, frames)
         return frames
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,7 +34,12 @@ class History:
     def of(cls, name: str, split: int, videos: Sequence[Video]) -> History:
         """That of weights trained on `videos`, a list of split `split` of the data set `name`."""
         words = f"{name} split {split}, {len(videos)} videos, fingerprint {fingerprint(videos)[:16]}"
-        return cls((words,), frozenset(map(_key, videos)))
+        return cls((words,), frozenset(_key(video.id) for video in videos))
+
+    @classmethod
+    def renamed(cls, ids: Sequence[str]) -> History:
+        """Further names of videos that were trained on."""
+        return cls((f"{len(ids)} of them by another name",), frozenset(map(_key, ids)))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> History:
@@ -69,20 +74,35 @@ class History:
 
     def among(self, videos: Iterable[Video]) -> list[str]:
         """The ids of those that have been trained on."""
-        return [video.id for video in videos if _key(video) in self.videos]
+        return [video.id for video in videos if _key(video.id) in self.videos]
 
-    def check(self, videos: Sequence[Video], *, part: str = "test", allow: bool = False) -> int:
-        """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for."""
+    def check(
+        self, videos: Sequence[Video], *, part: str = "test", trained: Sequence[Video] = (), allow: bool = False
+    ) -> int:
+        """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for.
+
+        `trained`: videos that are being trained on; one that differs in its suffix alone is named beside its twin.
+        """
         known = self.among(videos)
         if known and not allow:
+            twins = {_name(video.id): video.id for video in trained}
+            names = [video.id + _known_as(video, twins) for video in videos if _key(video.id) in self.videos]
             raise LeakError(
                 f"{len(known)} of {len(videos)} {part} videos are among those that the weights were trained on "
-                f"({'; '.join(self.lists)}): {first_ten(known)}; test another split, or set allow_leak=true"
+                f"({'; '.join(self.lists)}): {first_ten(names)}; test another split, or set allow_leak=true"
             )
         return len(known)
 
 
-def _key(video: Video) -> int:
-    name = str(PurePosixPath(video.id).with_suffix(""))
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+def _name(video_id: str) -> str:
+    return str(PurePosixPath(video_id).with_suffix(""))
+
+
+def _known_as(video: Video, twins: Mapping[str, str]) -> str:
+    twin = twins.get(_name(video.id))
+    return f" (trained on as {twin})" if twin else ""
+
+
+def _key(video_id: str) -> int:
+    digest = hashlib.sha256(_name(video_id).encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from twostream.data.decoding import VideoError, probe
+from twostream.data.decoding import VideoError, compare_frames, probe
 from twostream.data.footage import Decoded, Guarded
 from twostream.data.provenance import sha256
 from twostream.data.sources import Video
-from twostream.data.sources.folder import OURS, SUFFIXES, videos_below
+from twostream.data.sources.class_folders import OURS
 from twostream.data.tasks import Outcome, run_tasks
+from twostream.data.video_files import videos_below
+from twostream.files.naming import naming
 
 FILE_NAME = "index.sqlite"
-VERSION = 1
+VERSION = 2  # 1: pixels were not compared
+PATIENCE = 60.0  # seconds without a frame after which a decoder hangs, for ever
 APPLICATION = 0x32535452  # "2STR" in the file's header, so that another program's database is not taken for ours
 COMMIT_EVERY = 1.0  # seconds of work that a power cut may cost
 
@@ -48,6 +51,15 @@ class Entry(NamedTuple):
     error: str | None = None
 
 
+class Known(NamedTuple):
+    """The part of an entry that tells one file from another."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
 _COLUMNS = ", ".join(Entry._fields)
 _TEXT = ("path", "sha256", "container", "codec", "decoder", "error")
 _TYPES = {**dict.fromkeys(_TEXT, "TEXT"), "path": "TEXT PRIMARY KEY", "fps": "REAL"}
@@ -62,11 +74,12 @@ _AS_TEXT = "CAST(? AS TEXT)"  # of bytes: a file name need not be UTF-8, and com
 class VideoIndex:
     """Reads ROOT/index.sqlite. A copy in another process opens the file anew, so that it can be handed to workers.
 
-    Raises ValueError where there is none, or no index of this version.
+    `file`: where it is instead. Raises ValueError where there is none, or no index of this version.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, file: Path | None = None) -> None:
         self.root = os.path.abspath(root)
+        self.file = file or Path(self.root) / FILE_NAME
         self._connections: dict[int, sqlite3.Connection] = {}  # by process: SQLite's must not go through a fork
         self._connection()
 
@@ -76,6 +89,13 @@ class VideoIndex:
             rows = self._connection().execute(f"{_READ} ORDER BY path")
             return [_to_entry(row) for row in rows]
 
+    def hashes(self) -> Iterator[Known]:
+        """Of all files that have a hash: what is known without opening them."""
+        with _told(self.root):
+            wanted = "SELECT CAST(path AS BLOB), size, mtime_ns, sha256 FROM videos WHERE sha256 IS NOT NULL"
+            for path, *facts in self._connection().execute(wanted):
+                yield Known(path.decode("utf-8", "surrogateescape"), *facts)
+
     def entry(self, path: str | os.PathLike[str]) -> Entry | None:
         """What is written of a file, or None; whether it is still true is not looked at."""
         inside = os.path.relpath(path, self.root).replace(os.sep, "/")
@@ -84,27 +104,30 @@ class VideoIndex:
             found = row.fetchone()
             return found and _to_entry(found)
 
-    def count(self, path: str | os.PathLike[str]) -> int | None:
-        """The number of frames that decoding yields, if the file is what it was when it was counted; else None."""
+    def count(self, path: str | os.PathLike[str], decoder: str = "pyav") -> int | None:
+        """The number of frames that `decoder` yields, if the file is what it was when that was looked at; else None.
+
+        PyAV counts for all decoders, and is right for itself then. Another one has to have been looked at itself.
+        """
         entry = self.entry(path)
         try:
             now = os.stat(path)
         except OSError:
             return None
         fresh = entry is not None and (entry.size, entry.mtime_ns) == (now.st_size, now.st_mtime_ns)
-        return entry.num_frames if fresh and entry is not None else None
+        return entry.num_frames if fresh and entry is not None and decoder in ("pyav", entry.decoder) else None
 
     def _connection(self) -> sqlite3.Connection:
         process = os.getpid()
         if process not in self._connections:
-            self._connections[process] = open_index(Path(self.root) / FILE_NAME, write=False)
+            self._connections[process] = open_index(self.file, write=False)
         return self._connections[process]
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"root": self.root}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "file": self.file}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        self.__init__(state["root"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["root"], file=state["file"])
 
 
 def find_index(root: str | os.PathLike[str] | None) -> VideoIndex | None:
@@ -129,22 +152,27 @@ def update_index(
     workers: int,
     engine: str = "local",
     address: str | None = None,
-    decoder: str = "decord",
+    decoder: str = "pyav",
     inside: Path | None = None,
+    file: Path | None = None,
     progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
 ) -> Update:
     """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
 
     With `inside`, a folder below `root`, only what is in there is looked at, and what is known of others stays.
-    A broken file is an entry with its reason, tried anew if `decoder` is another one. What has been examined is kept
+    `file`: the index, if it is not ROOT/index.sqlite.
+    A broken file is an entry with its reason, tried anew if `decoder` is another one; so are sound ones, unless it is
+    PyAV, which has read them in any case. What has been examined is kept
     whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
     """
     started = time.perf_counter()
-    with contextlib.closing(open_index(root / FILE_NAME, write=True)) as connection:
+    file = file or root / FILE_NAME
+    with naming(file), contextlib.closing(open_index(file, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
-        facts = "SELECT CAST(path AS BLOB), size, mtime_ns, error IS NOT NULL AND decoder IS NOT ? FROM videos"
+        again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has looked at the sound ones
+        facts = f"SELECT CAST(path AS BLOB), size, mtime_ns, {again} FROM videos"
         with _told(root):
-            rows = connection.execute(facts, [decoder])
+            rows = connection.execute(facts, [decoder, decoder])
             known = {path: (size, time, again) for path, size, time, again in rows if path.startswith(start)}
         files = dict(scan(root, inside))
         gone = [(path,) for path in known.keys() - {_bytes(path) for path in files}]
@@ -167,7 +195,7 @@ def scan(root: Path, inside: Path | None = None) -> Iterator[tuple[str, tuple[in
 
     Hidden files and folders are ignored, and those that `twostream prepare` wrote.
     """
-    for path in videos_below(inside or root, root, SUFFIXES):
+    for path in videos_below(inside or root, root):
         if OURS.fullmatch(path.partition("/")[0]):
             continue
         with contextlib.suppress(FileNotFoundError):  # links to nowhere, and files that vanish
@@ -185,7 +213,7 @@ def _prefix(root: Path, inside: Path | None) -> str:
 
 
 def examine(root: Path, decoder: str, path: str) -> Entry:
-    """Decode a file to its end and hash it. What is wrong with it becomes its `error`."""
+    """Decode a file to its end, compare a few frames with PyAV's, and hash it. What is wrong becomes its `error`."""
     file = root / path
     before = file.stat()
     entry = Entry(path, before.st_size, before.st_mtime_ns, decoder=decoder)
@@ -193,7 +221,7 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
         entry = entry._replace(sha256=file_hash(file))
         facts = probe(file)
         entry = entry._replace(**{name: value for name, value in vars(facts).items() if name in Entry._fields})
-        footage = Guarded(Decoded(decoder), seconds=60 + before.st_size / 1e5)  # a decoder that hangs, hangs for ever
+        footage = Guarded(Examined(decoder), PATIENCE)
         entry = entry._replace(num_frames=footage.count(Video(id=path, path=file, label=0, group=path)))
         after = file.stat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
@@ -201,6 +229,15 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
     except VideoError as error:
         return entry._replace(num_frames=None, error=" ".join(error.reason.split()))
     return entry
+
+
+class Examined(Decoded):
+    """Footage whose frames are compared with PyAV's when they are counted."""
+
+    def count(self, video: Video) -> int:
+        count = super().count(video)
+        compare_frames(video.path, count, decoder=self.decoder)
+        return count
 
 
 def file_hash(path: Path) -> str:

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Sampler
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
+from twostream.data.record import Record
 from twostream.data.tasks import available_cores
 from twostream.data.workers import start_worker
-from twostream.errors import UserError
 
 
 class ClipSampler(Sampler[tuple[int, int]]):
@@ -89,7 +89,8 @@ class VideoDataModule(pl.LightningDataModule):
 
     `batch_size` is that of all processes together, as is the number of cores; `test_batch_size`, which no result
     depends on, is that of each. Raises ValueError where the processes cannot share a batch equally.
-    Validation videos come out of the training list; `test` is read by `Trainer.test` alone.
+    Validation videos come out of the training list; `test` is read by `Trainer.test` alone. `record` is what recovery
+    checkpoints tell of the lists.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class VideoDataModule(pl.LightningDataModule):
         persistent_workers: bool = True,
         pin_memory: bool = False,
         seed: int = 0,
+        record: Record | None = None,
     ) -> None:
         super().__init__()
         self.train_set = train
@@ -117,25 +119,21 @@ class VideoDataModule(pl.LightningDataModule):
         self.persistent_workers = persistent_workers
         self.pin_memory = pin_memory
         self.seed = seed
+        self.record = record
         self._begins = (0, 0)
 
     def begin_at(self, epoch: int, batch: int) -> None:
         """Training goes on with this batch of this epoch; what was before has been seen."""
         self._begins = (epoch, batch)
 
-    def unreadable(self) -> list[torch.Tensor]:
-        """Which videos of the training, validation and test list could not be read so far."""
-        return [part.is_unreadable.clone() for part in (self.train_set, self.validation_set, self.test_set)]
+    def unreadable(self) -> list[list[str]]:
+        """The ids of the videos of the training, validation and test list that could not be read so far."""
+        return [part.unreadable() for part in (self.train_set, self.validation_set, self.test_set)]
 
-    def set_unreadable(self, found: list[torch.Tensor]) -> None:
-        """What a process before this one found. Raises UserError where the lists are no longer the same."""
-        for part, is_unreadable in zip((self.train_set, self.validation_set, self.test_set), found, strict=True):
-            if part.is_unreadable.shape != is_unreadable.shape:
-                raise UserError(
-                    f"the data set has changed since the run was interrupted: a list of {len(is_unreadable)} videos "
-                    f"has {len(part.is_unreadable)} now; put it back, or begin a new run"
-                )
-            part.is_unreadable.copy_(is_unreadable)
+    def set_unreadable(self, found: list[list[str]]) -> None:
+        """What a process before this one found."""
+        for part, ids in zip((self.train_set, self.validation_set, self.test_set), map(set, found), strict=True):
+            part.is_unreadable.copy_(torch.tensor([video.id in ids for video in part.videos], dtype=torch.bool))
 
     def train_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.train_set, training=True)

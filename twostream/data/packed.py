@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from twostream.data.container import Container, ContainerError, write_container
-from twostream.data.decoding import VideoError, iterate_frames
+from twostream.data.decoding import VideoError, iterate_frames, progressing
 from twostream.data.picture import decode_picture
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
@@ -33,7 +33,7 @@ class Pack(NamedTuple):
 
 
 def pack_clip(
-    video: Video, folder: Path, *, short_side: int = SHORT_SIDE, quality: int = QUALITY, decoder: str = "decord"
+    video: Video, folder: Path, *, short_side: int = SHORT_SIDE, quality: int = QUALITY, decoder: str = "pyav"
 ) -> Pack:
     """Write the frames of a video into `folder`, one at a time, whole or not at all.
 
@@ -82,7 +82,7 @@ class Packed:
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
             raise ValueError(f"data.packed={str(folder)!r}: no such folder; write it with `twostream prepare … --pack`")
-        self._last: tuple[str, Container] | None = None
+        self._last: tuple[Video, Container] | None = None
 
     def require(self, videos: Sequence[Video]) -> None:
         """Raises ValueError, with number and first names, where videos are not in it. Opens none of them."""
@@ -103,15 +103,16 @@ class Packed:
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         packed = self._open(video)
-        frames = {index: unpack(packed, index) for index in {int(index) for index in indices}}
+        frames = {index: unpack(packed, index) for index in progressing({int(index) for index in indices})}
         if not frames:
             return np.empty((0, *packed.header["frame"], 3), np.uint8)
         return np.stack([frames[int(index)] for index in indices])
 
     def _open(self, video: Video) -> Container:
-        if self._last is None or self._last[0] != video.id:  # one open file a process
-            self._last = video.id, open_packed(self.folder, video)
-        return self._last[1]
+        last = self._last  # another thread may exchange it
+        if last is None or last[0] != video:  # one open file a process
+            last = self._last = video, open_packed(self.folder, video)
+        return last[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}

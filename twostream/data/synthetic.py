@@ -11,7 +11,10 @@ Why neither stream can do it alone:
 - the wrapped texture starts at a uniformly drawn phase and moves by whole pixels, so every single frame of a moving
   cell is distributed exactly as that of a resting one, blur and border included;
 - every frame is encoded by itself, at one fixed quantiser, and cells end where the encoder's blocks end: neither
-  prediction nor rate control carries motion into a frame, or from one cell into another.
+  prediction nor rate control carries motion into a frame, or from one cell into another;
+- after PERIOD frames a moving texture is back in its place: chunks a multiple of PERIOD apart are copies of one chunk.
+
+Several frames show RGB what moves if they are not copies; `twostream.data.bounds` says where that is so.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ TRAIN_CLIPS = {"motion": 2000, "order": 1000}
 CELL = 32  # pixels; a multiple of 16, the encoder's block
 WINDOW = 24  # pixels of texture, centred in the cell; also the texture's period
 SPEED = 3  # pixels per frame
-TRAVEL = WINDOW // SPEED  # steps of one motion of an `order` clip: once around, so that it ends where it began
+PERIOD = WINDOW // SPEED  # frames after which a moving texture is back in its place; one motion of an `order` clip
 # of 16..235 and of ±112, chosen so that no pixel saturates when it becomes RGB: a clipped colour would show in gray
 LUMA, LUMA_RANGE, CHROMA = 125, (80, 170), 26
 
@@ -69,10 +72,13 @@ class MovingPatterns(Source):
         root: the cache; None: $TWOSTREAM_CACHE, or else ~/.cache/twostream. Every set of parameters has a folder
             of its own there; the same parameters give the same pixels.
         train_clips: None: 2,000, or 1,000 (longer ones) for `order`.
-        frames: of each clip; None: 12, or 16 + 3r with r = 5 for `order`.
+        frames: of each clip; None: 12, or as many as `chunks` stacks of `flow_length` fields, PERIOD apart, need;
+            16 + 3r with r = 5 for `order`.
 
     Raises ValueError for anything outside these choices, before anything is rendered.
     """
+
+    mirror = False
 
     def __init__(
         self,
@@ -84,6 +90,8 @@ class MovingPatterns(Source):
         train_clips: int | None = None,
         test_clips: int = 400,
         frames: int | None = None,
+        chunks: int = 1,
+        flow_length: int = 0,
         seed: int = 0,
     ) -> None:
         for key, value, choices in (("split", split, SPLITS), ("task", task, MOTIONS), ("cells", cells, CELLS)):
@@ -91,7 +99,7 @@ class MovingPatterns(Source):
                 raise ValueError(f"{key}={value!r}: choose from {', '.join(map(str, choices))}")
         if seed < 0:
             raise ValueError(f"seed={seed!r}: must not be negative")
-        frames = FRAMES[task] if frames is None else frames
+        frames = clip_length(task, chunks, flow_length) if frames is None else frames
         train_clips = TRAIN_CLIPS[task] if train_clips is None else train_clips
         motions = {name: displacements(ways, frames) for name, ways in MOTIONS[task].items()}
         classes = tuple(f"{pattern}-{motion}" for pattern in pattern_names(cells) for motion in motions)
@@ -109,6 +117,15 @@ class MovingPatterns(Source):
         super().__init__(name="moving_patterns", split=split, classes=classes, train=train, test=test)
         if not folder.is_dir():  # it gets its name when all of it has been written
             render(self, folder, list(motions.values()), seed=seed)
+
+
+def clip_length(task: str, chunks: int, flow_length: int) -> int:
+    """Frames of a clip, where they are not given.
+
+    >>> clip_length("motion", 1, 5), clip_length("motion", 4, 5), clip_length("order", 2, 5)
+    (12, 30, 31)
+    """
+    return FRAMES[task] if task == "order" else max(FRAMES[task], (chunks - 1) * PERIOD + flow_length + 1)
 
 
 def video_of(folder: Path, part: str, index: int, classes: tuple[str, ...]) -> Video:
@@ -169,20 +186,20 @@ def pattern_names(patterns: int) -> list[str]:
 def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
     """Where the texture stands in each frame: pixels (frames, 2) down and right of its place in the first.
 
-    One direction lasts throughout; two last TRAVEL steps each, with r steps of rest before, between and r-1 after.
+    One direction lasts throughout; two last PERIOD steps each, with r steps of rest before, between and r-1 after.
     """
     if len(directions) == 1:
         if frames < 2:
             raise ValueError(f"frames={frames!r}: a motion needs at least 2")
         steps = np.repeat([STEPS[directions[0]]], frames - 1, axis=0)
     else:
-        rest, left_over = divmod(frames - 2 * TRAVEL, 3)
+        rest, left_over = divmod(frames - 2 * PERIOD, 3)
         if rest < 1 or left_over:
-            raise ValueError(f"frames={frames!r}: task=order needs {2 * TRAVEL} + 3r, such as 28, 31, 34, 46")
+            raise ValueError(f"frames={frames!r}: task=order needs {2 * PERIOD} + 3r, such as 28, 31, 34, 46")
         steps = np.zeros((frames - 1, 2), int)
         for nth, direction in enumerate(directions, start=1):
-            end = nth * (rest + TRAVEL)
-            steps[end - TRAVEL : end] = STEPS[direction]
+            end = nth * (rest + PERIOD)
+            steps[end - PERIOD : end] = STEPS[direction]
     return SPEED * np.concatenate([np.zeros((1, 2), int), steps.cumsum(axis=0)])
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked
+from twostream.cli.code import add_trust
+from twostream.errors import checked, say
 from twostream.export.graph import FORMATS
 from twostream.export.hub import check_push, push_folder
 from twostream.export.run import export_run
+from twostream.options.arguments import Parser
 
 
 def export(arguments: Sequence[str]) -> None:
     """Write the network of a run as one file for use elsewhere, with its preprocessing and a model card beside it."""
-    parser = argparse.ArgumentParser("twostream export", description=export.__doc__)
+    parser = Parser("twostream export", description=export.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="what train.py left behind")
     parser.add_argument("--format", choices=FORMATS, help="with --push also safetensors, which is its default")
     parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to write into (default RUN_DIR/export)")
     parser.add_argument("--video", type=Path, nargs="+", default=[], help="compare on these clips, too")
     parser.add_argument("--push", metavar="OWNER/NAME", help="send the folder to the Hugging Face Hub")
     parser.add_argument("--private", action="store_true", help="with --push: a repository that only you see")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     if options.format is None and options.push is None:
         parser.error(f"--format: choose from {', '.join(FORMATS)}")
@@ -32,6 +34,14 @@ def export(arguments: Sequence[str]) -> None:
             forms.append("safetensors")
         to = options.run
         for form in forms:
-            to = export_run(options.run, form, to=options.to, videos=options.video, repo=options.push)
+            to = export_run(
+                options.run,
+                form,
+                to=options.to,
+                videos=options.video,
+                repo=options.push,
+                trust=options.trust,
+                say=say,
+            )
         if options.push is not None:
             print(push_folder(to, options.push, private=options.private))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twostream.checkpoint import SAFE
 from twostream.config.saved import load_config
+from twostream.files.foreign import inside
 
 REQUIRED = ("config.json", SAFE)
 FILES = (  # what is sent and fetched: nothing that is pickled
@@ -31,6 +33,8 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
     hub = require_hub()
     if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
         raise ValueError(f"{folder}: has no {missing[0]}; export it with --format safetensors")
+    for name in FILES:
+        inside(folder, name)
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="twostream")
     names = [name for name in FILES if (folder / name).is_file()]
     operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names]
@@ -41,11 +45,14 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
         raise ValueError(f"--push {repo}: {_reason(error)}") from error
 
 
-def download_run(repo: str, *, revision: str | None = None, cache: Path | None = None) -> Path:
+def download_run(
+    repo: str, *, revision: str | None = None, cache: Path | None = None, trust: Sequence[str] = ()
+) -> Path:
     """Fetch a network of the Hub, `OWNER/NAME` or `hf://OWNER/NAME`; returns the folder for `load_run`.
 
     Files are kept in huggingface_hub's cache, or in `cache`. Only weights without pickles and plain values are fetched.
-    Raises ValueError where they cannot be, and where the configuration names code that is not twostream's own.
+    Raises ValueError where they cannot be, and where the configuration names code that is not twostream's own, nor of
+    a package of `trust`.
     """
     repo = check_repo(repo.removeprefix("hf://"))
     hub = require_hub()
@@ -62,7 +69,7 @@ def download_run(repo: str, *, revision: str | None = None, cache: Path | None =
         raise ValueError(f"hf://{repo}: {_reason(error)}") from error
     if missing := [name for name in REQUIRED if not (Path(folder) / name).is_file()]:
         raise ValueError(f"hf://{repo}: has no {missing[0]}, so it is no network of twostream")
-    load_config(folder)
+    load_config(folder, trust=trust)
     return Path(folder)
 
 

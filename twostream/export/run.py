@@ -6,7 +6,6 @@ import copy
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from twostream.checkpoint import SAFE, read_checkpoint, write_safetensors
 from twostream.config.clips import build_clips
-from twostream.config.saved import blamed, config_file
+from twostream.config.saved import CONFIGS, blamed, config_file
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -37,6 +36,10 @@ from twostream.export.graph import (
     write_pt2,
 )
 from twostream.export.preprocessing import preprocessing, random_inputs
+from twostream.files.aside import aside_of, delete, remove_left_behind
+from twostream.files.foreign import inside
+from twostream.files.naming import naming, of_the_disk
+from twostream.files.place import require_writable
 from twostream.results import read_results, write_json
 from twostream.runs import TrainedRun, load_run
 from twostream.system import TwoStreamSystem
@@ -44,6 +47,7 @@ from twostream.system import TwoStreamSystem
 TOLERANCE = 1e-4  # largest difference of a score from the original's
 COUNTS = (1, 3)  # clips in the batches of noise that are compared; a graph is made from 2
 LEFT_BY_RUN = ("metrics.csv", "learning_curves.png", "confusion_matrix.png")
+READ = (*LEFT_BY_RUN, *CONFIGS, "results.json", "checkpoints/best.ckpt", SAFE)  # all that others will get to see
 
 Say = Callable[[str], None]
 
@@ -55,22 +59,27 @@ def export_run(
     to: Path | None = None,
     videos: Sequence[Path] = (),
     repo: str | None = None,
+    trust: Sequence[str] = (),
     say: Say = print,
 ) -> Path:
     """Write the network of a run and what its users need into the folder `to` (RUN_DIR/export); returns it.
 
     The written file is read back and compared with the original on noise and on `videos`. Raises ValueError, and
-    leaves no file, for a network that cannot be exported, and where a score differs by more than 1e-4, and by more than
-    float32 rounds the original itself. `repo`, for the card: where on the Hub it will lie.
+    leaves no file, for a network that cannot be exported, where a link leads out of the run's folder (what is there is
+    not to be published), and where a score differs by more than 1e-4, and by more than float32 rounds the original
+    itself. `repo`, for the card: where on the Hub it will lie.
     """
     if form not in FORMATS:
         raise ValueError(f"--format {form!r}: choose from {', '.join(FORMATS)}")
     if form == "onnx":
         require_onnx()
-    run = load_run(folder)
+    for name in READ:
+        inside(Path(folder), name)
+    run = load_run(folder, trust=trust)
     with blamed(config_file(folder)):
         clips = build_clips(run.cfg, videos)
-    to = Path(folder) / "export" if to is None else to
+    to = inside(Path(folder), "export") if to is None else to
+    require_writable(to, "name another folder with --to DIR")
     if to.resolve() == Path(folder).resolve():
         raise ValueError(f"{to}: is the run folder; choose another one for what is made of it")
     with aside(to) as work:
@@ -78,7 +87,7 @@ def export_run(
         refuse_others(to, work)
         if form == "safetensors":
             write_safetensors(work / SAFE, read_checkpoint(run.checkpoint))
-            predict = from_system(load_run(work).system)
+            predict = from_system(load_run(work, trust=trust).system)
         else:
             predict = write_graph(run.system, clips, form, work / FORMATS[form])
         check(run.system, predict, clips, form=form, say=say)
@@ -129,6 +138,8 @@ def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Pa
     try:
         write(module, example, path)
     except Exception as error:  # the exporters have many kinds
+        if of_the_disk(error) is not None:
+            raise
         part = culprit(module, example, convert)
         raise ValueError(f"--format {form}: cannot export {part}: {first_cause(error)}") from error
     return load(path)
@@ -189,12 +200,15 @@ def rounding(system: TwoStreamSystem, inputs: Streams, difference: float) -> flo
 def aside(folder: Path) -> Iterator[Path]:
     """A folder to write into; its files move into `folder` only if nothing is raised."""
     folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+    remove_left_behind(folder)
+    work = aside_of(folder / "export", "new")
+    work.mkdir()
     try:
-        yield work
-        for path in sorted(work.iterdir()):
-            os.replace(path, folder / path.name)
+        with naming(folder):
+            yield work
+            for path in sorted(work.iterdir()):
+                os.replace(path, folder / path.name)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        delete(work)
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.cli.code import add_trust
 from twostream.data.view import Window
-from twostream.errors import checked
+from twostream.errors import checked, say
+from twostream.files.foreign import inside
+from twostream.files.place import require_writable
 from twostream.inspection.pictures import (
     Column,
     save_columns,
@@ -18,6 +20,7 @@ from twostream.inspection.pictures import (
 )
 from twostream.inspection.weights import first_filters, learned_fusions, learned_taps
 from twostream.loggers import finish, log_pictures, wandb_logger
+from twostream.options.arguments import Parser
 from twostream.pictures import plain_text
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Predictor, Seen
@@ -27,19 +30,22 @@ from twostream.runs import load_run
 @checked()
 def inspect(arguments: Sequence[str]) -> None:
     """Draw what a trained network looks for, and with a video where it looks, into RUN_DIR/inspection."""
-    parser = argparse.ArgumentParser("twostream inspect", description=inspect.__doc__)
+    parser = Parser("twostream inspect", description=inspect.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
     parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="draw into it (default RUN_DIR/inspection)")
     parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")
+    add_trust(parser)
     options = parser.parse_args(arguments)
-    run = load_run(options.run)
-    folder = options.run / "inspection"
-    folder.mkdir(exist_ok=True)
+    run = load_run(options.run, trust=options.trust)
+    folder = inside(options.run, "inspection") if options.out is None else options.out
+    require_writable(folder, "name another folder with --out DIR")
+    folder.mkdir(parents=True, exist_ok=True)
     pictures = draw_weights(run.system.network, folder)
     if options.video is not None:
         pictures["grad_cam"] = draw_grad_cam(Predictor(run), options.video, folder)
     for path in pictures.values():
-        print(path)
+        say(str(path))
     if options.wandb:
         settings = (run.cfg.logger or {}).get("wandb") or {}
         logger = wandb_logger(folder, project=settings.get("project") or "twostream", tags=["inspection"])

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
-from twostream.data.sources.folder import SUFFIXES, videos_below
-from twostream.errors import checked, one_line
+from twostream.data.video_files import divide_by_suffix, files_below, left_out, why_absent
+from twostream.errors import checked, one_line, say
+from twostream.options.arguments import Parser, value_of
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
 from twostream.prediction.output import save_csv, save_json, table
@@ -30,7 +32,7 @@ def predict(arguments: Sequence[str]) -> None:
     for path in (options.json, options.csv, *([options.film, options.sheet] if len(videos) == 1 else [])):
         if path is not None and not path.absolute().parent.is_dir():
             raise VideoError(path, "its folder does not exist")
-    predictor = load(options.run, device=options.device)
+    predictor = load(options.run, device=options.device, trust=options.trust)
     predictions: list[Prediction] = []
     failed: dict[str, str] = {}
     is_folder = os.path.isdir(options.video)
@@ -38,7 +40,7 @@ def predict(arguments: Sequence[str]) -> None:
         for name, video in videos.items():
             try:
                 predictions.append(look_at(predictor, video, options, name=name if is_folder else None))
-                print(table(predictions[-1], options.top), flush=True)
+                say(table(predictions[-1], options.top))
             except VideoError as error:
                 if not is_folder:
                     raise
@@ -63,13 +65,14 @@ def save(
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """What the user typed."""
-    parser = argparse.ArgumentParser("twostream predict", description=predict.__doc__)
+    parser = Parser("twostream predict", description=predict.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
     parser.add_argument("video", metavar="VIDEO|FOLDER|CAMERA", help="a file, a folder of files, or a camera's number")
-    parser.add_argument("--window", type=float, metavar="SECONDS", help="at a time (default: a training clip's frames)")
-    parser.add_argument("--stride", type=float, metavar="SECONDS", help="from window to window (default: half of one)")
-    parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop there (a camera: or with Ctrl-C)")
-    parser.add_argument("--top", type=int, default=5, help="so many classes (default 5)")
+    seconds = value_of("number > 0")
+    parser.add_argument("--window", type=seconds, metavar="SECONDS", help="at a time (default: as a training clip)")
+    parser.add_argument("--stride", type=seconds, metavar="SECONDS", help="between windows (default: half of one)")
+    parser.add_argument("--limit", type=seconds, metavar="SECONDS", help="stop there (a camera: or with Ctrl-C)")
+    parser.add_argument("--top", type=value_of("whole >= 1"), default=5, help="so many classes (default 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all scores there, a row for each window")
     parser.add_argument(
@@ -77,21 +80,24 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="all of that in one picture; of a FOLDER: a folder")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
-    options = parser.parse_args(arguments)
-    if options.top < 1:
-        parser.error(f"--top {options.top}: must be at least 1")
-    return options
+    add_trust(parser)
+    return parser.parse_args(arguments)
 
 
 def find_videos(typed: str) -> dict[str, Video]:
-    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos."""
+    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos, or nothing at all."""
     if os.path.isdir(typed):
-        names = sorted(videos_below(Path(typed), Path(typed), SUFFIXES))
+        names, others = divide_by_suffix(files_below(Path(typed), Path(typed)))
         if not names:
-            raise VideoError(typed, f"holds no videos ({', '.join(SUFFIXES)})")
+            raise VideoError(typed, f"holds no videos{left_out(others)}")
+        if others:
+            print(f"{typed}{left_out(others)}", file=sys.stderr, flush=True)
         return {name: os.path.join(typed, name) for name in names}
-    if typed.isdecimal() and not os.path.exists(typed):
+    reason = why_absent(typed)
+    if reason and typed.isdecimal():
         return {f"camera {typed}": int(typed)}
+    if reason:
+        raise VideoError(typed, reason)
     return {os.path.basename(typed): typed}
 
 

@@ -109,6 +109,8 @@ class Predictor:
             with closing(until(frames_of(video), limit, stop)) as frames:
                 for full in self._windows(frames, collector, observers):
                     seen = self.look(full, explain=bool(observers))
+                    if not np.isfinite(seen.heads).all():
+                        raise VideoError(name, f"the scores of {self.folder} are not finite numbers: they say nothing")
                     looks.append((full._replace(rgb=NOTHING, flow=NOTHING), seen._replace(maps={})))
                     for observer in observers:
                         observer.window(full, seen)
@@ -172,16 +174,17 @@ class Predictor:
 NOTHING: Any = np.zeros((0, 0, 0, 0), np.uint8)  # in place of pixels that are no longer needed
 
 
-def load(run_dir: AnyPath, *, device: str = "auto") -> Predictor:
+def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:
     """The network of a run folder, or of the Hub, "hf://OWNER/NAME", to be shown videos.
 
-    Raises ValueError like `twostream.runs.load_run` and `twostream.export.download_run`.
+    `trust`: packages of your own whose code it may name. Raises ValueError like `twostream.runs.load_run` and
+    `twostream.export.download_run`.
     """
     if str(run_dir).startswith("hf://"):
         from twostream.export import download_run  # the exporters are not needed for a folder
 
-        run_dir = download_run(str(run_dir))
-    return Predictor(load_run(str(run_dir)), device=device)
+        run_dir = download_run(str(run_dir), trust=trust)
+    return Predictor(load_run(str(run_dir), trust=trust), device=device)
 
 
 def frames_of(video: AnyPath | int) -> Iterator[TimedFrame]:

@@ -91,9 +91,15 @@ def note(cell: Cell) -> str:
         parts.append(f"trained on {leaked} of its test videos")
     if leaked := result(cell, "leaked_validation"):
         parts.append(f"began with weights trained on {leaked} of its validation videos")
+    parts += result(cell, "cautions") or []
     for part, videos in (result(cell, "unreadable") or {}).items():
         parts.append(f"{len(videos)} {part} videos could not be read")
     return "; ".join(parts)
+
+
+def starts_text(cell: Cell) -> str:
+    """What each stream's weights were before training; "" where the run does not say (yet)."""
+    return "; ".join(f"{stream}: {start}" for stream, start in (result(cell, "weights") or {}).items())
 
 
 def pivot_text(report: Report, position: int | None) -> str:

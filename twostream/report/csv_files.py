@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twostream.report.build import Report, Row
-from twostream.report.columns import metric_names, result
+from twostream.report.columns import metric_names, result, starts_text
 from twostream.spreadsheet import inert
 from twostream.sweep import Cell
 
@@ -19,7 +19,7 @@ def cells_as_csv(report: Report) -> str:
     """Every planned run, with its state; what it does not have is empty."""
     axes, metrics = list(report.sweep.axes), metric_names(report.sweep.cells, first=report.metric)
     return _csv(
-        ["run", *axes, "state", *metrics, *NUMBERS, "unreadable", "error"],
+        ["run", *axes, "state", *metrics, *NUMBERS, "weights", "unreadable", "error"],
         (_cell(c, axes, metrics) for c in report.sweep.cells),
     )
 
@@ -33,6 +33,7 @@ def _cell(cell: Cell, axes: Sequence[str], metrics: Sequence[str]) -> list[Any]:
         cell.state,
         *(measured.get(name) for name in metrics),
         *(result(cell, name) for name in NUMBERS),
+        starts_text(cell),
         None if unreadable is None else sum(map(len, unreadable.values())),
         cell.error,
     ]

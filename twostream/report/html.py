@@ -26,7 +26,7 @@ POINTS = 120_000  # of all learning curves together, about 1 MB; beyond, only th
 def as_html(report: Report) -> str:
     """The page, with its data inside; reads the runs' metrics.csv and test_scores.npz."""
     parts = {
-        "TITLE": html.escape(f"{report.sweep.folder.name}: report"),
+        "TITLE": html.escape(f"{report.sweep.name}: report"),
         "STYLE": (PAGE / "style.css").read_text(encoding="utf-8"),
         "DATA": script_json(page_data(report)),
         "SCRIPT": "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS),
@@ -42,7 +42,7 @@ def page_data(report: Report) -> dict[str, Any]:
     means = [row.group.mean for row in report.rows if row.group.mean is not None]
     positions = {id(cell): index for index, cell in enumerate(cells)}
     return {
-        "title": report.sweep.folder.name,
+        "title": report.sweep.name,
         "command": report.sweep.command,
         "headline": headline(report),
         "states": report.states,

@@ -24,7 +24,7 @@ def as_latex(report: Report) -> str:
             [escape(column.title) for column in columns],
             rows,
             alignment="".join("r" if column.is_number else "l" for column in columns),
-            caption=escape(f"{report.sweep.folder.name}. {caption}"),
+            caption=escape(f"{report.sweep.name}. {caption}"),
         ),
     ]
     return "\n\n".join(tables + [_pivot(report, index) for index in range(len(report.pivots))]) + "\n"

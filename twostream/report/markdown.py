@@ -13,7 +13,7 @@ from twostream.report.notes import headline, notes
 
 def as_markdown(report: Report) -> str:
     """Headline, comparison, pivots, runs without a result, notes."""
-    parts = [f"# {escape(report.sweep.folder.name)}", escape(headline(report))]
+    parts = [f"# {escape(report.sweep.name)}", escape(headline(report))]
     if report.sweep.command:
         parts.append(f"    {' '.join(report.sweep.command.split())}")
     if report.fixed:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twostream.report.build import Report
-from twostream.report.columns import note, p_text
+from twostream.report.columns import note, p_text, starts_text
 from twostream.report.compare import eligible_groups
 from twostream.report.groups import REPEATED
 from twostream.report.statistics import EXACT, RANDOM_FLIPS
@@ -12,7 +14,22 @@ from twostream.report.statistics import EXACT, RANDOM_FLIPS
 def headline(report: Report) -> str:
     """How many runs there are, in which states."""
     counted = ", ".join(f"{number} {state}" for state, number in report.states.items())
-    return f"{len(report.sweep.cells)} runs: {counted}"
+    return f"{number_of_runs(len(report.sweep.cells))}: {counted}"
+
+
+def number_of_runs(number: int, what: str = "") -> str:
+    """
+    >>> number_of_runs(1), number_of_runs(2, "finished")
+    ('1 run', '2 finished runs')
+    """
+    return " ".join(filter(None, [f"{number:,}", what, "run" if number == 1 else "runs"]))
+
+
+def without_result(report: Report) -> list[str]:
+    """Which runs that are there, or seem to be, have no number in the table, and why: a line each."""
+    lines = [f"{cell.name}: {cell.state}{f', {cell.error}' if cell.error else ''}" for cell in report.unfinished]
+    there = [line for line, cell in zip(lines, report.unfinished, strict=True) if cell.folder is not None]
+    return [*there, *report.sweep.left_out]
 
 
 def notes(report: Report) -> list[str]:
@@ -20,8 +37,8 @@ def notes(report: Report) -> list[str]:
     lines = [_values(report)]
     if any(not row.group.complete for row in report.rows):
         lines.append(
-            "Where runs are failed, running, interrupted or missing, n says how many of those planned have a result, "
-            "and the mean is over these; such a row is not marked best"
+            "Where runs are failed, running, interrupted, damaged or missing, n says how many of those planned have a "
+            "result, and the mean is over these; such a row is not marked best"
             + (" unless no row is complete." if _all_lack(report) else ".")
         )
     lines += _unequal(report)
@@ -36,8 +53,41 @@ def notes(report: Report) -> list[str]:
         )
     warned = [cell.name for cell in report.sweep.cells if cell.state == "finished" and note(cell)]
     if warned:
-        lines.append(f"{len(warned)} finished runs have a note (see the list of runs), the first is {warned[0]}.")
+        verb = "has" if len(warned) == 1 else "have"
+        told = number_of_runs(len(warned), "finished")
+        lines.append(f"{told} {verb} a note (see the list of runs), the first is {warned[0]}.")
+    lines += [f"Weights at the start: {line}." for line in _starts(report)]
+    lines += _other_videos(report)
+    lines += [f"Left out: {line}." for line in report.sweep.left_out]
     return lines
+
+
+def _starts(report: Report) -> list[str]:
+    """What the streams of the runs started from, and, where that is not the same for all, how many runs did so."""
+    found = [starts_text(cell) for cell in report.sweep.cells]
+    counted = Counter(text for text in found if text)
+    return [text if len(counted) == 1 else f"{text} ({number_of_runs(n)})" for text, n in counted.items()]
+
+
+def _other_videos(report: Report) -> list[str]:
+    """Where runs that should have been tested on the same videos were not: the data were changed between them."""
+    first: dict[tuple[str, ...], tuple[str, str]] = {}
+    others: list[tuple[str, str]] = []
+    for cell in report.sweep.cells:
+        if not (cell.results and cell.results.get("data")):
+            continue
+        described = [f"{axis}={value}" for axis, value in cell.overrides.items() if axis.partition(".")[0] == "data"]
+        tested = str(cell.results["data"].get("test"))
+        key = (str(cell.results.get("choices", {}).get("data")), str(cell.results.get("split")), *described)
+        name, expected = first.setdefault(key, (cell.name, tested))
+        others += [(cell.name, name)] * (tested != expected)
+    if not others:
+        return []
+    number, (cell_name, name) = len(others), others[0]
+    return [
+        f"Not all were tested on the same videos: the data were changed between {name} and {cell_name}"
+        f"{f' (and {number - 1} more)' if number > 1 else ''}, so their difference is not one of settings."
+    ]
 
 
 def _unequal(report: Report) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from twostream.report.build import Report
 from twostream.report.columns import group_columns
-from twostream.report.notes import headline
+from twostream.report.notes import headline, without_result
 
 ROWS = 40  # of more, the files tell
+RUNS = 10  # of those without a result
 
 
 def as_text(report: Report) -> str:
@@ -23,4 +24,8 @@ def as_text(report: Report) -> str:
         for texts in zip(*columns, strict=True)
     ]
     more = len(report.rows) - ROWS
-    return "\n".join([headline(report), *lines, *([f"… and {more} more rows"] if more > 0 else [])])
+    further = [f"… and {more} more rows"] if more > 0 else []
+    lost = without_result(report)
+    further += [f"no result: {line}" for line in lost[:RUNS]]
+    further += [f"no result: {len(lost) - RUNS} more, see the files"] if len(lost) > RUNS else []
+    return "\n".join([headline(report), *lines, *further])

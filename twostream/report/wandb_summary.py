@@ -10,6 +10,7 @@ from typing import Any
 from twostream.plain import read_yaml
 from twostream.report.build import Report
 from twostream.sweep import Cell
+from twostream.wandb_account import usual_mode
 
 MODES = ("off", "auto", "offline", "online")
 COLUMNS = (
@@ -34,9 +35,7 @@ def wandb_mode(wanted: str | None, cells: Sequence[Cell]) -> str:
     wanted = wanted or ("auto" if any(cell.folder and (cell.folder / "wandb").is_dir() for cell in cells) else "off")
     if wanted != "auto":
         return wanted
-    from twostream.loggers import has_wandb_key  # takes Lightning along
-
-    mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    mode = usual_mode()
     return "off" if mode == "disabled" else mode
 
 
@@ -45,7 +44,7 @@ def log_summary(report: Report, folder: Path, *, mode: str) -> None:
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
-    name = report.sweep.folder.name
+    name = report.sweep.name
     run = wandb.init(
         project=_project(report.sweep.cells),
         group=name,

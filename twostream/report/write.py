@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twostream.errors import one_line
+from twostream.files.foreign import inside
+from twostream.files.place import require_writable
 from twostream.report.build import Report, build_report
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html
 from twostream.report.latex import as_latex
 from twostream.report.markdown import as_markdown
 from twostream.report.paper import printed_number
+from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import log_summary, wandb_mode
 from twostream.results import write_text
 from twostream.sweep import read_sweep
@@ -25,23 +30,54 @@ FORMATS = {
 }
 
 
-def write_report(
+def write_report(folder: Path, *, wandb: str | None = None) -> Report:
+    """Write SWEEP_DIR/report/ of a sweep, as it is at its end; see `write_reports`."""
+    report = build_report(read_sweep(folder), printed_number=printed_number)
+    write(report, folder / "report", wandb)
+    return report
+
+
+def write_reports(
     folder: Path,
     *,
     metric: str = "test/top1",
     pivot: Sequence[str] | None = None,
     baseline: str | None = None,
     wandb: str | None = None,
-) -> Report:
-    """Write SWEEP_DIR/report/ and, if `wandb` says so, a W&B run; raises ValueError for what the sweep does not have.
+    out: Path | None = None,
+) -> dict[Path, Report]:
+    """Write DIR/report/ (or `out`), with a folder for each of several data, and, if `wandb` says so, a W&B run each.
 
-    The files are whole before W&B is begun. Only where W&B was asked for by name is its failing an error.
+    Raises ValueError for what the runs do not have; where only some of the tables lack it, these are left out, and
+    named. The files are whole before W&B is begun. Only where W&B was asked for by name is its failing an error.
     """
-    sweep = read_sweep(folder)
-    report = build_report(sweep, metric=metric, pivot=pivot, baseline=baseline, printed_number=printed_number)
-    mode = wandb_mode(wandb, sweep.cells)
-    output = folder / "report"
-    output.mkdir(exist_ok=True)
+    tables = read_tables(folder)
+    reports, problems = {}, []
+    whole = inside(folder, "report") if out is None else out
+    require_writable(whole, "name another folder with --out DIR")
+    for name, sweep in tables.items():
+        output = whole / (re.sub(r"[^\w.=-]+", "_", name)[:100] if len(tables) > 1 else "")
+        output = output if output not in reports else output.with_name(f"{output.name}-{len(reports)}")
+        try:
+            reports[output] = build_report(
+                sweep, metric=metric, pivot=pivot, baseline=baseline, printed_number=printed_number
+            )
+            wandb_mode(wandb, sweep.cells)
+        except ValueError as error:
+            problems.append(f"{name}: {error}" if len(tables) > 1 else str(error))
+    if problems and len(problems) == len(tables):
+        raise ValueError(problems[0])
+    for problem in problems:
+        print(f"no report of {problem}", file=sys.stderr)
+    for output, report in reports.items():
+        write(report, output, wandb)
+    return reports
+
+
+def write(report: Report, output: Path, wandb: str | None = None) -> None:
+    """All formats into a folder, then the W&B run."""
+    mode = wandb_mode(wandb, report.sweep.cells)
+    output.mkdir(parents=True, exist_ok=True)
     for name, written in FORMATS.items():
         write_text(output / name, written(report))
     if mode != "off":
@@ -50,5 +86,4 @@ def write_report(
         except Exception as error:  # the network, the account, the disk: W&B has no common class for these
             if wandb in ("offline", "online"):
                 raise ValueError(f"wandb={wandb}: {error} (the files in {output} are written)") from error
-            print(f"W&B: {error}; the files in {output} are written", file=sys.stderr)
-    return report
+            print(f"W&B: {one_line(error)}; the files in {output} are written", file=sys.stderr)

@@ -245,6 +245,24 @@ def test_one_archive_for_each_class(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "1.mp4").read_text() + (tmp_path / "walk" / "1.mp4").read_text() == "runwalk"
 
 
+def test_archives_of_sides_stay_around_their_classes(tmp_path: Path) -> None:
+    one, two = ({f"{name}/1.mp4": side.encode() for name in ("run", "walk")} for side in ("train", "test"))
+    whole = {f"{side}/{name}": text for side, files in (("train", one), ("test", two)) for name, text in files.items()}
+    for number, archives in enumerate((
+        {"train.zip": one, "test.zip": two},
+        {"Clips.zip": below("clips", whole)},
+        {"train.zip": below("train", one), "test.zip": below("my test", two)},
+    )):  # fmt: skip
+        root = tmp_path / str(number)
+        root.mkdir()
+        for name, files in archives.items():
+            write_zip(root / name, files)
+        arrange_folder(root, fetch=False, mirrors=(), report=Report())
+        for name in archives:
+            (root / name).unlink()
+        assert content(root) == whole
+
+
 def test_own_videos_from_an_address(tmp_path: Path, server: FileServer) -> None:
     server.files["mine.zip"] = write_zip(tmp_path / "x", {"walk/1.mp4": b"1"}).read_bytes()
     (tmp_path / "root").mkdir()
@@ -253,5 +271,5 @@ def test_own_videos_from_an_address(tmp_path: Path, server: FileServer) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="name the address of an archive of your videos with --mirror URL"):
         arrange_folder(tmp_path / "empty", fetch=True, mirrors=(), report=Report())
-    with pytest.raises(ValueError, match=r"no videos \(\.avi, .* and no archives of them in it"):
+    with pytest.raises(ValueError, match=r"no videos and no archives of them in it"):
         arrange_folder(tmp_path / "empty", fetch=False, mirrors=(), report=Report())

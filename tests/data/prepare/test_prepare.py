@@ -80,6 +80,21 @@ def test_a_tree_is_counted_and_indexed_once(ucf: Path, capsys) -> None:
     assert again[1:] == [*lines[1:], "nothing to do"]
 
 
+def test_sides_copies_and_files_that_are_no_videos_are_named(tmp_path: Path, quick, capsys, caplog) -> None:
+    sides = [f"{side}/{name}" for side in ("train", "val") for name in ("run", "walk")]
+    for number, folder in enumerate(sides):
+        write_video(tmp_path / folder / "1.avi", 4 + number)
+    (tmp_path / "val/run/2.TS").write_bytes((tmp_path / "train/walk/1.avi").read_bytes())
+    (tmp_path / "val/run/notes.txt").write_text("x")
+    _, lines = run("folder", tmp_path, capsys)
+    assert lines[1:] == [
+        "split 1, by its folders: 2 classes, 2 training and 3 test videos",
+        "1 videos hold the bytes of another: train/walk/1.avi = val/run/2.TS",
+    ]
+    assert f"{tmp_path} is a split: train/ trains, val/ tests (there is no test folder)" in caplog.text
+    assert f"{tmp_path}: 1 file has no suffix of a video and is left out: val/run/notes.txt" in caplog.text
+
+
 def test_only_what_changed_is_done_again_and_broken_files_are_named(ucf: Path, capsys) -> None:
     run("ucf101", ucf, capsys)
     (ucf / "UCF-101" / UCF[0]).write_text("<html>")

@@ -27,11 +27,12 @@ def test_folder_finds_videos_of_any_case_and_ignores_the_rest(tmp_path: Path, ca
         "b/2.avi": 1,
     }
     assert groups(source.train + source.test) == {
-        "a*[b]?/naïve name, (x)\n#1.mkv",
+        "a*[b]?/naïve name, (x)\n#1",
         "a*[b]?/s",
-        "b/1.MP4",
-        "b/2.avi",
+        "b/1",
+        "b/2",
     }
+    assert "2 files have no suffix of a video and are left out: b/mp4, b/notes.txt" in caplog.text
     assert len(source.train) == len(source.test) == 2  # two groups a class: one on each side
 
 
@@ -82,7 +83,7 @@ def test_folder_wrong_values(tmp_path: Path) -> None:
         lambda: Folder(tmp_path, split=1, group_pattern=r"_g\d_")
     )
     text = message(lambda: Folder(tmp_path, split=1, suffixes="mp4"))
-    assert "1 of 2 class folders hold no videos (.mp4): b; " in text
+    assert "1 of 2 class folders hold no videos: b; name the classes to use with classes=[…]: 10 files have no" in text
     assert Folder(tmp_path, split=1, suffixes=["mp4"], classes=["a"]).classes == ("a",)
     touch(tmp_path / "b/inner", ["x.txt"])
     assert "holds 1 folders: inner" in message(lambda: Folder(tmp_path / "b", split=1))
@@ -137,7 +138,7 @@ def test_folder_csv_may_hold_several_splits(tmp_path: Path) -> None:
         ("a/1.mp4,train\n", 1, "expected columns `video` and `split`, found a/1.mp4, train"),
         ("video,split,split\na/1.mp4,train,test\n", 1, "a column is there twice"),
         ("video,split,split1\na/1.mp4,train,test\n", 1, "a column is there twice"),
-        ("video,split\na/1.mp4,train\na/2.mp4,val\n", 3, "split='val': choose from train, test, unused"),
+        ("video,split\na/1.mp4,train\na/2.mp4,dev\n", 3, "split='dev': choose from train, validation, test, unused"),
         ("video,split\na/1.mp4\n", 2, "more or fewer cells than columns"),
         ("video,split\na/1,2.mp4,train\n", 2, "more or fewer cells than columns"),
         ("video,split\n,train\n", 2, "expected a path below root"),
@@ -169,6 +170,52 @@ def test_folder_csv_absent_file_absent_videos_and_leaking_groups(
     with caplog.at_level(logging.WARNING):
         Folder(tmp_path, split=1, csv=path, missing="skip")
     assert "1 groups in training and in test: g" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with mark"])
+def test_folder_csv_in_unicode(tmp_path: Path, encoding: str) -> None:
+    touch(write_folder(tmp_path), ["Müller/1.mp4", "Müller/2.mp4"])
+    text = "video,label,split\r\na/1.mp4,ä,train\r\nMüller/1.mp4,ü,train\r\nMüller/2.mp4,ü,test\r\n"
+    mark, encoding = ("\ufeff", "utf-16-le") if "with" in encoding else ("", encoding)
+    (tmp_path / "s.csv").write_bytes((mark + text).encode(encoding))
+    source = Folder(tmp_path, split=1, csv=tmp_path / "s.csv")
+    assert (source.classes, ids(source.test)) == (("ä", "ü"), ["Müller/2.mp4"])
+
+
+def test_folder_csv_in_other_encodings(tmp_path: Path) -> None:
+    touch(write_folder(tmp_path), ["Müller/1.mp4", "Müller/2.mp4"])
+    path = tmp_path / "s.csv"
+    path.write_bytes("video,split\na/1.mp4,train\nMüller/1.mp4,train\nMüller/2.mp4,test\n".encode("cp1252"))
+    text = message(lambda: Folder(tmp_path, split=1, csv=path))
+    assert "2 of 3 listed videos are absent" in text
+    assert text.endswith("ller/2.mp4 (there is Müller/2.mp4: the list is not written in UTF-8)")
+    for column in ("label", "group"):
+        path.write_bytes(f"video,{column},split\na/1.mp4,x,train\na/2.mp4,é,test\n".encode("cp1252"))
+        wanted = f"{path}:3: {column}=b'\\xe9': not UTF-8; save the CSV in UTF-8"
+        assert message(lambda: Folder(tmp_path, split=1, csv=path)) == wanted
+    path.write_bytes("video,split\na/1.mp4,train\n".encode("utf-16-le"))
+    assert "not a text file in UTF-8 (it holds a NUL)" in message(lambda: Folder(tmp_path, split=1, csv=path))
+
+
+def test_folder_csv_names_that_are_one_to_the_eye(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_folder(tmp_path)
+    rows = "a/1.mp4,{},g1,train\na/2.mp4,{}, g1 ,test\nb/clip_g0_0.AVI,x,g2,train\n"
+    path = write_csv(tmp_path, "video,label,group,split\n" + rows.format("a", "a"))
+    assert groups(Folder(tmp_path, split=1, csv=path).videos) == {"g1", "g2"}
+    assert "s.csv: 1 groups in training and in test: g1".replace("s.csv", "split.csv") in caplog.text
+    for one, other in (("Walk", "walk"), ("open door", "open  door"), ("\u00e9", "e\u0301")):
+        path = write_csv(tmp_path, "video,label,group,split\n" + rows.format(one, other))
+        text = message(lambda path=path: Folder(tmp_path, split=1, csv=path))
+        assert f"classes {min(one, other)!r} and {max(one, other)!r} are one to the eye (" in text
+        path.unlink()
+
+
+def test_folder_files_of_one_name_are_one_group(tmp_path: Path) -> None:
+    touch(write_folder(tmp_path), [f"a/{number}.mov" for number in range(10)])
+    for split in range(1, 6):
+        source = Folder(tmp_path, split=split)
+        assert not groups(source.train) & groups(source.test)
+        assert len({name for name in ids(source.test) if name.startswith("a/")}) % 2 == 0
 
 
 def test_real_folder_split_by_recording(real_data: Path) -> None:

@@ -1,7 +1,16 @@
 """File and frame indices -> exactly those frames; the only importer of a video decoder."""
 
+from twostream.data.decoding.agreement import check_close
 from twostream.data.decoding.facts import VideoError, VideoFacts, open_video, probe
-from twostream.data.decoding.frames import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
+from twostream.data.decoding.frames import (
+    DECODERS,
+    check_decoder,
+    compare_frames,
+    count_frames,
+    iterate_frames,
+    read_frames,
+)
+from twostream.data.decoding.progress import progressing, telling
 from twostream.data.decoding.timed import (
     FRAME_RATE,
     TimedFrame,
@@ -18,13 +27,17 @@ __all__ = [
     "VideoError",
     "VideoFacts",
     "camera_frames",
+    "check_close",
     "check_decoder",
     "claimed_seconds",
+    "compare_frames",
     "count_frames",
     "frame_rate",
     "iterate_frames",
     "open_video",
     "probe",
+    "progressing",
     "read_frames",
+    "telling",
     "timed_frames",
 ]

@@ -19,6 +19,11 @@ from twostream.data.decoding.reader import Reader
 # by. In the others it lands late: in an MPEG transport stream on the second keyframe, and every index is wrong.
 REWINDABLE = ("avi", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "asf")
 
+# Those whose frames decord has been seen to return, all of them. Others it may drop: its QuickTime Animation has no
+# frame where nothing changes.
+MPEG_CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "flv1", "wmv1", "wmv2", "msmpeg4v2", "msmpeg4v3")
+CODECS = (*MPEG_CODECS, "vp9", "mjpeg", "ffv1", "ffvhuff", "huffyuv", "utvideo", "rawvideo")
+
 # Behind the last picture decord hands out copies of it. This is the share of copies above which it raises
 # DECORDLimitReachedError instead, so: at the first. (A plain 0 would mean no limit.)
 NO_COPIES = "0.0000001"
@@ -45,6 +50,8 @@ class DecordReader(Reader):
             name = container.format.name
         if name not in REWINDABLE:
             raise VideoError(path, f"decord cannot return to the start of {name} files: use decoder=pyav")
+        if codec not in CODECS:
+            raise VideoError(path, f"decord is not exact for codec {codec}: use decoder=pyav")
         try:
             self._video = self._decord.VideoReader(
                 os.path.abspath(path), ctx=self._decord.cpu(0), num_threads=1, fault_tol=NO_COPIES

@@ -13,7 +13,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from twostream.data.decoding.progress import progressing
 from twostream.data.picture import MOST_PIXELS
+from twostream.data.video_files import why_absent
 from twostream.errors import ExpectedError
 
 # Containers that store when each frame is shown, and codecs whose every packet is one shown frame. MPEG-4 Part 2 is
@@ -123,7 +125,8 @@ def open_video(path: str | PathLike[str]) -> InputContainer:
         # some HMDB51 files carry tags that are not UTF-8
         return av.open(file, options=OPENING, metadata_errors="ignore")
     except av.FFmpegError as error:
-        raise VideoError(path, _why_not_open(file) or f"cannot be opened ({error.strerror})") from error
+        reason = why_absent(path) or _why_not_open(file)
+        raise VideoError(path, reason or f"cannot be opened ({error.strerror})") from error
 
 
 def video_stream(container: InputContainer, path: str | PathLike[str]) -> VideoStream:
@@ -172,7 +175,7 @@ def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable 
         key_timestamps: list[int] = []
         latest: int | None = None
         try:
-            for packet in container.demux(stream):
+            for packet in progressing(container.demux(stream)):
                 if packet.size == 0:  # PyAV's mark for the end
                     continue
                 if packet.pts is None or packet.is_discard or packet.is_corrupt:

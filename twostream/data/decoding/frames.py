@@ -10,24 +10,28 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from twostream.data.decoding.agreement import REFERENCE, Compared, check_close, difference, refused
 from twostream.data.decoding.decord_reader import DecordReader
 from twostream.data.decoding.facts import SeekTable, VideoError, open_video, probe, seek_table, video_stream
+from twostream.data.decoding.progress import progressing
 from twostream.data.decoding.pyav_reader import PyAVReader
 from twostream.data.decoding.reader import Reader
 from twostream.data.decoding.torchcodec_reader import TorchCodecReader
 
 DECODERS: dict[str, type[Reader]] = {
+    "pyav": PyAVReader,
     "decord": DecordReader,
     "torchcodec": TorchCodecReader,
-    "pyav": PyAVReader,
 }
+
+COMPARED = 5  # frames of a file, from the first to the last
 
 # Up to this index decoding from the start is cheaper than reading all packets in search of a shorter way.
 JUMP_FROM = 256
 
 
 def read_frames(
-    path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "decord"
+    path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "pyav"
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """The frames at `indices` (any order, repeats allowed) as upright RGB.
 
@@ -35,7 +39,8 @@ def read_frames(
     seek calls i, which differ in many AVI files. Each needed frame is converted once, and decoding stops behind the
     largest index. ``pyav`` and ``torchcodec`` jump to a keyframe where `seek_table` shows that this is exact;
     ``decord`` always starts at the first frame, because it does not tell which frame a seek has reached. All three
-    apply the file's display rotation.
+    apply the file's display rotation. ``pyav`` reads every file; the other two refuse, by `VideoError`, those where
+    their frames are not PyAV's (see `Compared`).
 
     Damage: what the codec repairs by itself counts as frames, and a file that is cut off has those that are left.
     Data that the codec rejects raise `VideoError` when decoding gets there, in decord's case up to a few frames
@@ -61,17 +66,17 @@ def read_frames(
     return np.stack([frames[index] for index in wanted.tolist()])
 
 
-def iterate_frames(path: str | PathLike[str], *, decoder: str = "decord") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def iterate_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """All frames of a video in turn, as upright RGB, one in memory at a time.
 
-    Raises like `count_frames`; behind the last frame where only their number shows the damage.
+    Raises like `count_frames`; ``pyav`` when it gets to the damage, the others before the first frame, since PyAV
+    counts for them first.
     """
     check_decoder(decoder)
-    with open_video(path) as container:
-        claimed = video_stream(container, path).frames
+    expected = None if decoder == REFERENCE else _count_by_reference(path, decoder)
     count, shape = 0, None
-    with DECODERS[decoder](path) as reader:
-        for picture in reader.pictures():
+    with _open(path, decoder) as reader:
+        for picture in progressing(reader.pictures()):
             frame = reader.rgb(picture)
             shape = shape or frame.shape
             if frame.shape != shape:
@@ -80,34 +85,47 @@ def iterate_frames(path: str | PathLike[str], *, decoder: str = "decord") -> Ite
             count += 1
     if not count:
         raise VideoError(path, "holds no frame that can be decoded")
-    if count != claimed and decoder != "pyav":  # the header does not confirm it: all decoders have to
-        count_frames(path, decoder=decoder)
+    if expected not in (None, count):
+        raise _miscounted(path, decoder, count, expected)
 
 
-def count_frames(path: str | PathLike[str], *, decoder: str = "decord") -> int:
+def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
     """How many frames decoding from the start yields; the container's own count is often wrong.
 
-    PyAV counts for all decoders, since it need not convert pictures for that: a third of decord's time. The decoder
-    itself has to read the first frame and, where the header does not confirm PyAV's count, to arrive at the same.
+    PyAV counts for all decoders, since it need not convert pictures for that: a third of decord's time. For another
+    decoder it looks at what kind of picture each is; the decoder itself has to read the first frame like PyAV and,
+    where the header does not confirm PyAV's count, to arrive at the same.
 
-    Raises `VideoError` for a file that does not decode to its end, holds no frame, cannot be read by the decoder, or
-    has another number of frames for it; ValueError and ImportError like `read_frames`.
+    Raises `VideoError` for a file that does not decode to its end, holds no frame, cannot be read by the decoder
+    exactly, or has another number of frames for it; ValueError and ImportError like `read_frames`.
     """
     check_decoder(decoder)
+    count = _count_by_reference(path, decoder)
+    if decoder == REFERENCE:
+        return count
     with open_video(path) as container:
         claimed = video_stream(container, path).frames
-    with PyAVReader(path) as reader:
-        count = sum(1 for _ in reader.pictures())
-    if not count:
-        raise VideoError(path, "holds no frame that can be decoded")
-    if decoder == "pyav":
-        return count
-    with DECODERS[decoder](path) as reader:
+    with _open(path, decoder) as reader:
         trusted = 1 if count == claimed else count + 1  # one more, to see that there is no other
-        own = sum(1 for _ in islice(reader.pictures(), trusted))
+        own = sum(1 for _ in islice(progressing(reader.pictures()), trusted))
     if own != min(count, trusted):
-        raise VideoError(path, f"is damaged: {own} frames by {decoder}, {count} by pyav, {claimed} by header")
+        raise _miscounted(path, decoder, own, count)
     return count
+
+
+def compare_frames(path: str | PathLike[str], count: int, *, decoder: str = "pyav") -> None:
+    """Raises `VideoError` unless a few of a file's `count` frames, read by index, are PyAV's sequential ones.
+
+    Costs nothing with ``pyav`` where its frames are read in sequence anyway; else one more decoding by PyAV and one
+    by the decoder.
+    """
+    check_decoder(decoder)
+    indices = sorted({round(place * (count - 1) / (COMPARED - 1)) for place in range(COMPARED)})
+    if decoder == REFERENCE and (count <= JUMP_FROM or seek_table(path) is None):
+        return
+    wanted = _read_from_start(path, indices, REFERENCE)
+    for index, found in zip(indices, read_frames(path, indices, decoder=decoder), strict=True):
+        check_close(path, decoder, index, found, wanted[index])
 
 
 def check_decoder(decoder: str) -> None:
@@ -117,11 +135,30 @@ def check_decoder(decoder: str) -> None:
     DECODERS[decoder].load()
 
 
+def _open(path: str | PathLike[str], decoder: str) -> Reader:
+    reader = DECODERS[decoder]
+    return reader(path) if decoder == REFERENCE else Compared(path, decoder, reader)
+
+
+def _count_by_reference(path: str | PathLike[str], decoder: str) -> int:
+    """How many frames PyAV yields. Raises `VideoError` where one of them is of a kind that `decoder` gets wrong."""
+    count = 0
+    reader = PyAVReader(path)
+    with reader:
+        for picture in progressing(reader.pictures()):
+            count += 1
+            if decoder != REFERENCE and (what := difference(reader.codec, picture)):
+                raise refused(path, decoder, what)
+    if not count:
+        raise VideoError(path, "holds no frame that can be decoded")
+    return count
+
+
 def _read_from_start(path: str | PathLike[str], wanted: list[int], decoder: str) -> dict[int, np.ndarray]:
     """The wanted frames (ascending, distinct), by decoding all frames up to the last of them."""
     needed, frames, count = set(wanted), {}, 0
-    with DECODERS[decoder](path) as reader:
-        for index, picture in enumerate(reader.pictures()):
+    with _open(path, decoder) as reader:
+        for index, picture in enumerate(progressing(reader.pictures())):
             count = index + 1
             if index in needed:
                 frames[index] = reader.rgb(picture)
@@ -129,6 +166,8 @@ def _read_from_start(path: str | PathLike[str], wanted: list[int], decoder: str)
                 return frames
     if not count:
         raise VideoError(path, "holds no frame that can be decoded")
+    if decoder != REFERENCE and (all_frames := count_frames(path)) != count:
+        raise _miscounted(path, decoder, count, all_frames)
     raise _outside(path, next(index for index in wanted if index >= count), count)
 
 
@@ -143,7 +182,7 @@ def _read_by_jumps(path: str | PathLike[str], wanted: list[int], decoder: str) -
     numbered: Iterator[tuple[int, Any]] = iter(())
     index, picture = -1, None
     try:
-        with DECODERS[decoder](path) as reader:
+        with _open(path, decoder) as reader:
             for target in wanted:
                 if table.keyframe_before(target)[0] > index:
                     numbered = _from_keyframe(reader, table, target)
@@ -161,7 +200,7 @@ def _from_keyframe(reader: Reader, table: SeekTable, target: int) -> Iterator[tu
     """Pictures with their indices from the keyframe before `target` on; ends where a timestamp is out of line."""
     reader.seek(table, table.keyframe_before(target)[1])
     expected = None
-    for picture in reader.pictures():
+    for picture in progressing(reader.pictures()):
         index = table.index_of(reader.timestamp(table, picture))
         if index is None or (index not in table.key_indices if expected is None else index != expected):
             return
@@ -171,3 +210,7 @@ def _from_keyframe(reader: Reader, table: SeekTable, target: int) -> Iterator[tu
 
 def _outside(path: str | PathLike[str], index: int, count: int) -> IndexError:
     return IndexError(f"{path}: frame {index} does not exist; the file has {count} frames, 0 to {count - 1}")
+
+
+def _miscounted(path: str | PathLike[str], decoder: str, own: int, count: int) -> VideoError:
+    return VideoError(path, f"{decoder} finds {own} frames, {REFERENCE} {count}: use decoder={REFERENCE}")

@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 from twostream.data.decoding.facts import SeekTable, VideoError, open_video, quarter_turns, video_stream
 from twostream.data.decoding.reader import Reader
 
+REPEATING = ("theora", "vp8")  # codecs whose empty packets mean: show the last picture once more
+
 
 class PyAVReader(Reader):
     """A video opened by PyAV, one thread."""
@@ -31,24 +33,32 @@ class PyAVReader(Reader):
         except VideoError:
             self._container.close()
             raise
+        self.codec = self._stream.codec_context.codec.canonical_name
 
     def close(self) -> None:
         self._container.close()
 
     def pictures(self) -> Iterator[VideoFrame]:
-        count, size = 0, None
+        """All pictures from here to the end; one that the file says to show again comes again."""
+        count, size, before = 0, None, None
         try:
-            for picture in self._container.decode(self._stream):
-                if size not in (None, (picture.width, picture.height)):
-                    raise VideoError(self._path, f"changes its frame size after {count} frames")
-                size = picture.width, picture.height
-                yield picture
-                count += 1
+            for packet in self._container.demux(self._stream):
+                is_repeat = not packet.size and packet.pts is not None and self.codec in REPEATING
+                for picture in [before] if is_repeat and before is not None else packet.decode():
+                    if size not in (None, (picture.width, picture.height)):
+                        raise VideoError(self._path, f"changes its frame size after {count} frames")
+                    size = picture.width, picture.height
+                    before = picture
+                    yield picture
+                    count += 1
         except av.FFmpegError as error:
             raise VideoError(self._path, f"is damaged after {count} frames (pyav: {error.strerror})") from None
 
     def rgb(self, picture: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-        return np.rot90(picture.to_ndarray(format="rgb24"), quarter_turns(picture.rotation))
+        try:
+            return np.rot90(picture.to_ndarray(format="rgb24"), quarter_turns(picture.rotation))
+        except av.FFmpegError as error:
+            raise VideoError(self._path, f"cannot be converted to RGB (pyav: {error.strerror})") from None
 
     def seek(self, table: SeekTable, timestamp: int) -> None:
         try:

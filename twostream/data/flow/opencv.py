@@ -6,9 +6,13 @@ workers.
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from typing import Any
 
 import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
 
 from twostream.data.flow.optical_flow import OpticalFlow
 
@@ -17,13 +21,39 @@ DIS_PRESETS = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
+PATCH = 8  # side of DIS's patches in pixels, in every preset
 
 
-class DIS(OpticalFlow):
+class OpenCVFlow(OpticalFlow):
+    """An algorithm of OpenCV; a variant makes OpenCV's object in `_create` and is done.
+
+    Every pair gets an object of its own, about 0.02 ms: kept objects change. DIS and TV-L1 lower the number of their
+    pyramid levels for a small frame and leave it so for all that follow. Nothing is shared between threads either.
+    """
+
+    @abstractmethod
+    def _create(self, height: int, width: int) -> Any:
+        """OpenCV's object with its options set, for frames of this size."""
+
+    def compute(
+        self, previous: UInt8[np.ndarray, "h w"], following: UInt8[np.ndarray, "h w"]
+    ) -> Float32[np.ndarray, "h w 2"]:
+        return self._create(*previous.shape).calc(previous, following, None)
+
+
+class DIS(OpenCVFlow):
     """Dense inverse search (Kroeger et al. 2016): hundreds of times as fast as TV-L1.
 
     ``preset`` trades speed for accuracy: "ultrafast", "fast" or "medium". Raises ValueError for any other.
+
+    The field is computed on halved frames ("medium") or on quartered ones (the others), then enlarged. Frames whose
+    pyramid ends before that (`coarsest_level`) are computed at its end, the finest that DIS would use in larger frames:
+    on halved frames where the long side is below 91 pixels or the short one below 32, at full size where the long side
+    is below 46. OpenCV by itself goes to full size for all of these, which takes five times as long at 64x64, and
+    chooses by the width alone, with a crash for wide frames of a short side below 32.
     """
+
+    version = 2  # 1: as OpenCV does by itself, and for ever after a small frame
 
     def __init__(
         self,
@@ -38,11 +68,25 @@ class DIS(OpticalFlow):
             raise ValueError(f"flow.preset={preset!r}: DIS has no such preset; choose from {', '.join(DIS_PRESETS)}")
         self.preset = preset
 
-    def _create(self) -> Any:
-        return cv2.DISOpticalFlow.create(DIS_PRESETS[self.preset])
+    def _create(self, height: int, width: int) -> Any:
+        algorithm = cv2.DISOpticalFlow.create(DIS_PRESETS[self.preset])
+        algorithm.setFinestScale(min(algorithm.getFinestScale(), coarsest_level(height, width)))
+        return algorithm
 
 
-class Farneback(OpticalFlow):
+def coarsest_level(height: int, width: int) -> int:
+    """The pyramid level on which OpenCV's DIS begins: how often frames of at least 16 pixels a side are halved.
+
+    It finds motion of a quarter of the long side there, and a patch still fits into the short one.
+
+    >>> [coarsest_level(*size) for size in [(16, 16), (64, 64), (24, 200), (120, 160), (240, 320)]]
+    [0, 1, 1, 2, 3]
+    """
+    by_motion = int(math.log2(max(height, width) / (4 * PATCH)) + 0.5)
+    return min(by_motion, (min(height, width) // PATCH).bit_length() - 1)
+
+
+class Farneback(OpenCVFlow):
     """Polynomial expansion (Farnebäck 2003).
 
     Args:
@@ -83,7 +127,7 @@ class Farneback(OpticalFlow):
         self.neighbourhood = neighbourhood
         self.sigma = sigma
 
-    def _create(self) -> Any:
+    def _create(self, height: int, width: int) -> Any:
         return cv2.FarnebackOpticalFlow.create(
             numLevels=self.levels,
             pyrScale=self.scale,
@@ -94,7 +138,7 @@ class Farneback(OpticalFlow):
         )
 
 
-class TVL1(OpticalFlow):
+class TVL1(OpenCVFlow):
     """Dual TV-L1 (Zach et al. 2007), the two-stream papers' choice; seconds per pair on a CPU.
 
     Args:
@@ -107,6 +151,8 @@ class TVL1(OpticalFlow):
         inner_iterations, outer_iterations: at most so many per warping.
         median: side of the median filter in pixels, 3 or 5; 1 for none.
     """
+
+    version = 2  # 1: with fewer scales for ever after a frame in which not all of them fit
 
     def __init__(
         self,
@@ -143,7 +189,7 @@ class TVL1(OpticalFlow):
         self.outer_iterations = outer_iterations
         self.median = median
 
-    def _create(self) -> Any:
+    def _create(self, height: int, width: int) -> Any:
         algorithm = cv2.optflow.DualTVL1OpticalFlow.create()
         algorithm.setTau(self.tau)
         algorithm.setLambda(self.attachment)

@@ -6,7 +6,6 @@ right and v down.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ SMALLEST_SIDE = 16  # pixels; below it the coarse levels of the algorithms have 
 
 
 class OpticalFlow(ABC):
-    """Dense optical flow; a variant makes OpenCV's object in `_create` and is done.
+    """Dense optical flow: the field is a function of the two frames and the options, whatever was computed before.
 
     Args:
         length: L, fields per stack; a stack reads L+1 frames.
@@ -30,11 +29,10 @@ class OpticalFlow(ABC):
             fields stay at that working resolution, in its pixels; None keeps the frames' own. Half the side
             is about four times as fast; the paper computes at 256.
 
-    The OpenCV object is made on first use in each process and never pickled, so that fork and spawn both
-    work. Raises ValueError for a length below 1, a bound that is not positive, a working resolution below
-    16 pixels.
+    Raises ValueError for a length below 1, a bound that is not positive, a working resolution below 16 pixels.
     """
 
+    version = 1  # of the algorithm: raise it when the same frames and options give another field
     batch_size = 1  # pairs that are computed side by side
     on_gpu = False
     not_in_settings: tuple[str, ...] = ("length",)  # attributes that do not change a field
@@ -50,21 +48,12 @@ class OpticalFlow(ABC):
         self.length = length
         self.bound = float(bound)
         self.short_side = short_side
-        self._algorithm: Any = None
-        self._process: int | None = None  # the process that made it
 
     @abstractmethod
-    def _create(self) -> Any:
-        """OpenCV's object of this algorithm, with its options set."""
-
     def compute(
         self, previous: UInt8[np.ndarray, "h w"], following: UInt8[np.ndarray, "h w"]
     ) -> Float32[np.ndarray, "h w 2"]:
-        """The motion from one gray frame to the next, in pixels."""
-        if self._process != os.getpid():
-            self._algorithm, self._process = self._create(), os.getpid()
-        # no flow to start from: the result depends on the two frames alone, not on what was computed before
-        return self._algorithm.calc(previous, following, None)
+        """The motion from one prepared frame to the next, in pixels; at least 16 of them a side."""
 
     def compute_batch(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sequence[np.ndarray]:
         """The fields of several pairs of prepared frames; a variant that computes them side by side overrides it."""
@@ -107,7 +96,7 @@ class OpticalFlow(ABC):
     def settings(self) -> dict[str, Any]:
         """What decides the fields of two given frames: two objects with equal settings compute the same."""
         options = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in self.not_in_settings}
-        return {"algorithm": type(self).__name__, **options}
+        return {"algorithm": type(self).__name__, "version": self.version, **options}
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The height and width at which frames of the given size are compared."""
@@ -131,9 +120,6 @@ class OpticalFlow(ABC):
 
     def _zeros(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h2 w2 2"]:
         return np.zeros((*self.working_size(*frame.shape[:2]), 2), np.float32)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_algorithm": None, "_process": None}  # OpenCV's objects cannot be pickled
 
 
 def pin_threads(_worker: int = 0) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,26 @@ SIZES = ("small", "large")
 DEVICES = ("auto", "cpu", "cuda")
 STEP, LEAST = 8, 128  # its features have an eighth of the resolution, and four pyramid levels of them need 16
 
+_alone = threading.Lock()  # the random numbers of a network and the number of threads are the whole process's
+
 
 class RAFT(OpticalFlow):
     """Recurrent all-pairs field transforms (Teed & Deng 2020), torchvision's network; made for `twostream flow`.
 
     Reads RGB. On a CPU it takes seconds per pair, so on-the-fly use is for a GPU and patience.
 
+    What is computed beside a pair, and on how many threads, would show in the last bits. So a CPU takes one pair after
+    the other on one thread, as a loader's workers do anyway, and a GPU always `batch_size` of them: the last one again
+    where fewer are left. Devices, and batch sizes on a GPU, agree to rounding (about 1e-5 pixels).
+
+    The network is made on first use in each process and never pickled, so that fork and spawn both work.
+
     Args:
         size: "small" or "large".
         weights: "default" (torchvision's, downloaded once), a file with a state dict, or "random": no flow at all,
             for trying things out; always the same.
         iterations: refinements of the field.
-        batch_size: pairs computed side by side.
+        batch_size: pairs computed side by side on a GPU.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Raises ValueError for an unknown size, weights, or device and numbers below 1.
@@ -65,6 +75,8 @@ class RAFT(OpticalFlow):
         self.iterations = iterations
         self.batch_size = batch_size
         self.device = device
+        self._network: torch.nn.Module | None = None
+        self._process: int | None = None  # the process that made it
 
     @property
     def on_gpu(self) -> bool:
@@ -83,13 +95,22 @@ class RAFT(OpticalFlow):
         return self.compute_batch([(previous, following)])[0]
 
     def compute_batch(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sequence[np.ndarray]:
-        if self._process != os.getpid():
-            self._algorithm, self._process = self._create(), os.getpid()
+        together = self.batch_size if self.on_gpu else 1
+        with _alone, _same_bits():
+            fields = []
+            for start in range(0, len(pairs), together):
+                batch = list(pairs[start : start + together])
+                fields += self._fields(batch + batch[-1:] * (together - len(batch)))[: len(batch)]
+        return fields
+
+    def _fields(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        if self._network is None or self._process != os.getpid():
+            self._network, self._process = self._create(), os.getpid()
         height, width = pairs[0][0].shape[:2]
         one, other = (self._input([pair[side] for pair in pairs]) for side in (0, 1))
         with torch.inference_mode():
-            fields = self._algorithm(one, other, num_flow_updates=self.iterations)[-1]
-        return fields[..., :height, :width].permute(0, 2, 3, 1).float().cpu().contiguous().numpy()
+            fields = self._network(one, other, num_flow_updates=self.iterations)[-1]
+        return [*fields[..., :height, :width].permute(0, 2, 3, 1).float().cpu().contiguous().numpy()]
 
     def _create(self) -> torch.nn.Module:
         from torchvision.models import optical_flow as networks  # a second to import, for those who use it
@@ -119,3 +140,18 @@ class RAFT(OpticalFlow):
 
     def _prepare(self, frame: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
         return self._resize(frame)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_network": None, "_process": None}
+
+
+@contextmanager
+def _same_bits() -> Iterator[None]:
+    """One thread on the CPU, and cuDNN's fixed choice of kernels on a GPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,10 +12,11 @@ from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.data.sources import Video
 from twostream.errors import ExpectedError
+from twostream.files.aside import aside_of, remove_left_behind
 from twostream.plain import read_json
 
 VERSION = 1
-SHAPE = {"!version": int, "!flow": {"!algorithm": str}, "!encoding": str, "quality": int, "origin": str}
+SHAPE = {"!version": int, "!flow": {"!algorithm": str, "version": int}, "!encoding": str, "quality": int, "origin": str}
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk that is full, or of a full quota
 
 
@@ -37,16 +37,19 @@ def make_store(
         manifest["quality"] = quality
     if origin is not None:
         manifest["origin"] = origin
+        del manifest["flow"]["version"]  # that of our algorithms
     path = root / "manifest.json"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".manifest.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+        remove_left_behind(root, of=path)
+        aside = aside_of(path, "tmp")
         try:
             aside.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
             _publish(aside, path)
         finally:
             aside.unlink(missing_ok=True)
     stored = read_manifest(root)  # another process may have been faster
+    check_version(root, stored, flow.settings())
     if stored != manifest:
         raise FlowStoreError(f"{root}: a store of {stored}, not of {manifest}; choose another folder")
 
@@ -64,7 +67,19 @@ def read_manifest(root: Path) -> dict[str, Any]:
         raise FlowStoreError(f"{path}: a store of version {manifest['version']}, this is version {VERSION}")
     if manifest["encoding"] not in ENCODINGS:
         raise FlowStoreError(f"{path}: encoding {manifest['encoding']!r}, this version knows {', '.join(ENCODINGS)}")
+    if "origin" not in manifest:
+        manifest["flow"].setdefault("version", 1)  # the first one was not on record
     return manifest
+
+
+def check_version(root: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises `FlowStoreError` for fields of the wanted algorithm in another version, which may differ."""
+    stored, name, version = manifest["flow"], wanted["algorithm"], wanted["version"]
+    if "origin" not in manifest and stored["algorithm"] == name and stored["version"] != version:
+        raise FlowStoreError(
+            f"{root}: made with version {stored['version']} of {name}, whose fields are others than those of version "
+            f"{version}; delete the folder and run `twostream flow` again"
+        )
 
 
 def clip_path(root: Path, video: Video) -> Path:

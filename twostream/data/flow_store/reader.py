@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int8
 from twostream.data.container import Container, ContainerError
 from twostream.data.flow import OpticalFlow, dequantise
 from twostream.data.flow_store.encodings import LEVELS, decode_halves
-from twostream.data.flow_store.manifest import FlowStoreError, clip_path, read_manifest
-from twostream.data.provenance import FACTS, source_change
+from twostream.data.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
+from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
 
@@ -34,7 +34,8 @@ class FlowStore:
         self.root = Path(root).expanduser()
         manifest = read_manifest(self.root)
         wanted = flow.settings()
-        for key in sorted({*wanted, *manifest["flow"]}):
+        check_version(self.root, manifest, wanted)
+        for key in sorted({*wanted, *manifest["flow"]} - {"version"}):
             stored = manifest["flow"].get(key)
             if stored != wanted.get(key):
                 raise FlowStoreError(
@@ -43,8 +44,8 @@ class FlowStore:
                 )
         self.bound = flow.bound
         self._pixels = dequantise(LEVELS, self.bound)
-        self._last: tuple[str, Container] | None = None
-        self._same: set[str] = set()  # ids of videos that were compared with their record
+        self._last: tuple[Video, Container] | None = None
+        self._same: set[Video] = set()  # those that were compared with their record
 
     def fields(
         self, video: Video, pairs: Iterable[tuple[int, int]] | np.ndarray
@@ -99,19 +100,22 @@ class FlowStore:
             raise FlowStoreError(f"{self.root}: {what}; complete it with `twostream flow`: {first_ten(absent)}")
 
     def _container(self, video: Video) -> Container:
-        if self._last is None or self._last[0] != video.id:  # one open file a process, however many clips there are
-            self._last = video.id, self._open(video)
-        return self._last[1]
+        last = self._last  # another thread may exchange it
+        if last is None or last[0] != video:  # one open file a process, however many clips there are
+            last = self._last = video, self._open(video)
+        return last[1]
 
     def _open(self, video: Video) -> Container:
         path = clip_path(self.root, video)
         if not path.is_file():
             raise FlowStoreError(f"{path}: not there; complete the store with `twostream flow` and the same options")
         container = Container(path).require(HEADER, "frame", "field")
-        if video.id not in self._same and video.path.is_file():  # flow can be trained on without the videos
+        if change := decoding_change(container.header["source"]):
+            raise FlowStoreError(f"{path}: {change}; run `twostream flow` again")
+        if video not in self._same and video.path.is_file():  # flow can be trained on without the videos
             if change := source_change(container.header["source"], video.path):
                 raise FlowStoreError(f"{path}: made from another file: {change}; run `twostream flow` again")
-            self._same.add(video.id)
+            self._same.add(video)
         return container
 
     def __getstate__(self) -> dict[str, Any]:

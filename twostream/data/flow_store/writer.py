@@ -79,7 +79,7 @@ class StoreClip:
         header |= {"fields": count, "frame": list(recording.frame_size), "field": list(size)}
 
 
-def store_clip(root: Path, video: Video, flow: OpticalFlow, *, decoder: str = "decord") -> ClipResult:
+def store_clip(root: Path, video: Video, flow: OpticalFlow, *, decoder: str = "pyav") -> ClipResult:
     """Compute and store the fields of one video, unless they are there or another process is about it.
 
     Frames are read one after the other, few at a time in memory. The file appears whole or not at all.

@@ -13,8 +13,10 @@ from twostream.data.prepare.archives import SUFFIXES, ArchiveError, is_archive, 
 from twostream.data.prepare.catalogue import Published, folders_in
 from twostream.data.prepare.download import download
 from twostream.data.prepare.progress import Report, watch_bytes
-from twostream.data.sources import folder as own
+from twostream.data.sources.sides import side_of
 from twostream.data.sources.source import first_ten
+from twostream.data.video_files import SUFFIXES as VIDEO_SUFFIXES
+from twostream.data.video_files import is_visible, videos_below
 
 LISTS = re.compile("split|list|annot", re.IGNORECASE)  # in the name of an archive: it holds lists, not videos
 DEPTH = 3  # folders below the root where videos are looked for, only to name them
@@ -63,12 +65,12 @@ def arrange_folder(root: Path, *, fetch: bool, mirrors: Sequence[str], report: R
         archives = [_fetch(root, mirrors)]
     _unpack_all(archives, root, None, report)
     if not _any_video(root):
-        raise ValueError(f"root={str(root)!r}: no videos ({', '.join(own.SUFFIXES)}) and no archives of them in it")
+        raise ValueError(f"root={str(root)!r}: no videos and no archives of them in it")
     return root, None
 
 
 def _any_video(root: Path) -> bool:
-    return next(own.videos_below(root, root, own.SUFFIXES), None) is not None
+    return next(videos_below(root, root), None) is not None
 
 
 def find_classes(root: Path, known: Published) -> Path | None:
@@ -126,12 +128,17 @@ def _known_moves(content: Path, root: Path, known: Published) -> Iterator[tuple[
 
 
 def _own_moves(content: Path, root: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder around all class folders is left out; videos in no folder are a class named like their archive."""
-    target, inside = root, folders_in(content)
-    if next(_files(content), None) is not None:
-        target = root / _archive_name(content)
-    elif len(inside) == 1 and folders_in(inside[0]) and next(_files(inside[0]), None) is None:
-        content = inside[0]
+    """A folder around all class folders is left out; videos in no folder are a class named like their archive.
+
+    The folders or archives train, val, test … are the sides of a split, and stay around their class folders.
+    """
+    archive, inside = _archive_name(content), folders_in(content)
+    flat = next(_files(content), None) is not None
+    around = inside[0] if len(inside) == 1 and not flat and not side_of(inside[0].name) else None
+    if around and folders_in(around) and next(_files(around), None) is None:
+        content, inside = around, folders_in(around)
+    is_side = side_of(archive) and not any(side_of(path.name) for path in inside)
+    target = root / archive if flat or is_side else root
     for path in sorted(content.iterdir()):
         if path in folders_in(content) or (path.is_file() and not path.name.startswith(".")):
             yield path, target / path.name
@@ -153,7 +160,7 @@ def _archive_name(content: Path) -> str:
 def _files(folder: Path) -> Iterator[Path]:
     """The videos right in a folder."""
     for name in sorted(os.listdir(folder)):
-        if name.lower().endswith(own.SUFFIXES) and not name.startswith("."):
+        if name.lower().endswith(VIDEO_SUFFIXES) and is_visible(name):
             yield folder / name
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twostream.data.sources import Video, hmdb51, ucf101
+from twostream.data.video_files import is_visible
 
 Sides = tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]  # classes, training and test videos of a split
 
@@ -50,8 +51,7 @@ def folders_in(folder: Path) -> list[Path]:
     """The visible folders in a folder, sorted; none where it is none itself."""
     if not folder.is_dir():
         return []
-    hidden = (".", "__MACOSX")
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
+    return sorted(path for path in folder.iterdir() if is_visible(path.name) and path.is_dir())
 
 
 _UCF_NAME = re.compile(r"v_(\w+)_g\d+_c\d+\.\w+")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options, is_copy, reencode
 from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
+from twostream.files.aside import remove_left_behind
 
 
 class Workers(NamedTuple):
@@ -96,6 +98,8 @@ def copy_all(copier: Copier, paths: Sequence[Path], *, workers: Workers, report:
     Raises OSError where the disk is full; what is there then is whole, and the next call goes on.
     """
     started = time.perf_counter()
+    for folder, _, _ in os.walk(copier.folder):
+        remove_left_behind(Path(folder))
     waiting = [path for path in paths if not copier.is_there(path)]
     made = failed = num_bytes = 0
     outcomes = run_tasks(_Task(copier), waiting, **workers._asdict())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from twostream.data.index import VideoIndex, update_index
+from twostream.data.index import FILE_NAME, Entry, VideoIndex, update_index
 from twostream.data.packed import SHORT_SIDE, packed_folder
 from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
 from twostream.data.prepare.catalogue import PUBLISHED, Published
@@ -16,8 +18,12 @@ from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
 from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options
 from twostream.data.sources import Folder
-from twostream.data.sources.folder import OURS
+from twostream.data.sources.class_folders import OURS, own_folders
+from twostream.data.sources.sides import find_sides
+from twostream.data.sources.source import first_ten
 from twostream.data.sources.tree import check_root
+from twostream.files.alone import alone
+from twostream.files.place import is_writable, require_writable
 
 DATA_SETS = (*PUBLISHED, "folder")
 
@@ -32,12 +38,14 @@ class Wishes:
     output: Path | None = None  # of the copies; None: ROOT/reencoded, with a short side ROOT/reencoded-N
     pack: bool = False
     short_side: int | None = None  # of copies (None: as they are) and of packed frames (None: 256)
+    packed: Path | None = None  # where the packed frames go; None: ROOT/packed-256, or of their short side
 
     def __post_init__(self) -> None:
         copy_options(self.short_side)
         for option, given, needed, wanted in (
             ("--mirror", self.mirrors, "--download", self.download),
             ("--output", self.output, "--reencode", self.reencode),
+            ("--packed", self.packed, "--pack", self.pack),
             ("--short-side", self.short_side, "--reencode or --pack", self.reencode or self.pack),
         ):
             if given and not wanted:
@@ -65,23 +73,63 @@ def prepare(name: str, root: Path, wishes: Wishes, *, decoder: str, workers: Wor
         root.mkdir(parents=True, exist_ok=True)
     root = check_root(root, holds=f"{known.title}, or its archives" if known else "one folder of videos per class")
     fetching = {"fetch": wishes.download, "mirrors": wishes.mirrors, "report": report}
-    place = Place(known, *(arrange(root, known, **fetching) if known else arrange_folder(root, **fetching)))
-    broken = _index(root, place.videos, decoder=decoder, workers=workers, report=report)
-    entries = [entry for entry in VideoIndex(root).entries() if (root / entry.path).is_relative_to(place.videos)]
-    sound = [root / entry.path for entry in entries if entry.error is None]
-    there = {(root / entry.path).relative_to(place.videos).as_posix() for entry in entries}
-    for line in split_lines(root, place.lists, known, there) if known else folder_lines(root):
-        report.note(line)
-    broken += _copy(root, place, sound, wishes, decoder=decoder, workers=workers, report=report)
+    for folder, option in targets(root, wishes).items():
+        require_writable(folder, f"name another folder with {option} DIR")
+    with alone(root / FILE_NAME, report.note) if is_writable(root) else nullcontext(), index_of(root, report) as file:
+        place = Place(known, *(arrange(root, known, **fetching) if known else arrange_folder(root, **fetching)))
+        broken = _prepare(root, file, place, wishes, decoder=decoder, workers=workers, report=report)
     if not report.changes:
         report.note("nothing to do")
     return broken
 
 
-def _index(root: Path, videos: Path, *, decoder: str, workers: Workers, report: Report) -> int:
+def targets(root: Path, wishes: Wishes) -> dict[Path, str]:
+    """The folders that are written into, with the options that name another one."""
+    side, found = wishes.short_side, {}
+    if wishes.reencode:
+        found[wishes.output or root / ("reencoded" if side is None else f"reencoded-{side}")] = "--output"
+    if wishes.pack:
+        usual = Path(packed_folder(None, str(root))).with_name(f"packed-{side or SHORT_SIDE}")
+        found[wishes.packed or usual] = "--packed"
+    return found
+
+
+@contextmanager
+def index_of(root: Path, report: Report) -> Iterator[Path]:
+    """The file of the index; where nothing can be written into `root` one that is gone afterwards."""
+    if is_writable(root):
+        yield root / FILE_NAME
+        return
+    report.note(f"{root}: nothing can be written there: its videos are looked at, and no index of them is kept")
+    with TemporaryDirectory(prefix="twostream-") as folder:
+        if (root / FILE_NAME).is_file():
+            shutil.copyfile(root / FILE_NAME, Path(folder, FILE_NAME))
+        yield Path(folder, FILE_NAME)
+
+
+def _prepare(
+    root: Path, file: Path, place: Place, wishes: Wishes, *, decoder: str, workers: Workers, report: Report
+) -> int:
+    """All but finding the videos; how many are broken."""
+    known = place.known
+    broken = _index(root, place.videos, file=file, decoder=decoder, workers=workers, report=report)
+    listed = VideoIndex(root, file=file).entries()
+    entries = [entry for entry in listed if (root / entry.path).is_relative_to(place.videos)]
+    sound = [root / entry.path for entry in entries if entry.error is None]
+    there = {(root / entry.path).relative_to(place.videos).as_posix() for entry in entries}
+    for line in split_lines(root, place.lists, known, there) if known else folder_lines(root):
+        report.note(line)
+    for line in copy_lines(entries):
+        report.note(line)
+    return broken + _copy(root, place, sound, wishes, decoder=decoder, workers=workers, report=report)
+
+
+def _index(
+    root: Path, videos: Path, *, decoder: str, workers: Workers, report: Report, file: Path | None = None
+) -> int:
     """Bring the index up to date; how many files are broken."""
     progress = watch("examined")
-    update = update_index(root, inside=videos, decoder=decoder, progress=progress, **workers._asdict())
+    update = update_index(root, inside=videos, file=file, decoder=decoder, progress=progress, **workers._asdict())
     report.did(
         update.examined + update.forgotten,
         f"{update.found:,} videos in {videos}: {update.examined:,} examined, {update.forgotten:,} forgotten, "
@@ -129,8 +177,22 @@ def folder_lines(root: Path) -> Iterator[str]:
     except ValueError as error:
         yield f"not yet a data set for data=folder: {error}"
     else:
-        sizes = f"{len(source.classes):,} classes, {len(source.train):,} training and {len(source.test):,} test videos"
-        yield f"split 1, by chance: {sizes}"
+        validation = f", {len(source.validation):,} validation" if source.validation else ""
+        sizes = f"{len(source.train):,} training{validation} and {len(source.test):,} test videos"
+        how = "by its folders" if find_sides(root, own_folders(root)) else "by chance"
+        yield f"split 1, {how}: {len(source.classes):,} classes, {sizes}"
+
+
+def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which files hold the same bytes: training refuses them on two sides, and in two classes."""
+    paths: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.sha256 and entry.size:
+            paths.setdefault(entry.sha256, []).append(entry.path)
+    copies = [names for names in paths.values() if len(names) > 1]
+    if copies:
+        number = sum(map(len, copies)) - len(copies)
+        yield f"{number:,} videos hold the bytes of another: {first_ten([' = '.join(n) for n in copies], '; ')}"
 
 
 def _copy(
@@ -138,18 +200,17 @@ def _copy(
 ) -> int:
     """Make the copies and packed frames that are wished for; how many could not be made."""
     failed = 0
+    folders = {option: folder for folder, option in targets(root, wishes).items()}
     if wishes.reencode:
-        side = wishes.short_side
-        output = wishes.output or root / ("reencoded" if side is None else f"reencoded-{side}")
+        output = folders["--output"]
         _check_output(output, place.videos)
-        copier = Reencoder(place.videos, output.absolute(), side, decoder)
+        copier = Reencoder(place.videos, output.absolute(), wishes.short_side, decoder)
         failed += copy_all(copier, sound, workers=workers, report=report)
         if output.is_dir():
             _copy_lists(place, output)
             failed += _index(output, output, decoder=decoder, workers=workers, report=report)
     if wishes.pack:
-        folder = Path(packed_folder(None, str(root))).with_name(f"packed-{wishes.short_side or SHORT_SIDE}")
-        copier = Packer(place.videos, folder, wishes.short_side, decoder)
+        copier = Packer(place.videos, folders["--packed"], wishes.short_side, decoder)
         failed += copy_all(copier, sound, workers=workers, report=report)
     return failed
 

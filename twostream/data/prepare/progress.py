@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich import progress as rich_progress
 
 from twostream.data.tasks import Outcome
+from twostream.errors import say
 
 EVERY = 10.0  # seconds between two lines
 
@@ -41,7 +42,7 @@ class Report:
         self.changes = 0
 
     def note(self, line: str) -> None:
-        print(line, flush=True)
+        say(line)
 
     def did(self, changes: int, line: str) -> None:
         """What was done, to so many files."""
@@ -59,7 +60,7 @@ def watch_bytes() -> Iterator[Callable[[str, int, int | None], None]]:
             if done == total or time.perf_counter() - printed[0] > EVERY:
                 printed[0] = time.perf_counter()
                 of = f" of {total / 1e6:,.1f}" if total else ""
-                print(f"{name}: {done / 1e6:,.1f}{of} MB", flush=True)
+                say(f"{name}: {done / 1e6:,.1f}{of} MB")
 
         yield line
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import zip_longest
@@ -18,6 +17,8 @@ from jaxtyping import UInt8
 
 from twostream.data.decoding import VideoError, iterate_frames, open_video, probe
 from twostream.data.provenance import source_change, source_facts
+from twostream.files.aside import aside_of
+from twostream.files.naming import naming
 
 RATE = 18  # x264's constant rate factor: the eye sees no loss
 GOP = 12  # frames from one keyframe to the next at most
@@ -36,7 +37,7 @@ class Copy(NamedTuple):
     num_bytes: int
 
 
-def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder: str = "decord") -> Copy:
+def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder: str = "pyav") -> Copy:
     """Write a copy without sound, whole or not at all, and compare every frame of it with its original.
 
     Frame i of the copy shows frame i of `source`, upright, at a constant rate. With `short_side` larger frames are made
@@ -49,9 +50,12 @@ def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder
         return Copy(False, copy.stat().st_size)
     record = {"source": source_facts(source), **options}
     copy.parent.mkdir(parents=True, exist_ok=True)
-    aside = copy.with_name(f".{copy.name[:100]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    aside = aside_of(copy, "tmp")
     try:
-        count = _write(aside, source, record, decoder=decoder, container=CONTAINERS.get(copy.suffix.lower(), OTHERS))
+        with naming(copy):
+            count = _write(
+                aside, source, record, decoder=decoder, container=CONTAINERS.get(copy.suffix.lower(), OTHERS)
+            )
         _compare(aside, source, count, short_side=short_side, decoder=decoder)
         with aside.open("rb") as file:
             os.fsync(file.fileno())

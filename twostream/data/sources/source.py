@@ -8,7 +8,9 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
+from twostream.data.video_files import how_names_differ, same_to_the_eye
 from twostream.whole import whole
 
 log = logging.getLogger(__name__)
@@ -31,19 +33,24 @@ class Source:
     """One split of a data set. `classes[video.label]` is the name of a video's class.
 
     Raises ValueError where there is nothing to learn or to test from: a class without training videos, no
-    test video at all, a video on both sides.
+    test video at all, a video on both sides; and for two classes of almost the same name.
     """
+
+    mirror: ClassVar[bool] = True  # whether a mirrored video keeps its label
+    is_published: ClassVar[bool] = False  # lists that all have trained with, as they are
 
     name: str
     split: int
     classes: tuple[str, ...]
     train: tuple[Video, ...] = field(repr=False)
     test: tuple[Video, ...] = field(repr=False)
+    validation: tuple[Video, ...] = field(default=(), repr=False)  # where the data set has its own
 
     def __post_init__(self) -> None:
         what = f"{self.name} split {self.split}"
         if both := sorted({video.id for video in self.train} & {video.id for video in self.test}):
             raise ValueError(f"{what}: {len(both)} videos are in training and in test: {first_ten(both)}")
+        self._check_classes(what)
         trained = {video.label for video in self.train}
         if untrained := [name for label, name in enumerate(self.classes) if label not in trained]:
             others = [name for label, name in enumerate(self.classes) if label in trained]
@@ -60,6 +67,21 @@ class Source:
         counts = len(self.classes), len(self.train), len(self.test)
         log.info("%s: %d classes, %d training videos, %d test videos", what, *counts)
 
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """Those of all sides."""
+        return (*self.train, *self.validation, *self.test)
+
+    def _check_classes(self, what: str) -> None:
+        seen: dict[str, str] = {}
+        for name in self.classes:
+            other = seen.setdefault(same_to_the_eye(name), name)
+            if other != name:
+                raise ValueError(
+                    f"{what}: classes {other!r} and {name!r} are one to the eye ({how_names_differ(other, name)}); "
+                    "give them one name, or names that differ clearly, in folders or in a CSV's column `label`"
+                )
+
     def write_split(self, path: str | Path) -> None:
         """Writes the sides as a CSV that `Folder(csv=path)` reads back: video, label, group, split.
 
@@ -67,7 +89,8 @@ class Source:
         read back under the same number. The file appears whole or not at all.
         """
         path = Path(path)
-        sides = [(video, "train") for video in self.train] + [(video, "test") for video in self.test]
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        sides = [(video, side) for side, videos in parts.items() for video in videos]
         # surrogateescape: a file name need not be UTF-8, and comes back byte for byte
         with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file, lineterminator="\n")

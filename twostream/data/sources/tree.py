@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import functools
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from twostream.data.sources.source import Video, first_ten
+from twostream.data.sources.source import NUM_SHOWN, Video, first_ten
+from twostream.data.video_files import near
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ def check_root(root: str | Path | None, *, holds: str) -> Path:
         raise ValueError(f"root={root!r}: name the folder that holds {holds}")
     top = Path(os.path.abspath(os.path.expanduser(root)))  # not resolve(): lists may lie beside a linked root
     if not top.is_dir():
-        what = "is not a folder" if top.exists() else "does not exist"
+        what = "is not a folder" if top.exists() else f"does not exist{near(top)}"
         raise ValueError(f"root={str(root)!r}: {top} {what}; it should hold {holds}")
     if not os.access(top, os.R_OK | os.X_OK):
         raise ValueError(f"root={str(root)!r}: no permission to read {top}")
@@ -91,20 +94,31 @@ def look_for_lists(root: Path, names: Sequence[str], *, holds: Callable[[Path], 
     return None
 
 
+def decode(content: bytes, *, errors: str = "strict") -> str:
+    """Text in UTF-8, or in UTF-16 where its first bytes say so, without that mark. Raises UnicodeDecodeError.
+
+    >>> decode("é".encode("utf-16")), decode("é".encode("utf-8-sig"))
+    ('é', 'é')
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig", errors)
+
+
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """(where, line) of each line that is not blank, without its end (LF, CRLF, …); where = "file:line".
 
     Raises ValueError naming the file where it cannot be read as text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode(path.read_bytes())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file ({error.reason} at byte {error.start})") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     if "\0" in text:
         raise ValueError(f"{path}: not a text file (it holds a NUL)")
-    for number, line in enumerate(text.split("\n"), start=1):  # read_text has made every line end an LF
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):  # a line may end in LF, CRLF or CR
         if line.strip():
             yield f"{path}:{number}", line.strip()
 
@@ -136,25 +150,24 @@ def relabel(videos: Sequence[Video], old: Sequence[str], new: Sequence[str]) -> 
     return tuple(replace(video, label=position[old[video.label]]) for video in videos if old[video.label] in position)
 
 
-def keep_existing(
-    train: Sequence[Video], test: Sequence[Video], *, root: Path, missing: str
-) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """The videos that are there. Reads each folder once, opens no video.
+def keep_existing(*sides: Sequence[Video], root: Path, missing: str) -> tuple[tuple[Video, ...], ...]:
+    """The videos of each side that are there. Reads each folder once, opens no video.
 
     Raises one ValueError with the number of absent videos and the first ten, or with missing="skip" says on
     the log how many it leaves out.
     """
     listing = functools.cache(_listing)
-    absent = [video for video in (*train, *test) if not _exists(video.path, listing)]
+    absent = [video for side in sides for video in side if not _exists(video.path, listing)]
     if not absent:
-        return tuple(train), tuple(test)
-    count = f"{len(absent):,} of {len(train) + len(test):,} listed videos are absent"
+        return tuple(map(tuple, sides))
+    count = f"{len(absent):,} of {sum(map(len, sides)):,} listed videos are absent"
     if missing == "error":
-        names = first_ten([f"{video.id}{_hint(video.path, listing)}" for video in absent], "\n  ")
+        shown = [f"{video.id}{near(video.path)}" for video in absent[:NUM_SHOWN]]
+        names = first_ten([*shown, *(video.id for video in absent[NUM_SHOWN:])], "\n  ")
         raise ValueError(f"root={str(root)!r}: {count} (missing=skip leaves them out):\n  {names}")
     log.warning("%s below %s: left out, as missing=skip asks", count, root)
     gone = {video.id for video in absent}
-    return tuple(v for v in train if v.id not in gone), tuple(v for v in test if v.id not in gone)
+    return tuple(tuple(video for video in side if video.id not in gone) for side in sides)
 
 
 def _listing(folder: str) -> frozenset[str]:
@@ -172,9 +185,3 @@ def _exists(path: Path, listing: Callable[[str], frozenset[str]]) -> bool:
     folder, _, name = str(path).rpartition(os.sep)
     # isfile: a file system that ignores case or composes accents otherwise opens names that it does not list
     return name in listing(folder) or os.path.isfile(path)
-
-
-def _hint(path: Path, listing: Callable[[str], frozenset[str]]) -> str:
-    folder, _, name = str(path).rpartition(os.sep)
-    alike = [other for other in listing(folder) if other.lower() == name.lower()]
-    return f" (there is {alike[0]}: upper and lower case differ)" if alike else ""

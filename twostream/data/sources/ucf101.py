@@ -43,6 +43,8 @@ class UCF101(Source):
     Raises ValueError, before any video is opened, naming what is wrong and where.
     """
 
+    is_published = True
+
     def __init__(
         self,
         root: str | Path | None,

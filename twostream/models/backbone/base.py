@@ -60,6 +60,7 @@ class Backbone(nn.Module):
     - `urls`: {name: URL} of published weights. `report`: what was loaded, if anything.
     """
 
+    fetches_itself = False  # True where a library downloads what "imagenet" names when it builds the network
     has_spare_layers = False  # True where published weights hold convolutional layers that no stage uses
 
     def __init__(

@@ -20,6 +20,7 @@ NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 class Timm(Backbone):
     """The feature levels of a timm network as conv stages; fc8 is global pooling, dropout and a linear layer."""
 
+    fetches_itself = True
     has_spare_layers = True  # e.g. a norm before the classifier
 
     def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:

@@ -41,6 +41,12 @@ class WeightsReport:
     numbers: Mapping[str, int]
 
     @property
+    def start(self) -> str:
+        """What training starts from, in a few words."""
+        name = f"imagenet ({self.origin.rsplit('/', 1)[-1]})" if "://" in self.origin else self.origin
+        return name + (", first layer averaged over colours" if self.adapted else "")
+
+    @property
     def summary(self) -> str:
         """One line: how many tensors, of how many values; and the stages of those that were not simply loaded."""
         parts = []
@@ -80,7 +86,7 @@ def check_weights(backbone: Backbone, weights: str | Path) -> None:
     if str(weights) == "imagenet":
         raise ValueError(
             f"weights='imagenet': there are none for {backbone.name} to download; give the path of a file of converted "
-            "weights, or weights=null to start from random values"
+            "weights (backbone.weights=PATH), or weights=null to start from random values"
         )
     choices = ", ".join([*backbone.urls, "null", "the path of a file"])
     raise ValueError(f"weights={str(weights)!r}: no such file; choose from {choices}")
@@ -114,6 +120,25 @@ def load_weights(
         found, origin = read_weights(backbone, weights)
     values, report = match(backbone, found, origin=origin, prefix=prefix, cross_modality=cross_modality)
     return copy(backbone, values, report)
+
+
+def fetch(backbone: Backbone, weights: str) -> None:
+    """Make sure that `weights` can be had: a file that is there, or a download into torch.hub's folder.
+
+    Raises ValueError with the URL, the path and the way out, before anything else of a run is built.
+    """
+    if backbone.fetches_itself and weights == "imagenet":
+        return
+    check_weights(backbone, weights)
+    if weights in backbone.urls:
+        path = downloaded(backbone.urls[weights])
+        if not path.is_file():
+            download(backbone.urls[weights], path, name=weights)
+
+
+def downloaded(url: str) -> Path:
+    """Where torch.hub keeps the file of `url`."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def match(
@@ -189,13 +214,12 @@ def average_over_colours(weight: Tensor, shape: torch.Size) -> Tensor | None:
 
 def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Tensor], str]:
     """The tensors in a file or behind a name, and where they came from. Raises ValueError."""
-    check_weights(backbone, weights)
     if str(weights) in backbone.urls:
-        url = backbone.urls[str(weights)]
-        path, origin = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1], url
-        if not path.is_file():
-            download(url, path, name=str(weights))
+        origin = backbone.urls[str(weights)]
+        fetch(backbone, str(weights))
+        path = downloaded(origin)
     else:
+        check_weights(backbone, weights)
         path, origin = Path(weights), str(weights)
     try:
         contents = _read_file(path)
@@ -214,7 +238,10 @@ def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Ten
 
 def download(url: str, path: Path, *, name: str) -> None:
     """Fetch `url` into `path` and compare its hash. Raises ValueError with the URL and the place for the file."""
-    by_hand = f"download {url} by other means and put it at {path}, or give weights=PATH"
+    by_hand = (
+        f"download {url} by other means and put it at {path}, or give backbone.weights=PATH, "
+        "or weights=null to start from random values"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         matched = torch.hub.HASH_REGEX.search(path.name)

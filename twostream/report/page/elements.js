@@ -33,6 +33,6 @@ function depth(share) {
 }
 
 function badge(state, text = state) {
-  const known = ["finished", "failed", "running", "interrupted", "missing"];
+  const known = ["finished", "failed", "running", "interrupted", "damaged", "missing"];
   return make("span", { class: `state ${known.includes(state) ? state : ""}` }, text);
 }

@@ -1,0 +1,65 @@
+"""Whether a run may go on from a recovery checkpoint: found out before anything is written, or loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from twostream.data.history import History
+from twostream.data.module import VideoDataModule
+from twostream.data.record import Record, differences, renamed
+from twostream.errors import UserError
+from twostream.recovery import place_in
+
+EARLIER = "it was interrupted under an earlier version, which did not note its videos"
+
+
+def trained_before(
+    content: Mapping[str, Any], folder: Path, data: VideoDataModule, *, allow_change: bool, accumulate: int = 1
+) -> History:
+    """What the weights in a recovery checkpoint have learned from, where the run in `folder` may go on from it.
+
+    That is all that they were ever trained on; videos that have been renamed since are in it by both names. Raises
+    UserError, naming what has changed, where the data are no longer the same, unless `allow_change`; and for another
+    batch size, or another number of batches a step, in the middle of an epoch.
+    """
+    state, history, now = content["recovery"], History.from_content(content), data.record
+    assert now is not None
+    before = Record.from_text(state["data"]) if "data" in state else None
+    found = [EARLIER] if before is None else differences(before, now)
+    if found and not allow_change:
+        raise UserError(
+            f"{folder}: the data are not those that its run was interrupted with: {'; '.join(found)}; put them back, "
+            "begin a new run, or go on with the present ones by allow_change=true"
+        )
+    if found:
+        rank_zero_only(print)(f"WARNING: the data have changed since ({'; '.join(found)}); allow_change=true")
+    if before is not None and (ids := renamed(before, now)):
+        history |= History.renamed(ids)
+    done = place_in(state, now)[1]  # batches of the epoch
+    if done > 0 and state["batch_size"] != data.batch_size:
+        raise UserError(
+            f"batch_size={data.batch_size}: was {state['batch_size']}; it cannot change in the middle of an epoch"
+        )
+    if done % accumulate:
+        raise UserError(
+            f"accumulate={accumulate}: was {state['parts']}; {done} batches of the epoch are done, and a step cannot "
+            "begin in its middle"
+        )
+    return history
+
+
+def check_weights(content: Mapping[str, Any], folder: Path, system: torch.nn.Module) -> None:
+    """Raises UserError where a recovery checkpoint has the weights of another network."""
+    there = {name: tuple(tensor.shape) for name, tensor in content["state_dict"].items()}
+    here = {name: tuple(tensor.shape) for name, tensor in system.state_dict().items()}
+    if other := [name for name in {**there, **here} if there.get(name) != here.get(name)]:
+        name = other[0]
+        raise UserError(
+            f"{folder}: its run was interrupted with another network: {len(other)} of {len(here)} tensors differ, such "
+            f"as {name} ({there.get(name, 'none')} there, {here.get(name, 'none')} here); begin a new run"
+        )

@@ -1,0 +1,55 @@
+"""Where what is said of the embedded data set holds by construction, and where it does not (pure).
+
+- Task `motion`: a single frame looks alike whichever cell moves, and where to. Where all RGB frames that a test shows
+  of a video are copies of one, no function of them, however it was trained, is right in more than 1 of 16 on average.
+- Task `order`: where the chunks of each view of "left, then right" are those of "right, then left" in another order,
+  nothing that heeds no order (any pooling over time) tells the two apart: 1 of 2 on average.
+
+Both are of what a test shows. What training shows does not matter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from jaxtyping import Int
+
+from twostream.data.dataset import Sampling
+from twostream.data.sampling import flow_pairs, rgb_indices
+from twostream.data.synthetic import ORDERS, WINDOW, clip_length, displacements
+
+SEEN = (
+    "moving_patterns: the test shows RGB {moments} moments of a video, so it may see what moves, and the bounds of RGB "
+    "(1/16) and late fusion (1/4) do not hold; they do with one test view and sampling=moving_patterns data.frames=null"
+)
+UNORDERED = (
+    "moving_patterns: the chunks of the test do not meet both motions at the same moment, so pooling over time may "
+    "tell which came first, and its bound (1/2) does not hold; it does with sampling=moving_patterns_order "
+    "sampling.num_chunks=2 data.frames=null"
+)
+
+
+def beyond_bounds(
+    sampling: Sampling, flow_length: int, *, task: str = "motion", frames: int | None = None, chunks: int = 1
+) -> str | None:
+    """In one line, what the views of a test show that the data set is said to hide; None where there is nothing.
+
+    `task`, `frames` and `chunks` are those of `MovingPatterns`.
+    """
+    frames = clip_length(task, chunks, flow_length) if frames is None else frames
+    views = sampling.fixed(frames, flow_length)
+    if task == "order":
+        forth, back = (displacements(ways, frames) % WINDOW for ways in ORDERS[:2])
+        alike = all(contents(view, flow_length, forth) == contents(view, flow_length, back) for view in views)
+        return None if alike else UNORDERED
+    places = displacements(("right",), frames)[rgb_indices(views, flow_length, frames)] % WINDOW
+    moments = len(np.unique(places.reshape(-1, 2), axis=0))
+    return None if moments == 1 else SEEN.format(moments=moments)
+
+
+def contents(view: Int[np.ndarray, " t"], flow_length: int, places: Int[np.ndarray, "f 2"]) -> Counter[bytes]:
+    """The chunks of a view without their order: where the texture stands in the RGB frame and in those of the flow."""
+    shown = rgb_indices(view[None], flow_length, len(places))[0]
+    pairs = flow_pairs(view[None], flow_length, len(places))[0]
+    return Counter(places[[i, *chunk.ravel()]].tobytes() for i, chunk in zip(shown, pairs, strict=True))

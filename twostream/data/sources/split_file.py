@@ -1,0 +1,114 @@
+"""A split as a CSV: which videos are used, on which side, and if wanted their classes and groups."""
+
+from __future__ import annotations
+
+import csv as csv_files
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from twostream.data.sources.sides import SIDES, class_depth, side_of
+from twostream.data.sources.tree import decode
+from twostream.data.video_files import near
+
+UNUSED = "unused"
+
+
+class Row(NamedTuple):
+    """A video before its class has a number. `group` "" = not given; `side` "" = not decided.
+
+    `depth`: how many folders down its class folder is.
+    """
+
+    id: str
+    class_name: str
+    group: str = ""
+    side: str = ""
+    depth: int = 1
+
+
+def read_csv(path: Path, split: int) -> list[Row]:
+    """The rows of a split file that are used, sorted by video. Raises ValueError naming file:line."""
+    try:
+        text = decode(path.read_bytes(), errors="surrogateescape")  # of names that are not UTF-8
+    except OSError as error:
+        raise ValueError(f"csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
+    except UnicodeDecodeError as error:  # UTF-16 that is cut off
+        raise ValueError(f"{path}: not a text file ({error.reason})") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: not a text file in UTF-8 (it holds a NUL); save it as CSV in UTF-8")
+    return _read_rows(csv_files.DictReader(io.StringIO(text, newline=""), strict=True), path, split)
+
+
+def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int) -> list[Row]:
+    rows: dict[str, Row] = {}
+    try:
+        reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
+        column = _split_column(path, columns, split)
+        for cells in reader:
+            where = f"{path}:{reader.line_num}"
+            row = _to_row(cells, column, where=where)
+            if row.id in rows:
+                raise ValueError(f"{where}: {row.id} is listed twice")
+            rows[row.id] = row
+    except csv_files.Error as error:
+        raise ValueError(f"{path}:{reader.reader.line_num}: not a CSV file ({error})") from None
+    depth = class_depth(list(rows))
+    return [_placed(rows[name], depth) for name in sorted(rows) if rows[name].side != UNUSED]
+
+
+def _split_column(path: Path, columns: Sequence[str], split: int) -> str:
+    found = [name for name in columns if re.fullmatch(r"split\d*", name)]
+    if "video" not in columns or not found:
+        raise ValueError(f"{path}:1: expected columns `video` and `split`, found {', '.join(columns) or 'none'}")
+    numbers = {int(name.removeprefix("split") or 1): name for name in found}
+    if len(set(columns)) < len(columns) or len(numbers) < len(found):
+        raise ValueError(f"{path}:1: a column is there twice: {', '.join(columns)}")
+    if split not in numbers:
+        choices = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(f"split={split}: {path} has no column `split{split}`; choose from {choices}")
+    return numbers[split]
+
+
+def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
+    if None in cells or None in cells.values():
+        raise ValueError(f"{where}: more or fewer cells than columns; quote names that hold a comma")
+    path = PurePosixPath(cells["video"])
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{where}: video={cells['video']!r}: expected a path below root")
+    word = cells[column].strip()
+    side = UNUSED if word == UNUSED else side_of(word)
+    if side is None:
+        raise ValueError(f"{where}: {column}={word!r}: choose from {', '.join((*SIDES, UNUSED))}")
+    for name in ("label", "group"):
+        if not is_utf8(cells.get(name, "")) and is_utf8(cells["video"]):  # a name on disk may be of any bytes
+            shown = cells[name].encode("utf-8", "surrogateescape")
+            raise ValueError(f"{where}: {name}={shown!r}: not UTF-8; save the CSV in UTF-8")
+    if "label" not in cells and len(path.parts) < 2:
+        raise ValueError(f"{where}: video={cells['video']!r}: no class folder in the path, and no column `label`")
+    class_name = cells.get("label")
+    if class_name is not None and (not class_name or class_name != class_name.strip()):
+        raise ValueError(f"{where}: label={class_name!r}: expected a class name without spaces around it")
+    return Row(id=str(path), class_name=class_name or "", group=tidy_group(cells.get("group", "")), side=side)
+
+
+def _placed(row: Row, depth: int) -> Row:
+    """With its class, where no label was given: the class folder."""
+    return row._replace(depth=depth, class_name=row.class_name or row.id.split("/")[depth - 1])
+
+
+def is_utf8(text: str) -> bool:
+    """Whether no byte of it stands for itself.
+
+    >>> is_utf8("é"), is_utf8(b"caf\\xe9".decode("utf-8", "surrogateescape"))
+    (True, False)
+    """
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def tidy_group(name: str) -> str:
+    """A group's name without spaces around it, in one Unicode form: ` g1` and `g1` are one group."""
+    return unicodedata.normalize("NFC", name.strip())

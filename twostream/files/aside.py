@@ -1,0 +1,89 @@
+"""Names beside a file, under which it is written until it is whole; and what writers that were killed have left there.
+
+Such a name is `.NAME.PROCESS-HOST…` and what it is: a process id alone says nothing on a disk that machines share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from twostream.claim import host, is_running
+
+ABANDONED_SECONDS = 24 * 3600.0  # without a change, on another machine
+NAME = re.compile(r"\.(?P<of>.+)\.(?P<process>\d+)-(?P<host>[0-9a-f]{4})[0-9a-f]{4}\.(?P<kind>[a-z0-9]+)", re.DOTALL)
+KINDS = ("part", "tmp", "new", "mp4")  # of a file, of a file of a store, of a folder, of a film
+
+
+def aside_of(path: Path, kind: str) -> Path:
+    """A name of this process's own in the folder of `path`."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{_host_mark()}{uuid.uuid4().hex[:4]}.{kind}")
+
+
+def left_behind(folder: Path, *, of: Path | None = None, kinds: tuple[str, ...] = KINDS) -> Iterator[Path]:
+    """What processes that are gone have left in a folder; with `of`, only of that file."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = NAME.fullmatch(entry.name)
+            if found is None or found["kind"] not in kinds or (of is not None and found["of"] != of.name[:100]):
+                continue
+            if _is_gone(found, Path(entry.path)):
+                yield Path(entry.path)
+
+
+def remove_left_behind(folder: Path, *, of: Path | None = None) -> None:
+    """Delete what processes that are gone have left half written in a folder."""
+    for path in left_behind(folder, of=of):
+        delete(path)
+
+
+def delete(path: Path) -> None:
+    """A file, a link, or a folder with all that is in it; what cannot be deleted stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `folder` when all of it has been written."""
+    for path in left_behind(folder.parent, of=folder, kinds=("old",)):  # killed between the two renames below
+        if folder.exists():
+            delete(path)
+        else:
+            path.rename(folder)
+    remove_left_behind(folder.parent, of=folder)
+    aside, old = aside_of(folder, "new"), aside_of(folder, "old")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():  # between the two
+            old.rename(folder)
+        delete(aside)
+        delete(old)
+
+
+def _is_gone(found: re.Match[str], path: Path) -> bool:
+    if found["host"] == _host_mark():
+        return not is_running(int(found["process"]))
+    try:
+        return time.time() - path.lstat().st_mtime > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def _host_mark() -> str:
+    return hashlib.sha256(host().encode()).hexdigest()[:4]

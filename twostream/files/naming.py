@@ -1,0 +1,43 @@
+"""Errors of a disk that say where."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from twostream.errors import ExpectedError
+
+OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Around writing `path`: an error of the disk that does not say of which file, says so.
+
+    Writing, and waiting for the disk, know no names; PyTorch's and SQLite's hide the error behind one of their own.
+    """
+    try:
+        yield
+    except ExpectedError:  # says it all
+        raise
+    except (OSError, RuntimeError, sqlite3.Error) as error:
+        found = of_the_disk(error)
+        if found is None or (found is error and found.filename is not None):
+            raise
+        raise OSError(found.errno, found.strerror, found.filename or str(path)) from error
+
+
+def of_the_disk(error: BaseException | None) -> OSError | None:
+    """The error of a disk in a chain of errors, or None."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in OF_A_DISK:
+            return error
+        if isinstance(error, sqlite3.Error) and "disk is full" in str(error):
+            return OSError(errno.ENOSPC, "No space left on device")
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None

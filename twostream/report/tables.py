@@ -1,0 +1,60 @@
+"""The runs of a folder as tables: those on different data are not to be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from twostream.plain import read_yaml
+from twostream.run_folders import Cell, value_of
+from twostream.sweep import Sweep, make_sweep, read_folder
+
+READING = ("cache", "frames", "packed")  # of a data set: how its frames are read
+
+
+def read_tables(folder: str | Path) -> dict[str, Sweep]:
+    """As `read_sweep`, but runs of no sweep are apart where their data are: name of the data -> its runs.
+
+    What has not finished is with the runs of its data; where there are none, it is left out of all tables.
+    """
+    folder, ledger, begun, left_out = read_folder(folder)
+    data = {cell.name: data_of(cell) for cell in begun} if ledger is None else {}
+    names = name_data({data[c.name]: value_of(c, "data") for c in begun if data and c.state == "finished"})
+    if len(names) < 2:
+        return {next(iter(names.values()), folder.name): make_sweep(folder, ledger, begun, left_out)}
+    lost = [f"{cell.name}: {cell.state}{_because(cell)}" for cell in begun if data[cell.name] not in names]
+    found = {name: [cell for cell in begun if data[cell.name] == text] for text, name in names.items()}
+    tables = {name: make_sweep(folder, None, cells, [*left_out, *lost]) for name, cells in found.items()}
+    return {name: table._replace(data=name) for name, table in tables.items()}
+
+
+def data_of(cell: Cell) -> str:
+    """The data of a run, as its configuration describes them; "" where that is not known (yet)."""
+    assert cell.folder is not None
+    try:
+        described = read_yaml(cell.folder / "config.yaml")["data"]
+        reading = READING if "packed" in described else READING[:1]  # another thing in the embedded data set
+        values = {key: value for key, value in described.items() if key not in reading}
+        return json.dumps(values, sort_keys=True)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def name_data(options: Mapping[str, str]) -> dict[str, str]:
+    """Several data and the options they are of -> a name each: the option, and the values in which its data differ.
+
+    >>> name_data({'{"root": "a"}': "mine", '{"root": "b"}': "mine", '{"root": "c"}': "ucf101"})
+    {'{"root": "a"}': 'mine root=a', '{"root": "b"}': 'mine root=b', '{"root": "c"}': 'ucf101'}
+    """
+    parsed = {text: json.loads(text) if text else {} for text in options}
+    names = {}
+    for text, values in parsed.items():
+        alike = [parsed[other] for other, option in options.items() if option == options[text]]
+        keys = [key for key in values if any(others.get(key) != values[key] for others in alike)]
+        names[text] = " ".join([options[text] or "unknown data", *(f"{key}={values[key]}" for key in keys)])
+    return names
+
+
+def _because(cell: Cell) -> str:
+    return f", {cell.error}" if cell.error else ""

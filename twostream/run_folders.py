@@ -1,0 +1,91 @@
+"""Which runs are in a folder, and what became of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twostream.claim import is_held
+from twostream.plain import read_json
+from twostream.results import read_results
+
+STATES = ("finished", "failed", "running", "interrupted", "damaged", "missing")
+NULL = "null"  # how Hydra's sweeper writes the value of `~group`
+
+
+class Cell(NamedTuple):
+    """One run of a sweep; a missing one was planned and has not begun."""
+
+    name: str  # of its folder, or for a missing one its values
+    folder: Path | None
+    overrides: Mapping[str, str]  # of the swept axes: {"fusion": "sum", "seed": "0"}
+    state: str  # one of STATES
+    results: Mapping[str, Any] | None = None  # results.json of a finished one
+    error: str | None = None  # of a failed or a damaged one, in a line
+
+
+def run_folders(folder: Path, unreadable: list[str], *, deep: bool) -> Iterator[Path]:
+    """The run folders in a folder, the folder itself included; `deep`: in all folders below that are none, too.
+
+    Those that cannot be looked into are added to `unreadable`.
+    """
+    if deep and is_run(folder):
+        yield folder
+        return
+    for where, folders, _ in os.walk(
+        folder, onerror=lambda error: unreadable.append(f"{error.filename}: {error.strerror}")
+    ):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        runs = {name for name in folders if is_run(Path(where, name))}
+        yield from (Path(where, name) for name in sorted(runs))
+        folders[:] = [name for name in folders if deep and name not in runs]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run has begun in a folder."""
+    names = [(folder / name).is_file() for name in ("overrides.json", "results.json", "config.yaml")]
+    return names[0] or (names[1] and names[2])
+
+
+def read_run(path: Path, name: str) -> Cell:
+    """A run folder with all its overrides. Raises ValueError where neither they nor its results can be read."""
+    results, damage, held = None, "", is_held(path / "results.json")  # first: who ends meanwhile leaves results
+    try:
+        results = read_results(path)
+    except ValueError as error:
+        damage = str(error)
+    try:
+        words = read_json(path / "overrides.json", [str], what="no overrides of a run")
+    except (FileNotFoundError, ValueError) as error:
+        if results is None or "overrides" not in results:
+            raise ValueError(damage or str(error)) from None
+        words = results["overrides"]
+    parts = [word.partition("=") for word in words]
+    overrides = {key.lstrip("+"): value or NULL * key.startswith("~") for key, _, value in parts}
+    if results is not None:
+        return Cell(name, path, overrides, "finished", results)
+    if held:
+        return Cell(name, path, overrides, "running")
+    if damage:
+        return Cell(name, path, overrides, "damaged", error=damage)
+    if (error := path / "error.txt").exists():
+        lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return Cell(name, path, overrides, "failed", error=(lines or [""])[-1])
+    return Cell(name, path, overrides, "interrupted")
+
+
+def value_of(cell: Cell, name: str) -> str:
+    """As it was typed, or else as a finished run says; "" where nothing is known.
+
+    >>> results = {"choices": {"fusion": "conv"}, "layer": ["conv5", "fc8"], "seed": 0}
+    >>> cell = Cell("run", None, {"split": "2"}, "finished", results)
+    >>> [value_of(cell, name) for name in ("split", "fusion", "layer", "seed", "epochs")]
+    ['2', 'conv', '[conv5,fc8]', '0', '']
+    """
+    if typed := cell.overrides.get(name):
+        return typed
+    results = cell.results or {}
+    value = {**results.get("choices", {}), **{key: results.get(key) for key in ("layer", "split", "seed")}}.get(name)
+    return "" if value is None else f"[{','.join(value)}]" if isinstance(value, list) else str(value)
