@@ -7,15 +7,17 @@ option cannot do without, and the pairs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from twostream.config import conf_folder
+from omegaconf import OmegaConf
+
+from twostream.config import compose_config, conf_folder
 
 
 class Cell(NamedTuple):
-    """One configuration. `kind`: option, choice or pair. `words`: what is tried; `needs`: what that cannot do without."""
+    """One configuration. `kind`: option, choice, absence or pair. `words`: what is tried; `needs`: what that cannot do without."""
 
     kind: str
     words: tuple[str, ...]
@@ -27,7 +29,7 @@ class Cell(NamedTuple):
 
 
 NOT_TRIED = {"logger.wandb.mode=online", "allow_change"}  # needs a network connection; a matter of resuming
-TINY_VGG = ("transform.size=224", "backbone.width=0.0625", "data.train_clips=16", "batch_size=4")
+TINY_VGG = ("transform.size=224", "backbone.width=0.0625", "batch_size=4")
 WIDE = ("backbone.weights=null", "batch_size=4")
 REAL = (
     *("data.root={real}", "backbone=squeezenet1_0", "backbone.weights=null", "transform.size=64"),
@@ -45,6 +47,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     **{f"pooling={name}": ("pooling.clusters=4",) for name in ("netvlad", "actionvlad", "ghostvlad")},
     "data=ucf101": (*REAL, "data.missing=skip", "data.classes=[Archery,BabyCrawling]"),
     "data=hmdb51": (*REAL, "data.missing=skip", "data.classes=[cartwheel,wave]"),
+    "data=moving_patterns data.cells=9": ("data.train_clips=72", "data.test_clips=36", "transform.size=96"),
     "data=folder": ("data.root={real}/hmdb51", *REAL[1:], "data.classes=[cartwheel,wave]"),
     "trainer=ddp": ("trainer.accelerator=cpu", "trainer.devices=1"),
     "trainer=fsdp": ("trainer.accelerator=cpu", "trainer.devices=1"),
@@ -68,7 +71,7 @@ def options() -> Iterator[Cell]:
         yield Cell("option", (word,), needs)
         if group == "backbone":
             needs = tuple(need.replace("backbone.", "flow_backbone.") for need in needs)
-            yield Cell("option", (f"backbone@flow_backbone={name}",), ("align=upconv", *needs))
+            yield Cell("option", (f"backbone@flow_backbone={name}",), (*needs, "align=upconv", "fusion.init=kaiming"))
 
 
 def choices() -> Iterator[Cell]:
@@ -83,7 +86,7 @@ def choices() -> Iterator[Cell]:
         for key, value in choices_of((text[0] + text[2]).splitlines()):
             words = (*chosen, f"{prefix}{key}={value}")
             if not NOT_TRIED & {words[-1], key} and "_partial_" not in key:
-                yield Cell("choice", words, NEEDS.get(" ".join(chosen), ()))
+                yield Cell("choice", words, NEEDS.get(" ".join(words), NEEDS.get(" ".join(chosen), ())))
 
 
 def choices_of(lines: list[str]) -> Iterator[tuple[str, str]]:
@@ -141,9 +144,11 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
     *(f"fusion={name} layer=conv5 temporal=conv3d sampling.num_chunks=2" for name in ("sum", "concat", "bilinear")),
     *(f"fusion={name} layer=[conv3,conv5] two_towers=true" for name in ("multilevel", "pyramid")),
     *(f"fusion={name} layer=[conv3,conv5] sampling.num_chunks=2" for name in ("multilevel", "pyramid")),
-    *(f"align={align} backbone@flow_backbone=resnet18 layer=conv5" for align in ("zero_pad", "upconv")),
-    *(f"align={align} backbone@flow_backbone=resnet18 two_towers=true" for align in ("zero_pad", "upconv")),
-    "backbone@flow_backbone=resnet18 layer=conv3 align=upconv",
+    *(f"align={align} backbone@flow_backbone=resnet18 fusion.init=kaiming" for align in ("zero_pad", "upconv")),
+    *(f"align={align} backbone@flow_backbone=resnet18 two_towers=true fusion=concat" for align in ("zero_pad", "upconv")),
+    "backbone@flow_backbone=resnet18 layer=conv3 align=upconv fusion=concat",
+    "backbone@flow_backbone=resnet18 layer=conv5 fusion=sum",
+    "backbone@flow_backbone=resnet18 streams=rgb",
     "backbone=squeezenet1_0 backbone@flow_backbone=tiny layer=softmax",
     "ema=0.9 compile=true",
     "ema=0.9 pooling=netvlad pooling.clusters=4",
@@ -164,12 +169,11 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
     "sampling.num_chunks=1 temporal=conv3d",
     "logger=[wandb,tensorboard]",
     "logger=[csv,tensorboard]",
-    "logger=null",
     "label_smoothing=0.1 two_towers=true",
     "dropout.rgb=0 dropout.flow=0.9",
     "data.mirror=true transform=paper",
     "data=moving_patterns_order temporal=conv3d",
-    "data.cells=9 transform.size=96",
+    "transform.size=96",
     "data.cache=ram num_workers=2",
     "num_workers=2 persistent_workers=false prefetch=1",
     "test_batch_size=5 batch_size=7",
@@ -191,6 +195,12 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
 ]
 
 
+def absences() -> Iterator[Cell]:
+    """Each group without an option."""
+    for group in sorted(path.name for path in conf_folder().iterdir() if path.is_dir()):
+        yield Cell("absence", (f"{group}=null",))
+
+
 def pairs() -> Iterator[Cell]:
     for pair in PAIRS:
         words = tuple(pair.split())
@@ -201,10 +211,26 @@ def pairs() -> Iterator[Cell]:
 
 def all_cells() -> list[Cell]:
     """Each once."""
-    return list({cell.name: cell for cell in (*options(), *choices(), *pairs())}.values())
+    return list({cell.name: cell for cell in (*options(), *choices(), *absences(), *pairs())}.values())
+
+
+BASE = (  # what makes a run small
+    *("data.train_clips=24", "data.test_clips=16", "validation_fraction=0.34", "epochs=1", "batch_size=8"),
+    *("backbone.width=0.125", "flow.length=2", "flow.preset=ultrafast", "num_workers=0", "logger=csv"),
+)
+
+
+def small(words: Sequence[str]) -> list[str]:
+    """The words behind those that make the run small, as far as the options they choose have such a setting."""
+    try:
+        cfg = compose_config(words)
+    except Exception:  # for the command to say
+        return [*words]
+    there = [word for word in BASE if OmegaConf.select(cfg, word.partition("=")[0], default=cfg) is not cfg]
+    return [*there, *words]
 
 
 def words_of(cell: Cell, *, real: Path | None, streams: Mapping[str, Path]) -> list[str]:
     """What is typed: paths in place of `{real}` (the folder of real clips), `{rgb}` and `{flow}` (runs of one stream)."""
     paths = {"{real}": str(real), **{f"{{{name}}}": str(path) for name, path in streams.items()}}
-    return [re.sub(r"\{\w+\}", lambda found: paths[found[0]], word) for word in (*cell.needs, *cell.words)]
+    return small([re.sub(r"\{\w+\}", lambda found: paths[found[0]], word) for word in (*cell.needs, *cell.words)])

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from cells import Cell, all_cells, words_of
-from commands import BASE, Commands
+from cells import Cell, all_cells, small, words_of
+from commands import Commands
 from warm import Warm
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory, warm: Warm, environment: d
     """A run of each stream, to start towers from."""
     folder = tmp_path_factory.mktemp("streams")
     for stream in ("rgb", "flow"):
-        words = [str(ROOT / "train.py"), *BASE, f"streams={stream}", f"hydra.run.dir={folder / stream}"]
+        words = [str(ROOT / "train.py"), *small([f"streams={stream}"]), f"hydra.run.dir={folder / stream}"]
         assert warm.run(words, cwd=folder, env=environment, timeout=570).returncode == 0
     return {stream: folder / stream for stream in ("rgb", "flow")}
 

@@ -18,10 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from twostream.config.compose import check_options
 from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
-from twostream.errors import is_expected, one_line, print_any_name
+from twostream.errors import checked, is_expected, one_line, print_any_name
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
@@ -64,6 +65,8 @@ def run_command(main: Callable[[], None]) -> None:
     print_any_name()
     try:
         sys.argv[1:] = continued(sys.argv[1:])
+        with checked():
+            check_options(sys.argv[1:])
         with shortages_told():  # before a run has its folder
             main()
         if Ledger.ended is not None:

@@ -12,6 +12,9 @@ from omegaconf import DictConfig
 from twostream.data.dataset import STREAMS
 
 
+CAN_BE_LEFT_OUT = ("experiment", "backbone@flow_backbone")
+
+
 def conf_folder() -> Path:
     """Where conf/ is: inside an installed package, or beside it in a clone."""
     package = Path(__file__).parents[1]
@@ -20,8 +23,21 @@ def conf_folder() -> Path:
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The configuration that `python train.py <overrides>` runs with."""
+    check_options(overrides)
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=False)
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Raises ValueError for a group that is given no option, or several: Hydra would merge them into one of neither."""
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        folder = conf_folder() / key.partition("@")[0]
+        none = value == "null" and key not in CAN_BE_LEFT_OUT
+        several = value.startswith("[") and key != "logger"
+        if (none or several) and folder.is_dir():
+            options = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            raise ValueError(f"{word}: choose {'one or more' if key == 'logger' else 'one'} of {options}")
 
 
 def run_in(folder: Path) -> str:

@@ -108,6 +108,16 @@ def check_starts(cfg: DictConfig, network: Any) -> None:
             )
 
 
+def check_streams(cfg: DictConfig) -> None:
+    """Raises ValueError for what is asked of a stream that the network has not."""
+    streams = streams_of(cfg)
+    if cfg.two_towers and len(streams) == 1:
+        raise ValueError(f"two_towers=true: streams={streams[0]} is one tower; choose two_towers=false or [rgb,flow]")
+    for name in STREAMS:
+        if name not in streams and cfg.init[name] not in (None, REQUIRED):
+            raise ValueError(f"init.{name}={cfg.init[name]}: the network has no {name} stream (streams={streams[0]})")
+
+
 def without_starts(cfg: DictConfig) -> DictConfig:
     """The same network from random values: for weights that come later, or do not matter."""
     plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}}

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.compose import compose_config, run_in
-from twostream.config.saved import check_targets, leaves
+from twostream.config.saved import check_targets, known_references, leaves
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.errors import UserError
 from twostream.plain import read_json, read_yaml
@@ -69,7 +69,8 @@ def check_overrides(overrides: list[str], folder: Path) -> None:
             raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
     try:
         cfg = compose_config(overrides)
-        if looked_up := [value for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]:
+        found = [str(value) for value in leaves(OmegaConf.to_container(cfg)) if "${" in str(value)]
+        if looked_up := [value for value in found if value not in known_references()]:
             raise UserError(f"{path}: {looked_up[0]!r} is not taken from a folder; if it is wanted, type it")
         check_targets(cfg, path)
     except ValueError as error:

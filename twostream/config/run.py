@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
@@ -26,7 +27,7 @@ from twostream.callbacks import EpochLine, InitialiseVLAD
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source
-from twostream.config.network import build_network, check_starts, describe_config, start_of
+from twostream.config.network import build_network, check_starts, check_streams, describe_config, start_of
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
@@ -52,6 +53,8 @@ class Run(NamedTuple):
 def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = ()) -> Run:
     """Everything a run needs; raises UserError before a video is decoded or weights are loaded."""
     with checked():
+        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision)
+        check_streams(cfg)
         check_starts(cfg, build_network(cfg, num_classes=10, meta=True))
         source = build_source(cfg)
         data = build_data(cfg, source)
@@ -146,6 +149,15 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
         deterministic=cfg.deterministic,
         log_every_n_steps=cfg.log_every,
     )
+
+
+def check_device(accelerator: str, precision: str) -> None:
+    """Raises ValueError for a GPU that is not there, and for what a CPU cannot: Lightning would do something else."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
+        raise ValueError(f"accelerator={accelerator}: PyTorch finds no GPU on this machine; choose cpu (trainer=cpu)")
+    if precision == "16-mixed" and (accelerator == "cpu" or not has_gpu):
+        raise ValueError("precision=16-mixed: is for GPUs; on a CPU choose precision=bf16-mixed or 32-true")
 
 
 def quieten() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -140,6 +141,13 @@ def known_targets() -> Mapping[str, frozenset[str]]:
         for group, value in values.items() if whole else [(file.parent.name, values)]:
             known.setdefault(group, set()).update(targets(value))
     return {group: frozenset(names) for group, names in known.items()}
+
+
+@cache
+def known_references() -> frozenset[str]:
+    """Every `${…}` that an option of conf/ has for a value: `weights: ${weights}` of a backbone."""
+    texts = [file.read_text(encoding="utf-8") for file in conf_folder().glob("*/*.yaml")]
+    return frozenset(reference for text in texts for reference in re.findall(r": (\$\{\w+\})", text))
 
 
 def targets(config: Any) -> Iterator[str]:
