@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from twostream.config import conf_folder
-from twostream.config.resume import check_overrides, own_interpolations
+from twostream.config.resume import check_overrides
+from twostream.config.saved import own_interpolations
 
 REFERRING = sorted(path for path in conf_folder().glob("*/*.yaml") if ": ${" in path.read_text())
 
