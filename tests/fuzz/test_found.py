@@ -80,8 +80,8 @@ WITHOUT_END = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) S
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        (f"DROP TABLE videos; CREATE VIEW videos AS {WITHOUT_END}", "no index of version 1"),
-        ("CREATE TRIGGER t AFTER DELETE ON videos BEGIN DELETE FROM videos; END", "no index of version 1"),
+        (f"DROP TABLE videos; CREATE VIEW videos AS {WITHOUT_END}", "no index of version 2"),
+        ("CREATE TRIGGER t AFTER DELETE ON videos BEGIN DELETE FROM videos; END", "no index of version 2"),
         ("UPDATE videos SET num_frames = 'x'", "damaged .TypeError: num_frames of run/0.avi is 'x'"),
         ("UPDATE videos SET num_frames = 9223372036854775807", "damaged .TypeError: num_frames of run/0.avi is 92233"),
         ("UPDATE videos SET has_b_frames = 7", "damaged .KeyError: 7"),
