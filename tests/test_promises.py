@@ -428,12 +428,12 @@ def test_every_sentence_that_names_a_default_is_checked() -> None:
 
 
 def tables(path: Path) -> list[tuple[str, list[list[str]]]]:
-    """Each table's section, down to the table's end or the next heading, and the cells of its rows."""
+    """Of each table what its section has down to the table's end, and the cells of its rows."""
     found = []
     for section in re.split(r"^#+ ", path.read_text(), flags=re.M):
-        for rows in re.findall(r"(?:^\|.*\n?)+", section, flags=re.M):
-            lines = [re.split(r"(?<!\\)\|", line.strip("| ")) for line in rows.splitlines()]
-            found.append((section, [[cell.strip() for cell in line] for line in lines[2:]]))
+        for table in re.finditer(r"(?:^\|.*\n?)+", section, flags=re.M):
+            lines = [re.split(r"(?<!\\)\|", line.strip("| ")) for line in table[0].splitlines()]
+            found.append((section[: table.end()], [[cell.strip() for cell in line] for line in lines[2:]]))
     return found
 
 
