@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
@@ -60,6 +61,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
     """
     with checked():
         begun = None if start is None else load_mapped(start)
+        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision)
         without_effect = check_training(cfg)
         check_parts(cfg)
         source = build_source(cfg)
@@ -178,6 +180,15 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
         deterministic=cfg.deterministic,
         log_every_n_steps=cfg.log_every,
     )
+
+
+def check_device(accelerator: str, precision: str) -> None:
+    """Raises ValueError for a GPU that is not there, and for what a CPU cannot: Lightning would do something else."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
+        raise ValueError(f"accelerator={accelerator}: PyTorch finds no GPU on this machine; choose cpu (trainer=cpu)")
+    if precision == "16-mixed" and (accelerator == "cpu" or not has_gpu):
+        raise ValueError("precision=16-mixed: is for GPUs; on a CPU choose precision=bf16-mixed or 32-true")
 
 
 def quieten() -> None:

@@ -39,7 +39,7 @@ def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
 
 
 def check_choices(words: Sequence[str]) -> None:
-    """Raises ValueError for an option of a group that is no name: `optimizer=null`, of which Hydra says less.
+    """Raises ValueError for an option of a group that is no name (`optimizer=null`), or several, where there is one.
 
     Words that are no overrides, and names that no group has, are left for Hydra to judge.
     """
@@ -56,7 +56,8 @@ def check_choices(words: Sequence[str]) -> None:
         except HydraException:  # nothing that can be read
             continue
         for value in values:
-            if not isinstance(value, str | list | dict):
+            several = isinstance(value, list) and key != "logger"  # Hydra would merge them into one of neither
+            if several or not isinstance(value, str | list | dict):
                 names = sorted(file.stem for file in (conf_folder() / key.partition("@")[0]).glob("*.yaml"))
                 raise ValueError(f"{key}={shown(value)}: choose from {', '.join(names)}")
 

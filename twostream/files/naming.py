@@ -25,7 +25,8 @@ def naming(path: Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, sqlite3.Error) as error:
         found = of_the_disk(error)
-        if found is None or (found is error and found.filename is not None):
+        other = isinstance(error, OSError) and found is not error  # which says what it is
+        if found is None or other or (found is error and found.filename is not None):
             raise
         raise OSError(found.errno, found.strerror, found.filename or str(path)) from error
 
