@@ -63,7 +63,7 @@ def train(cfg: DictConfig, folder: Path, start: Path | None = None) -> torch.nn.
     """The trained network; recovery checkpoints stay."""
     folder.mkdir(exist_ok=True)
     callback = Recovery(folder, minutes=cfg.checkpoint_minutes, cell="", signals=Signals())
-    run = build_run(cfg, folder, [callback])
+    run = build_run(cfg, folder, [callback], start)
     fit(run.trainer, run.system, run.data, start)
     return run.system
 
