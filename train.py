@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from twostream.options.help import print_help
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv[1:]}:  # before what follows, which takes seconds
+    print_help(sys.argv[1:])
+    sys.exit()
 
 # Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported

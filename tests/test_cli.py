@@ -54,5 +54,5 @@ def test_info_warns_where_a_bound_does_not_apply(monkeypatch, capsys) -> None:
 def test_wrong_input_is_one_line(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "info", "layer=conv9")
-    assert str(stopped.value).startswith("error: layer='conv9'")
+    assert str(stopped.value).startswith("error: layer=conv9: must be conv1, ")
     assert "\n" not in str(stopped.value)

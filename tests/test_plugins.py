@@ -121,7 +121,7 @@ def test_a_folder_of_options_that_is_none(say: Say) -> None:
 
 
 def test_a_run_is_refused_with_what_to_type(run: Path, lab: Path, say: Say) -> None:
-    for words in (("evaluate", run), ("predict", run, "x.avi"), ("export", run, "--format", "onnx"), ("inspect", run)):
+    for words in (("evaluate", run), ("export", run, "--format", "onnx"), ("inspect", run)):
         with pytest.raises(SystemExit, match=r"'ourlab\.Gated' as fusion; if it is your own, trust it: --trust ourlab"):
             say(*words)
     with pytest.raises(ValueError, match=r"twostream\.load\(…, trust=\['ourlab'\]\)"):

@@ -120,7 +120,7 @@ def test_a_plan_of_the_basic_sweeper_has_its_params(tmp_path: Path, monkeypatch)
     monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
     sweeper = {"_target_": BASIC_SWEEPER, "params": {"layer": "conv4,conv5", "seed": "0,1", "epochs": 2}}
     hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["fusion=sum,max", "seed=3"]}, "sweeper": sweeper}
-    Ledger().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    Ledger()._write(OmegaConf.create({"hydra": hydra}))
     ledger = json.loads((tmp_path / "ledger.json").read_text())
     assert ledger["axes"] == {"layer": ["conv4", "conv5"], "fusion": ["sum", "max"]}
     assert (len(ledger["cells"]), ledger["fixed"]) == (4, {"epochs": "2", "seed": "3"})
@@ -147,7 +147,7 @@ def test_a_sweeper_that_decides_as_it_goes_has_axes_without_values(tmp_path: Pat
     typed = ["fusion=choice(sum,max)", "dropout=interval(0.1,0.5)", "epochs=1"]
     sweeper = {"_target_": "OptunaSweeper", "params": {"layer": "choice(conv4,conv5)"}}
     hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": typed}, "sweeper": sweeper}
-    Ledger().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    Ledger()._write(OmegaConf.create({"hydra": hydra}))
     (tmp_path / "run").mkdir()
     write_json(tmp_path / "run" / "overrides.json", ["epochs=1", "layer=conv4", "fusion=max", "dropout=0.2"])
     write_json(tmp_path / "run" / "results.json", {"metrics": {}, "validation": 0.25})

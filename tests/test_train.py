@@ -264,24 +264,24 @@ def test_every_layer_trains(option: str, tmp_path: Path, cache, loaded, monkeypa
 
 WRONG = [
     (["fusion=foo"], "Could not find 'fusion/foo'", "concat"),
-    (["layer=conv9"], "layer='conv9'", "conv1, conv2, conv3, conv4, conv5, fc8, softmax"),
+    (["layer=conv9"], "layer=conv9", "conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8, softmax, or a list of them"),
     (["layer=fc6"], "layer='fc6'", "conv5, fc8, softmax"),
     (["layer=[conv5,conv3]"], "name each layer once", "conv1"),
     (["split=4"], "split=4", "1, 2, 3"),
     (["data=ucf101", "backbone=tiny", "data.root=/nowhere"], "/nowhere", ""),
     (["data=ucf101", "backbone=vgg16", "backbone.weights=null", "fusion=bilinear"], "fc6, fc7", "pooling=gap"),
     (["streams=[rgb,sound]"], "streams=", "rgb, flow"),
-    (["train_from=conv7"], "train_from='conv7'", "fusion"),
+    (["train_from=conv7"], "train_from=conv7", "fusion"),
     (["decoder=vlc"], "vlc", "decord"),
     (["dropout.flow=0.3"], "dropout.flow=0.3: the flow tower ends at the fusion", "null"),
     (["dropout.flow=0.3", "streams=rgb"], "dropout.flow=0.3: the flow tower is not there", "null"),
     (["init.flow=runs/a", "streams=rgb"], "init.flow=runs/a", "streams=rgb"),
     (["schedule=plateau", "schedule.patience=0"], "schedule.patience=0", "at least 1"),
     (["schedule=plateau", "validation_fraction=0"], "schedule.monitor=val/top1", "validation_fraction"),
-    (["attention=se", "attention_over=video"], "attention_over='video'", "frame, clip"),
-    (["data.cache=disk"], "data.cache='disk'", "null, ram"),
-    (["align=stretch"], "align='stretch'", "upconv"),
-    (["logger.wandb.mode=loud"], "logger.wandb.mode='loud'", "offline"),
+    (["attention=se", "attention_over=video"], "attention_over=video", "frame, clip"),
+    (["data.cache=disk"], "data.cache=disk", "ram, null"),
+    (["align=stretch"], "align=stretch", "upconv"),
+    (["logger.wandb.mode=loud"], "logger.wandb.mode=loud", "offline"),
     (["flow.preset=slow"], "slow", "ultrafast"),
     (["laier=conv5"], "laier", ""),
     (["backbone=resnet18", "backbone.weights=nowhere.pth"], "nowhere.pth", "imagenet"),
@@ -325,10 +325,30 @@ def test_wrong_input_ends_a_run_with_one_line(number: int, tmp_path: Path, train
     overrides, named, choice = WRONG[number]
     done = train(tmp_path, *overrides, *SMALL[3:5], f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr + done.stdout
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in done.stdout
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
     assert named in line
     assert choice in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["-m", "fusion=sum,max", "seed=1,x"],
+            "seed=x: must be a whole number of at least 0 and at most 4,294,967,295",
+        ),
+        (["hydra.run.dir=file/below"], "hydra.run.dir=file/below: Not a directory; must be a folder that can be made"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(words: list[str], told: str, tmp_path, train: Train) -> None:
+    (tmp_path / "file").touch()
+    done = train(tmp_path, *SMALL, *words, "logger=csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 REAL = {

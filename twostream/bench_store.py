@@ -32,7 +32,7 @@ def bench_extraction(videos: Sequence[Video], folder: Path, *, tvl1_pairs: int) 
     for preset in ("ultrafast", "fast"):
         flow, root, started, pairs = DIS(preset=preset), folder / preset, time.perf_counter(), 0
         make_store(root, flow)
-        task = StoreClip(root, FromVideo(flow, "decord"))
+        task = StoreClip(root, FromVideo(flow, "pyav"))
         for video in videos:
             pairs += task(video).fields
         rates[preset] = pairs / (time.perf_counter() - started)
@@ -60,7 +60,7 @@ def bench_processes(videos: Sequence[Video], folder: Path, *, rounds: int) -> No
             make_store(root, flow)
             # a process counts from its first finished video on: starting it takes as long as some videos
             started, pairs = 0.0, 0
-            for outcome in run_tasks(StoreClip(root, FromVideo(flow, "decord")), videos, workers=workers):
+            for outcome in run_tasks(StoreClip(root, FromVideo(flow, "pyav")), videos, workers=workers):
                 assert outcome.error is None, outcome.error
                 pairs += outcome.value.fields if started else 0
                 started = started or time.perf_counter()
@@ -75,7 +75,7 @@ def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> Non
     flow = DIS()
     exact = folder / "png"
     make_store(exact, flow, encoding="png")
-    chosen = [v for v in videos if StoreClip(exact, FromVideo(flow, "decord"))(v).fields >= FIELDS]
+    chosen = [v for v in videos if StoreClip(exact, FromVideo(flow, "pyav"))(v).fields >= FIELDS]
     pairs = [(i, i + 1) for i in range(FIELDS)]
     readers: dict[str, Callable[[Video], np.ndarray]] = {}
     sizes: dict[str, int] = {}
@@ -83,7 +83,7 @@ def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> Non
         make_store(folder / encoding, flow, encoding=encoding)
         store = FlowStore(folder / encoding, flow)
         for video in chosen:
-            StoreClip(folder / encoding, FromVideo(flow, "decord"))(video)
+            StoreClip(folder / encoding, FromVideo(flow, "pyav"))(video)
         readers[encoding] = partial(store.levels, pairs=pairs)
         sizes[encoding] = sum(clip_path(folder / encoding, video).stat().st_size for video in chosen)
     whole = FlowStore(exact, flow)

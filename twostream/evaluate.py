@@ -25,6 +25,7 @@ from twostream.data.provenance import sha256
 from twostream.data.workers import start_worker
 from twostream.errors import ExpectedError
 from twostream.models.memory_order import channels_last
+from twostream.options import check_plain
 from twostream.processes import of_all_processes
 from twostream.protocols import CROPS, num_views, scores_frame_by_frame
 from twostream.runs import TrainedRun, load_run
@@ -57,6 +58,8 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value!r}: must be at least {least}")
+        if self.precision is not None:
+            check_plain("precision", self.precision)
 
 
 class Prepared(NamedTuple):

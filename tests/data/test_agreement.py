@@ -301,6 +301,16 @@ def test_doctor_compares_pixels_and_names_the_file(videos: list[Video], monkeypa
     assert len(doctor.exactness("decord", paths)[1]) == 3
 
 
+def test_a_video_too_small_for_flow_is_an_error_and_can_be_skipped(tmp_path: Path) -> None:
+    path = write(tmp_path / "narrow.avi", "mpeg4", "yuv420p", width=6)
+    dataset = clips([Video(id="narrow", path=path, label=0, group="")], "pyav", "error")
+    dataset.streams = frozenset(["rgb", "flow"])
+    with pytest.raises(VideoError, match=r"narrow.avi: frames of 48x6: optical flow needs at least 16 pixels a side"):
+        dataset[0, 0]
+    dataset.broken = "skip"
+    assert dataset[0, 0] is None
+
+
 # --- ../shared/data/odd ----------------------------------------------------------------------------------------------
 
 ODD = {  # what decord does

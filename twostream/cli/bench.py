@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -15,16 +13,17 @@ from twostream.cli.code import add_overrides, composed
 from twostream.config import build_data, build_source, build_system, describe_config
 from twostream.config.network import without_starts
 from twostream.errors import checked
+from twostream.options.arguments import Parser, new_file, value_of
 from twostream.results import write_json
 
 
 def bench(arguments: Sequence[str]) -> None:
     """Measure where the time of training goes, on this machine and data, and say what would help."""
-    parser = argparse.ArgumentParser("twostream bench", description=bench.__doc__)
+    parser = Parser("twostream bench", description=bench.__doc__)
     add_overrides(parser, "data=ucf101 data.root=DIR backbone=resnet50 …")
-    parser.add_argument("--seconds", type=float, default=60.0, help="about so long (default 60)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw them into this PNG file")
+    parser.add_argument("--seconds", type=value_of("number > 0"), default=60.0, help="about so long (default 60)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there, too")
+    parser.add_argument("--chart", type=new_file, metavar="FILE", help="draw them into this PNG file")
     options = parser.parse_intermixed_args(arguments)
     with checked():
         cfg = composed(options)

@@ -7,6 +7,7 @@ import importlib
 import sys
 
 from twostream.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name
+from twostream.options.arguments import Parser
 from twostream.shortage import raise_file_limit, shortages_told
 
 COMMANDS = {  # where the function of that name is
@@ -27,7 +28,7 @@ COMMANDS = {  # where the function of that name is
 
 def main() -> None:
     """Run one subcommand; wrong input ends in one line and exit code 1."""
-    parser = argparse.ArgumentParser("twostream", description="Two-stream action recognition; training is train.py.")
+    parser = Parser("twostream", description="Two-stream action recognition; training is train.py.")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from twostream.evaluate import score as score_videos
 from twostream.evaluation_report import mean_of, metrics_table, summary, write_evaluation
 from twostream.files.foreign import inside
 from twostream.files.place import require_writable
+from twostream.options.arguments import Parser, value_of
 from twostream.protocols import PROTOCOLS
 from twostream.results import write_json
 from twostream.scores import PARTS
@@ -21,7 +22,7 @@ from twostream.scores import PARTS
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Test a finished run by a protocol of views; metrics, tables, pictures go to RUN_DIR/evaluation/."""
-    parser = argparse.ArgumentParser("twostream evaluate", description=evaluate.__doc__)
+    parser = Parser("twostream evaluate", description=evaluate.__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="what train.py left; several: --splits")
     parser.add_argument("--splits", type=numbers, metavar="1,2,3", help="the mean over a run of each of these splits")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default RUN_DIR/evaluation)")
@@ -73,22 +74,22 @@ def place_of(run: Path, out: Path | None, splits: Sequence[int] | None) -> Path:
 
 def numbers(text: str) -> list[int]:
     """`1,2,3` as a list."""
-    return [int(number) for number in text.split(",")]
+    return [value_of("whole >= 1")(number) for number in text.split(",")]
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """The options of an evaluation; their names are the fields of `twostream.evaluate.Plan`."""
-    add = parser.add_argument
+    add, whole = parser.add_argument, value_of("whole")
     add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as train.py tested")
     add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")
-    add("--split", type=int, help="another split than the run's own: refused if its videos were trained on")
+    add("--split", type=whole, help="another split than the run's own: refused if its videos were trained on")
     add("--root", help="where the data set lies now")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. flow.store=null")
     add("--allow-leak", action="store_true", help="test also on videos that the weights were trained on")
-    add("--views-per-batch", type=int, metavar="N", help="at most so many views at once (default: batch_size)")
-    add("--batch-size", type=int, metavar="N", help="videos a batch (default: as many as those views make)")
-    add("--workers", type=int, help="loader processes (default: num_workers of the run)")
+    add("--views-per-batch", type=whole, metavar="N", help="at most so many views at once (default: batch_size)")
+    add("--batch-size", type=whole, metavar="N", help="videos a batch (default: as many as those views make)")
+    add("--workers", type=whole, help="loader processes (default: num_workers of the run)")
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
-    add("--devices", type=int, default=1, help="processes, each with a GPU of its own or on the CPU (default 1)")
+    add("--devices", type=whole, default=1, help="processes, each with a GPU of its own or on the CPU (default 1)")
     add_trust(parser)
     add("--precision", help="e.g. bf16-mixed (default: the run's)")

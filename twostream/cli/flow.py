@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +13,17 @@ from twostream.data.extract import extract
 from twostream.data.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
 from twostream.data.tasks import available_cores
 from twostream.errors import checked
+from twostream.options.arguments import Parser, value_of
 
 
 def flow(arguments: Sequence[str]) -> None:
     """Compute the flow of a data set once, into a store that training reads with flow.store=PATH."""
-    parser = argparse.ArgumentParser("twostream flow", description=flow.__doc__)
+    parser = Parser("twostream flow", description=flow.__doc__)
     add_overrides(parser, "data=ucf101 data.root=DIR flow=dis …")
     parser.add_argument("--store", type=Path, required=True, help="the folder; a store there is continued")
     parser.add_argument("--encoding", choices=ENCODINGS, default="jpeg", help="png: no loss; small: H.264")
-    parser.add_argument("--quality", type=int, default=QUALITY, help=f"of JPEG, 1 to 100 (default {QUALITY})")
+    quality = value_of("whole >= 1, <= 100")
+    parser.add_argument("--quality", type=quality, default=QUALITY, help=f"of JPEG, 1 to 100 (default {QUALITY})")
     parser.add_argument("--from-jpegs", type=Path, metavar="DIR", help="import what another tool wrote, at flow.bound")
     parser.add_argument("--naming", choices=NAMINGS, default="denseflow", help="of those files (default denseflow)")
     add_engine(parser)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from twostream.errors import checked, say
 from twostream.evaluation_report import metrics_of, metrics_table
 from twostream.fuse import fuse as fuse_scores
 from twostream.fuse import parse_weights, search
+from twostream.options.arguments import Parser, new_file
 from twostream.scores import Scores
 
 
 def fuse(arguments: Sequence[str]) -> None:
     """Fuse the scores of several networks on the same videos: the weighted mean of logits, or of probabilities."""
-    parser = argparse.ArgumentParser("twostream fuse", description=fuse.__doc__)
+    parser = Parser("twostream fuse", description=fuse.__doc__)
     parser.add_argument("files", nargs="+", metavar="SCORES.npz", help="test_scores.npz, or evaluation/…/scores.npz")
     parser.add_argument("--weights", metavar="1:1.5", help="one for each file, in their order (default: all alike)")
     parser.add_argument("--softmax", action="store_true", help="of class probabilities (Simonyan & Zisserman 2014)")
     parser.add_argument("--search", action="store_true", help="find the weights; for scores of validation videos")
-    parser.add_argument("--output", type=Path, metavar="FILE.npz", help="write the fused scores there")
+    parser.add_argument("--output", type=new_file, metavar="FILE.npz", help="write the fused scores there")
     options = parser.parse_args(arguments)
     names = options.files
     with checked():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -11,13 +10,15 @@ from twostream.cli.code import add_overrides, composed
 from twostream.config import cautions, describe_config
 from twostream.description import table
 from twostream.errors import checked, say
+from twostream.options.arguments import Parser, value_of
 
 
 def info(arguments: Sequence[str]) -> None:
     """Print what a network is, before anything runs."""
-    parser = argparse.ArgumentParser("twostream info", description=info.__doc__)
+    parser = Parser("twostream info", description=info.__doc__)
     add_overrides(parser)
-    parser.add_argument("--classes", type=int, default=101, help="number of classes (default 101, UCF101)")
+    count = value_of("whole >= 1")
+    parser.add_argument("--classes", type=count, default=101, help="number of classes (default 101, UCF101)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_intermixed_args(arguments)
     with checked():

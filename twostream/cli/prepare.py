@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +11,12 @@ from twostream.data.decoding import DECODERS
 from twostream.data.prepare import DATA_SETS, Wishes, Workers
 from twostream.data.prepare import prepare as run_prepare
 from twostream.errors import checked
+from twostream.options.arguments import Parser, value_of
 
 
 def prepare(arguments: Sequence[str]) -> None:
     """Find, download or unpack a data set, check every video, and index them; does only what is not done yet."""
-    parser = argparse.ArgumentParser("twostream prepare", description=prepare.__doc__)
+    parser = Parser("twostream prepare", description=prepare.__doc__)
     parser.add_argument("data_set", choices=DATA_SETS, help="folder: your own videos, in a folder for each class")
     parser.add_argument("--root", type=Path, required=True, help="the folder of the videos, or of their archives")
     parser.add_argument("--download", action="store_true", help="fetch what is missing; goes on where it was stopped")
@@ -26,7 +26,8 @@ def prepare(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the copies there")
     parser.add_argument("--pack", action="store_true", help="write the frames of each video, for data.frames=packed")
     parser.add_argument("--packed", type=Path, metavar="DIR", help="write those there, for data.packed=DIR")
-    parser.add_argument("--short-side", type=int, metavar="PIXELS", help="of copies and packed frames (those: 256)")
+    pixels = value_of("whole")
+    parser.add_argument("--short-side", type=pixels, metavar="PIXELS", help="of copies and packed frames (those: 256)")
     parser.add_argument("--decoder", choices=DECODERS, default="pyav", help="that has to read them (default pyav)")
     add_engine(parser)
     options = parser.parse_args(arguments)

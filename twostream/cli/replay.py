@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.errors import checked, say
+from twostream.options.arguments import Parser
 from twostream.replay import find_kept
 from twostream.replay import replay as replay_step
 
 
 def replay(arguments: Sequence[str]) -> None:
     """Do the training step again whose loss or gradient was not a finite number, and tell where it begins."""
-    parser = argparse.ArgumentParser("twostream replay", description=replay.__doc__)
+    parser = Parser("twostream replay", description=replay.__doc__)
     parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
     add_trust(parser)
     options = parser.parse_args(arguments)

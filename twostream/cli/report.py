@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.errors import checked, say
+from twostream.options.arguments import Parser
 from twostream.report import as_text, write_reports
 
 
 def report(arguments: Sequence[str]) -> None:
     """Compare the runs of a sweep, or all below a folder: DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
-    parser = argparse.ArgumentParser("twostream report", description=report.__doc__)
+    parser = Parser("twostream report", description=report.__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="of a sweep, or of any runs")
     parser.add_argument("--metric", default="test/top1", help="of results.json (default test/top1)")
     parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")

@@ -22,7 +22,8 @@ from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.config.trust import find_own_code, search_plugins
-from twostream.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name, say
+from twostream.config.values import check_choices, check_values
+from twostream.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.processes import rank_of
 from twostream.results import write_text
 from twostream.shortage import raise_file_limit, shortages_told
@@ -42,6 +43,8 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         try:
             with shortages_told(lambda: then(folder, alone=alone)):
                 find_own_code(OmegaConf.to_container(cfg))
+                with checked():
+                    check_values(cfg)
                 return task(cfg)
         except Stopped as stopped:
             stopped.then = then(folder, alone=alone)
@@ -54,6 +57,8 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             with suppress(OSError):  # the disk may be full
                 if not failed_elsewhere:
                     write_text(folder / "error.txt", text + "\n")
+            if alone and is_expected(error):
+                sys.exit(f"error: {one_line(error)}")  # Hydra would put a line of its own before it
             if alone:
                 raise
             Ledger.failed += (folder.name,)
@@ -72,10 +77,13 @@ def run_command(main: Callable[[], None]) -> None:
     print_any_name()
     try:
         typed = sys.argv[1:]
-        sys.argv[1:] = continued(typed)
-        if sys.argv[1:] != typed:  # it may be refused: .hydra/ stays as the run was started
-            sys.argv.append("hydra.output_subdir=null")
+        words = continued(typed)
+        resumed = [] if words == typed else ["hydra.output_subdir=null"]  # it may be refused: .hydra/ stays as it was
+        words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
+        sys.argv[1:] = [*words, *resumed]
         search_plugins()
+        with checked():
+            check_choices(words)
         with shortages_told(lambda: BEGINS):  # before a run has its folder
             main()
         if Ledger.ended is not None:

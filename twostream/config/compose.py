@@ -5,26 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.trust import find_own_code, search_plugins
+from twostream.config.values import check_choices, check_values
 from twostream.data.dataset import STREAMS
-
-
-def conf_folder() -> Path:
-    """Where conf/ is: inside an installed package, or beside it in a clone."""
-    package = Path(__file__).parents[1]
-    return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
+from twostream.options import conf_folder
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> DictConfig:
     """The configuration that `python train.py <overrides>` runs with; `config_dir` is that of its `--config-dir`.
 
-    Raises ValueError for a `config_dir` that is no folder.
+    Raises ValueError for a `config_dir` that is no folder, and for a value that none may have.
     """
     search_plugins()
+    check_choices(overrides)
     further = []
     if config_dir is not None:
         if not Path(config_dir).is_dir():
@@ -33,6 +31,7 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
     find_own_code(OmegaConf.to_container(cfg))
+    check_values(cfg)
     return cfg
 
 
@@ -53,8 +52,17 @@ def quoted(text: str) -> str:
 
 def streams_of(cfg: DictConfig) -> tuple[str, ...]:
     """The wanted streams, in their usual order."""
-    wanted = [cfg.streams] if isinstance(cfg.streams, str) else list(cfg.streams)
+    wanted = names_of(cfg.streams)
     for name in wanted or [""]:
         if name not in STREAMS:
             raise ValueError(f"streams={cfg.streams!r}: choose from rgb, flow, [rgb,flow]")
     return tuple(name for name in STREAMS if name in wanted)
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """One name, several, or none (null), as they are typed.
+
+    >>> names_of("rgb"), names_of(["rgb", "flow"]), names_of(None)
+    (('rgb',), ('rgb', 'flow'), ())
+    """
+    return (value,) if isinstance(value, str) else tuple(value or ())

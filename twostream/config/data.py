@@ -76,11 +76,22 @@ def build_flow(cfg: DictConfig) -> OpticalFlow:
 
 def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | None:
     """The flow store, which has to have all videos; None where flow is computed or not wanted."""
-    if not cfg.flow.store or "flow" not in streams_of(cfg):
-        return None
-    store = FlowStore(cfg.flow.store, flow)
-    store.require(source.videos)
+    store = open_store(cfg, flow)
+    if store is not None:
+        store.require(source.videos)
     return store
+
+
+def open_store(cfg: DictConfig, flow: OpticalFlow) -> FlowStore | None:
+    """The flow store, whatever videos it has; None where flow is computed or not wanted."""
+    return FlowStore(cfg.flow.store, flow) if cfg.flow.store and "flow" in streams_of(cfg) else None
+
+
+def check_parts(cfg: DictConfig) -> None:
+    """Builds what needs no video, so that what is wrong is told before the data set is looked for, or rendered."""
+    open_store(cfg, build_flow(cfg))
+    for part in (cfg.sampling, cfg.transform):
+        instantiate(part)
 
 
 def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from twostream.config.compose import streams_of
+from twostream.config.compose import names_of, streams_of
 from twostream.description import Description, describe
 from twostream.models.backbone.weights import fetch
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
@@ -40,7 +40,7 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         "temporal": instantiate(cfg.temporal),
         "pooling": instantiate(cfg.pooling) or None,
         "attention": attention_layer(cfg),
-        "attention_after": tuple(cfg.attention_after),
+        "attention_after": names_of(cfg.attention_after),
         "image_size": cfg.transform.size,
     }
     with torch.device("meta" if meta else "cpu"):
@@ -113,7 +113,7 @@ def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
 def start_of(cfg: DictConfig, stream: str) -> str | None:
     """What the tower of a stream starts from: a checkpoint of `init`, the backbone's weights, or None: random values.
 
-    Raises ValueError where an experiment needs trained streams that were not named.
+    Raises ValueError where it is no file, or an experiment needs trained streams that were not named.
     """
     if cfg.init[stream] == REQUIRED:
         name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]
@@ -123,8 +123,10 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
             f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
             f"init.{stream}=RUN_DIR"
         )
-    if cfg.init[stream] is not None:
-        return single_stream_checkpoint(cfg.init[stream])
+    if (path := cfg.init[stream]) is not None:
+        if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
+            raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
+        return checkpoint
     return backbone_config(cfg, stream).get("weights")
 
 

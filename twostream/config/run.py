@@ -26,7 +26,7 @@ from twostream.checkpoint import load_mapped
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
-from twostream.config.data import build_data, build_source
+from twostream.config.data import build_data, build_source, check_parts
 from twostream.config.network import build_network, check_effects, check_starts, describe_config, start_of
 from twostream.data.history import History
 from twostream.data.index import find_index
@@ -61,6 +61,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
     with checked():
         begun = None if start is None else load_mapped(start)
         without_effect = check_training(cfg)
+        check_parts(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))

@@ -11,12 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config.compose import conf_folder
 from twostream.config.network import without_starts
 from twostream.config.run import build_system
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
+from twostream.config.values import check_values
 from twostream.data.history import History
 from twostream.errors import ExpectedError
+from twostream.options import conf_folder
 from twostream.plain import read_yaml_text
 from twostream.system import TwoStreamSystem
 
@@ -96,6 +97,7 @@ def change_config(cfg: DictConfig, settings: Sequence[str], *, trust: Sequence[s
         if OmegaConf.select(cfg, key, default=settings) is settings:  # the default is what no file can hold
             raise ValueError(f"--set {setting!r}: the run's config.yaml has no {key}")
     changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))
+    check_values(changed, only=[setting.partition("=")[0] for setting in settings])  # type: ignore[arg-type]
     check_targets(changed, f"--set {' '.join(map(repr, settings))}", trust=trust)  # type: ignore[arg-type]
     return changed  # type: ignore[return-value]
 

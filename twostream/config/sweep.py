@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -15,8 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +28,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.claim import Claim
 from twostream.config.data import build_lists, build_source
 from twostream.config.saved import read_config
+from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
 from twostream.errors import UserError, checked, one_line
 from twostream.processes import rank_of
@@ -105,20 +109,33 @@ def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str,
 
 
 class Ledger(Callback):
-    """Writes what a sweep is going to do into its folder, before the first cell begins."""
+    """Checks a command before anything begins, and writes what a sweep is going to do into its folder.
+
+    What is wrong ends the program here: Hydra would warn, and go on.
+    """
 
     ended: Path | None = None  # the folder of the sweep that this process has run
     failed: tuple[str, ...] = ()  # cells of it that ended with an error here
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            check_values(without_hydra(config))
+            require_folder("hydra.run.dir", config.hydra.run.dir)
+        except (UserError, ValueError) as error:
+            sys.exit(f"error: {one_line(error)}")
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
+            check_cells(config)
             self._write(config)
-        except Exception as error:  # Hydra would warn, and go on
+        except (UserError, ValueError) as error:
+            sys.exit(f"error: {one_line(error)}")
+        except Exception as error:
             sys.exit(f"error: the plan of the sweep: {one_line(error)}")
 
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        require_folder("hydra.sweep.dir", folder)
         typed, params = as_typed(config.hydra.overrides.task), config.hydra.sweeper.get("params") or {}
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
             axes, cells, fixed = plan([*(f"{key}={value}" for key, value in params.items()), *typed])
@@ -132,6 +149,43 @@ class Ledger(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         Ledger.ended = Path(config.hydra.sweep.dir)
+
+
+def check_cells(config: DictConfig) -> None:
+    """Raises ValueError for a wrong value of a sweep before its first cell begins.
+
+    The values of an axis are checked in the first cell. Where another axis chooses what they belong to, and where that
+    cell cannot be composed, each cell checks its own.
+    """
+    params, typed = config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task)
+    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        return  # it decides as it goes
+    parsed = OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
+    axes = [override for override in parsed if override.is_sweep_override()]
+    first: list[Any] = [
+        f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed
+    ]
+    try:
+        cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, first)
+    except HydraException:
+        return
+    cfg = without_hydra(cfg)
+    check_values(cfg)
+    choosing = {override.get_key_element() for override in axes}
+    for axis in axes:
+        name = axis.get_key_element().lstrip("+")
+        group, dot, _ = name.partition(".")
+        if OmegaConf.select(cfg, name, default=axes) is axes or (dot and choosing & {group, "data", "experiment"}):
+            continue
+        for text in axis.sweep_string_iterator():
+            cell = copy.deepcopy(cfg)
+            OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
+            check_values(cell, only=[name])
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The configuration of the run alone."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def identity(cfg: DictConfig) -> str:

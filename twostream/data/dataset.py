@@ -138,6 +138,11 @@ class ClipDataset(Dataset[Clip | None]):
         else:
             assert self.flow_store is not None
             height, width = self.flow_store.frame_size(video)
+        if "flow" in self.streams and self.flow_store is None:
+            try:
+                self.flow.working_size(height, width)
+            except ValueError as error:  # the video is at fault, and broken=skip may leave it out
+                raise VideoError(video.path, str(error)) from None
         if self.training:
             boxes, size = self.transform.random(height, width, rng), self.transform.size
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from twostream.errors import checked, say
 from twostream.export.graph import FORMATS
 from twostream.export.hub import check_push, push_folder
 from twostream.export.run import export_run
+from twostream.options.arguments import Parser
 
 
 def export(arguments: Sequence[str]) -> None:
     """Write the network of a run as one file for use elsewhere, with its preprocessing and a model card beside it."""
-    parser = argparse.ArgumentParser("twostream export", description=export.__doc__)
+    parser = Parser("twostream export", description=export.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="what train.py left behind")
     parser.add_argument("--format", choices=FORMATS, help="with --push also safetensors, which is its default")
     parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to write into (default RUN_DIR/export)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from twostream.inspection.pictures import (
 )
 from twostream.inspection.weights import first_filters, learned_fusions, learned_taps
 from twostream.loggers import finish, log_pictures, wandb_logger
+from twostream.options.arguments import Parser
 from twostream.pictures import plain_text
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Predictor, Seen
@@ -30,7 +30,7 @@ from twostream.runs import load_run
 @checked()
 def inspect(arguments: Sequence[str]) -> None:
     """Draw what a trained network looks for, and with a video where it looks, into RUN_DIR/inspection."""
-    parser = argparse.ArgumentParser("twostream inspect", description=inspect.__doc__)
+    parser = Parser("twostream inspect", description=inspect.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
     parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
     parser.add_argument("--out", type=Path, metavar="DIR", help="draw into it (default RUN_DIR/inspection)")

@@ -14,6 +14,7 @@ from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
 from twostream.data.video_files import divide_by_suffix, files_below, left_out, why_absent
 from twostream.errors import checked, one_line, say
+from twostream.options.arguments import Parser, value_of
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.looks import Looks
 from twostream.prediction.output import save_csv, save_json, table
@@ -64,13 +65,14 @@ def save(
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """What the user typed."""
-    parser = argparse.ArgumentParser("twostream predict", description=predict.__doc__)
+    parser = Parser("twostream predict", description=predict.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
     parser.add_argument("video", metavar="VIDEO|FOLDER|CAMERA", help="a file, a folder of files, or a camera's number")
-    parser.add_argument("--window", type=float, metavar="SECONDS", help="at a time (default: a training clip's frames)")
-    parser.add_argument("--stride", type=float, metavar="SECONDS", help="from window to window (default: half of one)")
-    parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop there (a camera: or with Ctrl-C)")
-    parser.add_argument("--top", type=int, default=5, help="so many classes (default 5)")
+    seconds = value_of("number > 0")
+    parser.add_argument("--window", type=seconds, metavar="SECONDS", help="at a time (default: as a training clip)")
+    parser.add_argument("--stride", type=seconds, metavar="SECONDS", help="between windows (default: half of one)")
+    parser.add_argument("--limit", type=seconds, metavar="SECONDS", help="stop there (a camera: or with Ctrl-C)")
+    parser.add_argument("--top", type=value_of("whole >= 1"), default=5, help="so many classes (default 5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all scores there, a row for each window")
     parser.add_argument(
@@ -79,10 +81,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="all of that in one picture; of a FOLDER: a folder")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
     add_trust(parser)
-    options = parser.parse_args(arguments)
-    if options.top < 1:
-        parser.error(f"--top {options.top}: must be at least 1")
-    return options
+    return parser.parse_args(arguments)
 
 
 def find_videos(typed: str) -> dict[str, Video]:

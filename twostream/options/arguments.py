@@ -1,0 +1,79 @@
+"""What commands take besides overrides: arguments with the rules of `rule.py`, and errors of one line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twostream.options.rule import Rule
+
+QUOTE = "'"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's; a wrong argument ends in one line that names it, its value and what is allowed."""
+
+    def error(self, message: str) -> NoReturn:
+        if chosen := re.fullmatch(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            name, value, choices = chosen.groups()
+            message = f"{name} {value}: choose from {choices.replace(QUOTE, '')}"
+        else:
+            message = re.sub(r"^argument (\S+): (?!expected|ignored|not allowed)", r"\1 ", message)
+        sys.exit(f"error: {message}; see {self.prog} --help")
+
+
+def value_of(rule: str) -> Callable[[str], Any]:
+    """Reads an argument that may be what a rule says.
+
+    >>> value_of("whole >= 1")("3")
+    3
+    >>> value_of("whole >= 1")("nan")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: nan: must be a whole number of at least 1
+    """
+    known = Rule(rule)
+
+    def read(text: str) -> Any:
+        try:
+            return known.read(typed(text))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+
+    return read
+
+
+def typed(text: str) -> Any:
+    """What was typed: a number where it looks like one, as for overrides.
+
+    >>> typed("1e-3"), typed("007"), typed("inf"), typed("1_0")
+    (0.001, 7, inf, '1_0')
+    """
+    for kind in (int, float):
+        if "_" not in text:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text
+
+
+def existing(text: str) -> Path:
+    """The path of a file or folder that is there."""
+    path = Path(text)
+    if not text or not path.exists():
+        raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
+    return path
+
+
+def new_file(text: str) -> Path:
+    """The path of a file that can be written: it is not a folder, and its folder is there."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: its folder does not exist")
+    return path
