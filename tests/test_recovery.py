@@ -100,7 +100,7 @@ def test_resumed_is_uninterrupted(overrides: list[str], tmp_path: Path, monkeypa
         folder = tmp_path / f"from {at}"
         (folder / "checkpoints").mkdir(parents=True)
         shutil.copy(tmp_path / "whole" / "checkpoints" / "best.ckpt", folder / "checkpoints")
-        start = shutil.copy(files[at], folder / "checkpoints")
+        start = Path(shutil.copy(files[at], folder / "checkpoints"))
         again = train(cfg, folder, start)
         assert (folder / "metrics.csv").read_text() == expected, at
         before, after = whole_state(whole), whole_state(again)
