@@ -30,7 +30,6 @@ from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, check_parts
 from twostream.config.network import build_network, check_effects, check_starts, describe_config, start_of
 from twostream.data.history import History
-from twostream.data.index import find_index
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
@@ -73,8 +72,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
             before |= trained_before(begun, folder, data, accumulate=parts, allow_change=cfg.allow_change)
         leaked_validation = len(before.among(data.validation_set.videos))
         learned = before | History.of(source.name, cfg.split, data.train_set.videos)
-        index = find_index(cfg.data.root)
-        leaked = check_leaks(learned, source, data.validation_set.videos, index, allow=cfg.allow_leak)
+        assert data.record is not None  # `build_data` makes one
+        leaked = check_leaks(learned, source, data.record, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
         share(cfg.batch_size, trainer.world_size)
