@@ -31,7 +31,13 @@ def test_a_group_without_an_option_or_with_several(word: str, told: str) -> None
 
 def test_what_a_group_may_be() -> None:
     check_options(
-        ["experiment=null", "backbone@flow_backbone=null", "logger=[wandb,tensorboard]", "fusion=sum,max", "weights=null"]
+        [
+            "experiment=null",
+            "backbone@flow_backbone=null",
+            "logger=[wandb,tensorboard]",
+            "fusion=sum,max",
+            "weights=null",
+        ]
     )
 
 

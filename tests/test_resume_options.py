@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from twostream.config import conf_folder
 from twostream.config.resume import check_overrides
 from twostream.config.saved import known_references

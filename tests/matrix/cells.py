@@ -17,9 +17,9 @@ from twostream.config import compose_config, conf_folder
 
 
 class Cell(NamedTuple):
-    """One configuration. `kind`: option, choice, absence or pair. `words`: what is tried; `needs`: what that cannot do without."""
+    """One configuration. `words`: what is tried; `needs`: what that cannot do without."""
 
-    kind: str
+    kind: str  # option, choice, absence or pair
     words: tuple[str, ...]
     needs: tuple[str, ...] = ()
 
@@ -145,7 +145,10 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
     *(f"fusion={name} layer=[conv3,conv5] two_towers=true" for name in ("multilevel", "pyramid")),
     *(f"fusion={name} layer=[conv3,conv5] sampling.num_chunks=2" for name in ("multilevel", "pyramid")),
     *(f"align={align} backbone@flow_backbone=resnet18 fusion.init=kaiming" for align in ("zero_pad", "upconv")),
-    *(f"align={align} backbone@flow_backbone=resnet18 two_towers=true fusion=concat" for align in ("zero_pad", "upconv")),
+    *(
+        f"align={align} backbone@flow_backbone=resnet18 two_towers=true fusion=concat"
+        for align in ("zero_pad", "upconv")
+    ),
     "backbone@flow_backbone=resnet18 layer=conv3 align=upconv fusion=concat",
     "backbone@flow_backbone=resnet18 layer=conv5 fusion=sum",
     "backbone@flow_backbone=resnet18 streams=rgb",
@@ -231,6 +234,6 @@ def small(words: Sequence[str]) -> list[str]:
 
 
 def words_of(cell: Cell, *, real: Path | None, streams: Mapping[str, Path]) -> list[str]:
-    """What is typed: paths in place of `{real}` (the folder of real clips), `{rgb}` and `{flow}` (runs of one stream)."""
+    """What is typed: paths in place of `{real}`, the folder of real clips, and `{rgb}`, `{flow}`, a run of each."""
     paths = {"{real}": str(real), **{f"{{{name}}}": str(path) for name, path in streams.items()}}
     return small([re.sub(r"\{\w+\}", lambda found: paths[found[0]], word) for word in (*cell.needs, *cell.words)])

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from twostream.data.dataset import STREAMS
 
-
 CAN_BE_LEFT_OUT = ("experiment", "backbone@flow_backbone")
 
 
