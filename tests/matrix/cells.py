@@ -17,9 +17,9 @@ from twostream.config import compose_config, conf_folder
 
 
 class Cell(NamedTuple):
-    """One configuration. `kind`: option, choice, absence or pair. `words`: what is tried; `needs`: what that cannot do without."""
+    """One configuration. `words`: what is tried; `needs`: what that cannot do without."""
 
-    kind: str
+    kind: str  # option, choice, absence or pair
     words: tuple[str, ...]
     needs: tuple[str, ...] = ()
 
@@ -234,6 +234,6 @@ def small(words: Sequence[str]) -> list[str]:
 
 
 def words_of(cell: Cell, *, real: Path | None, streams: Mapping[str, Path]) -> list[str]:
-    """What is typed: paths in place of `{real}` (the folder of real clips), `{rgb}` and `{flow}` (runs of one stream)."""
+    """What is typed: paths in place of `{real}`, the folder of real clips, and `{rgb}`, `{flow}`, a run of each."""
     paths = {"{real}": str(real), **{f"{{{name}}}": str(path) for name, path in streams.items()}}
     return small([re.sub(r"\{\w+\}", lambda found: paths[found[0]], word) for word in (*cell.needs, *cell.words)])

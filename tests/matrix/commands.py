@@ -24,11 +24,11 @@ NOT_THE_REASON = ("usage:", "Error executing job with overrides")  # of argparse
 ONE_OF_OURS = re.compile(r"error: .+|twostream \w+: error: .+")
 
 
-class Problem(AssertionError):
+class CommandError(AssertionError):
     """What a command did that it must not do."""
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """The one line of a command that does not take the configuration."""
 
 
@@ -40,12 +40,14 @@ class Commands:
         self.run = folder / "run"
         self.said: dict[str, str] = {}
 
-    def all(self, words: Sequence[str], *, formats: Sequence[str] = FORMATS) -> dict[str, str]:
-        """Every command, in the order of a user's day; `said` in the end. Raises `Problem`."""
+    def all(
+        self, words: Sequence[str], *, formats: Sequence[str] = FORMATS, protocols: Sequence[str] = PROTOCOLS
+    ) -> dict[str, str]:
+        """Every command, in the order of a user's day; `said` in the end. Raises `CommandError`."""
         if not self.does("train", lambda: self.train(words)):
             return self.said
         self.does("resume", lambda: self.resume(words))
-        for protocol in PROTOCOLS:
+        for protocol in protocols:
             self.does(f"evaluate {protocol}", lambda protocol=protocol: self.evaluate(protocol))
         video = self.test_video()
         self.does("predict", lambda: self.predict(video))
@@ -59,25 +61,23 @@ class Commands:
         """Whether it passed; else it was refused."""
         try:
             act()
-        except Refusal as refusal:
+        except RefusedError as refusal:
             self.said[command] = str(refusal)
             return False
         except AssertionError as problem:
-            raise Problem(f"{command}: {problem}") from problem
+            raise CommandError(f"{command}: {problem}") from problem
         self.said[command] = "passed"
         return True
 
     def call(self, *arguments: object, expected: int = 0) -> subprocess.CompletedProcess[str]:
-        """A command that ends well and says nothing on stderr; `Refusal` where it ends with the line of an error."""
+        """A command that ends well and says nothing on stderr; or `RefusedError`: the line it ends with."""
         words = [str(argument) for argument in arguments]
         done = self.warm.run(words, cwd=self.folder, env=self.environment, timeout=570)
         heard = [line for line in done.stderr.splitlines() if line.strip()]
         if done.returncode in (1, 2) and expected not in (1, 2):
             told = [line for line in heard if not line.startswith(NOT_THE_REASON)]
-            assert len(told) == 1 and ONE_OF_OURS.match(told[0]), (
-                f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-3000:]}"
-            )
-            raise Refusal(told[0])
+            assert [line for line in told if ONE_OF_OURS.match(line)] == told[:1], done.stderr[-3000:]
+            raise RefusedError(told[0])
         assert done.returncode == expected, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-3000:]}"
         if expected == 0:
             assert not heard, f"warned: {done.stderr[-3000:]}"
@@ -86,9 +86,9 @@ class Commands:
     def train(self, words: Sequence[str]) -> None:
         try:
             self.call(ROOT / "train.py", *words, f"hydra.run.dir={self.run}")
-        except Refusal:
-            assert not (self.run / "checkpoints").exists(), "refused after work had begun"
-            assert not (self.run / "metrics.csv").exists(), "refused after work had begun"
+        except RefusedError as refused:
+            if any((self.run / name).exists() for name in ("checkpoints", "metrics.csv")):
+                raise CommandError(f"refused after work had begun: {refused}") from refused
             raise
         results = json.loads((self.run / "results.json").read_text())
         check_finite(results["metrics"])
@@ -114,7 +114,7 @@ class Commands:
         left = self.run / "evaluation" / f"{protocol}-test"
         try:
             self.call("-m", "twostream.cli", "evaluate", self.run, "--protocol", protocol)
-        except Refusal:
+        except RefusedError:
             assert not left.exists(), "refused, yet there is an evaluation"
             raise
         found = json.loads((left / "metrics.json").read_text())
@@ -175,7 +175,7 @@ class Commands:
             done = self.call(
                 "-m", "twostream.cli", "export", self.run, "--format", form, "--to", to, "--video", video.path
             )
-        except Refusal:
+        except RefusedError:
             assert not to.exists(), "refused, yet there is an export"
             raise
         assert video.path.name in done.stdout

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
+
+import matplotlib.image
+import numpy as np
 
 
 def heat() -> None:
@@ -15,8 +19,11 @@ def heat() -> None:
     from twostream import pictures
     from twostream.config.saved import known_targets
 
+    dot = io.BytesIO()
+    matplotlib.image.imsave(dot, np.zeros((1, 1)), format="png")
+
     def blank(*arguments: Any, **_: Any) -> None:
-        next(path for path in arguments if isinstance(path, Path)).write_bytes(b"")
+        next(path for path in arguments if isinstance(path, Path)).write_bytes(dot.getvalue())
 
     known_targets()
     for name in ("save_learning_curves", "save_confusion_matrix", "save_reliability"):

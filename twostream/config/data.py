@@ -110,7 +110,7 @@ def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
 
 
 def mirrors(cfg: DictConfig) -> bool:
-    """Whether a mirrored video keeps its label: `data.mirror`; for runs of before, unless they are of the embedded set."""
+    """Whether a mirrored video keeps its label: `data.mirror`; older runs: not of the embedded set."""
     keeps = cfg.data.get("mirror")
     return not str(cfg.data["_target_"]).endswith(".MovingPatterns") if keeps is None else bool(keeps)
 
