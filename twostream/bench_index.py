@@ -70,6 +70,7 @@ def bench_start(folder: Path, size: int) -> tuple[float, float, float]:
     data = build_data(cfg, source)
     data.train_dataloader()
     times = [time.perf_counter() - started]
+    assert data.record is not None
     for known in ({}, {"sha256": ""}):
         entries = [entry._replace(**known) for part in data.record.parts.values() for entry in part]
         paths = {video.id: video.path for video in source.videos}
