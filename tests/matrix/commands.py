@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +41,22 @@ class Commands:
         self.run = folder / "run"
         self.said: dict[str, str] = {}
 
-    def all(
-        self, words: Sequence[str], *, formats: Sequence[str] = FORMATS, protocols: Sequence[str] = PROTOCOLS
-    ) -> dict[str, str]:
-        """Every command, in the order of a user's day; `said` in the end. Raises `CommandError`."""
+    def all(self, words: Sequence[str], only: Sequence[str] = ()) -> dict[str, str]:
+        """Every command, or those named, in the order of a user's day; `said` in the end. Raises `CommandError`."""
         if not self.does("train", lambda: self.train(words)):
             return self.said
-        self.does("resume", lambda: self.resume(words))
-        for protocol in protocols:
-            self.does(f"evaluate {protocol}", lambda protocol=protocol: self.evaluate(protocol))
         video = self.test_video()
-        self.does("predict", lambda: self.predict(video))
-        self.does("inspect", lambda: self.inspect(video))
-        for form in formats:
-            self.does(f"export {form}", lambda form=form: self.export(form, video))
-        self.does("report", self.report)
+        acts: dict[str, Callable[[], None]] = {
+            "resume": lambda: self.resume(words),
+            **{f"evaluate {protocol}": partial(self.evaluate, protocol) for protocol in PROTOCOLS},
+            "predict": lambda: self.predict(video),
+            "inspect": lambda: self.inspect(video),
+            **{f"export {form}": partial(self.export, form, video) for form in FORMATS},
+            "report": self.report,
+        }
+        for command, act in acts.items():
+            if not only or command in only:
+                self.does(command, act)
         return self.said
 
     def does(self, command: str, act: Callable[[], None]) -> bool:
@@ -121,13 +123,14 @@ class Commands:
         found = found.get("metrics", found)
         check_finite({name: value for name, value in found.items() if isinstance(value, float)})
         if protocol == "train":
-            check_equal({name: found[name] for name in ("top1", "top5") if name in found}, self.tested())
-            ours, theirs = (
-                Scores.load(folder / name) for folder, name in ((self.run, "test_scores.npz"), (left, "scores.npz"))
-            )
-            assert np.allclose(ours.logits, theirs.logits, rtol=1e-3, atol=1e-3), (
-                "other scores than the test of train.py"
-            )
+            scores = [Scores.load(path) for path in (self.run / "test_scores.npz", left / "scores.npz")]
+            near = 0.05 if self.mixed() else 1e-3
+            assert np.allclose(*(one.logits for one in scores), rtol=near, atol=near), "other scores than train.py's"
+            if not self.mixed():  # in eight bits of precision, equal scores are frequent, and their order is chance
+                check_equal({name: found[name] for name in ("top1", "top5") if name in found}, self.tested())
+
+    def mixed(self) -> bool:
+        return self.config("precision") != "32-true"
 
     def tested(self) -> dict[str, float]:
         """What the test of train.py measured, by the names of an evaluation."""
@@ -158,9 +161,8 @@ class Commands:
         logits = scores.logits[list(scores.videos).index(video.id)].astype(np.float64)
         expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         found = np.array(json.loads(output.read_text())["videos"][0]["scores"])
-        mixed = self.config("precision") != "32-true"
         worst = float(np.abs(found - expected).max())
-        assert worst <= (0.05 if mixed else 2e-3), f"{found} predicted, {expected} evaluated by quick"
+        assert worst <= (0.05 if self.mixed() else 2e-3), f"{found} predicted, {expected} evaluated by quick"
 
     def inspect(self, video: Video) -> None:
         done = self.call("-m", "twostream.cli", "inspect", self.run, video.path)
@@ -181,7 +183,9 @@ class Commands:
         assert video.path.name in done.stdout
         if form == "safetensors":  # it is a run folder
             self.call("-m", "twostream.cli", "evaluate", to, "--protocol", "train", *self.where_the_data_are())
-            check_equal(*(metrics_at(folder / "evaluation" / "train-test") for folder in (self.run, to)))
+            there = [folder / "evaluation" / "train-test" for folder in (self.run, to)]
+            if there[0].exists():
+                check_equal(*map(metrics_at, there))
 
     def report(self) -> None:
         done = self.call("-m", "twostream.cli", "report", self.folder)

@@ -106,7 +106,7 @@ SAMPLE = [
 def test_a_sample(words: str, tmp_path: Path, warm: Warm, environment) -> None:
     """Options that meet in one tensor, through the commands that take no longer than a second."""
     commands = Commands(warm, environment, tmp_path)
-    commands.all(small(words.split()), formats=["safetensors"], protocols=["train", "quick"])
+    commands.all(small(words.split()), only=["resume", "evaluate quick", "predict", "report"])
     check_refusals(Cell("pair", tuple(words.split())), commands.said)
 
 
