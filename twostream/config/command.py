@@ -78,7 +78,8 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         typed = sys.argv[1:]
         words = continued(typed)
-        resumed = [] if words == typed else ["hydra.output_subdir=null"]  # it may be refused: .hydra/ stays as it was
+        goes_on = words[-1:] != typed[-1:] and "".join(words[-1:]).startswith("hydra.run.dir=")  # it may be refused …
+        resumed = ["hydra.output_subdir=null"] if goes_on else []  # … and .hydra/ stays as it was
         words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
         sys.argv[1:] = [*words, *resumed]
         search_plugins()
