@@ -137,7 +137,7 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
     assert run.leaked == 3
     assert run.leaked_validation == 16, "the list of training is that of validation, too"
     runpy.run_path(str(ROOT / "train.py"))["announce"](compose_config(overrides), run, tmp_path)
-    assert "WARNING: weights of init were trained on 16 of the validation videos" in capsys.readouterr().out
+    assert "WARNING: the weights were trained on 16 of the validation videos" in capsys.readouterr().out
     towers = [f"init.rgb={finished}", f"init.flow={finished}"]
     honest = build_run(compose_config([*SMALL, "logger=csv", *towers]), tmp_path)
     assert honest.leaked_validation == 0
