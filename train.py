@@ -151,8 +151,7 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         print(f"NOTE: {line}", flush=True)
     if run.leaked_validation:
         print(
-            f"WARNING: weights of {'init' if any(cfg.init.values()) else 'before the change'} were trained on "
-            f"{run.leaked_validation} of the validation videos: "
+            f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos: "
             "the checkpoint that validation chooses may not be the best one",
             flush=True,
         )

@@ -149,7 +149,7 @@ def test_a_split_drawn_anew_is_refused(place: Place, change: str) -> None:
     else:
         for suffix, folder in (("", place.data), (".frames", place.data / "packed-256")):
             shutil.copy(folder / f"a/0.mp4{suffix}", folder / f"a/7.mp4{suffix}")
-    with pytest.raises(UserError, match=r"1 video moved from training to test|1 new in t"):
+    with pytest.raises(UserError, match=r"videos? moved from training to test|1 new in t"):
         place.look(*drawn)
 
 

@@ -63,7 +63,7 @@ def train(cfg: DictConfig, folder: Path, start: Path | None = None) -> torch.nn.
     """The trained network; recovery checkpoints stay."""
     folder.mkdir(exist_ok=True)
     callback = Recovery(folder, minutes=cfg.checkpoint_minutes, cell="", signals=Signals())
-    run = build_run(cfg, folder, [callback])
+    run = build_run(cfg, folder, [callback], start)
     fit(run.trainer, run.system, run.data, start)
     return run.system
 
@@ -100,7 +100,7 @@ def test_resumed_is_uninterrupted(overrides: list[str], tmp_path: Path, monkeypa
         folder = tmp_path / f"from {at}"
         (folder / "checkpoints").mkdir(parents=True)
         shutil.copy(tmp_path / "whole" / "checkpoints" / "best.ckpt", folder / "checkpoints")
-        start = shutil.copy(files[at], folder / "checkpoints")
+        start = Path(shutil.copy(files[at], folder / "checkpoints"))
         again = train(cfg, folder, start)
         assert (folder / "metrics.csv").read_text() == expected, at
         before, after = whole_state(whole), whole_state(again)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import made_sweeps
 import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -14,7 +13,6 @@ from omegaconf import OmegaConf
 from twostream.claim import Claim
 from twostream.config import compose_config, identity
 from twostream.config import sweep as sweep_file
-from twostream.config.command import end_sweep
 from twostream.config.data import build_lists, build_source
 from twostream.config.sweep import (
     BASIC_SWEEPER,
@@ -278,38 +276,6 @@ def test_overrides_that_are_damaged_are_those_of_the_results(sweep: Path) -> Non
     assert len(found.cells) == 6, "what is lost of the other is missing"
     [told] = found.left_out
     assert told.startswith(f"{sweep}/interrupted/overrides.json: damaged")
-
-
-@pytest.mark.parametrize(
-    ("others", "failed", "told"),
-    [
-        ([], [], None),
-        (["running"], [], None),
-        ([], ["fusion_sum"], "fusion_sum: not taken for finished"),
-        (["failed"], [], "of 2 cells 1 failed; the same command tries them again"),
-        (["running", "interrupted"], [], "of 3 cells 1 running, 1 interrupted; the same"),
-    ],
-    ids=["all finished", "another process is at one", "other results", "failed", "nobody is at it"],
-)
-def test_a_sweep_fails_where_a_cell_did(
-    others: list[str], failed: list[str], told: str | None, tmp_path: Path, monkeypatch, capsys
-) -> None:
-    states = ["finished", *others]
-    made = made_sweeps.sweep(
-        {"seed": [str(number) for number in range(len(states))]},
-        lambda seed: 0.5 if seed == "0" else states[int(seed)],
-        tmp_path / "sweep",
-    )
-    held = made_sweeps.write(made)
-    monkeypatch.setattr(Ledger, "failed", tuple(failed))
-    if told is None:
-        end_sweep(made.folder)
-        assert ("of 2 cells 1 running: another process is at it" in capsys.readouterr().out) == bool(others)
-    else:
-        with pytest.raises(SystemExit, match=told) as ended:
-            end_sweep(made.folder)
-        assert isinstance(ended.value.code, str), "exit code 1"
-    assert len(held) == others.count("running")
 
 
 def test_a_cell_that_was_finished_on_other_videos_is_not_taken(tmp_path: Path, started) -> None:

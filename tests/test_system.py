@@ -83,7 +83,10 @@ def test_a_moving_average_is_what_is_validated_and_tested(tmp_path, monkeypatch)
 
 def test_frozen_stages_stay_as_they_are_statistics_included(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path / "cache"))
-    parts = run(tmp_path, "train_from=fusion", "epochs=1")
+    start = run(tmp_path / "start", "epochs=1")
+    start.trainer.fit(start.system, start.data)
+    trained = start.trainer.checkpoint_callback.best_model_path
+    parts = run(tmp_path, "train_from=fusion", "epochs=1", f"backbone.weights={trained}")
     before = {name: value.clone() for name, value in parts.system.network.state_dict().items()}
     parts.trainer.fit(parts.system, parts.data)
     after = parts.system.network.state_dict()

@@ -24,14 +24,15 @@ PYTORCH_READS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # when i
 
 
 class Warm:
-    """The client; `close` ends the process that forks."""
+    """The client; `close` ends the process that forks. `heat`: a script whose `heat()` that process calls first."""
 
-    def __init__(self) -> None:
+    def __init__(self, heat: Path | None = None) -> None:
+        self.command = [sys.executable, __file__, *([str(heat)] if heat else [])]
         self.server = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
         pipe, environment = subprocess.PIPE, {**os.environ, **PYTORCH_READS}
-        return subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True, env=environment)
+        return subprocess.Popen(self.command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def run(
         self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
@@ -65,6 +66,8 @@ def serve() -> None:
 
     import twostream.config  # noqa: F401
 
+    for script in sys.argv[1:]:
+        runpy.run_path(script)["heat"]()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)

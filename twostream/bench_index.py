@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +25,8 @@ def write_index(root: Path, size: int) -> VideoIndex:
     with open_index(root / FILE_NAME, write=True) as connection:
         facts = ("avi", "mpeg4", 320, 240, 0, 25.0)
         entries = (
-            Entry(_path(i), SIZE, 0, f"{i:064x}", *facts, i % 300 + 1, 0, True, False, "pyav") for i in range(size)
+            Entry(_path(i), SIZE, 0, f"{i:016x}{0:048x}", *facts, i % 300 + 1, 0, True, False, "pyav")
+            for i in range(size)
         )
         write_entries(connection, list(entries))
     connection.close()
@@ -59,16 +61,21 @@ def bench_start(folder: Path, size: int) -> tuple[float, float, float]:
     for number in range(CLASSES):
         (root / f"class{number:03}").mkdir(parents=True)
     for number in range(size):
-        (root / _path(number)).write_bytes(number.to_bytes(SIZE, "big"))
+        (root / _path(number)).write_bytes((number + 1).to_bytes(SIZE, "big"))
+        os.utime(root / _path(number), ns=(0, 0))  # as the index says
     write_index(root, size)
     started = time.perf_counter()
     cfg = compose_config(["data=folder", f"data.root={root}", "num_workers=0"])
     source = build_source(cfg)
-    build_data(cfg, source).train_dataloader()
+    data = build_data(cfg, source)
+    data.train_dataloader()
     times = [time.perf_counter() - started]
-    for index in (VideoIndex(root), None):
+    assert data.record is not None
+    for known in ({}, {"sha256": ""}):
+        entries = [entry._replace(**known) for part in data.record.parts.values() for entry in part]
+        paths = {video.id: video.path for video in source.videos}
         started = time.perf_counter()
-        assert same_bytes(source.videos, index) == []
+        assert same_bytes(entries, paths) == []
         times.append(time.perf_counter() - started)
     return times[0], times[1], times[2]
 

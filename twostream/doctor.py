@@ -26,7 +26,8 @@ from twostream.wandb_account import has_key
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
 WIDTH = 100  # columns
 SHOWN = 5  # files a decoder that are named
-LONGEST = 400  # frames of a clip that are compared
+LONGEST = 400  # frames of a clip that are looked at
+COMPARED = 9  # of these, from the first to the last
 
 
 def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
@@ -73,7 +74,7 @@ def exactness(decoder: str, clips: Sequence[Path]) -> tuple[str, list[str]]:
     for path in clips:
         try:
             wanted = [frame for _, frame in zip(range(LONGEST), iterate_frames(path, decoder="pyav"), strict=False)]
-            indices = np.unique(np.linspace(0, len(wanted) - 1, 9).astype(int))
+            indices = np.unique(np.linspace(0, len(wanted) - 1, COMPARED).astype(int))
             for index, frame in zip(indices, read_frames(path, indices, decoder=decoder), strict=True):
                 check_close(path, decoder, index, frame, wanted[index])
                 worst = max(worst, float(np.abs(frame.astype(np.int16) - wanted[index]).mean()))

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, cautions, mirror_note, quieten
+from twostream.config import build_source, build_views, cautions, check_device, mirror_note, quieten
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -105,6 +105,7 @@ def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence
 def prepare(folder: str | Path, plan: Plan) -> Prepared:
     """Raises ValueError for whatever cannot be evaluated, also for videos that the weights were trained on."""
     run = load_run(folder, trust=plan.trust)
+    check_device(accelerator_of(plan, run.cfg), plan.precision or run.cfg.precision)
     settings = [*plan.settings]
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
@@ -177,12 +178,16 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     )
 
 
+def accelerator_of(plan: Plan, cfg: Any) -> str:
+    """A CPU for a run of the CPU, unless another one is asked for."""
+    return "cpu" if plan.accelerator == "auto" and cfg.trainer.accelerator == "cpu" else plan.accelerator
+
+
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
     """Lightning's, for a test alone: on a GPU where there is one, unless the run was one of the CPU."""
     quieten()
-    on_cpu = plan.accelerator == "auto" and cfg.trainer.accelerator == "cpu"
     return pl.Trainer(
-        accelerator="cpu" if on_cpu else plan.accelerator,
+        accelerator=accelerator_of(plan, cfg),
         devices=plan.devices,
         strategy="ddp" if plan.devices > 1 else "auto",
         precision=plan.precision or cfg.precision,  # type: ignore[arg-type]  # Lightning says which there are

@@ -12,6 +12,7 @@ from twostream.data.history import History, LeakError
 from twostream.data.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 from twostream.data.leaks import check_leaks, same_bytes
 from twostream.data.provenance import sha256
+from twostream.data.record import record_of
 from twostream.data.sources import UCF101, Folder, Source, Video
 
 
@@ -32,8 +33,9 @@ def make_source(root: Path, *, test: str, **contents: bytes) -> Source:
 
 def check(source: Source, *, validation: str = "", allow: bool = False) -> int:
     held = [video for video in source.train if video.id in validation.split()]
-    learned = History.of("own", 1, [video for video in source.train if video not in held])
-    return check_leaks(learned, source, held, None, allow=allow)
+    train = [video for video in source.train if video not in held]
+    record = record_of(source.classes, {"train": train, "validation": held, "test": source.test})
+    return check_leaks(History.of("own", 1, train), source, record, allow=allow)
 
 
 def test_the_same_bytes_on_two_sides_are_refused_by_name_and_counted(tmp_path: Path) -> None:
@@ -82,23 +84,26 @@ def test_a_csv_that_parts_two_files_of_one_name_is_told_which(tmp_path: Path, ca
 def test_hashes_come_from_the_index_and_only_what_may_be_the_same_is_read(tmp_path: Path, monkeypatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(leaks, "sha256", lambda path: read.append(path.name) or sha256(path))
-    middle = {"a/1.mp4": b"11x11", "a/2.mp4": b"11y11", "a/3.mp4": b"333", "b/1.mp4": b"333", "b/2.mp4": b"22222"}
-    videos = write(tmp_path, middle)
-    found = [[videos[2], videos[3]]]
-    assert same_bytes(videos, None) == found
+    contents = {"a/1.mp4": b"11x11", "a/2.mp4": b"11y11", "a/3.mp4": b"333", "b/1.mp4": b"333", "b/2.mp4": b"22222"}
+    videos = write(tmp_path, contents)
+
+    def found(index: VideoIndex | None) -> list[list[str]]:
+        read.clear()
+        lists = {"train": videos, "validation": [], "test": []}
+        entries = record_of(("a", "b"), lists, index=index).parts["train"]
+        return [[entry.id for entry in group] for group in same_bytes(entries, {v.id: v.path for v in videos})]
+
+    assert found(None) == [["a/3.mp4", "b/1.mp4"]]
     assert sorted(read) == ["1.mp4", "3.mp4"]
     with open_index(tmp_path / FILE_NAME, write=True) as connection:
-        facts = [(v, os.stat(v.path)) for v in videos]
-        entries = [Entry(v.id, s.st_size, s.st_mtime_ns, sha256(v.path)) for v, s in facts]
-        write_entries(connection, entries)
+        facts = [(video, os.stat(video.path)) for video in videos]
+        write_entries(connection, [Entry(v.id, s.st_size, s.st_mtime_ns, sha256(v.path)) for v, s in facts])
     connection.close()
-    read.clear()
-    monkeypatch.setattr(leaks, "_middle", None)
-    assert same_bytes(videos, VideoIndex(tmp_path)) == found
+    index = VideoIndex(tmp_path)
+    assert found(index) == [["a/3.mp4", "b/1.mp4"]]
     assert read == []
     (tmp_path / "b/1.mp4").write_bytes(b"334")  # since the index was made
-    assert same_bytes(videos, VideoIndex(tmp_path)) == []
-    assert read == ["1.mp4"]
-    monkeypatch.undo()
-    late = write(tmp_path, {"b/9.mp4": b"22222"})  # the index does not know it
-    assert same_bytes(videos + late, VideoIndex(tmp_path)) == [[videos[4], late[0]]]
+    assert found(index) == []
+    videos += write(tmp_path, {"b/9.mp4": b"22222"})  # the index does not know it
+    assert found(index) == [["b/2.mp4", "b/9.mp4"]]
+    assert read == ["9.mp4"]

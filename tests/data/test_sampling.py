@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from twostream.data.sampling import Chunks, Segments, flow_pairs, rgb_indices
 
-OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "sampling").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "conf" / "sampling"
+OPTIONS = sorted(path for path in FOLDER.glob("*.yaml") if "defaults" not in OmegaConf.load(path))  # those are others
 every_option = pytest.mark.parametrize("option", OPTIONS, ids=lambda path: path.stem)
 
 

@@ -44,6 +44,7 @@ def test_metadata(tmp_path: Path) -> None:
 
 def test_numbers_are_those_of_the_logs(tmp_path: Path) -> None:
     overrides = ["sampling.num_chunks=3", "sampling.test_views=4", "transform.test=five", "transform.test_flip=true"]
+    overrides.append("data.mirror=true")
     card = card_of(tmp_path / "run", *overrides)
     assert "| top-1 accuracy | 0.6250 |" in card
     assert "| FLOPs of a clip | 2.500 G" in card

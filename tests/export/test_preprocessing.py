@@ -113,7 +113,7 @@ def test_numbers(tmp_path: Path) -> None:
     assert spec["inputs"]["flow"]["normalisation"] == {"done_by": "the network", "mean": [0.0], "std": [19.0]}
     assert spec["inputs"]["rgb"]["normalisation"]["std"] == [127.5, 127.5, 127.5]
     assert spec["flow"]["bound"] == 20.0
-    assert spec["sampling"]["test_stride"] == 5
+    assert spec["sampling"]["test_stride"] == 8
 
 
 def test_noise_takes_every_value(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"
 def option(path: Path) -> Any:
     if path.stem == "timm":
         pytest.importorskip("timm")
-    return instantiate(OmegaConf.load(path))
+    return instantiate(OmegaConf.merge(OmegaConf.load(path), {"weights": None}))
 
 
 def on_meta(make: Any, in_channels: int = 3, num_classes: int = 101, **options: Any) -> Backbone:

@@ -213,3 +213,21 @@ def test_conv3d_errors_name_the_choices() -> None:
         Conv3d(8, 4, init="gaussian")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"order='mixed'.*choose from block, interleaved"):
         Conv3d(8, 4, order="mixed")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("channels", [16, 24])
+def test_the_gradient_of_the_filter_in_mixed_precision_on_a_cpu(channels: int) -> None:
+    """That of float32, every time: PyTorch's own, in bfloat16, reads memory that nobody wrote."""
+    torch.manual_seed(0)
+    layer = Conv3d(channels, channels, init="kaiming")
+    x = torch.randn(4, 2, channels, 4, 4)
+    gradients = []
+    for mixed in (False, *[True] * 10):
+        garbage = [torch.full((size,), torch.nan) for size in (1_000, 10_000, 100_000)]
+        del garbage  # its memory is what the next operations are given
+        layer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            y = layer(x)
+        y.float().square().sum().backward()
+        gradients.append(layer.conv.weight.grad.clone())
+    assert all(torch.allclose(one, gradients[0], rtol=0.02, atol=0.02) for one in gradients)

@@ -10,6 +10,8 @@ import pytest
 from made_sweeps import CHOICES, results, sweep, write
 
 from twostream.cli import main
+from twostream.config.command import end_sweep
+from twostream.config.sweep import Ledger
 from twostream.report import build_report
 from twostream.report.csv_files import groups_as_csv
 from twostream.report.notes import notes
@@ -174,3 +176,35 @@ def test_runs_whose_videos_were_changed_between_are_told(folder: Path) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), "data": lists}))
     [told] = [line for line in notes(build_report(read_sweep(folder))) if "same videos" in line]
     assert "the data were changed between 0 and 1, so" in told
+
+
+@pytest.mark.parametrize(
+    ("others", "failed", "told"),
+    [
+        ([], [], None),
+        (["running"], [], None),
+        ([], ["fusion_sum"], "fusion_sum: not taken for finished"),
+        (["failed"], [], "of 2 cells 1 failed; the same command tries them again"),
+        (["running", "interrupted"], [], "of 3 cells 1 running, 1 interrupted; the same"),
+    ],
+    ids=["all finished", "another process is at one", "other results", "failed", "nobody is at it"],
+)
+def test_a_sweep_fails_where_a_cell_did(
+    others: list[str], failed: list[str], told: str | None, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    states = ["finished", *others]
+    made = sweep(
+        {"seed": [str(number) for number in range(len(states))]},
+        lambda seed: 0.5 if seed == "0" else states[int(seed)],
+        tmp_path / "sweep",
+    )
+    held = write(made)
+    monkeypatch.setattr(Ledger, "failed", tuple(failed))
+    if told is None:
+        end_sweep(made.folder)
+        assert ("of 2 cells 1 running: another process is at it" in capsys.readouterr().out) == bool(others)
+    else:
+        with pytest.raises(SystemExit, match=told) as ended:
+            end_sweep(made.folder)
+        assert isinstance(ended.value.code, str), "exit code 1"
+    assert len(held) == others.count("running")

@@ -7,7 +7,7 @@ from twostream.config.data import FOOTAGE, build_data, build_flow, build_source,
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.processes import needs_own_process, run_own_process
 from twostream.config.resume import recovery_of
-from twostream.config.run import Run, build_run, build_system, quieten
+from twostream.config.run import Run, build_run, build_system, check_device, quieten
 from twostream.config.sweep import claimed, identity
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "build_system",
     "build_views",
     "cautions",
+    "check_device",
     "claimed",
     "compose_config",
     "conf_folder",

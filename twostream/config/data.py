@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
@@ -110,9 +110,9 @@ def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
 
 
 def mirrors(cfg: DictConfig) -> bool:
-    """Whether a mirrored video keeps its label: `data.mirror`, or what the data set's class says (older runs)."""
+    """Whether a mirrored video keeps its label: `data.mirror`; older runs: not of the embedded set."""
     keeps = cfg.data.get("mirror")
-    return getattr(get_object(cfg.data["_target_"]), "mirror", True) if keeps is None else bool(keeps)
+    return not str(cfg.data["_target_"]).endswith(".MovingPatterns") if keeps is None else bool(keeps)
 
 
 def build_transform(cfg: DictConfig, **changes: Any) -> Transform:

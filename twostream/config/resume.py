@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.config.compose import compose_config, conf_folder, run_in
-from twostream.config.saved import check_targets, leaves
+from twostream.config.compose import compose_config, run_in
+from twostream.config.saved import check_targets, leaves, own_interpolations
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.config.trust import TYPED_IN
 from twostream.errors import UserError
@@ -107,14 +106,6 @@ def check_overrides(
         check_targets(cfg, path, trust=trust, folders=[Path(each) for each in config_dirs])
     except (ValueError, ImportError) as error:
         raise UserError(str(error)) from None
-
-
-@cache
-def own_interpolations(*config_dirs: str) -> frozenset[str]:
-    """The values that conf/ itself, or a folder of further options that was typed, looks up in the configuration."""
-    folders = [conf_folder(), *map(Path, config_dirs)]
-    files = (OmegaConf.to_container(OmegaConf.load(file)) for folder in folders for file in folder.rglob("*.yaml"))
-    return frozenset(str(value) for values in files for value in leaves(values) if "${" in str(value))
 
 
 def working_folder(folder: Path) -> Path | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
@@ -29,7 +30,6 @@ from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, check_parts
 from twostream.config.network import build_network, check_effects, check_starts, describe_config, start_of
 from twostream.data.history import History
-from twostream.data.index import find_index
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
@@ -60,6 +60,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
     """
     with checked():
         begun = None if start is None else load_mapped(start)
+        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision)
         without_effect = check_training(cfg)
         check_parts(cfg)
         source = build_source(cfg)
@@ -71,8 +72,8 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
             before |= trained_before(begun, folder, data, accumulate=parts, allow_change=cfg.allow_change)
         leaked_validation = len(before.among(data.validation_set.videos))
         learned = before | History.of(source.name, cfg.split, data.train_set.videos)
-        index = find_index(cfg.data.root)
-        leaked = check_leaks(learned, source, data.validation_set.videos, index, allow=cfg.allow_leak)
+        assert data.record is not None  # `build_data` makes one
+        leaked = check_leaks(learned, source, data.record, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
         share(cfg.batch_size, trainer.world_size)
@@ -178,6 +179,15 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
         deterministic=cfg.deterministic,
         log_every_n_steps=cfg.log_every,
     )
+
+
+def check_device(accelerator: str, precision: str) -> None:
+    """Raises ValueError for a GPU that is not there, and for what a CPU cannot: Lightning would do something else."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
+        raise ValueError(f"accelerator={accelerator}: PyTorch finds no GPU on this machine; choose cpu (trainer=cpu)")
+    if precision == "16-mixed" and (accelerator == "cpu" or not has_gpu):
+        raise ValueError("precision=16-mixed: is for GPUs; on a CPU choose precision=bf16-mixed or 32-true")
 
 
 def quieten() -> None:

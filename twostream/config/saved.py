@@ -150,6 +150,14 @@ def known_targets(further: tuple[Path, ...] = ()) -> Mapping[str, frozenset[str]
     return {group: frozenset(names) for group, names in known.items()}
 
 
+@cache
+def own_interpolations(*config_dirs: str) -> frozenset[str]:
+    """The values that conf/ itself, or a folder of further options that was typed, looks up in the configuration."""
+    folders = [conf_folder(), *map(Path, config_dirs)]
+    files = (OmegaConf.to_container(OmegaConf.load(file)) for folder in folders for file in folder.rglob("*.yaml"))
+    return frozenset(str(value) for values in files for value in leaves(values) if "${" in str(value))
+
+
 def leaves(config: Any) -> Iterator[Any]:
     """Every value and key anywhere in a configuration.
 

@@ -16,6 +16,8 @@ from twostream.errors import UserError
 from twostream.options import conf_folder, examine, shown
 from twostream.options.help import read_groups
 
+CAN_BE_LEFT_OUT = ("experiment", "backbone@flow_backbone")  # groups that null is an answer to
+
 
 def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
     """Raises ValueError that names the first wrong value and what it may be; gives paths typed as numbers their names.
@@ -39,7 +41,7 @@ def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
 
 
 def check_choices(words: Sequence[str]) -> None:
-    """Raises ValueError for an option of a group that is no name: `optimizer=null`, of which Hydra says less.
+    """Raises ValueError for an option of a group that is no name (`optimizer=null`), or several, where there is one.
 
     Words that are no overrides, and names that no group has, are left for Hydra to judge.
     """
@@ -56,7 +58,10 @@ def check_choices(words: Sequence[str]) -> None:
         except HydraException:  # nothing that can be read
             continue
         for value in values:
-            if not isinstance(value, str | list | dict):
+            several = isinstance(value, list) and key != "logger"  # Hydra would merge them into one of neither
+            if value is None and key in CAN_BE_LEFT_OUT:
+                continue
+            if several or not isinstance(value, str | list | dict):
                 names = sorted(file.stem for file in (conf_folder() / key.partition("@")[0]).glob("*.yaml"))
                 raise ValueError(f"{key}={shown(value)}: choose from {', '.join(names)}")
 

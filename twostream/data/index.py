@@ -90,7 +90,7 @@ class VideoIndex:
             return [_to_entry(row) for row in rows]
 
     def hashes(self) -> Iterator[Known]:
-        """Of all files that have a hash: what is known without opening them."""
+        """Of all files that have a hash: what tells one from another."""
         with _told(self.root):
             wanted = "SELECT CAST(path AS BLOB), size, mtime_ns, sha256 FROM videos WHERE sha256 IS NOT NULL"
             for path, *facts in self._connection().execute(wanted):

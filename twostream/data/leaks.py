@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from twostream.data.history import History, LeakError
-from twostream.data.index import Known, VideoIndex
 from twostream.data.provenance import sha256
-from twostream.data.sources import Source, Video
+from twostream.data.record import AT_ONCE, HASH_DIGITS, Entry, Record
+from twostream.data.sources import Source
 from twostream.data.sources.source import first_ten
 
 BLOCK = 4096  # bytes in the middle of a file, which tell most files of one size apart
@@ -18,103 +18,73 @@ BLOCK = 4096  # bytes in the middle of a file, which tell most files of one size
 log = logging.getLogger(__name__)
 
 
-def check_leaks(
-    learned: History, source: Source, validation: Sequence[Video], index: VideoIndex | None, *, allow: bool = False
-) -> int:
-    """How many test videos were trained on: `learned` has their names, or their bytes are those of a training video.
+def check_leaks(learned: History, source: Source, record: Record, *, allow: bool = False) -> int:
+    """How many test videos were trained on: `learned` has their names, or they hold the bytes of a training video.
 
-    `validation`: the videos that are held out, of `source.train` or beside it; those that hold the bytes of training
-    videos are told on the log. Raises LeakError where there is such a test video, or a file that is in two classes,
-    unless `allow`. Of published lists (`source.is_published`) bytes are told on the log, as all have trained on them.
+    Raises LeakError where there is one, or a file that is in two classes, unless `allow`. Of published lists
+    (`source.is_published`) bytes are told on the log, since all have trained on them; so are validation videos that
+    hold the bytes of training videos. `record` has the lists and sizes, and the hashes that the index knows.
     """
-    held = {video.id for video in validation}
-    train = [video for video in source.train if video.id not in held]
-    learned.check(source.test, trained=train, allow=allow)
-    sides = {video.id: "validation" for video in validation} | {video.id: "test" for video in source.test}
-    groups = same_bytes(source.videos, index)
-    parted = [group for group in groups if len({sides.get(video.id, "training") for video in group}) > 1]
-    doubtful = [group for group in groups if len({video.label for video in group}) > 1]
-    tested = [group for group in parted if any(sides.get(video.id) == "test" for video in group)]
-    for message in _messages(source, tested, doubtful):
-        if not allow and not source.is_published:
+    paths = {video.id: video.path for video in source.videos}
+    sides = {entry.id: part for part, entries in record.parts.items() for entry in entries}
+    learned.check(source.test, trained=[v for v in source.train if sides[v.id] == "train"], allow=allow)
+    groups = same_bytes([entry for entries in record.parts.values() for entry in entries], paths)
+    parted = [group for group in groups if len({sides[entry.id] for entry in group}) > 1]
+    tested = [group for group in parted if any(sides[entry.id] == "test" for entry in group)]
+    doubtful = [group for group in groups if len({entry.label for entry in group}) > 1]
+    for found, where in ((tested, "in test and on another side"), (doubtful, "in two classes")):
+        message = f"{source.name} split {source.split}: files with the same bytes are {where}: {in_words(found)}"
+        if found and not (allow or source.is_published):
             raise LeakError(f"{message}; leave out all but one, or set allow_leak=true")
-        log.warning("%s", message)
+        if found:
+            log.warning("%s", message)
     if others := [group for group in parted if group not in tested]:
         log.warning("in training and in validation, the same bytes: %s", in_words(others))
-    known = set(learned.among(source.test))
-    trained = [group for group in tested if any(video.id not in sides for video in group)]
-    return len(known | {video.id for group in trained for video in group if sides.get(video.id) == "test"})
+    trained = [group for group in tested if any(sides[entry.id] == "train" for entry in group)]
+    copies = {entry.id for group in trained for entry in group if sides[entry.id] == "test"}
+    return len(copies | set(learned.among(source.test)))
 
 
-def _messages(source: Source, tested: list[list[Video]], doubtful: list[list[Video]]) -> Iterable[str]:
-    what = f"{source.name} split {source.split}"
-    if tested:
-        yield f"{what}: files with the same bytes are in test and on another side: {in_words(tested)}"
-    if doubtful:
-        yield f"{what}: files with the same bytes are in two classes: {in_words(doubtful)}"
+def in_words(groups: Sequence[Sequence[Entry]]) -> str:
+    return first_ten([" = ".join(entry.id for entry in group) for group in groups], "; ")
 
 
-def in_words(groups: Sequence[Sequence[Video]]) -> str:
-    return first_ten([" = ".join(video.id for video in group) for group in groups], "; ")
+def same_bytes(entries: Sequence[Entry], paths: Mapping[str, Path]) -> list[list[Entry]]:
+    """Groups of videos whose files hold the same bytes. Empty and absent files are in none.
 
-
-def same_bytes(videos: Sequence[Video], index: VideoIndex | None) -> list[list[Video]]:
-    """Groups of videos whose files hold the same bytes, in the order of `videos`. Empty and absent files are in none.
-
-    Hashes come from the index; what it says is believed, and looked at again only where it says that files are the
-    same. Files that it does not know are read: of one size (one `stat` each), one block in the middle, and where that
-    is the same, too, all of it.
+    Only files of one size are looked at further. Where the index has their hashes, nothing is read; else one block in
+    the middle of each, and where that is the same, too, all of it.
     """
-    known = {} if index is None else {entry.path: entry for entry in index.hashes()}
-    start = "" if index is None else f"{index.root}{os.sep}"
-    entries = {video.id: known.get(str(video.path).removeprefix(start)) for video in videos}
-
-    def size(video: Video) -> Hashable:
-        entry = entries[video.id]
-        return entry.size if entry else _size(video)
-
-    def content(video: Video) -> Hashable:
-        return _hash(video, entries[video.id])
-
-    groups = []
-    for group in _alike(videos, size):
-        if all(entries[video.id] for video in group):
-            groups += _alike(group, lambda video: entries[video.id].sha256)  # type: ignore[union-attr]
-        else:
-            groups += _alike(group, _middle)
-    return [same for group in groups for same in _alike(group, content)]
+    known, unknown = [], []
+    for group in _alike(entries, lambda entry: max(0, entry.size)):
+        (known if all(entry.sha256 for entry in group) else unknown).append(group)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        ids = [entry.id for group in unknown for entry in group]
+        middles = dict(zip(ids, pool.map(_middle, map(paths.__getitem__, ids)), strict=True))
+    known += [same for group in unknown for same in _alike(group, lambda entry: middles[entry.id])]
+    return [same for group in known for same in _alike(group, lambda entry: entry.sha256 or _hash(paths[entry.id]))]
 
 
-def _alike(videos: Sequence[Video], key: Callable[[Video], Hashable]) -> list[list[Video]]:
+def _alike(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:
     """Those with the same key, where there are at least two; those whose key is None or 0 are with none."""
-    found: dict[Hashable, list[Video]] = {}
-    for video in videos:
-        if value := key(video):
-            found.setdefault(value, []).append(video)
+    found: dict[Hashable, list[Entry]] = {}
+    for entry in entries:
+        if value := key(entry):
+            found.setdefault(value, []).append(entry)
     return [group for group in found.values() if len(group) > 1]
 
 
-def _size(video: Video) -> int | None:
+def _middle(path: Path) -> bytes | None:
     try:
-        return os.stat(video.path).st_size
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size // 2 - BLOCK // 2))
+            return file.read(BLOCK)
     except OSError:  # whoever decodes it will say so
         return None
 
 
-def _middle(video: Video) -> bytes | None:
+def _hash(path: Path) -> str | None:
     try:
-        with open(video.path, "rb") as file:
-            file.seek(os.fstat(file.fileno()).st_size // 2)
-            return hashlib.sha256(file.read(BLOCK)).digest()
-    except OSError:
-        return None
-
-
-def _hash(video: Video, entry: Known | None) -> str | None:
-    """That of the index, if the file is as it was then; else its own."""
-    try:
-        now = os.stat(video.path)
-        fresh = entry is not None and (entry.size, entry.mtime_ns) == (now.st_size, now.st_mtime_ns)
-        return entry.sha256 if fresh and entry is not None else sha256(video.path)
+        return sha256(path)[:HASH_DIGITS]
     except OSError:
         return None

@@ -19,6 +19,7 @@ PARTS = {"train": "training", "validation": "validation", "test": "test"}
 NUM_NAMED = 3  # videos of each kind of change
 AT_ONCE = 16  # files looked at: on a network disk each answer takes long
 BUNDLE = 200  # of a thread
+HASH_DIGITS = 16
 SHAPE = {"!classes": [str], **{f"!{part}": [[Any]] for part in PARTS}, "!flow": str}
 
 
@@ -83,17 +84,18 @@ def record_of(
     packed_path: Callable[[Video], Path] | None = None,
 ) -> Record:
     """Looks at every file (not into it), and at what a flow store and packed frames have of it."""
-    hashes = {entry.path: entry for entry in index.entries()} if index else {}
+    hashes = {known.path: known for known in index.hashes()} if index else {}
+    top = f"{index.root}{os.sep}" if index else ""
 
     def entry_of(video: Video) -> Entry:
         size, changed = _facts(video.path)
-        known = hashes.get(os.path.relpath(video.path, index.root).replace(os.sep, "/")) if index else None
+        known = hashes.get(str(video.path).removeprefix(top).replace(os.sep, "/"))
         fresh = known is not None and (known.size, known.mtime_ns) == (size, changed)
         return Entry(
             video.id,
             classes[video.label],
             size,
-            (known.sha256 or "")[:16] if known is not None and fresh else "",
+            known.sha256[:HASH_DIGITS] if known is not None and fresh else "",
             _facts(flow_path(video))[0] if flow_path else -1,
             _facts(packed_path(video))[0] if packed_path else -1,
         )

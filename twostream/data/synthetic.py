@@ -78,8 +78,6 @@ class MovingPatterns(Source):
     Raises ValueError for anything outside these choices, before anything is rendered.
     """
 
-    mirror = False
-
     def __init__(
         self,
         root: str | Path | None = None,

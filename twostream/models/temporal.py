@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twostream.models.bilinear import at_least_float32, without_autocast
+
 Order = Literal["block", "interleaved"]
 
 
@@ -98,8 +100,18 @@ class Conv3d(Temporal):
             self.conv.weight.copy_(channels[:, :, None, None, None] * gaussian_cube())
 
     def forward(self, x: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n 1 d h w"]:
-        y = self.conv(x.transpose(1, 2)).max(dim=2, keepdim=True).values  # (n, d, 1, h, w)
+        y = self.convolve(x.transpose(1, 2)).max(dim=2, keepdim=True).values  # (n, d, 1, h, w)
         return y.relu().transpose(1, 2)  # the same as ReLU before max, on a t-th of the memory
+
+    def convolve(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
+        """On a CPU in float32 where autocast is on: PyTorch's gradient of a 3-D filter in bfloat16 is wrong there.
+
+        It reads memory that nobody wrote (PyTorch 2.15, oneDNN): other numbers each time, often NaN.
+        """
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return self.conv(x)
+        with without_autocast(x.device):
+            return self.conv(at_least_float32(x)).to(x.dtype)
 
     def pooling_only(self) -> Temporal:
         return Pool3d(self.out_channels, self.out_channels)

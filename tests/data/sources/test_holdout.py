@@ -82,6 +82,6 @@ def test_hold_out_limits() -> None:
     assert hold_out(videos, 0, 0) == (tuple(videos), ())
     _, validation = hold_out(videos, 0.01, 0)
     assert ids(validation) == ["1/1_0"]  # the smallest group; class 0 has but one
-    assert "choose fraction=0" in message(lambda: hold_out(many({0: [3], 1: [4]}), 0.5, 0))
+    assert "choose validation_fraction=0" in message(lambda: hold_out(many({0: [3], 1: [4]}), 0.5, 0))
     for fraction in (-0.1, 1, 1.5, float("nan")):
         assert f"fraction={fraction!r}" in message(lambda fraction=fraction: hold_out(videos, fraction, 0))

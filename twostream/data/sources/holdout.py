@@ -22,14 +22,14 @@ def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple
     Raises ValueError unless 0 <= fraction < 1, or where no class has a second group to give.
     """
     if not 0 <= fraction < 1:
-        raise ValueError(f"validation fraction={fraction!r}: choose 0 (no validation) or more, and less than 1")
+        raise ValueError(f"validation_fraction={fraction!r}: choose 0 (no validation) or more, and less than 1")
     if fraction == 0:
         return tuple(videos), ()
     train, validation = divide(videos, fraction, key=f"validation {seed}")
     if not validation:
         raise ValueError(
-            f"validation fraction={fraction!r}: in the {len(videos)} training videos each class is a single "
-            "group, which has to stay in training; choose fraction=0"
+            f"validation_fraction={fraction!r}: in the {len(videos)} training videos each class is a single "
+            "group, which has to stay in training; choose validation_fraction=0"
         )
     return train, validation
 

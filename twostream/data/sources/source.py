@@ -36,7 +36,6 @@ class Source:
     test video at all, a video on both sides; and for two classes of almost the same name.
     """
 
-    mirror: ClassVar[bool] = True  # whether a mirrored video keeps its label
     is_published: ClassVar[bool] = False  # lists that all have trained with, as they are
 
     name: str
