@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from twostream.data.video_files import near
 from twostream.options.rule import Rule
 
 QUOTE = "'"
@@ -65,7 +66,7 @@ def existing(text: str) -> Path:
     """The path of a file or folder that is there."""
     path = Path(text)
     if not text or not path.exists():
-        raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
+        raise argparse.ArgumentTypeError(f"{text}: no such file or folder{near(text)}")
     return path
 
 
