@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -141,21 +141,25 @@ def check_targets(cfg: DictConfig, origin: object, *, trust: Sequence[str] = (),
 def known_targets(further: tuple[Path, ...] = ()) -> Mapping[str, frozenset[str]]:
     """All code that conf/, the folders of plug-ins and those `further` name, by group."""
     known: dict[str, set[str]] = {}
-    for folder in (conf_folder(), *(folder for _, folder in plugin_folders()), *further):
-        for file in folder.rglob("*.yaml"):
-            values: Any = OmegaConf.to_container(OmegaConf.load(file))
-            whole = file.parent == folder or file.read_text(encoding="utf-8").startswith("# @package _global_")
-            for group, value in values.items() if whole else [(file.parent.name, values)]:
-                known.setdefault(group, set()).update(targets(value))
+    for folder, file, values in option_files(further):
+        whole = file.parent == folder or file.read_text(encoding="utf-8").startswith("# @package _global_")
+        for group, value in values.items() if whole else [(file.parent.name, values)]:
+            known.setdefault(group, set()).update(targets(value))
     return {group: frozenset(names) for group, names in known.items()}
 
 
 @cache
-def own_interpolations(*config_dirs: str) -> frozenset[str]:
-    """The values that conf/ itself, or a folder of further options that was typed, looks up in the configuration."""
-    folders = [conf_folder(), *map(Path, config_dirs)]
-    files = (OmegaConf.to_container(OmegaConf.load(file)) for folder in folders for file in folder.rglob("*.yaml"))
-    return frozenset(str(value) for values in files for value in leaves(values) if "${" in str(value))
+def own_interpolations(*further: str) -> frozenset[str]:
+    """The values that those options look up in the configuration."""
+    contents = [values for _, _, values in option_files(map(Path, further))]
+    return frozenset(str(value) for values in contents for value in leaves(values) if "${" in str(value))
+
+
+def option_files(further: Iterable[Path]) -> Iterator[tuple[Path, Path, Any]]:
+    """(folder, file, content) of all options: of conf/, of plug-ins, and of the folders `further`, that were typed."""
+    for folder in (conf_folder(), *(folder for _, folder in plugin_folders()), *further):
+        for file in folder.rglob("*.yaml"):
+            yield folder, file, OmegaConf.to_container(OmegaConf.load(file))
 
 
 def leaves(config: Any) -> Iterator[Any]:
