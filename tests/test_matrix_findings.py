@@ -17,6 +17,8 @@ from twostream.evaluate import Plan, accelerator_of
     ("word", "told"),
     [
         ("fusion=null", "fusion=null: choose from attention, bilinear"),
+        ("backbone@flow_backbone=null", "vgg_m; or leave it out"),
+        ("experiment=null", "or leave it out"),
         ("logger=null", "logger=null: choose from csv, tensorboard, wandb"),
         ("optimizer=[adamw,sgd]", "choose from adamw, sgd"),
         ("backbone@flow_backbone=[tiny]", "choose from resnet101"),
@@ -31,8 +33,6 @@ def test_a_group_without_an_option_or_with_several(word: str, told: str) -> None
 def test_what_a_group_may_be() -> None:
     check_choices(
         [
-            "experiment=null",
-            "backbone@flow_backbone=null",
             "logger=[wandb,tensorboard]",
             "fusion=sum,max",
             "weights=null",
@@ -50,7 +50,9 @@ def test_what_this_machine_cannot(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         with pytest.raises(UserError) as caught:
             build_run(compose_config([*words, "data.root=never_made"]), tmp_path)
         assert told in str(caught.value)
-    check_device("auto", "bf16-mixed")
+    check_device("auto", "bf16-mixed", "auto")
+    with pytest.raises(ValueError, match="devices=-1: on a CPU choose a number of processes"):
+        check_device("auto", "32-true", -1)
     cfg = compose_config(["precision=16-mixed"])  # of a GPU, evaluated here
     with pytest.raises(ValueError, match="is for GPUs"):
         check_device(accelerator_of(Plan(), cfg), Plan().precision or cfg.precision)

@@ -53,7 +53,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "trainer=fsdp": ("trainer.accelerator=cpu", "trainer.devices=1"),
     "flow=raft": ("flow.weights=random", "flow.iterations=1", "data.frames=4"),
     "flow=tvl1": ("flow.warps=1", "flow.scales=2"),
-    "schedule=plateau": ("schedule.patience=0",),
+    "schedule=plateau": ("schedule.patience=1",),
     "schedule=step": ("schedule.milestones=[1]",),
     "sampling=segments": ("sampling.num_chunks=2",),
 }
@@ -187,7 +187,6 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
     "trainer=ddp channels_last=true temporal=conv3d sampling.num_chunks=2",
     "precision=16-mixed",
     "precision=bf16-true",
-    "epochs=0",
     "compile=true precision=bf16-mixed temporal=conv3d sampling.num_chunks=2",
     "deterministic=true fusion=compact_bilinear fusion.dimension=64",
     "backbone.width=0.5 fusion=pyramid layer=[conv3,conv5]",

@@ -22,6 +22,7 @@ from twostream.scores import Scores
 ROOT = Path(__file__).parents[2]
 FORMATS = ("safetensors", "torch-export", "onnx")
 NOT_THE_REASON = ("usage:", "Error executing job with overrides")  # of argparse, of Hydra
+ASKED_FOR = "as missing=skip asks|no test videos for|No CUDA runtime is found"  # of data sets here in part; of PyTorch
 ONE_OF_OURS = re.compile(r"error: .+|twostream \w+: error: .+")
 
 
@@ -75,7 +76,7 @@ class Commands:
         """A command that ends well and says nothing on stderr; or `RefusedError`: the line it ends with."""
         words = [str(argument) for argument in arguments]
         done = self.warm.run(words, cwd=self.folder, env=self.environment, timeout=570)
-        heard = [line for line in done.stderr.splitlines() if line.strip()]
+        heard = [line for line in done.stderr.splitlines() if line.strip() and not re.search(ASKED_FOR, line)]
         if done.returncode in (1, 2) and expected not in (1, 2):
             told = [line for line in heard if not line.startswith(NOT_THE_REASON)]
             assert [line for line in told if ONE_OF_OURS.match(line)] == told[:1], done.stderr[-3000:]

@@ -217,7 +217,7 @@ def test_conv3d_errors_name_the_choices() -> None:
 
 @pytest.mark.parametrize("channels", [16, 24])
 def test_the_gradient_of_the_filter_in_mixed_precision_on_a_cpu(channels: int) -> None:
-    """That of float32, every time: PyTorch's own, in bfloat16, reads memory that nobody wrote."""
+    """That of float32, every time: PyTorch's own, in bfloat16, differs from call to call here, and is often NaN."""
     torch.manual_seed(0)
     layer = Conv3d(channels, channels, init="kaiming")
     x = torch.randn(4, 2, channels, 4, 4)

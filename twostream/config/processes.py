@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 
 from twostream.claim import Claim
 from twostream.config.compose import run_in
-from twostream.config.run import quieten
+from twostream.config.run import check_device, quieten
 from twostream.config.sweep import STARTED_BY, as_typed, claimed
 from twostream.data.module import share
 from twostream.errors import UserError, checked, is_expected, one_line
@@ -57,6 +57,7 @@ def number_to_start(cfg: DictConfig) -> tuple[int, int]:
     """How many processes on this machine, and on how many machines; one where torchrun or SLURM has started them."""
     quieten()
     with checked():
+        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
         trainer: pl.Trainer = instantiate(cfg.trainer)(logger=False, enable_checkpointing=False)
         share(cfg.batch_size, trainer.world_size)
     environment = getattr(trainer.strategy, "cluster_environment", None)

@@ -60,7 +60,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
     """
     with checked():
         begun = None if start is None else load_mapped(start)
-        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision)
+        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
         without_effect = check_training(cfg)
         check_parts(cfg)
         source = build_source(cfg)
@@ -181,11 +181,13 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
     )
 
 
-def check_device(accelerator: str, precision: str) -> None:
+def check_device(accelerator: str, precision: str, devices: object = 1) -> None:
     """Raises ValueError for a GPU that is not there, and for what a CPU cannot: Lightning would do something else."""
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
         raise ValueError(f"accelerator={accelerator}: PyTorch finds no GPU on this machine; choose cpu (trainer=cpu)")
+    if isinstance(devices, int) and devices < 1 and (accelerator == "cpu" or not has_gpu):
+        raise ValueError(f"devices={devices}: on a CPU choose a number of processes, at least 1 (trainer.devices)")
     if precision == "16-mixed" and (accelerator == "cpu" or not has_gpu):
         raise ValueError("precision=16-mixed: is for GPUs; on a CPU choose precision=bf16-mixed or 32-true")
 

@@ -16,7 +16,7 @@ from twostream.errors import UserError
 from twostream.options import conf_folder, examine, shown
 from twostream.options.help import read_groups
 
-CAN_BE_LEFT_OUT = ("experiment", "backbone@flow_backbone")  # groups that null is an answer to
+OPTIONAL = ("experiment", "backbone@flow_backbone")  # groups without an option; Hydra takes null for none of them
 
 
 def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
@@ -59,11 +59,10 @@ def check_choices(words: Sequence[str]) -> None:
             continue
         for value in values:
             several = isinstance(value, list) and key != "logger"  # Hydra would merge them into one of neither
-            if value is None and key in CAN_BE_LEFT_OUT:
-                continue
             if several or not isinstance(value, str | list | dict):
                 names = sorted(file.stem for file in (conf_folder() / key.partition("@")[0]).glob("*.yaml"))
-                raise ValueError(f"{key}={shown(value)}: choose from {', '.join(names)}")
+                otherwise = "; or leave it out" if key in OPTIONAL else ""
+                raise ValueError(f"{key}={shown(value)}: choose from {', '.join(names)}{otherwise}")
 
 
 def require_folder(option: str, path: str | Path) -> None:

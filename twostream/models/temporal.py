@@ -106,7 +106,7 @@ class Conv3d(Temporal):
     def convolve(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
         """On a CPU in float32 where autocast is on: PyTorch's gradient of a 3-D filter in bfloat16 is wrong there.
 
-        It reads memory that nobody wrote (PyTorch 2.15, oneDNN): other numbers each time, often NaN.
+        Measured (PyTorch 2.15, oneDNN): for some shapes, other numbers at each call, often NaN; with oneDNN off, not.
         """
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return self.conv(x)
