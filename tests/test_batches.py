@@ -57,7 +57,7 @@ def test_a_run_that_goes_on_keeps_its_parts(run, tmp_path: Path, monkeypatch) ->
         run.trainer.callbacks.insert(0, Recovery(tmp_path, minutes=0, cell="", signals=Signals()))
         fit(run.trainer, run.system, run.data, None)
     [newest, *_] = recovery_files(tmp_path / "checkpoints")
-    again = build_run(compose_config([*SMALL, *CHEAP, f"data.root={tmp_path}", "epochs=1"]), tmp_path)
+    again = build_run(compose_config([*SMALL, *CHEAP, f"data.root={tmp_path}", "epochs=1"]), tmp_path, start=newest)
     tried = memory_for(100, monkeypatch)
     fit(again.trainer, again.system, again.data, newest)
     assert tried == []

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from twostream.config import compose_config, mirror_note
 from twostream.config.clips import build_transform
 from twostream.config.data import mirrors
+from twostream.config.saved import change_config, load_config
 from twostream.protocols import CROPS, PROTOCOLS
+from twostream.report.tables import data_of
+from twostream.run_folders import Cell
 
 
 @pytest.mark.parametrize("transform", ["paper", "tsn", "centre", "none"])
@@ -44,3 +49,22 @@ def test_the_run_says_what_is_left_out() -> None:
     assert note.startswith("data.mirror=false")
     assert "flip, test_flip" in note
     assert "test=ten" in mirror_note(compose_config([]), **CROPS["tsn"])
+
+
+@pytest.mark.parametrize("data", ["moving_patterns", "folder"])
+def test_a_run_of_before_can_be_told(data: str, tmp_path: Path) -> None:
+    cfg = compose_config([f"data={data}", "data.root=x"])
+    del cfg.data.mirror
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    found = load_config(tmp_path)
+    assert found.data.mirror is (data == "folder")
+    assert change_config(found, ["data.mirror=false"]).data.mirror is False
+
+
+def test_runs_that_mirror_and_runs_that_do_not_are_on_the_same_data(tmp_path: Path) -> None:
+    described = []
+    for mirror in ("true", "false"):
+        cfg = compose_config(["data=folder", "data.root=x", f"data.mirror={mirror}"])
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        described.append(data_of(Cell("run", tmp_path, {}, "finished")))
+    assert described[0] == described[1] != ""

@@ -261,6 +261,17 @@ def test_a_step_of_more_batches_cannot_begin_in_its_middle(tmp_path: Path) -> No
     assert trained_before({"recovery": state}, tmp_path, data, allow_change=True, accumulate=4) == History()
 
 
+def test_parts_of_an_automatic_batch_go_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """A checkpoint notes the size of a part; the parts are made again only after this check."""
+    record = Record(("a",), {"train": (Entry("a/1", "a"),), "validation": (), "test": ()})
+    state = {"epoch": 0, "batch": 3, "batch_size": 4, "parts": 3, "data": record.to_text()}
+    same: Any = SimpleNamespace(batch_size=12, record=record)
+    assert trained_before({"recovery": state}, tmp_path, same, allow_change=False, accumulate="auto") == History()
+    other: Any = SimpleNamespace(batch_size=8, record=record)
+    with pytest.raises(UserError, match=r"batch_size=8: was 12; it cannot change"):
+        trained_before({"recovery": state}, tmp_path, other, allow_change=True, accumulate="auto")
+
+
 def test_a_worker_heeds_sigterm_of_its_own_process_alone() -> None:
     loader = DataLoader([0, 1, 2], num_workers=1, worker_init_fn=start_worker, persistent_workers=True)  # type: ignore[arg-type]
     numbers = iter(loader)

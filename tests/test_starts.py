@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from twostream.config import build_network, build_system, compose_config, starts
-from twostream.config.network import check_starts
+from twostream.config.network import check_starts, start_of, without_starts
+from twostream.config.run import check_training
 from twostream.models.backbone import weights as weights_module
 
 REAL = ("ucf101", "hmdb51", "folder")
@@ -99,3 +100,53 @@ def test_an_experiment_that_needs_trained_streams_names_the_command_that_trains_
     backbone = "vgg16" if "vgg16" in name else "vgg_m"
     with pytest.raises(ValueError, match=rf"experiment=t3_{backbone}_spatial data.root=DIR split=1.*init.rgb=RUN_DIR"):
         check([f"experiment={name}"])
+
+
+def weights_file(folder: Path, words: list[str], *, without: str = "no tensor") -> Path:
+    """The weights of a single RGB stream, but for those whose name contains `without`."""
+    tensors = build_network(compose_config([*words, "streams=rgb"]), 5).rgb.backbone.state_dict()
+    torch.save({name: tensor for name, tensor in tensors.items() if without not in name}, folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+def test_what_a_file_lacks_is_said_and_may_not_be_frozen(tmp_path: Path) -> None:
+    file = weights_file(tmp_path, [])
+    words = [f"backbone.weights={file}", "backbone.cross_modality=false"]
+    network = build_system(compose_config(words), ("a", "b")).network
+    assert starts(network) == {"rgb": str(file), "flow": f"{file}; random: conv1"}
+    with pytest.raises(ValueError, match=r"train_from=fusion: conv1 of the flow stream below it would stay random"):
+        build_system(compose_config([*words, "train_from=fusion"]), ("a", "b"))
+    build_system(compose_config([f"backbone.weights={file}", "train_from=fusion"]), ("a", "b"))
+
+
+def test_layers_that_no_weights_are_for_and_that_stay_are_named(tmp_path: Path) -> None:
+    words = [f"backbone.weights={weights_file(tmp_path, [])}", "train_from=fc8"]
+    layers = ["attention=se", "attention_after=[conv3]"]
+    told = "train_from=fc8: {} stay as they begin, for no training has reached them"
+    assert check_training(compose_config(words)) == [told.format("fusions.conv5")]
+    found = check_training(compose_config([*words, *layers]))
+    assert found == [told.format("rgb.attention.conv3, flow.attention.conv3, fusions.conv5")]
+    assert check_training(compose_config(["attention=se"])) == []
+
+
+def test_weights_that_no_backbone_takes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"weights=/absent.pt: no backbone here takes it; give backbone.weights=PATH"):
+        check(["weights=/absent.pt"])
+    check(["data=ucf101", "backbone=tiny"])  # a default: the line of the run says that tiny begins at random
+
+
+def test_a_backbone_without_weights_of_its_own_cannot_start_from_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "rgb.ckpt"
+    file.touch()
+    cfg = compose_config([])
+    del cfg.backbone.weights
+    assert start_of(cfg, "rgb") is None
+    assert "weights" not in without_starts(cfg).backbone
+    cfg.init.rgb = str(file)
+    with pytest.raises(ValueError, match=r"init.rgb=.*rgb.ckpt: this backbone has no option `weights`"):
+        start_of(cfg, "rgb")
+
+
+def test_an_experiment_of_one_stream_does_not_ask_for_the_other() -> None:
+    with pytest.raises(ValueError, match=r"^init.rgb=required"):
+        check_training(compose_config(["experiment=t1_conv", "streams=rgb", "train_from=all"]))

@@ -39,7 +39,7 @@ class FiniteLoss(pl.Callback):
     Looks once a step, between backward pass and optimizer, where all processes have the same gradient.
     `nonfinite="skip"`: no gradient of that step is used, buffers (running means of batch normalisation) are put back,
     a loss that is not finite is not part of the epoch's, and `skipped` counts the step. Weights are as if its batches
-    had not been.
+    had not been; a moving average of them (`ema`) takes them in once more, as they are.
     """
 
     def __init__(self, folder: Path, *, nonfinite: str = "stop") -> None:

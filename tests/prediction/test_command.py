@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.image import imread
 
 from twostream.cli import main
 from twostream.data.decoding import probe, timed_frames
+from twostream.prediction.command import find_videos
 from twostream.prediction.predictor import Predictor
 
 
@@ -89,6 +91,13 @@ def test_a_folder(command, run, make_video, tmp_path, capsys) -> None:
     assert f"error: {folder / 'broken.avi'}: is empty" in capsys.readouterr().err
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     assert found == ["b.mp4.mp4", "b.mp4.png", "sub/a.mp4.mp4", "sub/a.mp4.png"]
+
+
+def test_the_index_that_prepare_leaves_is_no_foreign_file(tmp_path: Path, capsys) -> None:
+    for name in ("a.mp4", "index.sqlite", "notes.txt"):
+        (tmp_path / name).touch()
+    assert list(find_videos(str(tmp_path))) == ["a.mp4"]
+    assert capsys.readouterr().err.strip().endswith(": 1 file has no suffix of a video and is left out: notes.txt")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -19,7 +19,7 @@ EARLIER = "it was interrupted under an earlier version, which did not note its v
 
 
 def trained_before(
-    content: Mapping[str, Any], folder: Path, data: VideoDataModule, *, allow_change: bool, accumulate: int = 1
+    content: Mapping[str, Any], folder: Path, data: VideoDataModule, *, allow_change: bool, accumulate: int | str = 1
 ) -> History:
     """What the weights in a recovery checkpoint have learned from, where the run in `folder` may go on from it.
 
@@ -41,11 +41,11 @@ def trained_before(
     if before is not None and (ids := renamed(before, now)):
         history |= History.renamed(ids)
     done = place_in(state, now)[1]  # batches of the epoch
-    if done > 0 and state["batch_size"] != data.batch_size:
-        raise UserError(
-            f"batch_size={data.batch_size}: was {state['batch_size']}; it cannot change in the middle of an epoch"
-        )
-    if done % accumulate:
+    is_auto = accumulate == "auto"  # then a checkpoint notes the size of a part, and the parts are made again later
+    size = state["batch_size"] * (state["parts"] if is_auto else 1)
+    if done > 0 and size != data.batch_size:
+        raise UserError(f"batch_size={data.batch_size}: was {size}; it cannot change in the middle of an epoch")
+    if not is_auto and done % int(accumulate):
         raise UserError(
             f"accumulate={accumulate}: was {state['parts']}; {done} batches of the epoch are done, and a step cannot "
             "begin in its middle"

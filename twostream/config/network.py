@@ -67,7 +67,7 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
     Raises ValueError where it is no default either: somebody wants it.
     """
     for stream in ("rgb", "flow"):
-        if cfg.init[stream] is not None and not hasattr(network, stream):
+        if cfg.init[stream] not in (None, REQUIRED) and not hasattr(network, stream):
             raise ValueError(f"init.{stream}={cfg.init[stream]}: streams={cfg.streams} has no such tower")
     flow = [m for m in getattr(network, "flow", nn.Identity()).modules() if isinstance(m, nn.Dropout)]
     if cfg.dropout.flow and not flow:
@@ -126,15 +126,21 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
     if (path := cfg.init[stream]) is not None:
         if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
             raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
+        if "weights" not in backbone_config(cfg, stream):
+            raise ValueError(f"init.{stream}={path}: this backbone has no option `weights` that it could be given by")
         return checkpoint
     return backbone_config(cfg, stream).get("weights")
 
 
 def check_starts(cfg: DictConfig, network: Any) -> None:
-    """See that the weights to start from can be had, and that nothing that stays as it is would be random.
+    """See that the weights to start from can be had, and that no stream without any stays as it is.
 
-    Downloads what is not there yet. Raises ValueError. `network`: of this configuration, on the meta device.
+    Downloads what is not there yet. Raises ValueError. `network`: of this configuration, on the meta device. What a
+    file of weights lacks is found out when it has been read: `check_frozen`.
     """
+    given = cfg.get("weights")
+    if given not in (None, "imagenet") and given not in [start_of(cfg, stream) for stream in streams_of(cfg)]:
+        raise ValueError(f"weights={given}: no backbone here takes it; give backbone.weights=PATH")
     frozen = {id(part) for module in network.modules_below(cfg.train_from) for part in module.modules()}
     for stream in streams_of(cfg):
         backbone, start = getattr(network, stream).backbone, start_of(cfg, stream)
@@ -147,10 +153,30 @@ def check_starts(cfg: DictConfig, network: Any) -> None:
             )
 
 
+def check_frozen(cfg: DictConfig, network: Any) -> None:
+    """Raises ValueError where a stage that stays as it is was lacking in the weights that its stream started from."""
+    for stream in streams_of(cfg):
+        backbone = getattr(network, stream).backbone
+        still = {name.split(".")[1] for name, weight in backbone.named_parameters() if not weight.requires_grad}
+        if backbone.report and (random := [stage for stage in backbone.report.lacking if stage in still]):
+            raise ValueError(
+                f"train_from={cfg.train_from}: {' '.join(random)} of the {stream} stream below it would stay random, "
+                f"for {backbone.report.origin} does not fit; choose other weights, or train_from=all"
+            )
+
+
+def untrained(cfg: DictConfig, network: nn.Module) -> list[str]:
+    """A line for layers beside the backbones that stay as they begin: no weights to start from are for them."""
+    frozen = [name for name, weight in network.named_parameters() if not weight.requires_grad]
+    layers = dict.fromkeys(".".join(name.split(".")[:3]) for name in frozen if ".backbone." not in name)
+    names = ", ".join(name.removesuffix(".conv") for name in layers)
+    return [f"train_from={cfg.train_from}: {names} stay as they begin, for no training has reached them"] * bool(names)
+
+
 def without_starts(cfg: DictConfig) -> DictConfig:
     """The same network from random values: for weights that come later, or do not matter."""
     plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}}
-    plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if cfg.get(name)}
+    plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if "weights" in (cfg.get(name) or ())}
     return OmegaConf.merge(cfg, plain)  # type: ignore[return-value]
 
 

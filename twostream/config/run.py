@@ -28,7 +28,15 @@ from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, check_parts
-from twostream.config.network import build_network, check_effects, check_starts, describe_config, start_of
+from twostream.config.network import (
+    build_network,
+    check_effects,
+    check_frozen,
+    check_starts,
+    describe_config,
+    start_of,
+    untrained,
+)
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
@@ -68,8 +76,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
         if begun is not None:
-            parts = 1 if cfg.accumulate == "auto" else cfg.accumulate
-            before |= trained_before(begun, folder, data, accumulate=parts, allow_change=cfg.allow_change)
+            before |= trained_before(begun, folder, data, accumulate=cfg.accumulate, allow_change=cfg.allow_change)
         leaked_validation = len(before.among(data.validation_set.videos))
         learned = before | History.of(source.name, cfg.split, data.train_set.videos)
         assert data.record is not None  # `build_data` makes one
@@ -101,7 +108,7 @@ def check_training(cfg: DictConfig) -> list[str]:
             f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "
             "validation_fraction above 0"
         )
-    without_effect = check_effects(cfg, network)
+    without_effect = check_effects(cfg, network) + untrained(cfg, network)
     check_starts(cfg, network)
     return without_effect
 
@@ -122,6 +129,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     frozen: list[nn.Module] = network.modules_below(cfg.train_from)  # type: ignore[operator]
     for module in frozen:
         module.requires_grad_(False)
+    check_frozen(cfg, network)
     if cfg.channels_last:
         channels_last(network)
     if cfg.compile:

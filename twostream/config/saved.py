@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from twostream.config.data import mirrors
 from twostream.config.network import without_starts
 from twostream.config.run import build_system
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
@@ -48,6 +49,8 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
     if "backbone" not in cfg:
         raise ValueError(f"{path}: is no configuration of a run")
     check_targets(cfg, path, trust=trust)
+    if isinstance(cfg.get("data"), DictConfig) and "_target_" in cfg.data:
+        cfg.data.mirror = mirrors(cfg)  # runs of before do not say it
     return cfg
 
 

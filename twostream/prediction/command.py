@@ -12,6 +12,7 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
+from twostream.data.index import FILE_NAME
 from twostream.data.video_files import divide_by_suffix, files_below, left_out, why_absent
 from twostream.errors import checked, one_line, say
 from twostream.options.arguments import Parser, value_of
@@ -87,7 +88,8 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 def find_videos(typed: str) -> dict[str, Video]:
     """{name: path or camera} of what the user typed; `VideoError` for a folder without videos, or nothing at all."""
     if os.path.isdir(typed):
-        names, others = divide_by_suffix(files_below(Path(typed), Path(typed)))
+        found = (name for name in files_below(Path(typed), Path(typed)) if Path(name).name != FILE_NAME)  # ours
+        names, others = divide_by_suffix(found)
         if not names:
             raise VideoError(typed, f"holds no videos{left_out(others)}")
         if others:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twostream.report.build import Report
-from twostream.report.columns import Column, cell_columns, group_columns, note, pivot_text
+from twostream.report.columns import Column, group_columns, note, pivot_text
 from twostream.report.escape import markdown as escape
 from twostream.report.groups import label
 from twostream.report.notes import headline, notes
@@ -31,7 +31,8 @@ def as_markdown(report: Report) -> str:
     if warned:
         lines = [f"- {escape(cell.name)}: {escape(note(cell))}" for cell in warned]
         parts += ["## Notes of finished runs", "\n".join(lines)]
-    parts.append(f"All {len(cell_columns(report)[0].texts)} runs: report.csv, report.html.")
+    count = len(report.sweep.cells)
+    parts.append(f"{'The one run' if count == 1 else f'All {count} runs'}: report.csv, report.html.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

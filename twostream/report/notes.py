@@ -131,9 +131,10 @@ def _significance(report: Report) -> list[str]:
     ]
     if pairs <= EXACT:
         tests = sum(row.comparison is not None and row.comparison.p is not None for row in report.rows)
+        rows = "1 row" if tests == 1 else f"{tests} rows"
         smallest = 2.0 ** (1 - pairs)
         lines.append(
-            f"With {pairs} pairs p cannot be below {p_text(smallest)}, and corrected for {tests} rows not below "
+            f"With {pairs} pairs p cannot be below {p_text(smallest)}, and corrected for {rows} not below "
             f"{p_text(min(1.0, tests * smallest))}: it takes more seeds to tell more."
         )
     if not report.has_baseline:

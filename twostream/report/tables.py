@@ -10,7 +10,7 @@ from twostream.plain import read_yaml
 from twostream.run_folders import Cell, value_of
 from twostream.sweep import Sweep, make_sweep, read_folder
 
-READING = ("cache", "frames", "packed")  # of a data set: how its frames are read
+READING = ("cache", "mirror", "frames", "packed")  # of a data set: how its frames are read and shown
 
 
 def read_tables(folder: str | Path) -> dict[str, Sweep]:
@@ -34,7 +34,7 @@ def data_of(cell: Cell) -> str:
     assert cell.folder is not None
     try:
         described = read_yaml(cell.folder / "config.yaml")["data"]
-        reading = READING if "packed" in described else READING[:1]  # another thing in the embedded data set
+        reading = READING if "packed" in described else READING[:2]  # another thing in the embedded data set
         values = {key: value for key, value in described.items() if key not in reading}
         return json.dumps(values, sort_keys=True)
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -44,7 +44,14 @@ class WeightsReport:
     def start(self) -> str:
         """What training starts from, in a few words."""
         name = f"imagenet ({self.origin.rsplit('/', 1)[-1]})" if "://" in self.origin else self.origin
-        return name + (", first layer averaged over colours" if self.adapted else "")
+        adapted = ", first layer averaged over colours" if self.adapted else ""
+        return name + adapted + (f"; random: {' '.join(self.lacking)}" if self.lacking else "")
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The stages that have random values, but for the classifier, which new classes make random."""
+        stages = dict.fromkeys(name.split(".")[1] for name in self.random)
+        return tuple(stage for stage in stages if stage != "fc8")
 
     @property
     def summary(self) -> str:
