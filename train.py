@@ -29,6 +29,7 @@ from twostream.config import (
     claimed,
     identity,
     mirror_note,
+    mirrors,
     needs_own_process,
     notes_errors,
     recovery_of,
@@ -80,7 +81,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             begins.begin()
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
-            leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
+            leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None, mirror=mirrors(cfg))
     except BaseException as error:
         finish(run.trainer.loggers, error)
         raise
@@ -184,7 +185,7 @@ def best_weights(run: Run) -> Path:
     return Path(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
 
 
-def leave_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
+def leave_scores(run: Run, folder: Path, *, weights: Path | None, mirror: bool) -> None:
     """What the network said of each test video, as `test_scores.npz`; and the pictures of a run."""
     scores = Scores.of(
         run.data.test_set.videos,
@@ -196,6 +197,7 @@ def leave_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
         split=run.source.split,
         part="test",
         leaked=run.leaked,
+        mirror=mirror,
     )
     scores.save(folder / "test_scores.npz")
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
