@@ -301,6 +301,12 @@ WITHOUT_EFFECT = [
     ([], []),
     (["attention=se", "dropout.flow=0.3", "two_towers=true", "optimizer.fusion_factor=5"], []),
     (["attention=se", "attention_after=[]"], ["attention: no layer follows attention_after=[] here"]),
+    (["attention=se", "attention_after=null"], ["attention: no layer follows attention_after=[] here"]),
+    (["attention=none", "attention_after=null"], []),
+    (
+        ["attention=se", "layer=conv3", "fusion=bilinear", "attention_after=conv5"],
+        ["attention: no layer follows attention_after=['conv5'] here"],
+    ),
     (
         ["attention=se", "layer=conv3", "fusion=bilinear"],
         ["attention: no layer follows attention_after=['conv5'] here"],
