@@ -1,0 +1,88 @@
+"""Logistic regression of a probe: against torch's own minimum in float64, and what its folds keep apart."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from twostream.probe.logistic import STRENGTHS, choose_strength, fit_linear, grouped_folds, rotated, solve
+
+
+def samples(n: int = 40, d: int = 6, k: int = 3, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % k
+    features = rng.normal(size=(n, d)) * rng.uniform(0.1, 10, d) + 3 * rng.normal(size=(k, d))[labels]
+    return features, labels, [f"g{i // 4}" for i in range(n)]
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_minimum_of_the_stated_objective(num_classes):
+    features, labels, _ = samples(k=num_classes)
+    features = (features - features.mean(0)) / features.std(0)
+    weight = torch.zeros(num_classes, 6, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(num_classes, dtype=torch.float64, requires_grad=True)
+    x, y = torch.from_numpy(features), torch.from_numpy(labels)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(x @ weight.T + bias, y) + weight.square().sum() / (2 * 10.0)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    found, offset = solve(features, labels, 10.0, num_classes=num_classes)
+    ours = torch.from_numpy(features @ found.T + offset).log_softmax(1)
+    theirs = (x @ weight.T + bias).log_softmax(1).detach()
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+
+
+def test_more_features_than_samples_is_the_same_fit():
+    features, labels, _ = samples(n=20, d=50)
+    reduced, basis = rotated(features)
+    assert reduced.shape == (20, 20)
+    a, b = solve(features, labels, 1.0, num_classes=3), solve(reduced, labels, 1.0, num_classes=3)
+    np.testing.assert_allclose(features @ a[0].T, reduced @ b[0].T, atol=1e-3)
+    assert basis is not None
+    np.testing.assert_allclose(a[0], b[0] @ basis, atol=1e-3)
+
+
+def test_scores_are_in_the_units_of_the_features():
+    features, labels, groups = samples()
+    fit = fit_linear(features, labels, groups, num_classes=4)
+    assert fit.strength in STRENGTHS
+    assert (fit.scores(features).argmax(1) == labels).mean() > 0.8
+    moved = fit_linear(features * 1000 - 7, labels, groups, num_classes=4)
+    np.testing.assert_allclose(fit.scores(features)[:, :3], moved.scores(features * 1000 - 7)[:, :3], atol=1e-2)
+    assert (fit.scores(features)[:, 3] < fit.scores(features)[:, :3].min(1)).all()  # never seen
+
+
+def test_a_feature_that_does_not_vary_has_no_weight():
+    features, labels, groups = samples()
+    features[:, 0] = 5.0
+    assert (fit_linear(features, labels, groups, num_classes=3).weight[:, 0] == 0).all()
+
+
+def test_folds_keep_groups_together():
+    _, labels, groups = samples()
+    folds = grouped_folds(labels, groups, 5)
+    assert len(folds) == 5
+    for kept, held in folds:
+        assert not {groups[i] for i in kept} & {groups[i] for i in held}
+    assert sorted(i for _, held in folds for i in held) == list(range(40))
+    assert grouped_folds(labels, ["one"] * 40, 5) == []
+
+
+def test_strength_is_chosen_on_groups_not_on_copies():
+    """Copies of a video in one group: by samples the weakest penalty would win, by groups a strong one does."""
+    rng = np.random.default_rng(1)
+    labels = np.repeat(rng.integers(0, 2, 20), 5)
+    noise = np.repeat(rng.normal(size=(20, 30)), 5, axis=0)
+    by_groups = choose_strength(noise, labels, [f"v{i // 5}" for i in range(100)], num_classes=2)
+    by_samples = choose_strength(noise, labels, [str(i) for i in range(100)], num_classes=2)
+    assert by_groups < by_samples
+
+
+def test_one_class_is_an_error():
+    with pytest.raises(ValueError, match="two classes"):
+        fit_linear(np.zeros((4, 2)), np.zeros(4, int), list("abcd"), num_classes=2)
