@@ -42,6 +42,7 @@ REFUSED = {  # names of cells: what train.py says of them; on a machine without 
     r"flow=raft flow.device=cuda": "not available",
     r"data=\w+ data.frames=packed": "no such folder; write it with",
     r"decoder=torchcodec": "needs torchcodec|",
+    r"attention_after=null": "",  # no group: it means none
     r"\w+=null": "choose from",
 }
 TSN = r"25 segments cannot be divided into clips of T=(\d+), and this network does not score each frame alone"
