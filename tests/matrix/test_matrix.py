@@ -31,8 +31,9 @@ REFUSED = {  # names of cells: what train.py says of them; on a machine without 
     r"train_from=(fusion|conv[2-9]|fc8)": "would stay random",
     r"trainer=fsdp ema=0.9": "no process of trainer=fsdp has all weights",
     r"trainer=ddp trainer.sync_batchnorm=true": "PyTorch has it for GPUs only",
-    r"trainer=gpu.*|trainer=\w+ trainer.accelerator=(gpu|mps|cuda)": "PyTorch finds no GPU",
     r"trainer=\w+ trainer.accelerator=tpu": "torch_xla",
+    r"trainer=gpu trainer.accelerator=auto": "",  # which is the CPU here
+    r"trainer=gpu.*|trainer=\w+ trainer.accelerator=(gpu|mps|cuda)": "PyTorch finds no GPU",
     r"trainer=\w+ trainer.devices=-1": "on a CPU choose a number of processes",
     r".*=(path|text|DIR|FILE)": "=|",  # a value that stands for any; where there is none such
     r".*weights=imagenet\w*": "imagenet|",  # where there is no network connection
