@@ -157,9 +157,8 @@ class TwoStreamSystem(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network)
-        epochs = self.trainer.max_epochs or 1
-        steps = self.trainer.estimated_stepping_batches / epochs
-        return [optimizer], self.make_schedule(optimizer, steps_per_epoch=steps, epochs=epochs)
+        steps = self.trainer.estimated_stepping_batches / (self.trainer.max_epochs or 1)
+        return [optimizer], self.make_schedule(optimizer, steps_per_epoch=steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classes"] = list(self.classes)  # HMDB51 has no class index of its own

@@ -6,8 +6,10 @@ from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views, mirror_note, mirrors
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.processes import needs_own_process, run_own_process
+from twostream.config.refit import choose_epochs
 from twostream.config.resume import recovery_of
 from twostream.config.run import Run, build_run, build_system, check_device, quieten
+from twostream.config.settle import settle, told
 from twostream.config.sweep import claimed, identity
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "build_views",
     "cautions",
     "check_device",
+    "choose_epochs",
     "claimed",
     "compose_config",
     "conf_folder",
@@ -35,6 +38,8 @@ __all__ = [
     "recovery_of",
     "run_command",
     "run_own_process",
+    "settle",
     "starts",
     "streams_of",
+    "told",
 ]

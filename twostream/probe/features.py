@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twostream.data.clip import Clip
+from twostream.models.network.heads import classifiers
 
 
 class HeadFeatures(NamedTuple):
@@ -18,15 +19,6 @@ class HeadFeatures(NamedTuple):
 
     index: Int[np.ndarray, " m"]
     inputs: Mapping[str, Float[np.ndarray, "m d"]]  # {name of the classifier: what it gets}
-
-
-def classifiers(network: Any) -> dict[str, nn.Module]:
-    """{dotted name: the linear layer of each head, whose outputs, averaged over space and time, are its scores}."""
-    towers = [getattr(network, stream) for stream in ("rgb", "flow") if hasattr(network, stream)]
-    layers = [tower.backbone.classifier for tower in towers if "fc8" in tower.stages]
-    layers += [head.classifier for head in getattr(network, "heads", [])]
-    names = {id(module): name for name, module in network.named_modules()}
-    return {names[id(layer)]: layer for layer in layers}
 
 
 @torch.no_grad()
