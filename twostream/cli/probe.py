@@ -111,7 +111,7 @@ def evaluate(ready: Ready, found: Extracted, typed: Sequence[str]) -> Probe:
         tuple(np.array([place[p] for p in side.tolist() if p in place], int) for side in part) for part in plan.parts
     ]
     parts = [(train, held) for train, held in parts if len(held)]
-    streams = {name: np.stack([found.features[p][name] for p in there]) for name in streams_of(cfg)}
+    streams = {name: np.stack([found.features[p][name].mean(0) for p in there]) for name in streams_of(cfg)}
     fits = {
         name: unseen_scores(values, labels, groups, parts, num_classes=len(classes))
         for name, values in kinds(streams).items()

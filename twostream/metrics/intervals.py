@@ -45,7 +45,9 @@ def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Int
     n = len(first)
     a, b, c, d = (int((one & two).sum()) for one in (first, ~first) for two in (second, ~second))
     product = (a + b) * (c + d) * (a + c) * (b + d)
-    agreement = (a * d - b * c) / sqrt(product) if product else 0.0
+    together = a * d - b * c
+    together = max(0.0, together - n / 2) if together > 0 else together  # his correction for continuity
+    agreement = together / sqrt(product) if product else 0.0
     before, after = first.mean(), second.mean()
     (low1, high1), (low2, high2) = wilson(a + b, n), wilson(a + c, n)
 

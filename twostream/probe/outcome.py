@@ -34,6 +34,11 @@ class Number(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
+    @property
+    def signed(self) -> str:
+        """As a difference."""
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -125,7 +125,7 @@ def markdown(probe: Probe) -> str:
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, row in by_gain(outcome):
         cells = [cell(name), str(row["videos"]), *(f"{row[kind].value:.2f}" for kind in kinds)]
-        cells += [f"{row['gain'].value:+.2f} ({row['gain'].low:+.2f} to {row['gain'].high:+.2f})"] * len(gains)
+        cells += [row["gain"].signed for _ in gains]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "![accuracies, and what flow adds to each class](probe.png)", ""]
     return "\n".join([*lines, *(f"- {cell(caution)}" for caution in probe.cautions)]).rstrip() + "\n"
