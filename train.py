@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twostream.options.help import print_help
 
@@ -29,6 +30,7 @@ from twostream.config import (
     claimed,
     identity,
     mirror_note,
+    mirrors,
     needs_own_process,
     notes_errors,
     recovery_of,
@@ -80,7 +82,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             begins.begin()
         metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
         if run.trainer.is_global_zero:
-            leave_scores(run, folder, weights=best_weights(run) if cfg.epochs > 0 else None)
+            leave_scores(run, folder, mirror=mirrors(cfg))
     except BaseException as error:
         finish(run.trainer.loggers, error)
         raise
@@ -171,31 +173,38 @@ def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
 
 
 def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
-    """Train, test the best checkpoint once; returns the test metrics."""
+    """Train, test the best checkpoint once; returns the test metrics.
+
+    Without an epoch, the weights that the run starts from are tested, and kept as its best.
+    """
     if epochs > 0:
         fit(run.trainer, run.system, run.data, start)
         run.system.load_weights(best_weights(run))
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
+    if epochs == 0:
+        run.trainer.save_checkpoint(best_weights(run), weights_only=True)
     return metrics
 
 
 def best_weights(run: Run) -> Path:
-    """The checkpoint that validation chose."""
-    return Path(run.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    """The checkpoint that validation chose; where nothing was trained, the only one there is."""
+    checkpoint: Any = run.trainer.checkpoint_callback
+    return Path(checkpoint.best_model_path or Path(checkpoint.dirpath, f"{checkpoint.filename}.ckpt"))
 
 
-def leave_scores(run: Run, folder: Path, *, weights: Path | None) -> None:
+def leave_scores(run: Run, folder: Path, *, mirror: bool) -> None:
     """What the network said of each test video, as `test_scores.npz`; and the pictures of a run."""
     scores = Scores.of(
         run.data.test_set.videos,
         run.system.test_logits,
         classes=run.system.classes,
         protocol="train",
-        checkpoint="" if weights is None else sha256(weights),
+        checkpoint=sha256(best_weights(run)),
         data=run.source.name,
         split=run.source.split,
         part="test",
         leaked=run.leaked,
+        mirror=mirror,
     )
     scores.save(folder / "test_scores.npz")
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,7 @@ def test_what_an_evaluation_leaves_behind(folder: Path, monkeypatch, capsys) -> 
     assert sorted(path.name for path in left.iterdir()) == [*names.split(), "reliability.png", "scores.npz"]
     scores, written = Scores.load(left / "scores.npz"), json.loads((left / "metrics.json").read_text())
     assert "RGB (1/16)" in written["cautions"][0], "strides of 1 to 3 frames show it several moments"
+    assert scores.mirror is written["mirror"] is False
     assert scores.checkpoint == written["checkpoint"] == sha256(folder / "checkpoints" / "best.ckpt")
     right = scores.logits.argmax(1) == scores.labels
     assert written["metrics"]["top1"] == pytest.approx(right.mean())
@@ -174,6 +176,22 @@ def test_what_an_evaluation_leaves_behind(folder: Path, monkeypatch, capsys) -> 
     matrix = np.array([list(row.values())[1:] for row in rows(left / "confusion_matrix.csv")], int)
     assert (matrix.sum(), matrix.trace()) == (16, right.sum())
     assert sum(int(row["videos"]) for row in rows(left / "calibration.csv")) == 16
+
+
+def test_an_unfinished_run_and_mirrors_against_the_data_are_noted(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    run(monkeypatch, "evaluate", tmp_path / "run", "--protocol", "quick", "--set", "data.mirror=true")
+    told = capsys.readouterr().out
+    assert "run: unfinished, it has no results.json; its best weights so far: checkpoints/best.ckpt after epoch" in told
+    assert "NOTE: data.mirror=true, where the run has data.mirror=false: a mirrored view may show another class" in told
+    left = tmp_path / "run" / "evaluation" / "quick-test"
+    assert len(json.loads((left / "metrics.json").read_text())["notes"]) == 2
+    assert Scores.load(left / "scores.npz").mirror is True
+    (tmp_path / "run" / "results.json").write_text("{}")
+    run(monkeypatch, "evaluate", tmp_path / "run", "--protocol", "quick")
+    assert "NOTE" not in capsys.readouterr().out
 
 
 def test_the_configurations_own_protocol_gives_the_scores_of_the_training(tmp_path: Path) -> None:

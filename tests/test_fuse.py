@@ -20,6 +20,7 @@ def scores(logits, *, videos=("a/1", "b/1"), labels=(0, 1), **changes) -> Scores
         "data": "ucf101",
         "split": 1,
         "part": "test",
+        "mirror": False,
     }
     return Scores(**{**fields, **changes})
 
@@ -77,6 +78,7 @@ REFUSED = [
     ({"classes": ("a", "b", "c"), "logits": [[0, 1, 0]] * 2}, r"differ in their classes \(2 and 3\): none / c"),
     ({"split": 2}, "differ in split: 1 and 2"),
     ({"part": "validation"}, "differ in part: 'test' and 'validation'"),
+    ({"mirror": True}, "differ in data.mirror: false and true"),
 ]
 
 
@@ -84,6 +86,11 @@ REFUSED = [
 def test_files_of_different_tests_are_refused(changes, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         fuse([RGB, scores(**{"logits": [[0, 1], [0, 1]], **changes})], (1, 1), softmax=False, names=NAMES)
+
+
+def test_a_file_that_does_not_tell_of_mirrors_is_taken() -> None:
+    fused = fuse([scores([[2, 0], [1, 0]], mirror=None), FLOW], (1, 1), softmax=False, names=NAMES)
+    assert fused.mirror is False
 
 
 @pytest.mark.parametrize("text", ["1", "1:2:3", "1:-1", "0:0", "a:b", "1:nan", "1:inf", ""])

@@ -25,6 +25,7 @@ def scores(**changes) -> Scores:
         "data": "ucf101",
         "split": 1,
         "part": "test",
+        "mirror": True,
     }
     return Scores(**{**fields, **changes})
 
@@ -44,9 +45,10 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_files_from_before_leaks_were_counted_can_be_read(tmp_path: Path) -> None:
     content = {**vars(scores()), "videos": np.array(scores().videos), "classes": np.array(scores().classes)}
-    del content["leaked"]
+    del content["leaked"], content["mirror"]
     np.savez(tmp_path / "s.npz", **content)
     assert Scores.load(tmp_path / "s.npz").leaked == 0
+    assert Scores.load(tmp_path / "s.npz").mirror is None
     scores(leaked=3).save(tmp_path / "s.npz")
     assert Scores.load(tmp_path / "s.npz").leaked == 3
 

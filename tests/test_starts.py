@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import build_network, build_system, compose_config, starts
+from twostream.config import build_network, build_run, build_system, compose_config, starts
 from twostream.config.network import check_starts, start_of, without_starts
 from twostream.config.run import check_training
+from twostream.errors import UserError, checked
 from twostream.models.backbone import weights as weights_module
 
 REAL = ("ucf101", "hmdb51", "folder")
@@ -45,8 +46,11 @@ def test_without_a_network_one_line_names_the_address_the_place_and_the_way_out(
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    with pytest.raises(ValueError, match="cannot download") as error:
-        check(["data=folder", "data.root=absent"])
+    cfg = compose_config(["data=folder", "data.root=absent"])
+    with pytest.raises(UserError, match=r"data\.root='absent': .*absent does not exist"):  # comes first
+        build_run(cfg, tmp_path)
+    with pytest.raises(UserError, match="cannot download") as error, checked():
+        build_system(cfg, ("a", "b"))
     text = str(error.value)
     assert "https://download.pytorch.org/models/resnet18-" in text
     assert str(tmp_path / "hub" / "checkpoints" / "resnet18-") in text

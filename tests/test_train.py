@@ -22,6 +22,7 @@ from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.data.provenance import sha256
 from twostream.errors import UserError, checked, one_line
+from twostream.evaluate import Plan, prepare, score
 from twostream.scores import Scores
 from twostream.sweep import read_sweep
 
@@ -97,6 +98,19 @@ def test_the_scores_of_the_test_give_its_accuracy(finished: Path) -> None:
     assert (five == scores.labels[:, None]).any(1).mean() == pytest.approx(metrics["test/top5"], abs=1e-7)
     assert (scores.protocol, scores.data, scores.split, scores.part) == ("train", "moving_patterns", 1, "test")
     assert scores.checkpoint == sha256(finished / "checkpoints" / "best.ckpt")
+
+
+def test_a_run_that_only_tests_can_be_evaluated(tmp_path: Path, train: Train, cache: Path, monkeypatch) -> None:
+    """`experiment=t1_late` is one: both towers come trained, and nothing is left to train."""
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
+    done = train(tmp_path, *SMALL, "epochs=0", "logger=csv", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    tested = Scores.load(tmp_path / "run" / "test_scores.npz")
+    outcome = score(prepare(tmp_path / "run", Plan()), Plan())
+    assert outcome is not None
+    assert outcome.scores.checkpoint == tested.checkpoint == sha256(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert outcome.scores.logits == pytest.approx(tested.logits, abs=1e-5)
+    assert outcome.notes == []
 
 
 def test_checkpoints_are_plain_tensors(finished: Path) -> None:
@@ -301,6 +315,12 @@ WITHOUT_EFFECT = [
     ([], []),
     (["attention=se", "dropout.flow=0.3", "two_towers=true", "optimizer.fusion_factor=5"], []),
     (["attention=se", "attention_after=[]"], ["attention: no layer follows attention_after=[] here"]),
+    (["attention=se", "attention_after=null"], ["attention: no layer follows attention_after=[] here"]),
+    (["attention=none", "attention_after=null"], []),
+    (
+        ["attention=se", "layer=conv3", "fusion=bilinear", "attention_after=conv5"],
+        ["attention: no layer follows attention_after=['conv5'] here"],
+    ),
     (
         ["attention=se", "layer=conv3", "fusion=bilinear"],
         ["attention: no layer follows attention_after=['conv5'] here"],

@@ -15,7 +15,8 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, cautions, check_device, mirror_note, quieten
+from twostream.config import build_source, build_views, cautions, check_device, mirror_note, mirrors, quieten
+from twostream.config.data import unsafe_mirror
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -28,7 +29,7 @@ from twostream.models.memory_order import channels_last
 from twostream.options import check_plain
 from twostream.processes import of_all_processes
 from twostream.protocols import CROPS, num_views, scores_frame_by_frame
-from twostream.runs import TrainedRun, load_run
+from twostream.runs import TrainedRun, load_run, unfinished
 from twostream.scores import Scores, one_of_each
 from twostream.system import TwoStreamSystem, logits_by_video
 
@@ -71,7 +72,8 @@ class Prepared(NamedTuple):
     split: int
     views: int  # of each video
     leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
-    note: str  # on views that the protocol has and the data forbid, or ""
+    mirror: bool  # whether the data may be mirrored
+    notes: list[str]  # on the weights of a run that goes on, and on mirrored views
     cautions: list[str]  # what is said of the data, and does not hold in these views
 
 
@@ -84,7 +86,7 @@ class Outcome(NamedTuple):
     leaked: int
     unreadable: list[str]
     own_split: bool
-    note: str
+    notes: list[str]
     cautions: list[str]
 
 
@@ -120,9 +122,14 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     except LeakError as error:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
-    note = mirror_note(cfg, **CROPS[plan.protocol], flip=0)
+    notes = [unfinished(run), mirror_note(cfg, **CROPS[plan.protocol], flip=0), unsafe_mirror(run.cfg, cfg)]
     warned = cautions(cfg, dataset.sampling)
-    return Prepared(run, dataset, source.name, source.split, views, leaked, note, warned)
+    return Prepared(
+        *(run, dataset, source.name, source.split, views, leaked),
+        mirror=mirrors(cfg),
+        notes=[note for note in notes if note],
+        cautions=warned,
+    )
 
 
 def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
@@ -163,6 +170,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
         split=prepared.split,
         part=plan.part,
         leaked=prepared.leaked,
+        mirror=prepared.mirror,
     )
     own = prepared.split == run.cfg.split
     seconds = time.perf_counter() - started
@@ -173,7 +181,7 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
         prepared.leaked,
         unreadable,
         own,
-        prepared.note,
+        prepared.notes,
         prepared.cautions,
     )
 

@@ -46,8 +46,7 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
     shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
     if shown:
         lines.append("most confused: " + ", ".join(shown))
-    if outcome.note:
-        lines.append(outcome.note)
+    lines += outcome.notes
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
     if outcome.leaked:
@@ -96,8 +95,8 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "videos": len(scores.videos),
         "views": outcome.views,
         "seconds": round(outcome.seconds, 2),
-        **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "checkpoint")},
-        "note": outcome.note,
+        **{name: getattr(scores, name) for name in ("protocol", "part", "data", "split", "mirror", "checkpoint")},
+        "notes": outcome.notes,
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
         "cautions": outcome.cautions,

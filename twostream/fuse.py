@@ -68,6 +68,9 @@ def check_alike(files: Sequence[Scores], names: Sequence[str]) -> None:
             one, two = getattr(first, field), getattr(other, field)
             if one != two:
                 raise ValueError(f"{where} differ in {field}: {one!r} and {two!r}")
+        if None not in (first.mirror, other.mirror) and first.mirror != other.mirror:
+            values = " and ".join(str(mirror).lower() for mirror in (first.mirror, other.mirror))
+            raise ValueError(f"{where} differ in data.mirror: {values}; one of them calls left right")
 
 
 def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, names: Sequence[str]) -> Scores:
@@ -91,6 +94,7 @@ def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, na
         split=first.split,
         part=first.part,
         leaked=max(scores.leaked for scores in files),
+        mirror=next((scores.mirror for scores in files if scores.mirror is not None), None),
     )
 
 

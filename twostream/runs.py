@@ -23,6 +23,7 @@ class TrainedRun(NamedTuple):
     system: TwoStreamSystem
     history: History  # what its weights were trained on
     checkpoint: Path
+    epoch: int | None = None  # after which its weights were kept, from 1; None where the file does not tell
 
 
 def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
@@ -46,7 +47,17 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
     except Exception as error:  # of a folder from elsewhere, anything may be wrong
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
-    return TrainedRun(folder, cfg, system.eval(), history, path)
+    epoch = content.get("epoch")
+    return TrainedRun(folder, cfg, system.eval(), history, path, epoch + 1 if isinstance(epoch, int) else None)
+
+
+def unfinished(run: TrainedRun) -> str:
+    """One line about a run that has no results (yet), and which weights it has so far; or ""."""
+    if run.checkpoint.name == SAFE or (run.folder / "results.json").exists():
+        return ""
+    where = run.checkpoint.relative_to(run.folder)
+    since = "" if run.epoch is None else f" after epoch {run.epoch} of {run.cfg.epochs}"
+    return f"NOTE: {run.folder}: unfinished, it has no results.json; its best weights so far: {where}{since}"
 
 
 def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:

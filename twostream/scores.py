@@ -30,6 +30,7 @@ class Scores:
     - `checkpoint`: SHA-256 of the file of the weights; "" where there is none.
     - `data`, `split`, `part`: such as "ucf101", 1, and "test" or "validation".
     - `leaked`: how many of the videos the weights were trained on.
+    - `mirror`: `data.mirror` in this test; None where an older file does not tell.
 
     Raises ValueError where these do not fit each other.
     """
@@ -44,6 +45,7 @@ class Scores:
     split: int
     part: str
     leaked: int = 0
+    mirror: bool | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.videos), len(self.classes)
@@ -79,6 +81,8 @@ class Scores:
         """Write aside, then rename: a partial file never looks whole."""
         path = Path(path)
         content = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.mirror is None:
+            del content["mirror"]
         for name in ("videos", "classes"):
             content[name] = np.array(content[name], dtype=np.str_)
         with whole(path) as aside, aside.open("wb") as file:
@@ -93,14 +97,14 @@ class Scores:
             if unpacked > MOST_BYTES + 50 * Path(path).stat().st_size:
                 raise ValueError(f"{unpacked:,} bytes would come out of it")
             with np.load(path, allow_pickle=False) as file:
-                names = [name for name in KINDS if name != "leaked" or name in file]  # older files do not tell
-                content: dict[str, Any] = {"leaked": np.array(0), **{name: file[name] for name in names}}
-            for name, (kind, dimensions) in KINDS.items():
+                names = [name for name in KINDS if name not in LATER or name in file]
+                content: dict[str, Any] = {name: file[name] for name in names}
+            for name, (kind, dimensions) in ((name, KINDS[name]) for name in names):
                 if content[name].dtype.kind not in kind or content[name].ndim != dimensions:
                     raise ValueError(f"{name} is {content[name].dtype} of {content[name].ndim} dimensions")
             for name in ("videos", "classes"):
                 content[name] = tuple(content[name].tolist())
-            for name in ("protocol", "checkpoint", "data", "split", "part", "leaked"):
+            for name in {"protocol", "checkpoint", "data", "split", "part", *LATER} & {*names}:
                 content[name] = content[name].item()
             return cls(**content)
         except FileNotFoundError:
@@ -112,8 +116,9 @@ class Scores:
 KINDS = {  # in the file: kinds of NumPy, dimensions
     **dict.fromkeys(("videos", "classes"), ("U", 1)),
     **dict.fromkeys(("protocol", "checkpoint", "data", "part"), ("U", 0)),
-    **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0), "leaked": ("iu", 0)},
+    **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0), "leaked": ("iu", 0), "mirror": ("b", 0)},
 }
+LATER = ("leaked", "mirror")  # older files do not tell
 
 
 def one_of_each(parts: Iterable[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:

@@ -57,7 +57,14 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "schedule=step": ("schedule.milestones=[1]",),
     "sampling=segments": ("sampling.num_chunks=2",),
 }
-EXPERIMENT = ("data=moving_patterns", "init.rgb=null", "init.flow=null", "weights=null", "train_from=all", *TINY_VGG)
+EXPERIMENT = ("data=moving_patterns", "sampling.num_chunks=2", "optimizer.learning_rate=1e-3")
+RANDOM = ("init.rgb=null", "init.flow=null", "weights=null", "train_from=all")
+TRAINED = (
+    "init.rgb={rgb}",
+    "init.flow={flow}",
+    "backbone=tiny",
+    "transform.size=64",
+)  # the experiment's streams, in small
 
 
 def options() -> Iterator[Cell]:
@@ -67,11 +74,25 @@ def options() -> Iterator[Cell]:
         word = f"{group}=[{name}]" if group == "logger" else f"{group}={name}"
         needs = NEEDS.get(word, ())
         if group == "experiment":
-            needs = EXPERIMENT + ("flow_backbone.width=0.0625",) * ("flow_backbone" in path.read_text())
+            yield from experiment(word, path.read_text())
+            continue
         yield Cell("option", (word,), needs)
         if group == "backbone":
             needs = tuple(need.replace("backbone.", "flow_backbone.") for need in needs)
             yield Cell("option", (f"backbone@flow_backbone={name}",), (*needs, "align=upconv", "fusion.init=kaiming"))
+
+
+def experiment(word: str, text: str) -> Iterator[Cell]:
+    """An experiment as it is typed, and with a small backbone in place of VGG: its towers come trained, as it wants."""
+    single = "streams:" in text
+    if "fc6" in text:  # that tiny lacks
+        yield Cell("option", (word,), (*EXPERIMENT, *TINY_VGG, *RANDOM))
+    else:
+        small = ("backbone=tiny", "weights=null", "transform.size=64") if single else TRAINED
+        flow = ("backbone@flow_backbone=tiny",) * ("flow_backbone" in text)
+        yield Cell("option", (word,), (*EXPERIMENT, *small, *flow, *("epochs=0",) * ("epochs: 0" in text)))
+    if not single:
+        yield Cell("option", (word, "data=moving_patterns"))
 
 
 def choices() -> Iterator[Cell]:

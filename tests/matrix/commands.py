@@ -22,7 +22,9 @@ from twostream.scores import Scores
 ROOT = Path(__file__).parents[2]
 FORMATS = ("safetensors", "torch-export", "onnx")
 NOT_THE_REASON = ("usage:", "Error executing job with overrides")  # of argparse, of Hydra
-ASKED_FOR = "as missing=skip asks|no test videos for|No CUDA runtime is found"  # of data sets here in part; of PyTorch
+ASKED_FOR = (
+    "as data.missing=skip asks|no test videos for|No CUDA runtime is found"  # of data sets here in part; of PyTorch
+)
 ONE_OF_OURS = re.compile(r"error: .+|twostream \w+: error: .+")
 
 

@@ -37,6 +37,7 @@ REFUSED = {  # names of cells: what train.py says of them; on a machine without 
     r".*=(path|text|DIR|FILE)": "=|",  # a value that stands for any; where there is none such
     r".*weights=imagenet\w*": "imagenet|",  # where there is no network connection
     r"(layer|attention_after)=fc[67]": "choose from conv1",
+    r"experiment=\w+ data=moving_patterns": "init.rgb=required: this experiment starts from trained streams; train one",
     r"precision=16-mixed": "is for GPUs",
     r"flow=raft flow.device=cuda": "not available",
     r"data=\w+ data.frames=packed": "no such folder; write it with",
@@ -116,5 +117,11 @@ def test_a_sample(words: str, tmp_path: Path, warm: Warm, environment) -> None:
 
 def test_a_new_file_of_conf_is_a_new_cell() -> None:
     names = {cell.name for cell in all_cells()}
-    assert {"fusion=conv", "logger=[csv]", "experiment=t1_conv", "transform=tsn transform.test=ten"} <= names
+    assert {
+        "fusion=conv",
+        "logger=[csv]",
+        "experiment=t1_conv",
+        "experiment=t1_late data=moving_patterns",
+        "transform=tsn transform.test=ten",
+    } <= names
     assert {"precision=bf16-mixed", "fusion=conv fusion.relu=false", "pooling=lp", "optimizer=null"} <= names

@@ -22,6 +22,7 @@ from twostream.config.processes import ProcessError, end_rank, end_with_parent
 from twostream.config.resume import continued
 from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.config.trust import find_own_code, search_plugins
+from twostream.config.typed import check_words, unknown_name
 from twostream.config.values import check_choices, check_values
 from twostream.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.processes import rank_of
@@ -84,6 +85,7 @@ def run_command(main: Callable[[], None]) -> None:
         sys.argv[1:] = [*words, *resumed]
         search_plugins()
         with checked():
+            check_words(words)
             check_choices(words)
         with shortages_told(lambda: BEGINS):  # before a run has its folder
             main()
@@ -99,7 +101,7 @@ def run_command(main: Callable[[], None]) -> None:
             end_unread()
         if not is_expected(error):
             raise
-        sys.exit(f"error: {one_line(error)}")
+        sys.exit(f"error: {unknown_name(error) or one_line(error)}")
 
 
 def end_sweep(folder: Path) -> None:

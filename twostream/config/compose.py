@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.trust import find_own_code, search_plugins
+from twostream.config.typed import check_single, unknown_name
 from twostream.config.values import check_choices, check_values
 from twostream.data.dataset import STREAMS
 from twostream.options import conf_folder
@@ -28,8 +30,14 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
         if not Path(config_dir).is_dir():
             raise ValueError(f"--config-dir {config_dir}: no such folder")
         further = [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).absolute()}')}]"]
+    check_single(overrides, "choose one")
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
+        try:
+            cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
+        except HydraException as error:
+            if told := unknown_name(error):
+                raise ValueError(told) from None
+            raise
     find_own_code(OmegaConf.to_container(cfg))
     check_values(cfg)
     return cfg

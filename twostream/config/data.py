@@ -132,6 +132,13 @@ def mirror_note(cfg: DictConfig, **changes: Any) -> str:
     return f"data.mirror=false: left and right matter in these data; nothing is mirrored ({', '.join(asked)} ignored)"
 
 
+def unsafe_mirror(trained: DictConfig, cfg: DictConfig) -> str:
+    """One line where `cfg` mirrors data that the run `trained` must not have mirrored; or ""."""
+    if not mirrors(cfg) or mirrors(trained):
+        return ""
+    return "NOTE: data.mirror=true, where the run has data.mirror=false: a mirrored view may show another class"
+
+
 def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame_by_frame: bool) -> ClipDataset:
     """The test or the validation videos of a run, in the views of a protocol; see `twostream.protocols`."""
     if part not in PARTS:

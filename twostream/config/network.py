@@ -13,7 +13,7 @@ from torch import nn
 
 from twostream.config.compose import names_of, streams_of
 from twostream.description import Description, describe
-from twostream.models.backbone.weights import fetch
+from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
@@ -85,7 +85,7 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
         f"optimizer.flow_conv1_factor={flow_factor}: no first convolution of a flow tower is trained": (
             flow_factor != 1 and "flow_conv1" not in trained
         ),
-        f"attention: no layer follows attention_after={list(cfg.attention_after)} here": (
+        f"attention: no layer follows attention_after={list(names_of(cfg.attention_after))} here": (
             "Identity" not in cfg.attention._target_ and not attended
         ),
         f"align={cfg.align}: the maps are equally large": (
@@ -133,10 +133,10 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
 
 
 def check_starts(cfg: DictConfig, network: Any) -> None:
-    """See that the weights to start from can be had, and that no stream without any stays as it is.
+    """See that there are weights to start from, and that no stream without any stays as it is.
 
-    Downloads what is not there yet. Raises ValueError. `network`: of this configuration, on the meta device. What a
-    file of weights lacks is found out when it has been read: `check_frozen`.
+    Raises ValueError. `network`: of this configuration, on the meta device. Nothing is downloaded: that is for when
+    all else is right. What a file of weights lacks is found out when it has been read: `check_frozen`.
     """
     given = cfg.get("weights")
     if given not in (None, "imagenet") and given not in [start_of(cfg, stream) for stream in streams_of(cfg)]:
@@ -145,7 +145,7 @@ def check_starts(cfg: DictConfig, network: Any) -> None:
     for stream in streams_of(cfg):
         backbone, start = getattr(network, stream).backbone, start_of(cfg, stream)
         if start is not None:
-            fetch(backbone, start)
+            check_weights(backbone, start)
         elif any(id(part) in frozen for part in backbone.modules()):
             raise ValueError(
                 f"train_from={cfg.train_from}: the {stream} stream below it would stay random; choose what it starts "

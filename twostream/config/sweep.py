@@ -230,9 +230,11 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
         return False
     changes = difference(cfg, folder) if results.get("cell") != identity(cfg) else ""
     if changes := changes or other_lists(cfg, results.get("data", {})):
-        raise UserError(
-            f"{folder}: has the results of another configuration ({changes}); delete them, or choose another folder"
-        )
+        otherwise = "delete them, or choose another folder"
+        if HydraConfig.get().mode == RunMode.RUN:
+            words = shlex.join(as_typed(HydraConfig.get().overrides.task))
+            otherwise = f"a finished run does not go on; in a folder of its own trains anew: python train.py {words}"
+        raise UserError(f"{folder}: has the results of another configuration ({changes}); {otherwise}")
     top1 = results["metrics"].get("test/top1")
     print(f"{folder}: finished before; test/top1 {'n/a' if top1 is None else f'{top1:.4f}'}")
     return True

@@ -144,6 +144,10 @@ class VideoDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Clip]:
         return self._loader(self.test_set, training=False)
 
+    def fixed_loader(self, dataset: ClipDataset) -> DataLoader[Clip]:
+        """This process's share of any videos, in order."""
+        return self._loader(dataset, training=False)
+
     def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip]:
         rank, world_size, devices = 0, 1, 1
         if self.trainer is not None:

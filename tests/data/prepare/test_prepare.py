@@ -265,9 +265,9 @@ def test_the_command(ucf: Path, monkeypatch, capsys) -> None:
     for arguments, message in (
         (
             ["ucf101", "--root", str(ucf / "nowhere")],
-            "error: root='.*nowhere': .* does not exist; it should hold UCF101",
+            "error: --root '.*nowhere': .* does not exist; it should hold UCF101",
         ),
-        (["hmdb51", "--root", str(ucf)], r"error: root=.*no videos .*--download fetches them \(2 GB\)"),
+        (["hmdb51", "--root", str(ucf)], r"error: --root .*no videos .*--download fetches them \(2 GB\)"),
         (["ucf101", "--root", str(ucf), "--pack", "--short-side", "7"], "error: short_side=7: must be even"),
         (["folder", "--root", str(ucf / "x"), "--download", "--mirror", "here"], "error: 'here': expected the address"),
     ):

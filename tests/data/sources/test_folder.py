@@ -83,7 +83,10 @@ def test_folder_wrong_values(tmp_path: Path) -> None:
         lambda: Folder(tmp_path, split=1, group_pattern=r"_g\d_")
     )
     text = message(lambda: Folder(tmp_path, split=1, suffixes="mp4"))
-    assert "1 of 2 class folders hold no videos: b; name the classes to use with classes=[…]: 10 files have no" in text
+    assert (
+        "1 of 2 class folders hold no videos: b; name the classes to use with data.classes=[…]: 10 files have no"
+        in text
+    )
     assert Folder(tmp_path, split=1, suffixes=["mp4"], classes=["a"]).classes == ("a",)
     touch(tmp_path / "b/inner", ["x.txt"])
     assert "holds 1 folders: inner" in message(lambda: Folder(tmp_path / "b", split=1))

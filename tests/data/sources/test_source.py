@@ -33,9 +33,9 @@ def test_a_missing_root_says_what_it_should_hold(tmp_path: Path, source: Callabl
     assert "does not exist; it should hold " in message(lambda: source(tmp_path / "nowhere", split=1))
     touch(tmp_path, ["file"])
     assert "is not a folder; it should hold " in message(lambda: source(tmp_path / "file", split=1))
-    assert message(lambda: source(None, split=1)).startswith("root=None: name the folder that holds ")
+    assert message(lambda: source(None, split=1)).startswith("data.root=None: name the folder that holds ")
     text = message(lambda: source(tmp_path, split=1, missing="ignore"))
-    assert text == "missing='ignore': choose from error, skip"
+    assert text == "data.missing='ignore': choose from error, skip"
 
 
 def test_a_root_without_class_folders(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_absent_videos_are_counted_and_the_first_ten_named(tmp_path: Path) -> No
         file.write("\n".join(more))
     (tmp_path / "UCF-101/Biking/v_Biking_g25_c07.avi").unlink()
     lines = message(lambda: UCF101(tmp_path, split=1)).split("\n  ")
-    assert lines[0].endswith("14 of 19 listed videos are absent (missing=skip leaves them out):")
+    assert lines[0].endswith("14 of 19 listed videos are absent (data.missing=skip leaves them out):")
     assert lines[1:11] == ["Biking/v_Biking_g25_c07.avi", *more[:9]]
     assert lines[11:] == ["and 4 more"]
 
@@ -217,7 +217,7 @@ def test_configs_build_the_sources(tmp_path: Path) -> None:
         for key in (*FOOTAGE, *NOT_OF_SOURCES):  # how frames are read is not the source's business
             assert key in config
             del config[key]
-        assert message(lambda config=config: instantiate(config)(split=1)).startswith("root=None: ")
+        assert message(lambda config=config: instantiate(config)(split=1)).startswith("data.root=None: ")
         config.merge_with({"root": str(tmp_path / root), "classes": classes})
         source = instantiate(config)(split=1)
         assert (source.name, len(source.classes), source.split) == (option, 2, 1)

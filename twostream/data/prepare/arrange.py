@@ -65,7 +65,7 @@ def arrange_folder(root: Path, *, fetch: bool, mirrors: Sequence[str], report: R
         archives = [_fetch(root, mirrors)]
     _unpack_all(archives, root, None, report)
     if not _any_video(root):
-        raise ValueError(f"root={str(root)!r}: no videos and no archives of them in it")
+        raise ValueError(f"--root {str(root)!r}: no videos and no archives of them in it")
     return root, None
 
 
@@ -228,7 +228,7 @@ def has_lists(root: Path, known: Published) -> bool:
 
 
 def _no_videos(root: Path, known: Published) -> str:
-    message = f"root={str(root)!r}: no videos {known.example} in it or in {' or '.join(known.video_folders)}"
+    message = f"--root {str(root)!r}: no videos {known.example} in it or in {' or '.join(known.video_folders)}"
     if others := [path.name for path in sorted(root.iterdir()) if is_archive(path)]:
         message += f"; its archives are not named like those of {known.title}: {first_ten(others)}"
     for folder in _folders_below(root):

@@ -71,7 +71,8 @@ def prepare(name: str, root: Path, wishes: Wishes, *, decoder: str, workers: Wor
     known, report = PUBLISHED.get(name), Report()
     if wishes.download:
         root.mkdir(parents=True, exist_ok=True)
-    root = check_root(root, holds=f"{known.title}, or its archives" if known else "one folder of videos per class")
+    holds = f"{known.title}, or its archives" if known else "one folder of videos per class"
+    root = check_root(root, holds=holds, option="--root ")
     fetching = {"fetch": wishes.download, "mirrors": wishes.mirrors, "report": report}
     for folder, option in targets(root, wishes).items():
         require_writable(folder, f"name another folder with {option} DIR")

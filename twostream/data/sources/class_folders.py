@@ -57,7 +57,7 @@ def own_folders(root: Path) -> list[str]:
 
 
 def _too_few(root: Path, found: Sequence[str]) -> str:
-    message = f"root={str(root)!r}: should hold one folder of videos per class, holds {len(found)} folders"
+    message = f"data.root={str(root)!r}: should hold one folder of videos per class, holds {len(found)} folders"
     if not found:
         return message
     alone = f"; name {root / found[0]} to have it split by chance" if side_of(found[0]) else ""
@@ -93,8 +93,8 @@ def _rows(root: Path, places: Places, endings: tuple[str, ...], *, depth: int) -
             empty.append(name)
     if empty:
         raise ValueError(
-            f"root={str(root)!r}: {len(empty)} of {len(places)} class folders hold no videos: {first_ten(empty)}; "
-            f"name the classes to use with classes=[…]{left_out(others)}"
+            f"data.root={str(root)!r}: {len(empty)} of {len(places)} class folders hold no videos: {first_ten(empty)}; "
+            f"name the classes to use with data.classes=[…]{left_out(others)}"
         )
     if others:
         log.warning("%s%s", root, left_out(others))

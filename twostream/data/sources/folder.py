@@ -65,7 +65,7 @@ class Folder(Source):
         tree.check_missing(missing)
         top = tree.check_root(root, holds="one folder of videos per class")
         if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction={test_fraction!r}: choose more than 0 and less than 1")
+            raise ValueError(f"data.test_fraction={test_fraction!r}: choose more than 0 and less than 1")
         rows = scan(top, split, suffixes, classes) if csv is None else listed(Path(csv).expanduser(), split, classes)
         names, videos = _to_videos(rows, top, group_pattern)
         sides = [
@@ -107,11 +107,11 @@ def _groups(rows: Sequence[Row], pattern: str | None) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"group_pattern={pattern!r}: not a regular expression ({error})") from None
+        raise ValueError(f"data.group_pattern={pattern!r}: not a regular expression ({error})") from None
     matches = {name: expression.search(name) for name in ids}
     if strangers := [name for name, match in matches.items() if not match]:
         raise ValueError(
-            f"group_pattern={pattern!r}: matches {len(ids) - len(strangers):,} of {len(ids):,} videos, not "
+            f"data.group_pattern={pattern!r}: matches {len(ids) - len(strangers):,} of {len(ids):,} videos, not "
             f"{first_ten(strangers)}"
         )
     return {name: "/".join(filter(None, match.groups())) or match[0] for name, match in matches.items() if match}

@@ -36,7 +36,7 @@ def find_sides(root: Path, folders: Sequence[str]) -> dict[str, str]:
     trained = {key for name, keys in inside.items() if side_of(name) == TRAIN for key in keys}
     if not any(keys & trained for name, keys in inside.items() if side_of(name) != TRAIN):
         return {}
-    looks = f"root={str(root)!r}: {_paths(sorted(inside))} look like the sides of a split"
+    looks = f"data.root={str(root)!r}: {_paths(sorted(inside))} look like the sides of a split"
     way_out = "; move away what does not belong there, or say what is what with data.csv=…"
     if others := [name for name in folders if name not in inside and _any_video(root / name)]:
         raise ValueError(f"{looks}, and beside them are videos in {_paths(others)}{way_out}")

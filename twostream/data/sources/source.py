@@ -56,7 +56,7 @@ class Source:
             others = [name for label, name in enumerate(self.classes) if label in trained]
             raise ValueError(
                 f"{what}: no training videos for {len(untrained)} of {len(self.classes)} classes: "
-                f"{first_ten(untrained)}; add videos, or name the classes to use with classes=[…] out of "
+                f"{first_ten(untrained)}; add videos, or name the classes to use with data.classes=[…] out of "
                 f"those that have some: {', '.join(others) or 'none has'}"
             )
         if not self.test:

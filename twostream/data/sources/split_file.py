@@ -35,7 +35,7 @@ def read_csv(path: Path, split: int) -> list[Row]:
     try:
         text = decode(path.read_bytes(), errors="surrogateescape")  # of names that are not UTF-8
     except OSError as error:
-        raise ValueError(f"csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
+        raise ValueError(f"data.csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
     except UnicodeDecodeError as error:  # UTF-16 that is cut off
         raise ValueError(f"{path}: not a text file ({error.reason})") from None
     if "\0" in text:

@@ -31,19 +31,22 @@ def check_options(name: str, *, split: int, missing: str) -> None:
 def check_missing(missing: str) -> None:
     """Raises ValueError for an unknown way to treat absent videos."""
     if missing not in MISSING:
-        raise ValueError(f"missing={missing!r}: choose from {', '.join(MISSING)}")
+        raise ValueError(f"data.missing={missing!r}: choose from {', '.join(MISSING)}")
 
 
-def check_root(root: str | Path | None, *, holds: str) -> Path:
-    """`root` as an absolute path. Raises ValueError, saying what it should hold, if it is no folder."""
+def check_root(root: str | Path | None, *, holds: str, option: str = "data.root=") -> Path:
+    """`root` as an absolute path. Raises ValueError, saying what it should hold, if it is no folder.
+
+    `option`: by which it was typed.
+    """
     if root is None or not str(root):
-        raise ValueError(f"root={root!r}: name the folder that holds {holds}")
+        raise ValueError(f"{option}{root!r}: name the folder that holds {holds}")
     top = Path(os.path.abspath(os.path.expanduser(root)))  # not resolve(): lists may lie beside a linked root
     if not top.is_dir():
         what = "is not a folder" if top.exists() else f"does not exist{near(top)}"
-        raise ValueError(f"root={str(root)!r}: {top} {what}; it should hold {holds}")
+        raise ValueError(f"{option}{str(root)!r}: {top} {what}; it should hold {holds}")
     if not os.access(top, os.R_OK | os.X_OK):
-        raise ValueError(f"root={str(root)!r}: no permission to read {top}")
+        raise ValueError(f"{option}{str(root)!r}: no permission to read {top}")
     return top
 
 
@@ -53,7 +56,7 @@ def find_videos(root: Path, names: Sequence[str], classes: Sequence[str]) -> Pat
         if any(os.path.isdir(folder / name) for name in classes):
             return folder
     raise ValueError(
-        f"root={str(root)!r}: found none of the {len(classes)} class folders ({', '.join(classes[:3])}, …); "
+        f"data.root={str(root)!r}: found none of the {len(classes)} class folders ({', '.join(classes[:3])}, …); "
         f"the videos belong in {root / names[0]}/<class>/ or in {root}/<class>/"
     )
 
@@ -74,13 +77,13 @@ def find_lists(
     if lists is not None:
         folder = Path(os.path.abspath(os.path.expanduser(lists)))
         if not (folder.is_dir() and holds(folder)):
-            raise ValueError(f"lists={str(lists)!r}: no {wanted} in {folder}")
+            raise ValueError(f"data.lists={str(lists)!r}: no {wanted} in {folder}")
         return folder
     folder = look_for_lists(root, names, holds=holds)
     if folder is None:
         raise ValueError(
-            f"root={str(root)!r}: no {wanted} in it, nor below or beside it in {' or '.join(names)}; "
-            f"get them from {source}, or name the folder of the official lists with lists=DIR"
+            f"data.root={str(root)!r}: no {wanted} in it, nor below or beside it in {' or '.join(names)}; "
+            f"get them from {source}, or name the folder of the official lists with data.lists=DIR"
         )
     return folder
 
@@ -133,7 +136,7 @@ def choose_classes(known: Sequence[str], chosen: Sequence[str] | str | None) -> 
         return tuple(known)
     wanted = [chosen] if isinstance(chosen, str) else [str(name) for name in chosen]
     if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"classes={wanted!r}: name at least one class, and each once")
+        raise ValueError(f"data.classes={wanted!r}: name at least one class, and each once")
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3)
@@ -164,8 +167,8 @@ def keep_existing(*sides: Sequence[Video], root: Path, missing: str) -> tuple[tu
     if missing == "error":
         shown = [f"{video.id}{near(video.path)}" for video in absent[:NUM_SHOWN]]
         names = first_ten([*shown, *(video.id for video in absent[NUM_SHOWN:])], "\n  ")
-        raise ValueError(f"root={str(root)!r}: {count} (missing=skip leaves them out):\n  {names}")
-    log.warning("%s below %s: left out, as missing=skip asks", count, root)
+        raise ValueError(f"data.root={str(root)!r}: {count} (data.missing=skip leaves them out):\n  {names}")
+    log.warning("%s below %s: left out, as data.missing=skip asks", count, root)
     gone = {video.id for video in absent}
     return tuple(tuple(video for video in side if video.id not in gone) for side in sides)
 

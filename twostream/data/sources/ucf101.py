@@ -96,8 +96,8 @@ def derive(root: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], 
             break
     else:
         raise ValueError(
-            f"root={str(root)!r}: no classInd.txt, and no videos <Class>/v_<Class>_gGG_cCC.avi to derive the splits "
-            f"from, in it or in {' or '.join(VIDEO_FOLDERS)}"
+            f"data.root={str(root)!r}: no classInd.txt, and no videos <Class>/v_<Class>_gGG_cCC.avi to derive the "
+            f"splits from, in it or in {' or '.join(VIDEO_FOLDERS)}"
         )
     classes = tuple(sorted({name.partition("/")[0] for name in found}, key=str.lower))
     labels = {name: label for label, name in enumerate(classes)}

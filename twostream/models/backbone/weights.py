@@ -87,8 +87,10 @@ def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = 
 
 
 def check_weights(backbone: Backbone, weights: str | Path) -> None:
-    """Raises ValueError unless `weights` is a name in `backbone.urls` or the path of a file."""
+    """Raises ValueError unless `weights` is a name in `backbone.urls` or the path of a file. Downloads nothing."""
     if str(weights) in backbone.urls or Path(weights).is_file():
+        return
+    if backbone.fetches_itself and str(weights) == "imagenet":
         return
     if str(weights) == "imagenet":
         raise ValueError(
@@ -127,20 +129,6 @@ def load_weights(
         found, origin = read_weights(backbone, weights)
     values, report = match(backbone, found, origin=origin, prefix=prefix, cross_modality=cross_modality)
     return copy(backbone, values, report)
-
-
-def fetch(backbone: Backbone, weights: str) -> None:
-    """Make sure that `weights` can be had: a file that is there, or a download into torch.hub's folder.
-
-    Raises ValueError with the URL, the path and the way out, before anything else of a run is built.
-    """
-    if backbone.fetches_itself and weights == "imagenet":
-        return
-    check_weights(backbone, weights)
-    if weights in backbone.urls:
-        path = downloaded(backbone.urls[weights])
-        if not path.is_file():
-            download(backbone.urls[weights], path, name=weights)
 
 
 def downloaded(url: str) -> Path:
@@ -220,14 +208,17 @@ def average_over_colours(weight: Tensor, shape: torch.Size) -> Tensor | None:
 
 
 def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors in a file or behind a name, and where they came from. Raises ValueError."""
-    if str(weights) in backbone.urls:
-        origin = backbone.urls[str(weights)]
-        fetch(backbone, str(weights))
+    """The tensors in a file or behind a name, downloaded where torch.hub has not, and where they came from.
+
+    Raises ValueError with the URL, the path and the way out.
+    """
+    check_weights(backbone, weights)
+    path, origin = Path(weights), str(weights)
+    if origin in backbone.urls:
+        origin = backbone.urls[origin]
         path = downloaded(origin)
-    else:
-        check_weights(backbone, weights)
-        path, origin = Path(weights), str(weights)
+        if not path.is_file():
+            download(origin, path, name=str(weights))
     try:
         contents = _read_file(path)
     except Exception as error:  # a file of something else can make a reader fail in any way

@@ -1,0 +1,132 @@
+"""What the user typed, where Hydra's own words about it would mislead: names, several values, dashes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import yaml
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from twostream.options import NO_VALUES, conf_folder
+from twostream.options.help import read_groups
+
+WITHOUT_DASHES = "options are typed as NAME=VALUE, without dashes; python train.py --help shows them"
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raises ValueError for words of `train.py` that are no NAME=VALUE, and for several values without -m."""
+    others, sweeps, rest = [], False, iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            others.append(word)
+            continue
+        action = hydra_option(word)
+        if action is None:
+            raise ValueError(f"{word}: {meant(word.lstrip('-'), next(rest, ''))}{WITHOUT_DASHES}")
+        sweeps = sweeps or action.dest == "multirun"
+        if action.nargs != 0 and "=" not in word:
+            next(rest, None)
+    for word, following in zip(others, [*others[1:], ""], strict=True):
+        if "=" not in word and not word.startswith("~"):
+            raise ValueError(f"{word}: {meant(word, following)}{WITHOUT_DASHES}")
+    if not sweeps:
+        check_single(others, "add -m for a sweep of them")
+
+
+def hydra_option(word: str) -> argparse.Action | None:
+    """The option of Hydra's command line that this is, or begins like."""
+    typed = word.partition("=")[0]
+    for action in get_args_parser()._actions:
+        for option in action.option_strings:
+            if typed == option or (len(typed) > 3 and option.startswith(typed)):
+                return action
+    return None
+
+
+def meant(word: str, following: str = "") -> str:
+    """What was probably meant by NAME=VALUE, or by NAME with its value in the next word; or ""."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        value = "…" if not following or "=" in following or following.startswith("-") else following
+    names = like(name.replace("-", "_"))
+    return f"did you mean {names[0]}={value}? " if names else ""
+
+
+def check_single(words: Sequence[str], otherwise: str) -> None:
+    """Raises ValueError for an option with several values, one run for each, and what to do `otherwise`."""
+    for word in words:
+        if not {",", "("} & {*word}:
+            continue
+        try:
+            several = OverridesParser.create().parse_override(word).is_sweep_override()
+        except HydraException:  # for Hydra to tell
+            continue
+        name, _, values = word.partition("=")
+        is_list = name not in read_groups(conf_folder()) and "(" not in values
+        if several:
+            a_list = f", or brackets for a list: {name}=[{values}]" if is_list else ""
+            raise ValueError(f"{word}: several values; {otherwise}{a_list}")
+
+
+def unknown_name(error: BaseException) -> str | None:
+    """What to say where the configuration has no such name; None for any other error.
+
+    >>> unknown_name(ValueError("Could not override 'layr'. To append to your config use +layr=conv5"))
+    'layr=conv5: no such option; did you mean layer?'
+    """
+    found = re.match(r"Could not override '([^']+)'\.\s+To append to your config use \+(\S+)", str(error))
+    if not found:
+        return None
+    name, word = found.groups()
+    if holders := known_names().get(name):
+        return f"{word}: not of the options chosen here, but of {', '.join(holders)}"
+    close = like(name)
+    hint = f"did you mean {' or '.join(close)}?" if close else "python train.py --help shows them"
+    added = "" if close or "." not in name else f"; +{word} gives it to code of your own"
+    return f"{word}: no such option; {hint}{added}"
+
+
+def like(name: str) -> list[str]:
+    """The names of options that are nearly this one, or end with it; this one alone, if it is one."""
+    names = [*known_names()]
+    if name in names:
+        return [name]
+    ending = [one for one in names if one.endswith(f".{name}")]
+    return ending[:3] or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+
+
+@cache
+def known_names() -> Mapping[str, list[str]]:
+    """{name: the options GROUP=OPTION that have it} of all groups and values of conf/; [] where every run has it."""
+    names: dict[str, list[str]] = {group: [] for group in read_groups(conf_folder())}
+    for file in sorted(conf_folder().rglob("*.yaml")):
+        content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        group = "" if file.parent == conf_folder() else file.parent.name
+        if group and not file.read_text(encoding="utf-8").startswith("# @package _global_"):
+            content = {group: content}
+        for name in keys_of(content):
+            holders = names.setdefault(name, [])
+            if group and name.partition(".")[0] == group and name != group:
+                holders.append(f"{group}={file.stem}")
+    return names
+
+
+def keys_of(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of everything in a configuration.
+
+    >>> list(keys_of({"a": {"b": 1, "_target_": "x"}, "defaults": []}))
+    ['a', 'a.b']
+    """
+    for key, value in content.items():
+        if key in NO_VALUES:
+            continue
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{prefix}{key}.")
