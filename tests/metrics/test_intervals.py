@@ -19,7 +19,7 @@ def test_wilson(right: int, videos: int, low: float, high: float) -> None:
 
 @pytest.mark.parametrize(
     ("cells", "low", "high"),  # Newcombe 1998, Statistics in Medicine 17:2635, table II, method 10
-    [((36, 12, 2, 0), 0.0569, 0.3404), ((36, 14, 0, 0), 0.1528, 0.4167)]
+    [((36, 12, 2, 0), 0.0569, 0.3404), ((36, 14, 0, 0), 0.1528, 0.4167)],
 )
 def test_paired(cells: tuple[int, ...], low: float, high: float) -> None:
     """Cells: right in both, in the one alone, in the other alone, in none."""

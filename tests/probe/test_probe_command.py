@@ -155,5 +155,7 @@ def test_a_class_of_one_video_is_refused_by_name(command, videos: Path, tmp_path
         (root / path.parent.name / path.name).symlink_to(path)
     (root / "alone").mkdir()
     (root / "alone" / "0.avi").symlink_to(videos / "red" / "0.avi")
-    with pytest.raises(UserError, match=r"one video or group alone in 1 of 4 classes: alone; held out, nothing is left"):
+    with pytest.raises(
+        UserError, match=r"one video or group alone in 1 of 4 classes: alone; held out, nothing is left"
+    ):
         command(root=root)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from omegaconf import DictConfig
 from torch import nn
 
 from twostream.cli.code import add_overrides, composed
 from twostream.config import build_source, check_device, streams_of
+from twostream.config.data import mirrors
 from twostream.config.network import starts
 from twostream.config.probe import FROZEN, Plan, check_probe, feature_store, probe_network, probe_plan, probe_views
 from twostream.data.dataset import ClipDataset
 from twostream.data.prepare.progress import watch
+from twostream.data.sources import Video
 from twostream.data.tasks import available_cores
-from twostream.errors import ExpectedError, checked, say
+from twostream.errors import checked, say
 from twostream.files.place import require_writable
 from twostream.options.arguments import Parser, value_of
 from twostream.probe.extract import Extracted, extract
+from twostream.probe.logistic import Fold
 from twostream.probe.outcome import measured
 from twostream.probe.report import Probe, console, write_probe
 from twostream.probe.scoring import kinds, unseen_scores
@@ -100,29 +104,23 @@ def features_of(ready: Ready) -> Extracted:
 
 def evaluate(ready: Ready, found: Extracted, typed: Sequence[str]) -> Probe:
     """Fit on each training part, score what it has not seen. Raises ValueError where broken videos leave too little."""
-    plan, classes, cfg = ready.plan, ready.source.classes, ready.cfg
-    there = sorted(found.features)
-    if not there:
-        raise ExpectedError("no video could be read")
-    place = {position: row for row, position in enumerate(there)}
-    videos = [plan.videos[position] for position in there]
-    labels, groups = np.array([video.label for video in videos]), [video.group for video in videos]
-    parts = [
-        tuple(np.array([place[p] for p in side.tolist() if p in place], int) for side in part) for part in plan.parts
-    ]
-    parts = [(train, held) for train, held in parts if len(held)]
-    streams = {name: np.stack([found.features[p][name].mean(0) for p in there]) for name in streams_of(cfg)}
-    fits = {
-        name: unseen_scores(values, labels, groups, parts, num_classes=len(classes))
-        for name, values in kinds(streams).items()
+    classes, kept, parts = ready.source.classes, *readable(ready.plan, found)
+    labels, groups = np.array([video.label for video in kept]), [video.group for video in kept]
+    means = {
+        name: np.stack([found.features[position][name].mean(0) for position in sorted(found.features)])
+        for name in streams_of(ready.cfg)
     }
-    described = {"classes": classes, "protocol": "probe", "checkpoint": "", "data": ready.source.name}
-    described |= {"split": ready.source.split, "part": "test", "leaked": 0}
-    scores = {name: Scores.of(videos, of_video, **described) for name, (of_video, _) in fits.items()}
-    tested = sorted(fits[next(iter(fits))][0], key=lambda row: videos[row].id)  # the order of `Scores`
+    fits = {
+        name: unseen_scores(features, labels, groups, parts, num_classes=len(classes))
+        for name, features in kinds(means).items()
+    }
+    scores = {name: score_file(ready, kept, of_video) for name, (of_video, _) in fits.items()}
+    tested = sorted(
+        np.concatenate([held for _, held in parts]).tolist(), key=lambda row: kept[row].id
+    )  # as in `Scores`
     fitted = np.unique(np.concatenate([train for train, _ in parts]))
     outcome = measured(
-        {name: found.logits for name, found in scores.items()},
+        {name: one.logits for name, one in scores.items()},
         labels[tested],
         [groups[row] for row in tested],
         classes=classes,
@@ -132,13 +130,49 @@ def evaluate(ready: Ready, found: Extracted, typed: Sequence[str]) -> Probe:
         outcome=outcome,
         scores=scores,
         data=data_name(ready),
-        protocol=protocol_of(plan, len(fitted), outcome.videos, ready.source.split),
+        protocol=protocol_of(ready.plan, len(fitted), outcome.videos, ready.source.split),
         network=network_name(ready.network),
         weights=starts(ready.network),
         views=ready.dataset.sampling.test_views,  # type: ignore[attr-defined]
         strengths={name: strengths for name, (_, strengths) in fits.items()},
         unreadable=ready.dataset.unreadable(),
         overrides=list(typed),
+    )
+
+
+def readable(plan: Plan, found: Extracted) -> tuple[list[Video], list[Fold]]:
+    """The videos that could be read, and the parts as positions among them. ValueError where no test video is left."""
+    there = sorted(found.features)
+    place = {position: row for row, position in enumerate(there)}
+    parts = [
+        (kept_of(train, place), kept_of(held, place))
+        for train, held in plan.parts
+        if len(kept_of(held, place)) and len(kept_of(train, place))
+    ]
+    if not parts:
+        raise ValueError(
+            f"of {len(plan.videos)} videos {len(there)} could be read: nothing is left to fit on and to test"
+        )
+    return [plan.videos[position] for position in there], parts
+
+
+def kept_of(side: Int[np.ndarray, " n"], place: Mapping[int, int]) -> Int[np.ndarray, " m"]:
+    return np.array([place[position] for position in side.tolist() if position in place], np.int64)
+
+
+def score_file(ready: Ready, videos: Sequence[Video], scores: Mapping[int, np.ndarray]) -> Scores:
+    """Of the videos that were not fitted on."""
+    return Scores.of(
+        videos,
+        scores,
+        classes=ready.source.classes,
+        protocol="probe",
+        checkpoint="",
+        data=ready.source.name,
+        split=ready.source.split,
+        part="test",
+        leaked=0,
+        mirror=mirrors(ready.cfg),
     )
 
 

@@ -59,9 +59,7 @@ def console(probe: Probe) -> str:
     lines += ["", f"{'class':<{width}}{'videos':>6}" + "".join(f"{kind:>7}" for kind in kinds) + gain_title(outcome)]
     for name, row in by_gain(outcome):
         numbers = "".join(f"{row[kind].value:>7.2f}" for kind in kinds)
-        gain = (
-            f"{row['gain'].value:>+8.2f} ({row['gain'].low:+.2f} to {row['gain'].high:+.2f})" if "gain" in row else ""
-        )
+        gain = f"  {row['gain'].signed}" if "gain" in row else ""
         lines.append(f"{name:<{width}}{row['videos']:>6}{numbers}{gain}")
     return "\n".join([*lines, *(f"WARNING: {caution}" for caution in probe.cautions)])
 
