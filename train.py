@@ -44,6 +44,7 @@ from twostream.config import (
 from twostream.data.provenance import sha256
 from twostream.data.record import summary_of
 from twostream.data.sources import Source
+from twostream.errors import checked
 from twostream.loggers import finish, log_pictures
 from twostream.metrics import confusion_of
 from twostream.nonfinite import FiniteLoss
@@ -73,7 +74,8 @@ def main(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None:
     """Compose -> build -> fit -> test -> results.json."""
     hydra_config, cell = HydraConfig.get(), identity(cfg)
-    cfg = settle(typed := cfg)
+    with checked():
+        cfg = settle(typed := cfg)
     start = recovery_of(typed, folder)
     choice = None
     if cfg.refit and cfg.epochs > 0:

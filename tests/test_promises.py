@@ -138,12 +138,13 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ),
     ("A step of 32 clips", lambda: config().batch_size == 32),
     (
-        "Real data bring their own defaults: 224×224 pixels, T = 5 chunks of L = 10 flow fields, `backbone=resnet18` "
-        "with ImageNet weights, `transform=paper`, `optimizer=sgd`",
+        "Real data bring their own defaults: 224×224 pixels, T = 3 chunks of L = 10 flow fields, `backbone=resnet18` "
+        "with ImageNet weights, `sampling=segments`, `transform=paper`, `optimizer=finetune`",
         lambda: (
             (cfg := config(*REAL)).transform.size == 224
-            and (cfg.sampling.num_chunks, cfg.flow.length, cfg.backbone.weights) == (5, 10, "imagenet")
-            and named(cfg, "backbone", "transform", "optimizer") == ["resnet18", "JitterCrop", "sgd"]
+            and (cfg.sampling.num_chunks, cfg.flow.length, cfg.backbone.weights) == (3, 10, "imagenet")
+            and named(cfg, "backbone", "sampling", "transform") == ["resnet18", "Segments", "JitterCrop"]
+            and cfg.optimizer.learning_rate == option("optimizer/finetune")["learning_rate"]
             and real_data_are_alike()
         ),
     ),
@@ -158,8 +159,12 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ("`flow.store=PATH`: read, not computed", lambda: of_group("flow", lambda one: one["store"] is None)),
     ("all with `warmup_epochs`", lambda: of_group("schedule", lambda one: one["warmup_epochs"] == 0)),
     (
-        "rates for biases, fusion layers, flow conv1",
-        lambda: of_group("optimizer", lambda one: {"bias_factor", "fusion_factor", "flow_conv1_factor"} <= one.keys()),
+        "rates for biases, classifiers, fusion layers, flow conv1",
+        lambda: all(
+            {"bias_factor", "head_factor", "fusion_factor", "flow_conv1_factor"}
+            <= config(f"optimizer={name}").optimizer.keys()
+            for name in ("sgd", "adamw", "finetune")
+        ),
     ),
     (", ".join(f"`{name}`" for name in PLAIN.split()[:8]), lambda: set(PLAIN.split()) <= option("config").keys()),
     (
@@ -376,8 +381,8 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ("docs/sweeps.md", "(extra `joblib`)", lambda: {"joblib", "submitit", "ray", "optuna"} <= extras()),
     (
         "docs/your-videos.md",
-        "# resnet18 x 2, 20 epochs",
-        lambda: (config(*REAL).epochs, *named(config(*REAL), "backbone")) == (20, "resnet18"),
+        "# resnet18 x 2, pretrained",
+        lambda: (config(*REAL).weights, *named(config(*REAL), "backbone")) == ("imagenet", "resnet18"),
     ),
     (
         "docs/your-videos.md",

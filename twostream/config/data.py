@@ -30,7 +30,7 @@ from twostream.scores import PARTS
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
-CACHES = (None, "ram")
+CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads every video again and again; else null
 
 
 def build_source(cfg: DictConfig) -> Any:
@@ -65,7 +65,7 @@ def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
     if cfg.decode_timeout is not None:
         footage = Guarded(footage, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
-        raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram")
+        raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram, auto")
     return Cached(footage) if cfg.data.cache == "ram" else footage
 
 

@@ -38,6 +38,7 @@ from twostream.config.network import (
     start_of,
     untrained,
 )
+from twostream.config.settle import settle
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
@@ -84,6 +85,7 @@ def build_run(
         check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
         without_effect = check_training(cfg)
         check_parts(cfg)
+        cfg = settle(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
@@ -118,7 +120,7 @@ def check_training(cfg: DictConfig) -> list[str]:
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
         module.requires_grad_(False)
     optimizer = instantiate(cfg.optimizer)(network)
-    instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=max(1, cfg.epochs))
+    instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=1)
     if "monitor" in cfg.schedule and not cfg.validation_fraction:
         raise ValueError(
             f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "

@@ -31,7 +31,9 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
 
     def taker(name: str) -> Any:
         def take(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            found[name].append(inputs[0].detach().unflatten(0, (count, -1)).flatten(3).movedim(2, -1))
+            maps = inputs[0].detach().double()  # (n·t, d, h, w), or (n·t, d)
+            vectors = maps.flatten(2).mean(2) if maps.ndim > 2 else maps
+            found[name].append(vectors.unflatten(0, (count, -1)).mean(1).cpu())
 
         return take
 
@@ -50,10 +52,8 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
         network.train(training)
         for hook in hooks:
             hook.remove()
-    rows = {
-        name: torch.cat([part.flatten(1, -2).double().mean(1).cpu() for part in parts]) for name, parts in found.items()
-    }
-    return HeadFeatures(torch.cat(index).numpy(), {name: row.numpy() for name, row in rows.items()})
+    inputs = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    return HeadFeatures(torch.cat(index).numpy(), inputs)
 
 
 def per_video(parts: Sequence[HeadFeatures]) -> HeadFeatures:
