@@ -24,11 +24,13 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.callbacks import Alive, Begins, Speed
 from twostream.claim import Claim
 from twostream.config import (
+    SELECTION,
     Run,
     build_run,
     cautions,
     choose_epochs,
     claimed,
+    few_note,
     identity,
     mirror_note,
     mirrors,
@@ -178,6 +180,8 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
         print(f"WARNING: {caution}", flush=True)
     for line in run.without_effect:
         print(f"NOTE: {line}", flush=True)
+    if note := few_note(len(run.data.test_set)):
+        print(f"NOTE: {note}", flush=True)
     if run.leaked_validation:
         print(
             f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos: "
@@ -247,7 +251,10 @@ def leave_scores(run: Run, folder: Path, *, mirror: bool) -> None:
     )
     scores.save(folder / "test_scores.npz")
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
+    curves = read_curves(folder / "metrics.csv")
+    if (selection := folder / SELECTION / "metrics.csv").is_file():
+        curves |= {name: curve for name, curve in read_curves(selection).items() if name.startswith("val/")}
+    save_learning_curves(curves, pictures["learning_curves"])
     save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
 

@@ -19,6 +19,8 @@ from test_conf import PAPER_PARAMETERS
 
 from twostream import bench_flow, bench_guards, bench_store, doctor, evaluate, loggers, nonfinite, protocols, recovery
 from twostream.config import build_network, compose_config, conf_folder
+from twostream.config.run import PROBE_VIEWS
+from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
 from twostream.data import dataset, index, packed, synthetic, video_files
 from twostream.data.decoding import DECODERS, frames
 from twostream.data.flow.opencv import DIS_PRESETS, coarsest_level
@@ -399,6 +401,28 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     ("docs/your-videos.md", "start from ImageNet weights (the default)", lambda: config(*REAL).weights == "imagenet"),
     ("docs/your-videos.md", "`validation_fraction` at 0.1 or more", lambda: config(*REAL).validation_fraction == 0.1),
+    (
+        "docs/your-videos.md",
+        "20, or as many as make 60 steps, but never fewer than 8",
+        lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 60, 8),
+    ),
+    ("docs/your-videos.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),
+    ("docs/your-videos.md", "below 300 training videos", lambda: FEW == 300),
+    ("docs/your-videos.md", "(two fixed views each", lambda: PROBE_VIEWS == 2),
+    (
+        "docs/your-videos.md",
+        "three chunks spread over the video; three test views of these, mirrored too",
+        lambda: (cfg := config(*REAL)).sampling.num_chunks == cfg.sampling.test_views == 3 and cfg.transform.test_flip,
+    ),
+    (
+        "docs/your-videos.md",
+        "AdamW at a low rate for all layers, one epoch of warm-up, half a cosine down",
+        lambda: (
+            named(cfg := config(*REAL), "schedule") == ["cosine"]
+            and cfg.schedule.warmup_epochs == 1
+            and cfg.optimizer.learning_rate < option("optimizer/adamw")["learning_rate"] / 10
+        ),
+    ),
     ("docs/your-videos.md", "`data.test_fraction` of each class", lambda: config(*REAL).data.test_fraction == 0.3),
 ]
 CLAIMS = [

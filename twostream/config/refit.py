@@ -20,7 +20,7 @@ from twostream.recovery import Recovery, fit
 from twostream.results import write_json
 from twostream.signals import Signals
 
-FOLDER = "selection"  # in the run's: metrics.csv and, while it lasts, recovery checkpoints
+SELECTION = "selection"  # in the run's: metrics.csv and, while it lasts, recovery checkpoints
 CHOICE = {"cell": str, "epochs": int, "top1": (float, None), "curve": [{str: (float, int, None)}]}
 
 
@@ -67,7 +67,7 @@ def choose_epochs(
     No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `begun` is
     called, in the first process, when all that could be refused has been accepted.
     """
-    folder = folder / FOLDER
+    folder = folder / SELECTION
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
     cell = identity(parts)
     try:

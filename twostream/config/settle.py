@@ -19,6 +19,7 @@ FEW = 300  # training videos, below which refit=auto is true
 EPOCHS, STEPS = 20, 60  # epochs=auto: so many epochs, or fewer where these are more steps than that; never fewer than 8
 LEAST_EPOCHS = 8
 SMALL_BATCH = 32  # videos of each process; from fewer, batch_statistics=auto does not estimate statistics
+FEW_TESTS = 50  # below, a run says what one of them is worth
 DECODED = 150  # decoded frames are about so many times larger than the file
 
 
@@ -74,6 +75,18 @@ def fits(videos: Sequence[Video], memory: Path = MEMORY) -> bool:
         if total > free:
             return False
     return True
+
+
+def few_note(tests: int) -> str:
+    """What so few test videos cannot say; or "".
+
+    >>> few_note(20)
+    '20 test videos: one of them is 5.0 points of accuracy; smaller differences say nothing'
+    """
+    if tests >= FEW_TESTS:
+        return ""
+    number = "1 test video" if tests == 1 else f"{tests} test videos"
+    return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
 
 
 def told(before: DictConfig, cfg: DictConfig) -> str:
