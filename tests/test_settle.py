@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import compose_config, settle, told
+from twostream.config import build_network, compose_config, settle, told
+from twostream.config.run import check_training
 from twostream.config.settle import FEW, fits
 from twostream.data.sources import Video
 from twostream.models.backbone import tiny
@@ -82,3 +83,16 @@ def test_memory(tmp_path: Path) -> None:
     path.write_bytes(bytes(1000))
     assert fits([Video("a", path, 0, "a")], memory=tmp_path)
     assert not fits([Video("a", path, 0, "a")], memory=tmp_path / "absent")
+
+
+def test_flow_std_scales_what_the_flow_tower_reads() -> None:
+    """Halving it doubles the input: the same as doubling the filters that read it, and not their bias."""
+    words = ["streams=flow", "backbone=squeezenet1_0", "transform.size=64", "flow.length=2"]
+    torch.manual_seed(0)
+    usual = build_network(compose_config(words), 4)
+    torch.manual_seed(0)
+    half = build_network(compose_config([*words, f"flow_std={usual.flow.backbone.flow_std / 2}"]), 4)
+    flow = torch.randint(-127, 128, (2, 1, 4, 64, 64), dtype=torch.int8)
+    assert torch.equal(half.flow.enter(flow), 2 * usual.flow.enter(flow))
+    [line] = check_training(compose_config(["streams=rgb", "flow_std=20"]))
+    assert line == "flow_std=20: there is no flow tower; this changes nothing"

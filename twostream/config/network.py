@@ -26,6 +26,13 @@ ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
     """The network of the configuration; with `meta`, its shape alone: no memory, no weights loaded."""
+    network: Any = _build_network(cfg, num_classes, meta=meta)
+    if cfg.get("flow_std") is not None and "flow" in streams_of(cfg):
+        network.flow.input.std.fill_(cfg.flow_std)
+    return network
+
+
+def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Module:
     streams = streams_of(cfg)
     if cfg.align not in ALIGN:
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
@@ -91,6 +98,9 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
         ),
         f"align={cfg.align}: the maps are equally large": (
             cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
+        ),
+        f"flow_std={cfg.get('flow_std')}: there is no flow tower": (
+            cfg.get("flow_std") is not None and not hasattr(network, "flow")
         ),
         "two_towers=true: there is one stream": cfg.two_towers and len(streams_of(cfg)) == 1,
         "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and not hasattr(network, "flow"),

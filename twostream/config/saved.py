@@ -28,7 +28,7 @@ CHANGEABLE = ("broken", "data", "decode_timeout", "decoder", "flow.store", "num_
 
 NETWORK = (
     *("backbone", "flow_backbone", "fusion", "temporal", "pooling", "attention", "attention_after", "attention_over"),
-    *("layer", "two_towers", "streams", "align", "flow", "sampling", "transform"),
+    *("layer", "two_towers", "streams", "align", "flow", "flow_std", "sampling", "transform"),
 )
 
 
