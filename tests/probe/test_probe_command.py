@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from twostream.cli.probe import probe
+from twostream.config import build_source, compose_config
+from twostream.config.probe import probe_plan
 from twostream.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.probe import extract as extracting
@@ -70,14 +72,14 @@ def command(videos: Path, weights: Path, tmp_path: Path, monkeypatch) -> Callabl
 
 
 def test_what_it_says_writes_and_keeps(command, videos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    command()
+    command("--folds=2")
     said = capsys.readouterr().out
     assert said.startswith("both ")
-    assert "4-fold cross-validation by groups, 12 videos" in said
+    assert "2-fold cross-validation by groups, 12 videos" in said
     assert "largest     0.33" in said
     assert "WARNING: 12 test videos of 12 groups are few" in said
     assert "features computed" in said
-    out = tmp_path / "probes" / f"{videos.name}-tiny-folds4"
+    out = tmp_path / "probes" / f"{videos.name}-tiny-folds2"
     found = json.loads((out / "probe.json").read_text())
     assert found["sentence"] == said.splitlines()[0]
     assert found["videos"] == 12
@@ -97,19 +99,22 @@ def test_what_it_says_writes_and_keeps(command, videos: Path, tmp_path: Path, ca
     assert json.loads((tmp_path / "probes" / f"{videos.name}-tiny-split1" / "probe.json").read_text())["videos"] == 3
 
 
-def test_only_what_has_changed_is_computed_anew(command, videos: Path, tmp_path: Path, capsys) -> None:
+def test_only_what_is_damaged_or_changed_is_computed_anew(command, videos: Path, tmp_path: Path, capsys) -> None:
     root = tmp_path / "copy"
     for path in videos.rglob("*.avi"):
         (root / path.parent.name).mkdir(parents=True, exist_ok=True)
         (root / path.parent.name / path.name).write_bytes(path.read_bytes())
-    command("streams=rgb", root=root)
+    command("streams=rgb", "split=1", root=root)
     capsys.readouterr()
-    os.utime(root / "red" / "0.avi", ns=(0, 0))
     (stored,) = (tmp_path / "cache" / "features").iterdir()
-    next(stored.glob("*.npz")).write_bytes(b"damaged")
-    command("streams=rgb", root=root)
-    assert "features of 10 videos from the cache, of 2 computed" in capsys.readouterr().out.replace("of 11", "of 10")
-    command("streams=rgb", "transform.crop_fraction=0.5", root=root)
+    for path in list(stored.glob("*.npz"))[:2]:
+        path.write_bytes(b"damaged")
+    command("streams=rgb", "split=1", root=root)
+    assert "features of 10 videos from the cache, of 2 computed" in capsys.readouterr().out
+    os.utime(root / "red" / "0.avi", ns=(0, 0))
+    command("streams=rgb", "split=1", root=root)
+    assert "features of 11 videos from the cache, of 1 computed" in capsys.readouterr().out
+    command("streams=rgb", "split=1", "transform.crop_fraction=0.5", root=root)
     assert "features computed" in capsys.readouterr().out
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
 
@@ -122,7 +127,7 @@ def test_broken_videos_are_named_or_left_out(command, videos: Path, tmp_path: Pa
     (root / "red" / "9.avi").write_text("no video")
     with pytest.raises(Exception, match=r"9\.avi"):
         command("streams=rgb", root=root)
-    command("streams=rgb", "broken=skip", root=root)
+    command("streams=rgb", "broken=skip", "--folds=2", root=root)
     said = capsys.readouterr().out
     assert "WARNING: left out, for they cannot be read: red/9.avi" in said
     assert "12 videos" in said
@@ -146,6 +151,16 @@ def test_refused_in_one_line_before_any_work(command, words, message, tmp_path: 
     monkeypatch.setattr(extracting, "head_features", None)
     with pytest.raises(UserError, match=message):
         command(*words)
+
+
+def test_folds_by_default_are_five_or_as_many_as_every_class_has_groups(videos: Path) -> None:
+    source = build_source(compose_config(["data=folder", f"data.root={videos}"]))
+    plan = probe_plan(source, None, given=False)
+    assert plan.folds == len(plan.parts) == 4
+    assert sorted(position for _, held in plan.parts for position in held) == list(range(12))
+    given = probe_plan(source, None, given=True)
+    assert (given.folds, [len(side) for side in given.parts[0]]) == (0, [9, 3])
+    assert [given.videos[position] for position in given.parts[0][1]] == list(source.test)
 
 
 def test_a_class_of_one_video_is_refused_by_name(command, videos: Path, tmp_path: Path) -> None:

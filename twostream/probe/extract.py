@@ -45,8 +45,8 @@ def extract(
     def computed() -> Iterator[int]:
         for clip in loaded(dataset, missing, workers) if missing else ():
             position = int(clip.index[0])
-            found[position] = features_of(network, clip, streams, device)
-            store.write(dataset.videos[position], found[position])
+            found[position] = new = features_of(network, clip, streams, device)
+            store.write(dataset.videos[position], new)
             yield position
 
     for _ in watch(computed(), len(missing)):

@@ -39,7 +39,7 @@ def unseen_scores(
     scores: dict[int, np.ndarray] = {}
     strengths = []
     for train, held in folds:
-        of_rows = [groups[position] for position in train]
+        of_rows = [groups[int(position)] for position in train]
         fitted = fit_linear(features[train], labels[train], of_rows, num_classes=num_classes)
         scores |= dict(zip(held.tolist(), fitted.scores(features[held]), strict=True))
         strengths.append(fitted.strength)
