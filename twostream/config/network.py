@@ -113,7 +113,9 @@ def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
     make = instantiate(cfg.attention)
     if cfg.attention_over not in ("frame", "clip"):
         raise ValueError(f"attention_over={cfg.attention_over!r}: choose from frame, clip")
-    return make if cfg.attention_over == "frame" else lambda channels: OverClip(make(channels))
+    if cfg.attention_over == "frame" or "Identity" in cfg.attention["_target_"]:  # of none, nothing is over a clip
+        return make
+    return lambda channels: OverClip(make(channels))
 
 
 def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
