@@ -96,7 +96,7 @@ def solve(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater")  # of few videos it is
         model.fit(features, labels)
-    present, weight, bias = model.classes_, model.coef_, model.intercept_
+    present, weight, bias = model.classes_, model.coef_, np.asarray(model.intercept_)
     if two:
         weight, bias = np.vstack((-weight / 2, weight / 2)), np.concatenate((-bias / 2, bias / 2))
     whole_weight, whole_bias = np.zeros((num_classes, features.shape[1])), np.full(num_classes, bias.min() + ABSENT)
