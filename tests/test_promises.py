@@ -403,8 +403,8 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ("docs/your-videos.md", "`validation_fraction` at 0.1 or more", lambda: config(*REAL).validation_fraction == 0.1),
     (
         "docs/your-videos.md",
-        "20, or as many as make 60 steps, but never fewer than 8",
-        lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 60, 8),
+        "as many as make 30 steps, but never fewer than 6",
+        lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 30, 6),
     ),
     ("docs/your-videos.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),
     ("docs/your-videos.md", "below 300 training videos", lambda: FEW == 300),

@@ -36,15 +36,15 @@ def settled(root: Path, *words: str):
 def test_few_videos_with_weights(tmp_path: Path, weights: Path) -> None:
     typed, cfg = settled(folder_of(tmp_path / "videos", 32), f"backbone.weights={weights}")
     assert (cfg.start, cfg.refit, cfg.batch_statistics, cfg.data.cache) == ("probe", True, "kept", "ram")
-    assert cfg.epochs == 20  # 16 videos, 2 steps an epoch: 60 steps would be 30 epochs
-    line = "auto: start=probe epochs=20 refit=true batch_statistics=kept data.cache=ram"
+    assert cfg.epochs == 15  # 16 videos, 2 steps an epoch
+    line = "auto: start=probe epochs=15 refit=true batch_statistics=kept data.cache=ram"
     assert told(typed, cfg) == line
     assert settle(cfg) == cfg
 
 
 def test_many_videos(tmp_path: Path, weights: Path) -> None:
     _, cfg = settled(folder_of(tmp_path / "videos", 2 * FEW), f"backbone.weights={weights}", "batch_size=32")
-    assert (cfg.start, cfg.refit, cfg.epochs, cfg.batch_statistics) == ("probe", False, 8, "batch")
+    assert (cfg.start, cfg.refit, cfg.epochs, cfg.batch_statistics) == ("probe", False, 20, "batch")
 
 
 def test_without_weights_nothing_is_probed(tmp_path: Path) -> None:

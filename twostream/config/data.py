@@ -145,7 +145,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
     videos = build_lists(cfg, source)[part]
     if not videos:
-        why = "refit=true: in the end all trained" if cfg.get("refit", False) else "validation_fraction=0"
+        why = "refit=true: in the end all trained" if cfg.get("refit") is True else "validation_fraction=0"
         raise ValueError(f"part='validation': the run held no videos out of training ({why})")
     check_protocol(protocol)
     parts = clip_parts(cfg, source)
@@ -188,7 +188,7 @@ def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
     With refit=true all that would validate train, too.
     """
     train, validation = source.train, source.validation  # as the data set has them
-    if cfg.get("refit", False):  # they have chosen the number of epochs already
+    if cfg.get("refit") is True:  # they have chosen the number of epochs already
         train, validation = (*train, *validation), ()
     elif not validation:
         train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)

@@ -6,7 +6,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +108,7 @@ def build_run(
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         system = build_system(cfg, source.classes, learned)
+        system.planned_epochs = cfg.epochs
         if begun is not None:
             check_weights(begun, folder, system)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
@@ -157,7 +157,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
         classes=tuple(classes),
         frozen=[*frozen, *settled_statistics(cfg, network)],
         optimizer=instantiate(cfg.optimizer),
-        schedule=partial(instantiate(cfg.schedule), epochs=max(1, cfg.epochs)),
+        schedule=instantiate(cfg.schedule),
         label_smoothing=cfg.label_smoothing,
         history=history,
     )

@@ -16,8 +16,8 @@ from twostream.data.footage import MEMORY
 from twostream.data.sources import Video
 
 FEW = 300  # training videos, below which refit=auto is true
-EPOCHS, STEPS = 20, 60  # epochs=auto: so many epochs, or fewer where these are more steps than that; never fewer than 8
-LEAST_EPOCHS = 8
+EPOCHS = 20  # epochs=auto
+STEPS, LEAST_EPOCHS = 30, 6  # of few videos, from a probe: so many steps, in so many epochs at least
 SMALL_BATCH = 32  # videos of each process; from fewer, batch_statistics=auto does not estimate statistics
 FEW_TESTS = 50  # below, a run says what one of them is worth
 DECODED = 150  # decoded frames are about so many times larger than the file
@@ -57,11 +57,11 @@ def may_probe(cfg: DictConfig) -> bool:
 
 def epochs_for(videos: int, batch_size: int) -> int:
     """
-    >>> epochs_for(9537, 16), epochs_for(33, 8), epochs_for(400, 16)
-    (20, 12, 20)
+    >>> epochs_for(9537, 8), epochs_for(33, 8), epochs_for(8, 8)
+    (20, 6, 20)
     """
     steps = -(-videos // batch_size)
-    return min(EPOCHS, max(LEAST_EPOCHS, -(-STEPS // steps)))
+    return min(EPOCHS, max(LEAST_EPOCHS, -(-STEPS // steps))) if videos < FEW else EPOCHS
 
 
 def fits(videos: Sequence[Video], memory: Path = MEMORY) -> bool:

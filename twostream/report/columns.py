@@ -106,7 +106,7 @@ def mean_probe(cells: Iterable[Cell], metric: Metric) -> float | None:
 def below_probe(cell: Cell) -> str:
     """Where a trained network is worse than the probe that it started from; or ""."""
     metrics = [Metric(name) for name in ("test/top1", "test/mean_class")]
-    pairs = [(metric, metric.of(cell), probe_of(cell, metric)) for metric in metrics]
+    pairs = [(metric, metric.of(cell), probe_of(cell, metric)) for metric in metrics if result(cell, "probe")]
     lower = [(m, now, then) for m, now, then in pairs if now is not None and then is not None and now < then - 1e-9]
     return ", ".join(f"{metric.name} {metric.text(now)} after {metric.text(then)}" for metric, now, then in lower)
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twostream.models.classifier import start_classifier
+
 if TYPE_CHECKING:
     from twostream.models.backbone.weights import WeightsReport
 
@@ -172,19 +174,6 @@ class Backbone(nn.Module):
         last = self.strides[convolutional[-1]]
         self.strides = {name: self.strides[name] for name in convolutional} | {"fc8": last}
         self.source_names = {k: v for k, v in self.source_names.items() if not k.startswith("stages.fc")}
-
-
-def start_classifier(layer: nn.Conv2d | nn.Linear, *, trained: bool) -> None:
-    """Initial values of a classifier of new classes, in place: all classes are about equally likely, the loss ln k.
-
-    `trained`: its input comes from trained layers, and may be of any scale (the maxima of SqueezeNet's last map are
-    230 in the mean): zero, as Kolesnikov et al. 2020 do. Otherwise .01 * randn as Feichtenhofer et al. 2016, and less
-    above 128 inputs, so that their number does not matter.
-    """
-    inputs = layer.weight[0].numel()
-    nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.01 * (128 / inputs) ** 0.5))
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
 
 
 def check_order(order: str) -> None:

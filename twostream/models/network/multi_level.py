@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from twostream.models.backbone.base import start_classifier
+from twostream.models.classifier import start_classifier
 
 from .late import MeanScore
 from .tower import (
