@@ -18,6 +18,7 @@ from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
 from twostream.optimization import roles
+from twostream.plain import read_yaml
 
 REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
@@ -128,8 +129,39 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
             raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
         if "weights" not in backbone_config(cfg, stream):
             raise ValueError(f"init.{stream}={path}: this backbone has no option `weights` that it could be given by")
+        check_relu(cfg, stream, checkpoint)
         return checkpoint
     return backbone_config(cfg, stream).get("weights")
+
+
+def scores_relu(backbone: Any) -> bool | None:
+    """Whether the scores of a configured backbone end in a ReLU, as runs of before do not say; None: it has no choice.
+
+    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"}), scores_relu({"_target_": "x", "name": "y"})
+    (True, None)
+    """
+    if not isinstance(backbone, (dict, DictConfig)) or not str(backbone.get("_target_")).endswith(".squeezenet1_0"):
+        return None
+    return bool(backbone.get("relu", True))
+
+
+def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
+    """Raises ValueError where the run that a stream starts from has a ReLU behind its scores and this one not, or so.
+
+    The weights fit both. A checkpoint outside of a run folder does not tell.
+    """
+    config = Path(checkpoint).absolute().parent.parent / "config.yaml"
+    ours = scores_relu(backbone_config(cfg, stream))
+    begun = read_yaml(config) if ours is not None and config.is_file() else None
+    if not isinstance(begun, dict):
+        return
+    theirs = scores_relu((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"))
+    if theirs is not None and theirs != ours:
+        group = "flow_backbone" if stream == "flow" and cfg.get("flow_backbone") else "backbone"
+        raise ValueError(
+            f"init.{stream}={cfg.init[stream]}: was trained with {group}.relu={str(theirs).lower()}, "
+            f"so its scores would be others here; give {group}.relu={str(theirs).lower()}"
+        )
 
 
 def check_starts(cfg: DictConfig, network: Any) -> None:

@@ -113,18 +113,22 @@ class Backbone(nn.Module):
     def initialise(self, only: Collection[str] | None = None) -> None:
         """Random initial values, for all layers or for those of which `only` names a tensor.
 
-        He et al. 2015 (normal, fan in) and zero biases; the classifier .01 * randn, as Feichtenhofer et al. 2016 do.
+        He et al. 2015 (normal, fan in) and zero biases. That rule is for input of deviation 1: the first filters of a
+        network whose input is larger are smaller. The classifier: `start_classifier`.
         """
-        classifier = self.classifier
+        classifier, (_, first) = self.classifier, self.first
+        input_scale = max(1.0, sum(IMAGENET_STD) / sum(self.std))
         for name, module in self.named_modules():
             own = [f"{name}.{key}" for key in (*module._parameters, *module._buffers)]
             if not own or (only is not None and not set(own) & set(only)):
                 continue
             if isinstance(module, nn.Conv2d):
                 if module is classifier:
-                    nn.init.normal_(module.weight, std=0.01)
-                else:
-                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    start_classifier(module, trained=self.report is not None)
+                    continue
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module is first:
+                    module.weight.data /= input_scale
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             else:
@@ -168,6 +172,19 @@ class Backbone(nn.Module):
         last = self.strides[convolutional[-1]]
         self.strides = {name: self.strides[name] for name in convolutional} | {"fc8": last}
         self.source_names = {k: v for k, v in self.source_names.items() if not k.startswith("stages.fc")}
+
+
+def start_classifier(layer: nn.Conv2d | nn.Linear, *, trained: bool) -> None:
+    """Initial values of a classifier of new classes, in place: all classes are about equally likely, the loss ln k.
+
+    `trained`: its input comes from trained layers, and may be of any scale (the maxima of SqueezeNet's last map are
+    230 in the mean): zero, as Kolesnikov et al. 2020 do. Otherwise .01 * randn as Feichtenhofer et al. 2016, and less
+    above 100 inputs, so that their number does not matter.
+    """
+    inputs = layer.weight[0].numel()
+    nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.1 * inputs**-0.5))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def check_order(order: str) -> None:
