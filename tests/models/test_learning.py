@@ -7,10 +7,26 @@ random, batch normalisation uses the batch. Every day: each backbone once and ea
 
 from __future__ import annotations
 
+import math
 from itertools import product
+from pathlib import Path
 
 import pytest
-from learning import BACKBONES, KINDS, POOLINGS, Learning, has_fully_connected, learn
+import torch
+from learning import (
+    BACKBONES,
+    CLASSES,
+    KINDS,
+    POOLINGS,
+    Learning,
+    clips,
+    configuration,
+    farthest_loss,
+    has_fully_connected,
+    learn,
+)
+
+from twostream.config import build_network
 
 SINGLE = ("rgb", "flow")
 
@@ -45,6 +61,17 @@ def test_networks_of_each_backbone_kind_and_pooling_learn(backbone: str, kind: s
 def test_the_sample_is_of_everything() -> None:
     for position, names in enumerate((BACKBONES, KINDS, POOLINGS)):
         assert {cell[position] for cell in sample()} == set(names)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_first_loss_on_real_features_is_that_of_chance(pooling: str, real_data: Path) -> None:
+    weights = real_data / "weights" / "squeezenet1_0_from_deep_compression.pth"
+    cfg = configuration("squeezenet1_0", "rgb", pooling, 64)
+    cfg.backbone.weights = str(weights)
+    rgb, flow, label = clips(64)
+    with torch.no_grad():
+        heads = build_network(cfg, CLASSES)(rgb, flow)
+    assert farthest_loss(heads, label) == pytest.approx(math.log(CLASSES), rel=0.1)
 
 
 @pytest.mark.slow

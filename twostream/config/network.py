@@ -137,7 +137,7 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
 def scores_relu(backbone: Any) -> bool | None:
     """Whether the scores of a configured backbone end in a ReLU, as runs of before do not say; None: it has no choice.
 
-    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"}), scores_relu({"_target_": "x", "name": "y"})
+    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"}), scores_relu({"_target_": "other"})
     (True, None)
     """
     if not isinstance(backbone, (dict, DictConfig)) or not str(backbone.get("_target_")).endswith(".squeezenet1_0"):

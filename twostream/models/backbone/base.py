@@ -179,10 +179,10 @@ def start_classifier(layer: nn.Conv2d | nn.Linear, *, trained: bool) -> None:
 
     `trained`: its input comes from trained layers, and may be of any scale (the maxima of SqueezeNet's last map are
     230 in the mean): zero, as Kolesnikov et al. 2020 do. Otherwise .01 * randn as Feichtenhofer et al. 2016, and less
-    above 100 inputs, so that their number does not matter.
+    above 128 inputs, so that their number does not matter.
     """
     inputs = layer.weight[0].numel()
-    nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.1 * inputs**-0.5))
+    nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.01 * (128 / inputs) ** 0.5))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
