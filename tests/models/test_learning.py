@@ -1,8 +1,8 @@
 """Every network can learn: each backbone, each kind of network, each pooling in conf/, on eight clips.
 
 What is tried follows from the files in conf/. Dropout is off (eight clips are to be learnt by heart), weights are
-random, batch normalisation uses the batch. Every day: each backbone but the largest once and each pooling once, over all kinds;
-`slow`: each backbone with each pooling, and so each of both with each kind; `matrix`: all of them with all.
+random, batch normalisation uses the batch. Every day: each backbone (but the largest) and each pooling once, over all
+kinds; `slow`: each backbone with each pooling, and so each of both with each kind; `matrix`: all of them with all.
 """
 
 from __future__ import annotations
