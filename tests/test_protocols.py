@@ -95,6 +95,7 @@ NETWORKS = {
     "temporal=pool2d pooling=actionvlad": False,
     "temporal=pool2d attention=nonlocal": True,
     "temporal=pool2d attention=nonlocal attention_over=clip": False,
+    "temporal=pool2d attention=none attention_over=clip": True,
     "temporal=pool2d fusion=multilevel layer=[conv3,conv5]": True,
     "temporal=pool2d streams=flow": True,
 }

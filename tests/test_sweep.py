@@ -297,6 +297,18 @@ def test_a_cell_that_was_finished_on_other_videos_is_not_taken(tmp_path: Path, s
     assert is_finished(cfg, tmp_path), "there is nothing to compare with, and it says so"
 
 
+def test_a_finished_run_says_how_to_train_anew(tmp_path: Path, started) -> None:
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(compose_config([]), resolve=True))
+    write_json(tmp_path / "results.json", {"cell": identity(compose_config([])), "metrics": {"test/top1": 1.0}})
+    started.overrides.task = ["epochs=9", "layer=[conv4,conv5]"]
+    told = r"\(epochs: 6 there, 9 here\); a finished run does not go on; .* epochs=9 'layer=\[conv4,conv5\]'$"
+    with pytest.raises(UserError, match=told):
+        is_finished(compose_config(["epochs=9"]), tmp_path)
+    started.mode = RunMode.MULTIRUN
+    with pytest.raises(UserError, match=r"9 here\); delete them, or choose another folder$"):
+        is_finished(compose_config(["epochs=9"]), tmp_path)
+
+
 def test_what_a_run_was_started_with_stays_until_its_checkpoint_is_accepted(tmp_path: Path, started) -> None:
     write_json(tmp_path / "overrides.json", ["epochs=3"])
     (tmp_path / "checkpoints").mkdir()

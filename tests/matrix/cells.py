@@ -239,7 +239,14 @@ def all_cells() -> list[Cell]:
 
 BASE = (  # what makes a run small
     *("data.train_clips=24", "data.test_clips=16", "validation_fraction=0.34", "epochs=1", "batch_size=8"),
-    *("backbone.width=0.125", "flow.length=2", "flow.preset=ultrafast", "num_workers=0", "logger=csv"),
+    *(
+        "backbone.width=0.125",
+        "flow_backbone.width=0.125",
+        "flow.length=2",
+        "flow.preset=ultrafast",
+        "num_workers=0",
+        "logger=csv",
+    ),
 )
 
 

@@ -57,6 +57,8 @@ class Commands:
             **{f"export {form}": partial(self.export, form, video) for form in FORMATS},
             "report": self.report,
         }
+        if self.config("epochs") == 0:
+            del acts["resume"]  # there is no step to stop after
         for command, act in acts.items():
             if not only or command in only:
                 self.does(command, act)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import threading
 from collections.abc import Iterator
@@ -131,7 +132,7 @@ def test_real_weights_of_squeezenet(real_data: Path) -> None:
     filters = torch.load(path, weights_only=True)["features.0.weight"]
     assert torch.equal(rgb.first[1].weight, filters)
     torch.testing.assert_close(flow.first[1].weight[:, 17], filters.mean(1))
-    assert rgb.classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not rgb.classifier.weight.any()  # features of this scale would make any other start a bad one
 
 
 # Cross-modality
@@ -393,7 +394,7 @@ def test_timm_file(tmp_path: Path) -> None:
     assert torch.equal(again.first[1].weight, theirs["conv1.0.weight"])
 
 
-def test_timm_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_pretrained(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     library = pytest.importorskip("timm")
     create, made = library.create_model, []
 
@@ -409,6 +410,7 @@ def test_timm_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def offline(name: str, *, pretrained: bool = False, **options: Any) -> nn.Module:
         if pretrained:
+            logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s")
             raise OSError("no route to host\nand more")
         return create(name, **options)
 
@@ -417,3 +419,4 @@ def test_timm_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
         ValueError, match=r"timm cannot give those of resnet10t \(no route to host\); download .* https://"
     ):
         timm(3, 7, name="resnet10t", weights="imagenet")
+    assert not caplog.records, "of every attempt a line"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -89,9 +91,10 @@ def timm(
         flow_std=255 * sum(published["std"]) / len(published["std"]),
         source=network,
     )
-    backbone.initialise(only=[name for name in backbone.state_dict() if name.startswith("stages.fc8.")])
     if weights is not None and not backbone.first[1].weight.is_meta:
         _load(backbone, library, name, weights, cross_modality)
+    fresh = backbone.state_dict() if backbone.report is None else backbone.report.random
+    backbone.initialise(only=[name for name in fresh if name.startswith("stages.fc8.")])
     return backbone
 
 
@@ -134,6 +137,18 @@ def _levels(network: Any, name: str) -> dict[str, nn.Module]:
     return dict(zip(NAMES[-len(stages) :], stages, strict=True))
 
 
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Without a library's lines on each of its attempts: what came of them is told in one."""
+    log = logging.getLogger(library)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _load(backbone: Timm, library: Any, name: str, weights: str, cross_modality: bool) -> None:
     if weights != "imagenet":
         found, origin = read_weights(backbone, weights)
@@ -143,7 +158,8 @@ def _load(backbone: Timm, library: Any, name: str, weights: str, cross_modality:
         load_weights(backbone, found, cross_modality=cross_modality, origin=origin)
         return
     try:  # as for RGB: timm's own way to other numbers of channels rescales the filters
-        pretrained = library.create_model(name, features_only=True, pretrained=True)
+        with quiet("huggingface_hub"):
+            pretrained = library.create_model(name, features_only=True, pretrained=True)
     except (RuntimeError, OSError) as error:
         published = library.get_pretrained_cfg(name, allow_unregistered=True)
         hub = published.hf_hub_id and f"https://huggingface.co/{published.hf_hub_id}/tree/main"
