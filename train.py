@@ -24,10 +24,13 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.callbacks import Alive, Begins, Speed
 from twostream.claim import Claim
 from twostream.config import (
+    SELECTION,
     Run,
     build_run,
     cautions,
+    choose_epochs,
     claimed,
+    few_note,
     identity,
     mirror_note,
     mirrors,
@@ -36,15 +39,19 @@ from twostream.config import (
     recovery_of,
     run_command,
     run_own_process,
+    settle,
     starts,
+    told,
 )
 from twostream.data.provenance import sha256
 from twostream.data.record import summary_of
 from twostream.data.sources import Source
+from twostream.errors import checked
 from twostream.loggers import finish, log_pictures
 from twostream.metrics import confusion_of
 from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
+from twostream.probe.start import StartFromProbe
 from twostream.processes import of_all_processes
 from twostream.recovery import Recovery, fit
 from twostream.results import finite_or_none, git_revision, validation_accuracy, versions, write_json, write_text
@@ -68,26 +75,41 @@ def main(cfg: DictConfig) -> float | None:
 
 def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None:
     """Compose -> build -> fit -> test -> results.json."""
-    hydra_config = HydraConfig.get()
-    start = recovery_of(cfg, folder)
-    recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(cfg), signals=signals)
+    hydra_config, cell = HydraConfig.get(), identity(cfg)
+    with checked():
+        cfg = settle(typed := cfg)
+    start = recovery_of(typed, folder)
+    choice = None
+    if cfg.refit and cfg.epochs > 0:
+
+        def begun(run: Run) -> None:
+            announce(typed, cfg, run, folder)
+            leave_config(cfg, folder)
+
+        choice = choose_epochs(cfg, folder, claim, signals, begun)
+    epochs = cfg.epochs if choice is None else choice.epochs
+    recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=cell, signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     begins = Begins(lambda: begin(cfg, run, folder))
-    run = build_run(cfg, folder, [Alive(claim), recovery, begins, finite, speed], start)
+    run = build_run(cfg, folder, [Alive(claim), recovery, begins, finite, speed], start, last_epoch=epochs)
     if run.trainer.is_global_zero:  # one process of several speaks, and writes
-        announce(cfg, run, folder)
+        if choice is None:
+            announce(typed, cfg, run, folder)
+        else:
+            print(f"refit: {len(run.data.train_set)} training videos, {epochs} epochs", flush=True)
 
     try:
         if cfg.epochs == 0:
             begins.begin()
-        metrics = fit_and_test(run, folder, epochs=cfg.epochs, start=start)
+        metrics = fit_and_test(run, folder, fits=cfg.epochs > 0, start=start)
         if run.trainer.is_global_zero:
             leave_scores(run, folder, mirror=mirrors(cfg))
     except BaseException as error:
         finish(run.trainer.loggers, error)
         raise
     finish(run.trainer.loggers)
-    best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    best = run.trainer.checkpoint_callback.best_model_score if choice is None else choice.top1  # type: ignore[union-attr]
+    probed = next((c for c in run.trainer.callbacks if isinstance(c, StartFromProbe)), None)  # type: ignore[attr-defined]
     lists = {"train": run.data.train_set, "validation": run.data.validation_set, "test": run.data.test_set}
     parts = {"val" if name == "validation" else name: part for name, part in lists.items()}
     found = {name: sorted(set().union(*of_all_processes(part.unreadable()))) for name, part in parts.items()}
@@ -110,6 +132,9 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "data": summary_of(run.source.classes, {name: part.videos for name, part in lists.items()}),
             "weights": starts(run.system.network),
             "metrics": finite_or_none(metrics),
+            "probe": None if probed is None else finite_or_none(probed.accuracy),
+            "epochs": epochs,
+            "steps": run.trainer.global_step,
             "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
             "unreadable": unreadable,
             "leaked": run.leaked,
@@ -121,7 +146,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "clips_per_second": speed.clips_per_second,
             "seconds": round(recovery.seconds, 2),
             "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
-            "cell": identity(cfg),
+            "cell": cell,
             "versions": versions(),
             "git": git_revision(Path(__file__).parent),
         },
@@ -134,9 +159,11 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+    if probed is not None and (lower := below(metrics, probed.accuracy)):
+        print(f"WARNING: training has made it worse than the probe that it started from: {lower}", flush=True)
 
 
-def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
+def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
     """Say what is going to be trained, and on which videos."""
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
@@ -145,12 +172,16 @@ def announce(cfg: DictConfig, run: Run, folder: Path) -> None:
         flush=True,
     )
     print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
+    if note := told(typed, cfg):
+        print(note)
     if note := mirror_note(cfg):
         print(note)
     for caution in cautions(cfg):
         print(f"WARNING: {caution}", flush=True)
     for line in run.without_effect:
         print(f"NOTE: {line}", flush=True)
+    if note := few_note(len(run.data.test_set)):
+        print(f"NOTE: {note}", flush=True)
     if run.leaked_validation:
         print(
             f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos: "
@@ -165,25 +196,37 @@ def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if not run.trainer.is_global_zero:
         return
-    overrides = HydraConfig.get().overrides.task
-    write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    leave_config(cfg, folder)
     if isinstance(run.source, Source):  # the embedded data set follows from its configuration
         run.source.write_split(folder / "split.csv")
 
 
-def fit_and_test(run: Run, folder: Path, *, epochs: int, start: Path | None) -> Mapping[str, float]:
+def leave_config(cfg: DictConfig, folder: Path) -> None:
+    """What was typed, and all that follows from it: enough to go on."""
+    overrides = HydraConfig.get().overrides.task
+    write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def fit_and_test(run: Run, folder: Path, *, fits: bool, start: Path | None) -> Mapping[str, float]:
     """Train, test the best checkpoint once; returns the test metrics.
 
     Without an epoch, the weights that the run starts from are tested, and kept as its best.
     """
-    if epochs > 0:
+    if fits:
         fit(run.trainer, run.system, run.data, start)
-        run.system.load_weights(best_weights(run))
+    if trained := run.trainer.checkpoint_callback.best_model_path:  # type: ignore[union-attr]
+        run.system.load_weights(trained)
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
-    if epochs == 0:
+    if not trained:
         run.trainer.save_checkpoint(best_weights(run), weights_only=True)
     return metrics
+
+
+def below(metrics: Mapping[str, float], probe: Mapping[str, float]) -> str:
+    """Where the trained network is worse than the probe; or ""."""
+    pairs = [(name, metrics.get(f"test/{name}", 1.0), probe.get(name, 0.0)) for name in ("top1", "mean_class")]
+    return ", ".join(f"test/{name} {now:.4f} after {then:.4f}" for name, now, then in pairs if now < then - 1e-9)
 
 
 def best_weights(run: Run) -> Path:
@@ -208,7 +251,10 @@ def leave_scores(run: Run, folder: Path, *, mirror: bool) -> None:
     )
     scores.save(folder / "test_scores.npz")
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    save_learning_curves(read_curves(folder / "metrics.csv"), pictures["learning_curves"])
+    curves = read_curves(folder / "metrics.csv")
+    if (selection := folder / SELECTION / "metrics.csv").is_file():
+        curves |= {name: curve for name, curve in read_curves(selection).items() if name.startswith("val/")}
+    save_learning_curves(curves, pictures["learning_curves"])
     save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
 

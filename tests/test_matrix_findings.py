@@ -20,7 +20,7 @@ from twostream.evaluate import Plan, accelerator_of
         ("backbone@flow_backbone=null", "vgg_m; or leave it out"),
         ("experiment=null", "or leave it out"),
         ("logger=null", "logger=null: choose from csv, tensorboard, wandb"),
-        ("optimizer=[adamw,sgd]", "choose from adamw, sgd"),
+        ("optimizer=[adamw,sgd]", "choose from adamw, finetune, sgd"),
         ("backbone@flow_backbone=[tiny]", "choose from resnet101"),
     ],
 )

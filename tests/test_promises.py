@@ -19,6 +19,8 @@ from test_conf import PAPER_PARAMETERS
 
 from twostream import bench_flow, bench_guards, bench_store, doctor, evaluate, loggers, nonfinite, protocols, recovery
 from twostream.config import build_network, compose_config, conf_folder
+from twostream.config.run import PROBE_VIEWS
+from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
 from twostream.data import dataset, index, packed, synthetic, video_files
 from twostream.data.decoding import DECODERS, frames
 from twostream.data.flow.opencv import DIS_PRESETS, coarsest_level
@@ -138,12 +140,13 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ),
     ("A step of 32 clips", lambda: config().batch_size == 32),
     (
-        "Real data bring their own defaults: 224×224 pixels, T = 5 chunks of L = 10 flow fields, `backbone=resnet18` "
-        "with ImageNet weights, `transform=paper`, `optimizer=sgd`",
+        "Real data bring their own defaults: 224×224 pixels, T = 3 chunks of L = 10 flow fields, `backbone=resnet18` "
+        "with ImageNet weights, `sampling=segments`, `transform=paper`, `optimizer=finetune`",
         lambda: (
             (cfg := config(*REAL)).transform.size == 224
-            and (cfg.sampling.num_chunks, cfg.flow.length, cfg.backbone.weights) == (5, 10, "imagenet")
-            and named(cfg, "backbone", "transform", "optimizer") == ["resnet18", "JitterCrop", "sgd"]
+            and (cfg.sampling.num_chunks, cfg.flow.length, cfg.backbone.weights) == (3, 10, "imagenet")
+            and named(cfg, "backbone", "sampling", "transform") == ["resnet18", "Segments", "JitterCrop"]
+            and cfg.optimizer.learning_rate == option("optimizer/finetune")["learning_rate"]
             and real_data_are_alike()
         ),
     ),
@@ -158,8 +161,12 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ("`flow.store=PATH`: read, not computed", lambda: of_group("flow", lambda one: one["store"] is None)),
     ("all with `warmup_epochs`", lambda: of_group("schedule", lambda one: one["warmup_epochs"] == 0)),
     (
-        "rates for biases, fusion layers, flow conv1",
-        lambda: of_group("optimizer", lambda one: {"bias_factor", "fusion_factor", "flow_conv1_factor"} <= one.keys()),
+        "rates for biases, classifiers, fusion layers, flow conv1",
+        lambda: all(
+            {"bias_factor", "head_factor", "fusion_factor", "flow_conv1_factor"}
+            <= config(f"optimizer={name}").optimizer.keys()
+            for name in ("sgd", "adamw", "finetune")
+        ),
     ),
     (", ".join(f"`{name}`" for name in PLAIN.split()[:8]), lambda: set(PLAIN.split()) <= option("config").keys()),
     (
@@ -376,8 +383,8 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ("docs/sweeps.md", "(extra `joblib`)", lambda: {"joblib", "submitit", "ray", "optuna"} <= extras()),
     (
         "docs/your-videos.md",
-        "# resnet18 x 2, 20 epochs",
-        lambda: (config(*REAL).epochs, *named(config(*REAL), "backbone")) == (20, "resnet18"),
+        "# resnet18 x 2, pretrained",
+        lambda: (config(*REAL).weights, *named(config(*REAL), "backbone")) == ("imagenet", "resnet18"),
     ),
     (
         "docs/your-videos.md",
@@ -394,6 +401,28 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     ("docs/your-videos.md", "start from ImageNet weights (the default)", lambda: config(*REAL).weights == "imagenet"),
     ("docs/your-videos.md", "`validation_fraction` at 0.1 or more", lambda: config(*REAL).validation_fraction == 0.1),
+    (
+        "docs/your-videos.md",
+        "as many as make 30 steps, but never fewer than 6",
+        lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 30, 6),
+    ),
+    ("docs/your-videos.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),
+    ("docs/your-videos.md", "below 300 training videos", lambda: FEW == 300),
+    ("docs/your-videos.md", "(two fixed views each", lambda: PROBE_VIEWS == 2),
+    (
+        "docs/your-videos.md",
+        "three chunks spread over the video; three test views of these, mirrored too",
+        lambda: (cfg := config(*REAL)).sampling.num_chunks == cfg.sampling.test_views == 3 and cfg.transform.test_flip,
+    ),
+    (
+        "docs/your-videos.md",
+        "AdamW at a low rate for all layers, one epoch of warm-up, half a cosine down",
+        lambda: (
+            named(cfg := config(*REAL), "schedule") == ["cosine"]
+            and cfg.schedule.warmup_epochs == 1
+            and cfg.optimizer.learning_rate < option("optimizer/adamw")["learning_rate"] / 10
+        ),
+    ),
     ("docs/your-videos.md", "`data.test_fraction` of each class", lambda: config(*REAL).data.test_fraction == 0.3),
 ]
 CLAIMS = [

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from twostream.config import build_network, build_run, build_system, compose_config, starts
 from twostream.config.network import check_starts, start_of, without_starts
 from twostream.config.run import check_training
+from twostream.config.saved import load_config
+from twostream.config.sweep import difference, identity
 from twostream.errors import UserError, checked
 from twostream.models.backbone import weights as weights_module
 
@@ -154,3 +157,45 @@ def test_a_backbone_without_weights_of_its_own_cannot_start_from_a_run(tmp_path:
 def test_an_experiment_of_one_stream_does_not_ask_for_the_other() -> None:
     with pytest.raises(ValueError, match=r"^init.rgb=required"):
         check_training(compose_config(["experiment=t1_conv", "streams=rgb", "train_from=all"]))
+
+
+def old_run(folder: Path, *overrides: str) -> Path:
+    """What a run left when SqueezeNet had the published ReLU and its configuration did not say so."""
+    cfg = compose_config([*SMALL, "streams=[rgb]", "weights=null", *overrides])
+    torch.manual_seed(0)
+    network = build_network(cfg, 10)
+    OmegaConf.set_struct(cfg, False)
+    cfg.backbone.pop("relu", None)
+    (folder / "checkpoints").mkdir(parents=True)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    torch.save({"state_dict": {f"network.{k}": v for k, v in network.state_dict().items()}}, best_of(folder))
+    return folder
+
+
+def best_of(folder: Path) -> Path:
+    return folder / "checkpoints" / "best.ckpt"
+
+
+def test_an_old_run_of_squeezenet_keeps_its_relu(tmp_path: Path) -> None:
+    cfg = load_config(old_run(tmp_path / "run"))
+    assert cfg.backbone.relu is True
+    assert any(isinstance(part, torch.nn.ReLU) for part in build_network(cfg, 10).rgb.stages["fc8"])
+    assert "relu" not in load_config(old_run(tmp_path / "other", "backbone=tiny")).backbone
+
+
+@pytest.mark.parametrize("relu", ["true", "false"])
+def test_a_stream_goes_on_with_the_relu_that_it_was_trained_with(relu: str, tmp_path: Path) -> None:
+    overrides = [*SMALL, "layer=softmax", "fusion=sum", "epochs=0", f"init.rgb={old_run(tmp_path)}"]
+    cfg = compose_config([*overrides, "weights=null", f"backbone.relu={relu}"])
+    if relu == "true":
+        assert start_of(cfg, "rgb") == str(best_of(tmp_path))
+        return
+    with pytest.raises(ValueError, match=r"init.rgb=.*with backbone.relu=true, so its scores.*; give backbone.relu"):
+        start_of(cfg, "rgb")
+
+
+def test_an_interrupted_old_run_is_told_of_the_relu(tmp_path: Path) -> None:
+    old_run(tmp_path)
+    now = compose_config([*SMALL, "streams=[rgb]", "weights=null"])
+    assert "relu" in difference(now, tmp_path)
+    assert identity(now) != identity(OmegaConf.load(tmp_path / "config.yaml"))

@@ -11,6 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
+from twostream.models.network.heads import classifiers
+
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeSchedule = Callable[..., list[dict[str, Any]]]
 
@@ -24,17 +26,19 @@ def parameter_groups(
     learning_rate: float,
     weight_decay: float,
     bias_factor: float = 1.0,
+    head_factor: float = 1.0,
     fusion_factor: float = 1.0,
     flow_conv1_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """One group for each learning rate and decay: names, parameters, `lr`, `weight_decay`.
 
     Biases, the parameters of normalisation layers and all others of one dimension or none (weights of a fusion,
-    exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the spatial and temporal
-    fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains them faster).
+    exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the classifiers, of the
+    spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains
+    them faster).
     Frozen parameters belong to no group.
     """
-    factors = {"tower": 1.0, "fusion": fusion_factor, "flow_conv1": flow_conv1_factor}
+    factors = {"tower": 1.0, "head": head_factor, "fusion": fusion_factor, "flow_conv1": flow_conv1_factor}
     groups: dict[str, dict[str, Any]] = {}
     for name, role in roles(network).items():
         parameter, factor = network.get_parameter(name), factors[role]
@@ -59,13 +63,15 @@ def parameter_groups(
 
 
 def roles(network: nn.Module) -> dict[str, str]:
-    """{name of a parameter that is trained: "fusion", "flow_conv1" or "tower"}."""
+    """{name of a parameter that is trained: "head" (a classifier), "fusion", "flow_conv1" or "tower"}."""
     trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     flow = (name for name, p in network.named_parameters() if name.startswith("flow.backbone.stages.") and p.ndim == 4)
     first = next(flow, "").removesuffix("weight")
-    found = dict.fromkeys(trained, "tower")
+    found, heads = dict.fromkeys(trained, "tower"), classifiers(network)
     for name in trained:
-        if name.startswith(FUSION) or ".temporal." in name:
+        if name.rpartition(".")[0] in heads:
+            found[name] = "head"
+        elif name.startswith(FUSION) or ".temporal." in name:
             found[name] = "fusion"
         elif first and name.startswith(first):
             found[name] = "flow_conv1"

@@ -45,6 +45,7 @@ class TwoStreamSystem(pl.LightningModule):
         history: History | None = None,
     ) -> None:
         super().__init__()
+        self.planned_epochs: int | None = None  # of the schedule, where training ends sooner; None: the trainer's
         self.history = history or History()  # written into every checkpoint
         self.network = network
         self.classes = classes
@@ -159,7 +160,7 @@ class TwoStreamSystem(pl.LightningModule):
         optimizer = self.make_optimizer(self.network)
         epochs = self.trainer.max_epochs or 1
         steps = self.trainer.estimated_stepping_batches / epochs
-        return [optimizer], self.make_schedule(optimizer, steps_per_epoch=steps, epochs=epochs)
+        return [optimizer], self.make_schedule(optimizer, steps_per_epoch=steps, epochs=self.planned_epochs or epochs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classes"] = list(self.classes)  # HMDB51 has no class index of its own

@@ -31,6 +31,7 @@ from twostream.models.backbone import (
     vgg16_bn,
     vgg_m,
 )
+from twostream.models.pooling import GMP
 
 OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))
 
@@ -222,12 +223,51 @@ def test_same_scores_as_torchvision(name: str) -> None:
     torch.manual_seed(0)
     options = {"init_weights": False} if name == "vgg16" else {}
     theirs = models.get_model(name, num_classes=10, **options).eval()
-    ours = on_meta(globals()[name], num_classes=10).to_empty(device="cpu").eval()
+    published = {"relu": True} if name == "squeezenet1_0" else {}
+    ours = on_meta(globals()[name], num_classes=10, **published).to_empty(device="cpu").eval()
     report = load_weights(ours, theirs.state_dict())
     assert (report.adapted, report.random, report.unused) == ((), (), ())
     image = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-6)
+
+
+def test_squeezenets_scores_are_the_published_ones_but_for_the_relu() -> None:
+    torch.manual_seed(0)
+    linear, published = squeezenet1_0(3, 10).eval(), squeezenet1_0(3, 10, relu=True).eval()
+    published.load_state_dict(linear.state_dict())  # the weights fit both
+    maps: list[torch.Tensor] = []
+    linear.classifier.register_forward_hook(lambda _, __, out: maps.append(out))
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        scores = linear(image)
+        torch.testing.assert_close(published(image), maps[0].relu().mean(dim=(2, 3)))
+    torch.testing.assert_close(scores, maps[0].mean(dim=(2, 3)))
+    assert scores.min() < 0 <= published(image).min()
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("make", [squeezenet1_0, partial(timm, name="resnet10t")], ids=["squeezenet1_0", "timm"])
+def test_new_classes_on_trained_layers_of_any_scale_begin_equally_likely(make, pooled: bool, tmp_path: Path) -> None:
+    if isinstance(make, partial):
+        pytest.importorskip("timm")
+    trained = make(3, 5)
+    torch.save(trained.state_dict(), tmp_path / "weights.pth")
+    backbone = make(3, 4, weights=str(tmp_path / "weights.pth"))
+    if pooled:
+        backbone.replace_head(GMP(512), 512, 4)
+    assert not backbone.classifier.weight.any()
+    assert torch.equal(backbone.first[1].weight, trained.first[1].weight)
+    same = make(3, 5, weights=str(tmp_path / "weights.pth"))  # of the same classes: loaded
+    assert torch.equal(same.classifier.weight, trained.classifier.weight)
+
+
+def test_filters_of_a_network_that_does_not_divide_its_input_are_smaller() -> None:
+    torch.manual_seed(0)
+    backbone = vgg_m(3, 4)
+    x = 57.63 * torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert backbone.stages["conv1"](x).square().mean().sqrt().item() == pytest.approx(1, rel=0.1)
 
 
 def test_initial_values() -> None:
@@ -241,7 +281,7 @@ def test_initial_values() -> None:
     second = backbone.stages["conv5"][1].conv2.weight
     assert second.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
     head = backbone.classifier
-    assert head.weight.std().item() == pytest.approx(0.01, rel=0.01)
+    assert head.weight.std().item() == pytest.approx(0.01 / 2, rel=0.01)  # 512 inputs; .01 for 128 or fewer
     assert head.bias is not None
     assert not head.bias.any()
     norm = backbone.stages["conv1"][1]

@@ -132,7 +132,7 @@ def test_real_weights_of_squeezenet(real_data: Path) -> None:
     filters = torch.load(path, weights_only=True)["features.0.weight"]
     assert torch.equal(rgb.first[1].weight, filters)
     torch.testing.assert_close(flow.first[1].weight[:, 17], filters.mean(1))
-    assert rgb.classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not rgb.classifier.weight.any()  # features of this scale would make any other start a bad one
 
 
 # Cross-modality

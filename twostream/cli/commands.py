@@ -21,6 +21,7 @@ COMMANDS = {  # where the function of that name is
     "inspect": "twostream.inspection.command",
     "predict": "twostream.prediction.command",
     "prepare": "twostream.cli.prepare",
+    "probe": "twostream.cli.probe",
     "replay": "twostream.cli.replay",
     "report": "twostream.cli.report",
 }

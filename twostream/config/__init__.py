@@ -6,12 +6,15 @@ from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views, mirror_note, mirrors
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.processes import needs_own_process, run_own_process
+from twostream.config.refit import SELECTION, choose_epochs
 from twostream.config.resume import recovery_of
 from twostream.config.run import Run, build_run, build_system, check_device, quieten
+from twostream.config.settle import few_note, settle, told
 from twostream.config.sweep import claimed, identity
 
 __all__ = [
     "FOOTAGE",
+    "SELECTION",
     "Run",
     "build_data",
     "build_flow",
@@ -22,10 +25,12 @@ __all__ = [
     "build_views",
     "cautions",
     "check_device",
+    "choose_epochs",
     "claimed",
     "compose_config",
     "conf_folder",
     "describe_config",
+    "few_note",
     "identity",
     "mirror_note",
     "mirrors",
@@ -35,6 +40,8 @@ __all__ = [
     "recovery_of",
     "run_command",
     "run_own_process",
+    "settle",
     "starts",
     "streams_of",
+    "told",
 ]

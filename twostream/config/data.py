@@ -30,7 +30,7 @@ from twostream.scores import PARTS
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
-CACHES = (None, "ram")
+CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads every video again and again; else null
 
 
 def build_source(cfg: DictConfig) -> Any:
@@ -65,7 +65,7 @@ def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
     if cfg.decode_timeout is not None:
         footage = Guarded(footage, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
-        raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram")
+        raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram, auto")
     return Cached(footage) if cfg.data.cache == "ram" else footage
 
 
@@ -145,7 +145,8 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
     videos = build_lists(cfg, source)[part]
     if not videos:
-        raise ValueError("part='validation': the run held no videos out of training (validation_fraction=0)")
+        why = "refit=true: in the end all trained" if cfg.get("refit") is True else "validation_fraction=0"
+        raise ValueError(f"part='validation': the run held no videos out of training ({why})")
     check_protocol(protocol)
     parts = clip_parts(cfg, source)
     parts["sampling"] = sampling_of(protocol, parts["sampling"], frame_by_frame=frame_by_frame)
@@ -182,9 +183,14 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
 
 
 def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
-    """Which videos train, validate (where the data set does not say, whole groups of the training list) and test."""
+    """Which videos train, validate (where the data set does not say, whole groups of the training list) and test.
+
+    With refit=true all that would validate train, too.
+    """
     train, validation = source.train, source.validation  # as the data set has them
-    if not validation:
+    if cfg.get("refit") is True:  # they have chosen the number of epochs already
+        train, validation = (*train, *validation), ()
+    elif not validation:
         train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
     return {"train": train, "validation": validation, "test": source.test}
 

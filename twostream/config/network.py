@@ -18,6 +18,7 @@ from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
 from twostream.optimization import roles
+from twostream.plain import read_yaml
 
 REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
@@ -25,6 +26,13 @@ ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
     """The network of the configuration; with `meta`, its shape alone: no memory, no weights loaded."""
+    network: Any = _build_network(cfg, num_classes, meta=meta)
+    if cfg.get("flow_std") is not None and "flow" in streams_of(cfg):
+        network.flow.input.std.fill_(cfg.flow_std)
+    return network
+
+
+def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Module:
     streams = streams_of(cfg)
     if cfg.align not in ALIGN:
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
@@ -91,6 +99,9 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
         f"align={cfg.align}: the maps are equally large": (
             cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
         ),
+        f"flow_std={cfg.get('flow_std')}: there is no flow tower": (
+            cfg.get("flow_std") is not None and not hasattr(network, "flow")
+        ),
         "two_towers=true: there is one stream": cfg.two_towers and len(streams_of(cfg)) == 1,
         "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and not hasattr(network, "flow"),
     }
@@ -130,8 +141,39 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
             raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
         if "weights" not in backbone_config(cfg, stream):
             raise ValueError(f"init.{stream}={path}: this backbone has no option `weights` that it could be given by")
+        check_relu(cfg, stream, checkpoint)
         return checkpoint
     return backbone_config(cfg, stream).get("weights")
+
+
+def scores_relu(backbone: Any) -> bool | None:
+    """Whether the scores of a configured backbone end in a ReLU, as runs of before do not say; None: it has no choice.
+
+    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"}), scores_relu({"_target_": "other"})
+    (True, None)
+    """
+    if not isinstance(backbone, (dict, DictConfig)) or not str(backbone.get("_target_")).endswith(".squeezenet1_0"):
+        return None
+    return bool(backbone.get("relu", True))
+
+
+def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
+    """Raises ValueError where the run that a stream starts from has a ReLU behind its scores and this one not, or so.
+
+    The weights fit both. A checkpoint outside of a run folder does not tell.
+    """
+    config = Path(checkpoint).absolute().parent.parent / "config.yaml"
+    ours = scores_relu(backbone_config(cfg, stream))
+    begun = read_yaml(config) if ours is not None and config.is_file() else None
+    if not isinstance(begun, dict):
+        return
+    theirs = scores_relu((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"))
+    if theirs is not None and theirs != ours:
+        group = "flow_backbone" if stream == "flow" and cfg.get("flow_backbone") else "backbone"
+        raise ValueError(
+            f"init.{stream}={cfg.init[stream]}: was trained with {group}.relu={str(theirs).lower()}, "
+            f"so its scores would be others here; give {group}.relu={str(theirs).lower()}"
+        )
 
 
 def check_starts(cfg: DictConfig, network: Any) -> None:

@@ -27,7 +27,7 @@ from twostream.checkpoint import load_mapped
 from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
-from twostream.config.data import build_data, build_source, check_parts
+from twostream.config.data import build_data, build_source, build_transform, check_parts
 from twostream.config.network import (
     build_network,
     check_effects,
@@ -37,6 +37,7 @@ from twostream.config.network import (
     start_of,
     untrained,
 )
+from twostream.config.settle import settle
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
@@ -44,8 +45,11 @@ from twostream.description import Description
 from twostream.errors import UserError, checked
 from twostream.loggers import csv_logger
 from twostream.models.memory_order import channels_last
+from twostream.probe.start import StartFromProbe
 from twostream.processes import FullySharded
 from twostream.system import TwoStreamSystem
+
+PROBE_VIEWS = 2  # of each training video, in time
 
 
 class Run(NamedTuple):
@@ -61,16 +65,26 @@ class Run(NamedTuple):
     without_effect: list[str]  # a line for each option that changes nothing here
 
 
-def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = (), start: Path | None = None) -> Run:
+def build_run(
+    cfg: DictConfig,
+    folder: Path,
+    callbacks: Sequence[pl.Callback] = (),
+    start: Path | None = None,
+    *,
+    keep_best: bool = True,
+    last_epoch: int | None = None,
+) -> Run:
     """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
 
     `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
+    `keep_best`: of the weights that are best in validation. Training ends with `last_epoch`, whatever the schedule.
     """
     with checked():
         begun = None if start is None else load_mapped(start)
         check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
         without_effect = check_training(cfg)
         check_parts(cfg)
+        cfg = settle(cfg)
         source = build_source(cfg)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
@@ -82,7 +96,10 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         assert data.record is not None  # `build_data` makes one
         leaked = check_leaks(learned, source, data.record, allow=cfg.allow_leak)
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
-        trainer = build_trainer(cfg, folder, callbacks, validate=len(data.validation_set) > 0)
+        validate = len(data.validation_set) > 0
+        if cfg.start == "probe":
+            callbacks = [*callbacks, build_probe(cfg, data, tests=keep_best)]
+        trainer = build_trainer(cfg, folder, callbacks, validate=validate, keep_best=keep_best, last_epoch=last_epoch)
         share(cfg.batch_size, trainer.world_size)
         if cfg.trainer.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
             raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
@@ -91,6 +108,7 @@ def build_run(cfg: DictConfig, folder: Path, callbacks: Sequence[pl.Callback] = 
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         system = build_system(cfg, source.classes, learned)
+        system.planned_epochs = cfg.epochs
         if begun is not None:
             check_weights(begun, folder, system)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
@@ -102,7 +120,7 @@ def check_training(cfg: DictConfig) -> list[str]:
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
         module.requires_grad_(False)
     optimizer = instantiate(cfg.optimizer)(network)
-    instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=max(1, cfg.epochs))
+    instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=1)
     if "monitor" in cfg.schedule and not cfg.validation_fraction:
         raise ValueError(
             f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "
@@ -137,7 +155,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     return TwoStreamSystem(
         network,
         classes=tuple(classes),
-        frozen=frozen,
+        frozen=[*frozen, *settled_statistics(cfg, network)],
         optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         label_smoothing=cfg.label_smoothing,
@@ -145,7 +163,35 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     )
 
 
-def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] = (), *, validate: bool) -> pl.Trainer:
+def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
+    """The batch normalisation whose statistics stay those of the weights that its backbone started from.
+
+    `batch_statistics=auto`: where a process has fewer than 32 videos of a batch, too few to estimate them from.
+    """
+    kept = cfg.get("batch_statistics", "batch") == "kept"
+    backbones = [getattr(network, stream).backbone for stream in streams_of(cfg)] if kept else []
+    started = [backbone for backbone in backbones if backbone.report and not backbone.report.lacking]
+    return [part for one in started for part in one.modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> StartFromProbe:
+    """Fits classifiers to the training videos in few fixed views; measures the test, or validation to choose by it."""
+    fixed = data.train_set.in_fixed_views(
+        sampling=instantiate(cfg.sampling, test_views=PROBE_VIEWS),
+        transform=build_transform(cfg, test="centre", test_flip=False),
+    )
+    return StartFromProbe(fixed, data.test_set if tests else data.validation_set)
+
+
+def build_trainer(
+    cfg: DictConfig,
+    folder: Path,
+    further: Sequence[pl.Callback] = (),
+    *,
+    validate: bool,
+    keep_best: bool = True,
+    last_epoch: int | None = None,
+) -> pl.Trainer:
     """Lightning's trainer with its loggers and callbacks; `validate=False` where no video is held out."""
     quieten()
     checkpoint = ModelCheckpoint(
@@ -153,12 +199,13 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
         filename="best",
         monitor="val/top1" if validate else None,
         mode="max",
+        save_top_k=int(keep_best),
         enable_version_counter=False,
     )
     callbacks: list[pl.Callback] = [
+        InitialiseVLAD(seed=cfg.seed),  # a probe needs its descriptors
         *further,  # before others have begun an epoch
         checkpoint,
-        InitialiseVLAD(seed=cfg.seed),
         EpochLine(),
         LearningRateMonitor("epoch"),
     ]
@@ -171,7 +218,7 @@ def build_trainer(cfg: DictConfig, folder: Path, further: Sequence[pl.Callback] 
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
     return instantiate(cfg.trainer)(
-        max_epochs=cfg.epochs,
+        max_epochs=cfg.epochs if last_epoch is None else last_epoch,
         precision=cfg.precision,
         accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
         gradient_clip_val=cfg.gradient_clip,

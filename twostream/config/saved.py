@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.data import mirrors
-from twostream.config.network import without_starts
+from twostream.config.network import scores_relu, without_starts
 from twostream.config.run import build_system
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
 from twostream.config.values import check_values
@@ -28,7 +28,7 @@ CHANGEABLE = ("broken", "data", "decode_timeout", "decoder", "flow.store", "num_
 
 NETWORK = (
     *("backbone", "flow_backbone", "fusion", "temporal", "pooling", "attention", "attention_after", "attention_over"),
-    *("layer", "two_towers", "streams", "align", "flow", "sampling", "transform"),
+    *("layer", "two_towers", "streams", "align", "flow", "flow_std", "sampling", "transform"),
 )
 
 
@@ -51,6 +51,9 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
     check_targets(cfg, path, trust=trust)
     if isinstance(cfg.get("data"), DictConfig) and "_target_" in cfg.data:
         cfg.data.mirror = mirrors(cfg)  # runs of before do not say it
+    for name in ("backbone", "flow_backbone"):
+        if (relu := scores_relu(cfg.get(name))) is not None:
+            cfg[name].relu = relu  # nor this
     return cfg
 
 

@@ -300,7 +300,9 @@ def difference(cfg: DictConfig, folder: Path) -> str:
         return f"and {error}"
     now = flat(OmegaConf.to_container(cfg, resolve=True))
     names = [n for n in sorted(before.keys() | now.keys()) if n.split(".")[0] not in NO_DIFFERENCE]
-    changes = [f"{n}: {before.get(n)} there, {now.get(n)} here" for n in names if before.get(n) != now.get(n)]
+    changes = [
+        f"{n}: {before.get(n)} there, {now.get(n)} here" for n in names if now.get(n) not in (before.get(n), "auto")
+    ]
     return "; ".join(changes[:5]) or "by another version of the program"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -86,6 +87,12 @@ class ClipDataset(Dataset[Clip | None]):
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def in_fixed_views(self, *, sampling: Sampling, transform: Transform) -> ClipDataset:
+        """The same videos as in a test, in the views of `sampling` and `transform`; which are unreadable is shared."""
+        views = copy.copy(self)
+        views.sampling, views.transform, views.training = sampling, transform, False
+        return views
 
     def num_frames(self, index: int) -> int:
         """How many frames video `index` has."""

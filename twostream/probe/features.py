@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twostream.data.clip import Clip
+from twostream.models.network.heads import classifiers
 
 
 class HeadFeatures(NamedTuple):
@@ -18,15 +19,6 @@ class HeadFeatures(NamedTuple):
 
     index: Int[np.ndarray, " m"]
     inputs: Mapping[str, Float[np.ndarray, "m d"]]  # {name of the classifier: what it gets}
-
-
-def classifiers(network: Any) -> dict[str, nn.Module]:
-    """{dotted name: the linear layer of each head, whose outputs, averaged over space and time, are its scores}."""
-    towers = [getattr(network, stream) for stream in ("rgb", "flow") if hasattr(network, stream)]
-    layers = [tower.backbone.classifier for tower in towers if "fc8" in tower.stages]
-    layers += [head.classifier for head in getattr(network, "heads", [])]
-    names = {id(module): name for name, module in network.named_modules()}
-    return {names[id(layer)]: layer for layer in layers}
 
 
 @torch.no_grad()
@@ -39,7 +31,9 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
 
     def taker(name: str) -> Any:
         def take(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            found[name].append(inputs[0].detach().unflatten(0, (count, -1)).flatten(3).movedim(2, -1))
+            maps = inputs[0].detach().double()  # (n·t, d, h, w), or (n·t, d)
+            vectors = maps.flatten(2).mean(2) if maps.ndim > 2 else maps
+            found[name].append(vectors.unflatten(0, (count, -1)).mean(1).cpu())
 
         return take
 
@@ -58,10 +52,8 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
         network.train(training)
         for hook in hooks:
             hook.remove()
-    rows = {
-        name: torch.cat([part.flatten(1, -2).double().mean(1).cpu() for part in parts]) for name, parts in found.items()
-    }
-    return HeadFeatures(torch.cat(index).numpy(), {name: row.numpy() for name, row in rows.items()})
+    inputs = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    return HeadFeatures(torch.cat(index).numpy(), inputs)
 
 
 def per_video(parts: Sequence[HeadFeatures]) -> HeadFeatures:

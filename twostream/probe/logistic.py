@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -91,8 +92,11 @@ def solve(
 ) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
     """Weight and bias that minimise mean cross-entropy + |weight|² / (2·strength)."""
     two = len(np.unique(labels)) == 2  # scikit-learn then has one row w, whose halves ±w/2 have half the penalty
-    model = LogisticRegression(C=(1 + two) * strength / len(labels), max_iter=1000).fit(features, labels)
-    present, weight, bias = model.classes_, model.coef_, model.intercept_
+    model = LogisticRegression(C=(1 + two) * strength / len(labels), max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")  # of few videos it is
+        model.fit(features, labels)
+    present, weight, bias = model.classes_, model.coef_, np.asarray(model.intercept_)
     if two:
         weight, bias = np.vstack((-weight / 2, weight / 2)), np.concatenate((-bias / 2, bias / 2))
     whole_weight, whole_bias = np.zeros((num_classes, features.shape[1])), np.full(num_classes, bias.min() + ABSENT)

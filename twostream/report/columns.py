@@ -32,6 +32,10 @@ def group_columns(report: Report) -> list[Column]:
         columns += _comparison_columns(report)
     if any(row.printed for row in rows):
         columns.append(_column("paper, %", rows, lambda r: r.printed and r.printed.accuracy, _printed))
+    probes = [mean_probe(group.cells, metric) for group in groups]
+    if any(value is not None for value in probes):
+        title = metric.title.replace(metric.name, "probe")
+        columns.append(Column(title, tuple(map(metric.text, probes)), tuple(probes)))
     for title, name, text in (("parameters", "parameters", count), ("FLOPs", "flops", short), ("clips/s", *_SPEED)):
         values = [tuple(sorted(_distinct(group.cells, name))) for group in groups]
         if any(values):
@@ -67,6 +71,10 @@ def cell_columns(report: Report) -> list[Column]:
     for name in metric_names(cells, first=report.metric):
         metric = Metric(name)
         columns.append(_column(metric.title, cells, metric.of, lambda cell, m=metric: m.text(m.of(cell)) or "—"))
+    probes = [probe_of(cell, report.metric) for cell in cells]
+    if any(value is not None for value in probes):
+        title = report.metric.title.replace(report.metric.name, "probe")
+        columns.append(Column(title, tuple(map(report.metric.text, probes)), tuple(probes)))
     seconds = [result(cell, "seconds") for cell in cells]
     columns.append(Column("seconds", tuple("" if s is None else count(s) for s in seconds), tuple(seconds)))
     notes = [note(cell) for cell in cells]
@@ -84,6 +92,25 @@ def result(cell: Cell, name: str) -> Any:
     return cell.results.get(name) if cell.results else None
 
 
+def probe_of(cell: Cell, metric: Metric) -> float | None:
+    """What the network reached on the test videos before its first step, where it started from a probe."""
+    return (result(cell, "probe") or {}).get(metric.name.removeprefix("test/"))
+
+
+def mean_probe(cells: Iterable[Cell], metric: Metric) -> float | None:
+    """Of the runs that started from one."""
+    found = [value for cell in cells if (value := probe_of(cell, metric)) is not None]
+    return sum(found) / len(found) if found else None
+
+
+def below_probe(cell: Cell) -> str:
+    """Where a trained network is worse than the probe that it started from; or ""."""
+    metrics = [Metric(name) for name in ("test/top1", "test/mean_class")]
+    pairs = [(metric, metric.of(cell), probe_of(cell, metric)) for metric in metrics if result(cell, "probe")]
+    lower = [(m, now, then) for m, now, then in pairs if now is not None and then is not None and now < then - 1e-9]
+    return ", ".join(f"{metric.name} {metric.text(now)} after {metric.text(then)}" for metric, now, then in lower)
+
+
 def note(cell: Cell) -> str:
     """What a reader has to know of a run before its number is believed."""
     parts = [cell.error] if cell.error else []
@@ -91,6 +118,8 @@ def note(cell: Cell) -> str:
         parts.append(f"trained on {leaked} of its test videos")
     if leaked := result(cell, "leaked_validation"):
         parts.append(f"began with weights trained on {leaked} of its validation videos")
+    if lower := below_probe(cell):
+        parts.append(f"training has made it worse than its probe: {lower}")
     parts += result(cell, "cautions") or []
     for part, videos in (result(cell, "unreadable") or {}).items():
         parts.append(f"{len(videos)} {part} videos could not be read")

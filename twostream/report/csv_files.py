@@ -12,14 +12,15 @@ from twostream.report.columns import metric_names, result, starts_text
 from twostream.spreadsheet import inert
 from twostream.sweep import Cell
 
-NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "leaked")
+NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "epochs", "steps", "leaked")
+PROBE = ("probe_top1", "probe_mean_class")  # of the network before its first step
 
 
 def cells_as_csv(report: Report) -> str:
     """Every planned run, with its state; what it does not have is empty."""
     axes, metrics = list(report.sweep.axes), metric_names(report.sweep.cells, first=report.metric)
     return _csv(
-        ["run", *axes, "state", *metrics, *NUMBERS, "weights", "unreadable", "error"],
+        ["run", *axes, "state", *metrics, *NUMBERS, *PROBE, "weights", "unreadable", "error"],
         (_cell(c, axes, metrics) for c in report.sweep.cells),
     )
 
@@ -33,6 +34,7 @@ def _cell(cell: Cell, axes: Sequence[str], metrics: Sequence[str]) -> list[Any]:
         cell.state,
         *(measured.get(name) for name in metrics),
         *(result(cell, name) for name in NUMBERS),
+        *((result(cell, "probe") or {}).get(name.removeprefix("probe_")) for name in PROBE),
         starts_text(cell),
         None if unreadable is None else sum(map(len, unreadable.values())),
         cell.error,

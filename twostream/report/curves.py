@@ -13,6 +13,12 @@ POINTS = 60  # a curve of more epochs is thinned to so many
 Curve = tuple[list[int], list[float]]  # epochs from 1, values
 
 
+def run_curves(folder: Path, names: Sequence[str]) -> dict[str, Curve]:
+    """Of a run, in whose folder `selection/` has the validation where all videos train in the end (refit=true)."""
+    chosen = read_curves(folder / "selection" / "metrics.csv", [name for name in names if name.startswith("val/")])
+    return read_curves(folder / "metrics.csv", names) | chosen
+
+
 def read_curves(metrics_csv: Path, names: Sequence[str]) -> dict[str, Curve]:
     """Of the metrics named, those that the file has; nothing of a file that is absent or not yet written.
 

@@ -12,7 +12,7 @@ import numpy as np
 from twostream.report.build import Report
 from twostream.report.columns import Column, cell_columns, group_columns, note
 from twostream.report.confusion import Confusion, group_confusion
-from twostream.report.curves import read_curves
+from twostream.report.curves import run_curves
 from twostream.report.escape import script_json
 from twostream.report.groups import label
 from twostream.report.notes import headline, notes
@@ -88,7 +88,7 @@ def _curves(report: Report) -> dict[str, Any]:
     """Metric -> {position of the cell: curve}; unfinished runs have theirs, too."""
     own = f"val/{report.metric.name.rsplit('/', 1)[-1]}"
     names = list(dict.fromkeys([own, "val/top1", "val/loss", "train/loss"]))
-    found = [read_curves(cell.folder / "metrics.csv", names) if cell.folder else {} for cell in report.sweep.cells]
+    found = [run_curves(cell.folder, names) if cell.folder else {} for cell in report.sweep.cells]
     if sum(len(curve[0]) for curves in found for curve in curves.values()) > POINTS:
         names = [own if any(own in curves for curves in found) else "val/top1"]
     curves = {name: {index: curves[name] for index, curves in enumerate(found) if name in curves} for name in names}

@@ -44,6 +44,7 @@ class Source:
     train: tuple[Video, ...] = field(repr=False)
     test: tuple[Video, ...] = field(repr=False)
     validation: tuple[Video, ...] = field(default=(), repr=False)  # where the data set has its own
+    drawn: bool = field(default=False, repr=False, compare=False)  # nobody gave these sides: they were drawn at random
 
     def __post_init__(self) -> None:
         what = f"{self.name} split {self.split}"

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twostream.models.classifier import start_classifier
+
 if TYPE_CHECKING:
     from twostream.models.backbone.weights import WeightsReport
 
@@ -113,18 +115,22 @@ class Backbone(nn.Module):
     def initialise(self, only: Collection[str] | None = None) -> None:
         """Random initial values, for all layers or for those of which `only` names a tensor.
 
-        He et al. 2015 (normal, fan in) and zero biases; the classifier .01 * randn, as Feichtenhofer et al. 2016 do.
+        He et al. 2015 (normal, fan in) and zero biases. That rule is for input of deviation 1: the first filters of a
+        network whose input is larger are smaller. The classifier: `start_classifier`.
         """
-        classifier = self.classifier
+        classifier, (_, first) = self.classifier, self.first
+        input_scale = max(1.0, sum(IMAGENET_STD) / sum(self.std))
         for name, module in self.named_modules():
             own = [f"{name}.{key}" for key in (*module._parameters, *module._buffers)]
             if not own or (only is not None and not set(own) & set(only)):
                 continue
             if isinstance(module, nn.Conv2d):
                 if module is classifier:
-                    nn.init.normal_(module.weight, std=0.01)
-                else:
-                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                    start_classifier(module, trained=self.report is not None)
+                    continue
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module is first:
+                    module.weight.data /= input_scale
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             else:

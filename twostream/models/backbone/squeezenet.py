@@ -23,26 +23,28 @@ def squeezenet1_0(
     num_classes: int,
     *,
     dropout: float = 0.5,
+    relu: bool = False,
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
     """SqueezeNet 1.0 (Iandola et al. 2016): 8 Fire modules, no fully connected layer.
 
     Stages: conv1; fire2-4; fire5-6; fire7-8 (which has the resolution of conv3: there are four in all); fire9.
-    fc8 is its own classifier: dropout, 1×1 convolution, ReLU, mean. So scores are never negative.
+    fc8 is its own classifier: dropout, 1×1 convolution, mean. `relu`: with the published ReLU between the last two,
+    for the published scores of ImageNet. Under it, scores are never negative, and new classes may stop learning.
     """
     models = torchvision_models("squeezenet1_0")
     with torch.device("meta"):
         source = models.squeezenet1_0(num_classes=num_classes, dropout=dropout)
         set_in_channels(source.features[0], in_channels)
-    features = source.features
+    features, classifier = source.features, source.classifier
     stages = {
         "conv1": nn.Sequential(*features[:2]),
         "conv2": nn.Sequential(*features[2:6]),
         "conv3": nn.Sequential(*features[6:9]),
         "conv4": nn.Sequential(*features[9:11]),
         "conv5": nn.Sequential(*features[11:]),
-        "fc8": source.classifier,
+        "fc8": classifier if relu else nn.Sequential(*(part for part in classifier if not isinstance(part, nn.ReLU))),
     }
     backbone = SqueezeNet(
         "squeezenet1_0",

@@ -91,9 +91,10 @@ def timm(
         flow_std=255 * sum(published["std"]) / len(published["std"]),
         source=network,
     )
-    backbone.initialise(only=[name for name in backbone.state_dict() if name.startswith("stages.fc8.")])
     if weights is not None and not backbone.first[1].weight.is_meta:
         _load(backbone, library, name, weights, cross_modality)
+    fresh = backbone.state_dict() if backbone.report is None else backbone.report.random
+    backbone.initialise(only=[name for name in fresh if name.startswith("stages.fc8.")])
     return backbone
 
 

@@ -81,6 +81,7 @@ def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = 
         return backbone
     found, origin = read_weights(backbone, weights)
     values, report = match(backbone, found, origin=origin, prefix=None, cross_modality=cross_modality)
+    backbone.report = report
     backbone.initialise(only=report.random)  # before the values are copied: a layer may have some of them only
     copy(backbone, values, report)
     return backbone

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
+from twostream.models.classifier import start_classifier
+
 from .late import MeanScore
 from .tower import (
     SCORES,
@@ -77,8 +79,9 @@ class MultiLevelNetwork(nn.Module):
         shapes = [(self.rgb.shapes[name], self.flow.shapes[name]) for name in self.layers]
         self.align = nn.ModuleDict({n: align(a, b) for n, (a, b) in zip(self.layers, shapes, strict=True)})
         self.fusion = fusion([a[0] for a, _ in shapes], [b[0] for _, b in shapes])
+        trained = any(tower.backbone.report is not None for tower in (self.rgb, self.flow))
         self.heads = nn.ModuleList(
-            Head(channels, num_classes, temporal=temporal, pooling=pooling, dropout=dropout)
+            Head(channels, num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)
             for channels in self.fusion.out_channels
         )
         self.late = MeanScore()
@@ -112,13 +115,21 @@ class Head(nn.Module):
     """A fused map -> scores: temporal fusion, pooling, dropout, a linear classifier."""
 
     def __init__(
-        self, channels: int, num_classes: int, *, temporal: MakeTemporal, pooling: MakeLayer, dropout: float
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        temporal: MakeTemporal,
+        pooling: MakeLayer,
+        dropout: float,
+        trained: bool,
     ) -> None:
         super().__init__()
         self.temporal = temporal(channels, channels)
         self.pooling = pooling(channels)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.pooling.out_channels, num_classes)
+        start_classifier(self.classifier, trained=trained)
 
     def forward(self, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n k"]:
         maps = self.temporal(maps)

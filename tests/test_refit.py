@@ -1,0 +1,78 @@
+"""refit=true: held-out videos choose the number of epochs, then all videos train; going on after a stop."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from warm import Warm
+
+from twostream.config import compose_config
+from twostream.config.data import build_lists, build_source
+from twostream.config.refit import Validated
+
+ROOT = Path(__file__).parents[1]
+
+FEW = ["data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34", "num_workers=0", "batch_size=16"]
+SMALL = [*FEW, "logger=csv", "transform.size=32", "refit=true", "epochs=3", "flow.length=2", "streams=flow"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_epoch_with_the_lowest_loss() -> None:
+    validated = Validated()
+    validated.curve = [{"epoch": 0, "loss": 1.0, "top1": 0.1}, {"epoch": 1, "loss": 0.5, "top1": 0.2}]
+    validated.curve += [{"epoch": 2, "loss": 0.5, "top1": 0.9}, {"epoch": 3, "loss": 0.7, "top1": 1.0}]
+    assert validated.choose() == (1, 0.2)
+
+
+def test_lists() -> None:
+    cfg = compose_config(FEW)
+    held_out, all_train = (build_lists(OmegaConf.merge(cfg, {"refit": on}), build_source(cfg)) for on in (False, True))
+    assert len(held_out["train"]) + len(held_out["validation"]) == len(all_train["train"]) == 48
+    assert len(held_out["validation"]) > 0 == len(all_train["validation"])
+    assert {video.id for video in held_out["validation"]} <= {video.id for video in all_train["train"]}
+
+
+def command(warm: Warm, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    words = (str(ROOT / "train.py"), *words)
+    return warm.run(words, cwd=folder.parent, env={**os.environ, "WANDB_MODE": "offline"}, timeout=300)
+
+
+def test_both_parts_of_a_run(tmp_path: Path, warm: Warm) -> None:
+    done = command(warm, tmp_path / "run", *SMALL, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    choice = json.loads((tmp_path / "run" / "selection" / "choice.json").read_text())
+    assert results["epochs"] == choice["epochs"] in (1, 2, 3)
+    assert results["steps"] == choice["epochs"] * 3  # 48 videos in batches of 16
+    assert results["validation"] == choice["top1"]
+    assert results["data"]["train"]["videos"] == 48
+    assert results["data"]["validation"]["videos"] == 0
+    curve = rows(tmp_path / "run" / "selection" / "metrics.csv")
+    losses = [float(row["val/loss"]) for row in curve if row.get("val/loss")]
+    assert len(losses) == 3
+    assert losses.index(min(losses)) + 1 == choice["epochs"]
+    assert not list((tmp_path / "run").rglob("recovery-*"))
+    assert "choose the number of epochs" in done.stdout
+    assert (tmp_path / "run" / "learning_curves.png").stat().st_size > 0
+
+
+def test_it_goes_on_wherever_it_was_stopped(tmp_path: Path, warm: Warm) -> None:
+    """After the choice, and within the selection: the results are those of the run that was not stopped."""
+    run = tmp_path / "run"
+    assert command(warm, run, *SMALL, f"hydra.run.dir={run}").returncode == 0
+    whole = json.loads((run / "results.json").read_text())
+    (run / "results.json").unlink()
+    done = command(warm, run, f"resume={run}")
+    assert done.returncode == 0, done.stderr
+    assert "choose the number of epochs" not in done.stdout  # they have
+    again = json.loads((run / "results.json").read_text())
+    assert again["metrics"] == whole["metrics"]

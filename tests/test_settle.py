@@ -1,0 +1,98 @@
+"""What `auto` stands for: by the weights and the number of videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from twostream.config import build_network, compose_config, settle, told
+from twostream.config.run import check_training
+from twostream.config.settle import FEW, fits
+from twostream.data.sources import Video
+from twostream.models.backbone import tiny
+
+
+def folder_of(root: Path, videos: int) -> Path:
+    for number in range(videos):
+        path = root / "ab"[number % 2] / f"{number}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes([number % 256, number // 256]))
+    return root
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save(tiny(3, 4).state_dict(), tmp_path / "tiny.pth")
+    return tmp_path / "tiny.pth"
+
+
+def settled(root: Path, *words: str):
+    cfg = compose_config(["data=folder", f"data.root={root}", "data.test_fraction=0.5", "backbone=tiny", *words])
+    return cfg, settle(cfg)
+
+
+def test_few_videos_with_weights(tmp_path: Path, weights: Path) -> None:
+    typed, cfg = settled(folder_of(tmp_path / "videos", 32), f"backbone.weights={weights}")
+    assert (cfg.start, cfg.refit, cfg.batch_statistics, cfg.data.cache) == ("probe", True, "kept", "ram")
+    assert cfg.epochs == 15  # 16 videos, 2 steps an epoch
+    line = "auto: start=probe epochs=15 refit=true batch_statistics=kept data.cache=ram"
+    assert told(typed, cfg) == line
+    assert settle(cfg) == cfg
+
+
+def test_many_videos(tmp_path: Path, weights: Path) -> None:
+    _, cfg = settled(folder_of(tmp_path / "videos", 2 * FEW), f"backbone.weights={weights}", "batch_size=32")
+    assert (cfg.start, cfg.refit, cfg.epochs, cfg.batch_statistics) == ("probe", False, 20, "batch")
+
+
+def test_without_weights_nothing_is_probed(tmp_path: Path) -> None:
+    _, cfg = settled(folder_of(tmp_path / "videos", 8), "weights=null")
+    assert (cfg.start, cfg.refit, cfg.epochs, cfg.batch_statistics) == ("random", False, 20, "batch")
+
+
+@pytest.mark.parametrize("word", ["init.rgb={weights}", "trainer=fsdp", "epochs=0"])
+def test_where_a_probe_is_not_the_start(tmp_path: Path, weights: Path, word: str) -> None:
+    word = word.format(weights=weights)
+    assert settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", word)[1].start == "random"
+
+
+def test_what_is_given_stays(tmp_path: Path, weights: Path) -> None:
+    given = ["epochs=3", "start=random", "refit=false", "data.cache=null", "batch_statistics=batch"]
+    typed, cfg = settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", *given)
+    assert cfg == typed
+    assert told(typed, cfg) == ""
+
+
+def test_the_embedded_set_has_nothing_to_settle_but_its_start() -> None:
+    typed = compose_config([])
+    changed = {name for name, value in settle(typed).items() if value != typed[name]}
+    assert changed == {"start", "batch_statistics"}
+    assert (settle(typed).start, settle(typed).batch_statistics) == ("random", "batch")
+
+
+def test_the_paper_has_its_own_recipe() -> None:
+    cfg = compose_config(["experiment=t3_vgg16_spatial"])
+    values = (cfg.start, cfg.refit, cfg.batch_statistics, cfg.schedule.warmup_epochs, cfg.optimizer.head_factor)
+    assert values == ("random", False, "batch", 0, 1)
+
+
+def test_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    path.write_bytes(bytes(1000))
+    assert fits([Video("a", path, 0, "a")], memory=tmp_path)
+    assert not fits([Video("a", path, 0, "a")], memory=tmp_path / "absent")
+
+
+def test_flow_std_scales_what_the_flow_tower_reads() -> None:
+    """Halving it doubles the input: the same as doubling the filters that read it, and not their bias."""
+    words = ["streams=flow", "backbone=squeezenet1_0", "transform.size=64", "flow.length=2"]
+    torch.manual_seed(0)
+    usual = build_network(compose_config(words), 4)
+    torch.manual_seed(0)
+    half = build_network(compose_config([*words, f"flow_std={usual.flow.backbone.flow_std / 2}"]), 4)
+    flow = torch.randint(-127, 128, (2, 1, 4, 64, 64), dtype=torch.int8)
+    assert torch.equal(half.flow.enter(flow), 2 * usual.flow.enter(flow))
+    [line] = check_training(compose_config(["streams=rgb", "flow_std=20"]))
+    assert line == "flow_std=20: there is no flow tower; this changes nothing"

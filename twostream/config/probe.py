@@ -1,0 +1,145 @@
+"""Configuration -> what a probe needs: a frozen network, videos in fixed views, folds, where features are kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from twostream.config.compose import streams_of
+from twostream.config.data import build_record, build_transform, clip_parts
+from twostream.config.network import build_network, check_starts, start_of
+from twostream.config.run import initial_history
+from twostream.data.dataset import ClipDataset
+from twostream.data.flow_store import clip_path, read_manifest
+from twostream.data.history import History
+from twostream.data.leaks import check_leaks
+from twostream.data.packed import packed_folder, packed_path
+from twostream.data.sampling import Segments
+from twostream.data.sources import Video
+from twostream.data.sources.source import first_ten
+from twostream.data.synthetic import cache_folder
+from twostream.probe.features import classifiers
+from twostream.probe.logistic import Fold, grouped_folds
+from twostream.probe.store import FeatureStore, network_digest
+
+# each tower scores frame by frame, with nothing before its classifier that has not been trained
+FROZEN = ("fusion=sum", "layer=softmax", "two_towers=false", "temporal=pool2d", "attention=none", "train_from=all")
+FOLDS = 5
+log = logging.getLogger(__name__)
+
+
+class Plan(NamedTuple):
+    """Which videos are scored, and by what each is fitted: positions in `videos`. `folds`: 0 for a given split."""
+
+    videos: tuple[Video, ...]
+    parts: list[Fold]
+    folds: int
+
+
+def probe_plan(source: Any, folds: int | None, *, given: bool) -> Plan:
+    """The given split, or cross-validation over all videos: with `folds`, or where the split is a random one.
+
+    `given`: the user chose a split. Raises ValueError for one class, and for cross-validation where a class has fewer
+    groups than there are folds.
+    """
+    if len(source.classes) < 2:
+        raise ValueError(f"{source.name}: one class, {source.classes[0]}, and nothing to tell it from; two are needed")
+    if folds is None and (given or not source.drawn):
+        fitted = (*source.train, *source.validation)  # a probe has no steps to choose
+        parts = [(np.arange(len(fitted)), len(fitted) + np.arange(len(source.test)))]
+        return Plan((*fitted, *source.test), parts, 0)
+    videos = tuple(sorted(source.videos, key=lambda video: video.id))
+    labels = np.array([video.label for video in videos])
+    of_class = [len({video.group for video in videos if video.label == label}) for label in range(len(source.classes))]
+    if alone := [name for name, count in zip(source.classes, of_class, strict=True) if count < 2]:
+        raise ValueError(
+            f"{source.name}: one video or group alone in {len(alone)} of {len(of_class)} classes: {first_ten(alone)}; "
+            "held out, nothing is left to learn it from; add videos, or choose others with data.classes=[…]"
+        )
+    if folds is not None and folds > min(of_class):
+        rarest = source.classes[int(np.argmin(of_class))]
+        raise ValueError(
+            f"--folds {folds}: {rarest} has {min(of_class)} groups of videos; choose at most so many folds"
+        )
+    folds = folds or min(FOLDS, *of_class)
+    return Plan(videos, grouped_folds(labels, [video.group for video in videos], folds), folds)
+
+
+def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
+    """Raises ValueError for features that would say nothing: of random weights, or of weights that saw test videos.
+
+    Downloads weights that are not there yet.
+    """
+    for stream in streams_of(cfg):
+        if start_of(cfg, stream) is None:
+            raise ValueError(
+                f"weights=null: the features of a random {stream} network say nothing; give weights=imagenet, or the "
+                f"path of a file by backbone.weights=PATH, or a trained stream by init.{stream}=RUN_DIR"
+            )
+    network = build_network(cfg, len(source.classes), meta=True)
+    check_starts(cfg, network)
+    before = initial_history(cfg)
+    if plan.folds:
+        before.check(plan.videos, part="test", allow=cfg.allow_leak)
+        return
+    lists = {"train": source.train, "validation": source.validation, "test": source.test}
+    learned = before | History.of(source.name, cfg.split, source.train)
+    check_leaks(learned, source, build_record(cfg, source, lists), allow=cfg.allow_leak)
+
+
+def probe_network(cfg: DictConfig, num_classes: int) -> nn.Module:
+    """The frozen network with its weights. Raises ValueError where a layer before a classifier would be random."""
+    network: Any = build_network(cfg, num_classes).eval()
+    for stream in streams_of(cfg):
+        report = getattr(network, stream).backbone.report
+        if report is not None and report.lacking:
+            raise ValueError(
+                f"{report.origin} has no weights for {' '.join(report.lacking)} of {report.backbone}; what comes "
+                "before the classifier would be random: choose other weights, or pooling=gap, which has no fc6 and fc7"
+            )
+        tower, heads = getattr(network, stream), classifiers(network)
+        fresh = [f"{stream}.{name}" for name, _ in tower.named_parameters() if ".fc8." in name]
+        if tower.pooling is not None and any(name.rpartition(".")[0] not in heads for name in fresh):
+            raise ValueError(
+                f"pooling={type(tower.stages['fc8'][0]).__name__}: has weights of its own, which nothing has trained; "
+                "choose one without, e.g. pooling=native or gap"
+            )
+    return network.requires_grad_(False)
+
+
+def probe_views(cfg: DictConfig, source: Any, videos: Sequence[Video], views: int) -> ClipDataset:
+    """The videos, each at so many places evenly over its length: a stack of flow and its middle frame, centre crop."""
+    parts = clip_parts(cfg, source)
+    parts["sampling"] = Segments(1, test_views=views)
+    parts["transform"] = build_transform(cfg, test="centre", test_flip=False)
+    return ClipDataset(videos, **parts)
+
+
+def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> FeatureStore:
+    """Where the features of these views by this network are kept."""
+    packed = "packed" in cfg.data and cfg.data.frames == "packed"
+    frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if packed else None
+    flow = dataset.flow_store
+    settings = {
+        "network": network_digest(network, list(classifiers(network))),
+        "streams": sorted(dataset.streams),
+        "views": dataset.sampling.fixed(10_000, dataset.flow.length).tolist(),
+        "flow": {**dataset.flow.settings(), "length": dataset.flow.length},
+        "flow store": None if flow is None else json.dumps(read_manifest(flow.root), sort_keys=True),
+        "transform": OmegaConf.to_container(cfg.transform, resolve=True),
+        "decoder": cfg.decoder,
+    }
+
+    def files(video: Video) -> list[Path]:
+        """What the features of a video are computed from."""
+        found = [video.path if frames is None else packed_path(frames, video.id)]
+        return found if flow is None else [*found, clip_path(flow.root, video)]
+
+    return FeatureStore(cache_folder(None), settings, files)

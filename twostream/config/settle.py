@@ -1,0 +1,98 @@
+"""`auto` -> what it stands for with these weights and so many videos: said in one line, written into config.yaml."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from twostream.config.compose import streams_of
+from twostream.config.data import build_source
+from twostream.config.network import start_of
+from twostream.data.footage import MEMORY
+from twostream.data.sources import Video
+
+FEW = 300  # training videos, below which refit=auto is true
+EPOCHS = 20  # epochs=auto
+STEPS, LEAST_EPOCHS = 30, 6  # of few videos, from a probe: so many steps, in so many epochs at least
+SMALL_BATCH = 32  # videos of each process; from fewer, batch_statistics=auto does not estimate statistics
+FEW_TESTS = 50  # below, a run says what one of them is worth
+DECODED = 150  # decoded frames are about so many times larger than the file
+
+
+def settle(cfg: DictConfig) -> DictConfig:
+    """The configuration without `auto` among the options that follow from the weights and the number of videos."""
+    values: dict[str, Any] = {}
+    if cfg.start == "auto":
+        values["start"] = "probe" if may_probe(cfg) else "random"
+    if cfg.batch_statistics == "auto":
+        values["batch_statistics"] = "kept" if has_weights(cfg) and cfg.batch_size < SMALL_BATCH else "batch"
+    if "auto" in (cfg.epochs, cfg.refit, cfg.data.cache):
+        source = build_source(cfg)
+        videos = (*source.train, *source.validation, *source.test)
+        count = len(source.train) + len(source.validation)
+        start = values.get("start", cfg.start)
+        if cfg.refit == "auto":
+            values["refit"] = start == "probe" and count < FEW and bool(cfg.validation_fraction or source.validation)
+        if cfg.epochs == "auto":
+            values["epochs"] = epochs_for(count, cfg.batch_size) if start == "probe" else EPOCHS
+        if cfg.data.cache == "auto":
+            values["data"] = {"cache": "ram" if fits(videos) else None}
+    return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
+
+
+def has_weights(cfg: DictConfig) -> bool:
+    """Whether every stream starts from weights."""
+    return all(start_of(cfg, stream) is not None for stream in streams_of(cfg))
+
+
+def may_probe(cfg: DictConfig) -> bool:
+    """Whether classifiers may start from a probe: on top of published weights, which know none of the classes."""
+    is_sharded = "FullySharded" in str(OmegaConf.to_container(cfg.trainer).get("strategy", ""))  # type: ignore[union-attr]
+    return has_weights(cfg) and not any(cfg.init.values()) and not is_sharded and cfg.epochs != 0
+
+
+def epochs_for(videos: int, batch_size: int) -> int:
+    """
+    >>> epochs_for(9537, 8), epochs_for(33, 8), epochs_for(8, 8)
+    (20, 6, 20)
+    """
+    steps = -(-videos // batch_size)
+    return min(EPOCHS, max(LEAST_EPOCHS, -(-STEPS // steps))) if videos < FEW else EPOCHS
+
+
+def fits(videos: Sequence[Video], memory: Path = MEMORY) -> bool:
+    """Whether the decoded frames of all videos are expected to fit into half of the free memory."""
+    if not memory.is_dir():
+        return False
+    free = shutil.disk_usage(memory).free / 2
+    total = 0
+    for video in videos:
+        total += DECODED * (video.path.stat().st_size if video.path.is_file() else 0)
+        if total > free:
+            return False
+    return True
+
+
+def few_note(tests: int) -> str:
+    """What so few test videos cannot say; or "".
+
+    >>> few_note(20)
+    '20 test videos: one of them is 5.0 points of accuracy; smaller differences say nothing'
+    """
+    if tests >= FEW_TESTS:
+        return ""
+    number = "1 test video" if tests == 1 else f"{tests} test videos"
+    return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
+
+
+def told(before: DictConfig, cfg: DictConfig) -> str:
+    """One line of what `auto` stands for; empty where nothing was left open."""
+    names = ("start", "epochs", "refit", "batch_statistics", "data.cache")
+    open_ = [name for name in names if OmegaConf.select(before, name) == "auto"]
+    shown = {name: OmegaConf.select(cfg, name) for name in open_}
+    texts = {name: {True: "true", False: "false", None: "null"}.get(value, value) for name, value in shown.items()}
+    return "auto: " + " ".join(f"{name}={text}" for name, text in texts.items()) if texts else ""

@@ -1,0 +1,104 @@
+"""How far an accuracy of few videos may lie from that of many: intervals of 95 %.
+
+Two things widen them, and neither formula nor resampling alone has both: videos of one group are alike, which only a
+sample of whole groups shows; and where all videos are right, or none, every sample is the same and has no width. So the
+numbers over classes take the outer ends of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Z = 1.959963984540054  # of 95 %
+DRAWS = 2000
+SHARE = (2.5, 97.5)  # per cent
+
+Interval = tuple[float, float]
+
+
+def wilson(right: int, videos: int) -> Interval:
+    """Of a share of independent videos (Wilson 1927): of 0 or all of them, too.
+
+    >>> [round(end, 4) for end in wilson(10, 10)], [round(end, 4) for end in wilson(1, 2)], wilson(0, 0)
+    ([0.7225, 1.0], [0.0945, 0.9055], (0.0, 1.0))
+    """
+    if videos == 0:
+        return 0.0, 1.0
+    share, extra = right / videos, Z * Z / videos
+    centre = (share + extra / 2) / (1 + extra)
+    half = sqrt(share * (1 - share) * extra + extra**2 / 4) / (1 + extra)
+    return (0.0 if right == 0 else centre - half), (1.0 if right == videos else centre + half)
+
+
+def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Interval:
+    """Of the difference second - first of two shares of right videos, of the same videos (Newcombe 1998, method 10).
+
+    >>> same = np.array([True, True, False, False])
+    >>> low, high = paired(same, same)  # no video differs: symmetric, and the narrower the more videos
+    >>> round(low, 3) == -round(high, 3) < 0
+    True
+    """
+    n = len(first)
+    a, b, c, d = (int((one & two).sum()) for one in (first, ~first) for two in (second, ~second))
+    product = (a + b) * (c + d) * (a + c) * (b + d)
+    together = a * d - b * c
+    together = max(0.0, together - n / 2) if together > 0 else together  # his correction for continuity
+    agreement = together / sqrt(product) if product else 0.0
+    before, after = first.mean(), second.mean()
+    (low1, high1), (low2, high2) = wilson(a + b, n), wilson(a + c, n)
+
+    def distance(down: float, up: float) -> float:
+        return sqrt(max(0.0, down**2 - 2 * agreement * down * up + up**2))
+
+    difference = after - before
+    low = difference - distance(after - low2, high1 - before)
+    return float(low), float(difference + distance(high2 - after, before - low1))
+
+
+def over_classes(estimates: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """Of the mean of independent numbers with an interval each (MOVER; Zou & Donner 2008).
+
+    >>> over_classes([0.5, 0.5], [(0.2, 0.9), (0.1, 0.8)])  # ± half of the hypotenuses of .3, .4 and of .4, .3
+    (0.25, 0.75)
+    """
+    number, middle = len(estimates), sum(estimates) / len(estimates)
+    down = sqrt(sum((one - low) ** 2 for one, (low, _) in zip(estimates, intervals, strict=True)))
+    up = sqrt(sum((high - one) ** 2 for one, (_, high) in zip(estimates, intervals, strict=True)))
+    return round(middle - down / number, 12), round(middle + up / number, 12)
+
+
+def draws_of_groups(labels: Int[np.ndarray, " n"], groups: Sequence[str], *, seed: int = 0) -> Float[np.ndarray, "b n"]:
+    """How often each video is in each of `DRAWS` samples of whole groups, with replacement, of each class by itself.
+
+    So every class is in every sample.
+    """
+    generator, counts = np.random.default_rng(seed), np.zeros((DRAWS, len(labels)))
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        names, group = np.unique(np.asarray(groups)[own], return_inverse=True)
+        drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+        counts[:, own] = drawn[:, group]
+    return counts
+
+
+def resampled(
+    values: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], draws: Float[np.ndarray, "b n"]
+) -> Interval:
+    """Of the mean over classes of the classes' means of `values`: the middle 95 % of what the samples give."""
+    members = [labels == label for label in np.unique(labels)]
+    means = np.mean([draws[:, own] @ values[own] / draws[:, own].sum(1) for own in members], axis=0)
+    low, high = np.percentile(means, SHARE)
+    return float(low), float(high)
+
+
+def outer(*intervals: Interval) -> Interval:
+    """From the lowest to the highest end.
+
+    >>> outer((0.1, 0.5), (0.2, 0.6))
+    (0.1, 0.6)
+    """
+    return min(low for low, _ in intervals), max(high for _, high in intervals)

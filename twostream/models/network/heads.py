@@ -1,0 +1,16 @@
+"""The last layers of a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def classifiers(network: Any) -> dict[str, nn.Module]:
+    """{dotted name: the linear layer of each head, whose outputs, averaged over space and time, are its scores}."""
+    towers = [getattr(network, stream) for stream in ("rgb", "flow") if hasattr(network, stream)]
+    layers = [tower.backbone.classifier for tower in towers if "fc8" in getattr(tower, "stages", ())]
+    layers += [head.classifier for head in getattr(network, "heads", [])]
+    names = {id(module): name for name, module in network.named_modules()}
+    return {names[id(layer)]: layer for layer in layers}

@@ -1,0 +1,151 @@
+"""Scores of videos that were not fitted on -> the numbers of a probe, and what they say in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from twostream.metrics import ranks
+from twostream.metrics.intervals import (
+    Interval,
+    draws_of_groups,
+    outer,
+    over_classes,
+    paired,
+    resampled,
+    wilson,
+)
+from twostream.probe.scoring import BOTH
+
+FEW = 50  # test videos, below which the width of the intervals is said
+
+
+class Number(NamedTuple):
+    """A number and its interval of 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+    @property
+    def signed(self) -> str:
+        """As a difference."""
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a probe found. `top1`, `mean_class`: by stream, and both; a class without test videos is in none of them.
+
+    `classes`: {name: {"videos": count, stream: accuracy, "gain": both - rgb}}; `gain`: the mean of those over classes.
+    Without both streams there is no gain. `largest`: (class, top-1, mean-class) of answering it always.
+    """
+
+    videos: int
+    groups: int
+    top1: Mapping[str, Number]
+    mean_class: Mapping[str, Number]
+    classes: Mapping[str, Mapping[str, Any]]
+    gain: Number | None
+    largest: tuple[str, float, float]
+
+
+def measured(
+    scores: Mapping[str, Float[np.ndarray, "n k"]],
+    labels: Int[np.ndarray, " n"],
+    groups: Sequence[str],
+    *,
+    classes: Sequence[str],
+    fitted: Int[np.ndarray, " k"],
+) -> Outcome:
+    """The numbers of scores by stream (and both). `fitted`: how many training videos each class has."""
+    right = {name: ranks(of, labels) == 0 for name, of in scores.items()}
+    draws = draws_of_groups(labels, groups)
+    tested = np.unique(labels)
+    rows = {name: class_row(right, labels == label) for label, name in enumerate(classes) if (labels == label).any()}
+    largest = int(np.argmax(fitted))
+    return Outcome(
+        videos=len(labels),
+        groups=len(set(groups)),
+        top1={name: share(found) for name, found in right.items()},
+        mean_class={
+            name: mean_number(found.astype(float), labels, draws, [row[name] for row in rows.values()])
+            for name, found in right.items()
+        },
+        classes=rows,
+        gain=mean_number(
+            right[BOTH].astype(float) - right["rgb"], labels, draws, [row["gain"] for row in rows.values()]
+        )
+        if BOTH in right
+        else None,
+        largest=(classes[largest], float((labels == largest).mean()), float((tested == largest).mean())),
+    )
+
+
+def class_row(right: Mapping[str, Bool[np.ndarray, " n"]], own: Bool[np.ndarray, " n"]) -> dict[str, Any]:
+    """Of the videos `own` of a class: how many, each accuracy, and what flow adds."""
+    row: dict[str, Any] = {"videos": int(own.sum()), **{name: share(found[own]) for name, found in right.items()}}
+    return row | ({"gain": gain_of(right["rgb"][own], right[BOTH][own])} if BOTH in right else {})
+
+
+def share(right: Bool[np.ndarray, " n"]) -> Number:
+    """
+    >>> print(share(np.array([True] * 10)))
+    1.00 (0.72 to 1.00)
+    """
+    return Number(float(right.mean()), *wilson(int(right.sum()), len(right)))
+
+
+def gain_of(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Number:
+    """How much larger the second share is, of the same videos."""
+    return Number(float(second.mean() - first.mean()), *paired(first, second))
+
+
+def mean_number(
+    values: Float[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    draws: Float[np.ndarray, "b n"],
+    of_classes: Sequence[Number],
+) -> Number:
+    """The mean over classes, with the outer ends of samples of groups and of the classes' own intervals."""
+    numbers = [number.value for number in of_classes]
+    intervals: list[Interval] = [(number.low, number.high) for number in of_classes]
+    ends = outer(resampled(values, labels, draws), over_classes(numbers, intervals))
+    return Number(float(np.mean(numbers)), *ends)
+
+
+def sentence(outcome: Outcome) -> str:
+    """The first thing to say: how good, and whether flow helps. Mean-class accuracies."""
+    if outcome.gain is None:
+        name, number = next(iter(outcome.mean_class.items()))
+        return f"{name} {number.value:.2f} (95 % {number.low:.2f} to {number.high:.2f}) of each class, on the average"
+    both, gain = outcome.mean_class[BOTH], outcome.gain
+    others = ", ".join(f"{name} {outcome.mean_class[name].value:.2f}" for name in outcome.mean_class if name != BOTH)
+    verdict = f"flow adds {gain.value:+.2f} to rgb (95 % {gain.low:+.2f} to {gain.high:+.2f})"
+    if gain.low > 0:
+        verdict += ": it helps, for the interval excludes zero"
+    elif gain.high < 0:
+        verdict = verdict.replace("flow adds", "flow changes").replace(" to rgb", " of rgb")
+        verdict += ": it harms, for the interval excludes zero"
+    else:
+        verdict += f": the interval includes zero, {outcome.videos} videos do not tell whether flow helps"
+    return f"both {both.value:.2f} (95 % {both.low:.2f} to {both.high:.2f}), {others}: {verdict}"
+
+
+def warnings(outcome: Outcome) -> list[str]:
+    """What few videos do to these numbers."""
+    name, number = next(iter(outcome.top1.items()))
+    if outcome.videos >= FEW:
+        return []
+    return [
+        f"{outcome.videos} test videos of {outcome.groups} groups are few: {name} top-1 is known to "
+        f"{100 * (number.high - number.low):.0f} points ({number.low:.2f} to {number.high:.2f}); compare nothing "
+        "that lies closer together"
+    ]

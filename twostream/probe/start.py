@@ -1,0 +1,93 @@
+"""Probe, then fine-tune: classifiers start from regularised logistic regression on what they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from twostream.data.clip import Clip
+from twostream.data.dataset import ClipDataset
+from twostream.metrics.accuracy import accuracies, count_right
+from twostream.models.network.heads import classifiers
+from twostream.probe.features import head_features, per_video
+from twostream.probe.logistic import fit_linear
+from twostream.processes import of_all_processes
+
+
+class StartFromProbe(pl.Callback):
+    """Before training: every classifier becomes the logistic regression on what it gets of the training videos.
+
+    A random classifier would first send large, wrong gradients into pretrained layers (Kumar et al. 2022, "Fine-tuning
+    can distort pretrained features and underperform out-of-distribution"). The penalty is chosen on held-out groups of
+    `videos`, the training videos in fixed views. `accuracy` is then what the network reaches on `measured` before its
+    first step: top1, mean_class_top1, and the loss as `loss`. A run that goes on has all of this in its checkpoint.
+    """
+
+    def __init__(self, videos: ClipDataset, measured: ClipDataset) -> None:
+        self.videos = videos
+        self.measured = measured
+        self.accuracy: dict[str, float] = {}
+        self.strengths: dict[str, float] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.ckpt_path:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.fit(pl_module, data.fixed_loader(self.videos))
+        state = {name: layer.state_dict() for name, layer in classifiers(pl_module.network).items()}
+        for name, layer in classifiers(pl_module.network).items():  # should the processes round differently
+            layer.load_state_dict(trainer.strategy.broadcast(state[name]))
+        self.accuracy = self.measure(pl_module, data.fixed_loader(self.measured))
+        if trainer.is_global_zero:
+            found = "  ".join(f"{name} {value:.3f}" for name, value in self.accuracy.items())
+            print(f"probe: {found}; training starts from it", flush=True)
+
+    def fit(self, system: Any, loader: DataLoader) -> None:
+        """Fit and set every classifier of the network."""
+        parts = of_all_processes(head_features(system.network, loader, device=system.device))
+        features = per_video(parts)
+        videos = [self.videos.videos[place] for place in features.index.tolist()]
+        labels, groups = np.array([video.label for video in videos]), [video.group for video in videos]
+        for name, layer in classifiers(system.network).items():
+            found = fit_linear(features.inputs[name], labels, groups, num_classes=len(system.classes))
+            weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+            with torch.no_grad():
+                weight.copy_(torch.from_numpy(found.weight).reshape(weight.shape))
+                bias.copy_(torch.from_numpy(found.bias))
+            self.strengths[name] = found.strength
+
+    @torch.no_grad()
+    def measure(self, system: Any, loader: DataLoader) -> dict[str, float]:
+        """Accuracy and loss of the network as it is."""
+        training = system.training
+        system.eval()
+        found = []
+        for clip in loader:
+            if len(clip.label):
+                here = Clip(*(part.to(system.device) for part in clip))
+                heads, combined = system(here)
+                found.append(
+                    (
+                        clip.index.numpy(),
+                        combined.float().cpu().numpy(),
+                        clip.label.numpy(),
+                        float(system.loss(heads, here.label)),
+                    )
+                )
+        system.train(training)
+        found = [batch for part in of_all_processes(found) for batch in part]
+        logits, labels = (np.concatenate([batch[place] for batch in found]) for place in (1, 2))
+        sizes = [len(batch[2]) for batch in found]
+        loss = float(np.average([batch[3] for batch in found], weights=sizes))
+        counted = accuracies(count_right(logits, labels))
+        return {"top1": counted["top1"], "mean_class": counted["mean_class_top1"], "loss": loss}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"accuracy": self.accuracy, "strengths": self.strengths}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.accuracy, self.strengths = state_dict["accuracy"], state_dict["strengths"]
