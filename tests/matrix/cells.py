@@ -48,6 +48,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "data=ucf101": (*REAL, "data.missing=skip", "data.classes=[Biking,Diving]"),
     "data=hmdb51": (*REAL, "data.missing=skip", "data.classes=[cartwheel,wave]", "validation_fraction=0"),
     "data=moving_patterns data.cells=9": ("data.train_clips=72", "data.test_clips=36", "transform.size=96"),
+    "data=moving_patterns data.cells=16": ("data.train_clips=128", "data.test_clips=64", "transform.size=128"),
     "data=folder": ("data.root={real}/hmdb51", *REAL[1:], "data.classes=[cartwheel,wave]"),
     "trainer=ddp": ("trainer.accelerator=cpu", "trainer.devices=1"),
     "trainer=fsdp": ("trainer.accelerator=cpu", "trainer.devices=1"),

@@ -28,20 +28,22 @@ REFUSED = {  # names of cells: what train.py says of them; on a machine without 
     r"backbone@flow_backbone=resnet18 layer=conv5 fusion=sum": "rgb has 8 and flow 512",
     r"schedule=plateau .*validation_fraction=0": "needs validation videos",
     r"streams=(rgb init.flow|flow init.rgb)=.*": "has no such tower",
-    r"train_from=(fusion|(conv[2-9]|fc)\d?)": "would stay random",
+    r"train_from=(fusion|conv[2-9]|fc8)": "would stay random",
     r"trainer=fsdp ema=0.9": "no process of trainer=fsdp has all weights",
     r"trainer=ddp trainer.sync_batchnorm=true": "PyTorch has it for GPUs only",
-    r"trainer=gpu.*|trainer=\w+ trainer.accelerator=(gpu|mps|cuda)": "PyTorch finds no GPU",
     r"trainer=\w+ trainer.accelerator=tpu": "torch_xla",
+    r"trainer=gpu trainer.accelerator=auto": "",  # which is the CPU here
+    r"trainer=gpu.*|trainer=\w+ trainer.accelerator=(gpu|mps|cuda)": "PyTorch finds no GPU",
     r"trainer=\w+ trainer.devices=-1": "on a CPU choose a number of processes",
     r".*=(path|text|DIR|FILE)": "=|",  # a value that stands for any; where there is none such
     r".*weights=imagenet\w*": "imagenet|",  # where there is no network connection
-    r"(layer|attention_after)=fc[67]": "choose from conv1",
+    r"(layer|attention_after|train_from)=fc[67]": "choose from (conv1|all)",
     r"experiment=\w+ data=moving_patterns": "init.rgb=required: this experiment starts from trained streams; train one",
     r"precision=16-mixed": "is for GPUs",
     r"flow=raft flow.device=cuda": "not available",
     r"data=\w+ data.frames=packed": "no such folder; write it with",
     r"decoder=torchcodec": "needs torchcodec|",
+    r"attention_after=null": "",  # no group: it means none
     r"\w+=null": "choose from",
 }
 TSN = r"25 segments cannot be divided into clips of T=(\d+), and this network does not score each frame alone"

@@ -92,16 +92,17 @@ class MovingPatterns(Source):
         flow_length: int = 0,
         seed: int = 0,
     ) -> None:
-        for key, value, choices in (("split", split, SPLITS), ("task", task, MOTIONS), ("cells", cells, CELLS)):
+        known = (("split", split, SPLITS), ("data.task", task, MOTIONS), ("data.cells", cells, CELLS))
+        for key, value, choices in known:
             if value not in choices:
                 raise ValueError(f"{key}={value!r}: choose from {', '.join(map(str, choices))}")
         if seed < 0:
-            raise ValueError(f"seed={seed!r}: must not be negative")
+            raise ValueError(f"data.seed={seed!r}: must not be negative")
         frames = clip_length(task, chunks, flow_length) if frames is None else frames
         train_clips = TRAIN_CLIPS[task] if train_clips is None else train_clips
         motions = {name: displacements(ways, frames) for name, ways in MOTIONS[task].items()}
         classes = tuple(f"{pattern}-{motion}" for pattern in pattern_names(cells) for motion in motions)
-        for key, value in (("train_clips", train_clips), ("test_clips", test_clips)):
+        for key, value in (("data.train_clips", train_clips), ("data.test_clips", test_clips)):
             if value < len(classes):
                 raise ValueError(f"{key}={value!r}: must be at least {len(classes)}, one for each class")
 
@@ -188,12 +189,12 @@ def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
     """
     if len(directions) == 1:
         if frames < 2:
-            raise ValueError(f"frames={frames!r}: a motion needs at least 2")
+            raise ValueError(f"data.frames={frames!r}: a motion needs at least 2")
         steps = np.repeat([STEPS[directions[0]]], frames - 1, axis=0)
     else:
         rest, left_over = divmod(frames - 2 * PERIOD, 3)
         if rest < 1 or left_over:
-            raise ValueError(f"frames={frames!r}: task=order needs {2 * PERIOD} + 3r, such as 28, 31, 34, 46")
+            raise ValueError(f"data.frames={frames!r}: data.task=order needs {2 * PERIOD} + 3r, such as 28, 31, 34, 46")
         steps = np.zeros((frames - 1, 2), int)
         for nth, direction in enumerate(directions, start=1):
             end = nth * (rest + PERIOD)
