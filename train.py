@@ -27,6 +27,7 @@ from twostream.config import (
     SELECTION,
     Run,
     build_run,
+    build_source,
     cautions,
     choose_epochs,
     claimed,
@@ -35,6 +36,7 @@ from twostream.config import (
     mirror_note,
     mirrors,
     needs_own_process,
+    needs_videos,
     notes_errors,
     recovery_of,
     run_command,
@@ -77,7 +79,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     """Compose -> build -> fit -> test -> results.json."""
     hydra_config, cell = HydraConfig.get(), identity(cfg)
     with checked():
-        cfg = settle(typed := cfg)
+        source = build_source(cfg) if needs_videos(cfg) else None
+        cfg = settle(typed := cfg, source)
     start = recovery_of(typed, folder)
     choice = None
     if cfg.refit and cfg.epochs > 0:
@@ -86,12 +89,13 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             announce(typed, cfg, run, folder)
             leave_config(cfg, folder)
 
-        choice = choose_epochs(cfg, folder, claim, signals, begun)
+        choice = choose_epochs(cfg, folder, claim, signals, begun, source)
     epochs = cfg.epochs if choice is None else choice.epochs
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=cell, signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     begins = Begins(lambda: begin(cfg, run, folder))
-    run = build_run(cfg, folder, [Alive(claim), recovery, begins, finite, speed], start, last_epoch=epochs)
+    callbacks = [Alive(claim), recovery, begins, finite, speed]
+    run = build_run(cfg, folder, callbacks, start, source=source, last_epoch=epochs)
     if run.trainer.is_global_zero:  # one process of several speaks, and writes
         if choice is None:
             announce(typed, cfg, run, folder)
@@ -144,7 +148,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
             "parameters": run.summary.parameters,
             "flops": run.summary.flops,
             "clips_per_second": speed.clips_per_second,
-            "seconds": round(recovery.seconds, 2),
+            "seconds": round(recovery.seconds + (choice.seconds if choice else 0), 2),
             "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
             "cell": cell,
             "versions": versions(),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -17,6 +17,7 @@ from twostream.data.sources.source import first_ten
 from twostream.whole import whole
 
 PARTS = ("test", "validation")
+Value = TypeVar("Value")
 MOST_BYTES = 1 << 30  # that may come out of a file, beyond 50 times what it has
 
 
@@ -121,13 +122,13 @@ KINDS = {  # in the file: kinds of NumPy, dimensions
 LATER = ("leaked", "mirror")  # older files do not tell
 
 
-def one_of_each(parts: Iterable[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
-    """The logits of several processes put together, in order; no video may be there twice.
+def one_of_each(parts: Iterable[Mapping[int, Value]]) -> dict[int, Value]:
+    """What several processes have of each video put together, in order; no video may be there twice.
 
     >>> list(one_of_each([{0: np.zeros(2), 2: np.ones(2)}, {1: np.ones(2)}]))
     [0, 1, 2]
     """
-    whole: dict[int, np.ndarray] = {}
+    whole: dict[int, Value] = {}
     for part in parts:
         assert not whole.keys() & part.keys(), "a video was scored by two processes"
         whole |= part

@@ -62,6 +62,7 @@ class TwoStreamSystem(pl.LightningModule):
         self._last_scores = torch.zeros(())
         self._step = StepMean()
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
+        self.validation_losses: dict[int, float] = {}  # of the last validation, by position likewise
 
     def forward(
         self, clip: Clip, views_at_once: int | None = None
@@ -84,6 +85,13 @@ class TwoStreamSystem(pl.LightningModule):
         return sum(
             (F.cross_entropy(head, label, label_smoothing=smoothing) for head in heads.float()),
             start=torch.zeros((), device=heads.device),
+        )
+
+    def losses(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Of each video, without label smoothing: the sum over heads."""
+        return sum(
+            (F.cross_entropy(head, label, reduction="none") for head in heads.float()),
+            start=torch.zeros(len(label), device=heads.device),
         )
 
     def configure_model(self) -> None:
@@ -115,19 +123,23 @@ class TwoStreamSystem(pl.LightningModule):
         if loss.isfinite():
             self._measure("train", loss, self._last_scores, batch.label)
 
+    def on_validation_epoch_start(self) -> None:
+        self.validation_losses = {}
+
     def validation_step(self, clip: Clip, batch_index: int) -> None:
-        self._evaluate("val", clip)
+        heads, _ = self._evaluate("val", clip)
+        self.validation_losses |= dict(zip(clip.index.tolist(), self.losses(heads, clip.label).tolist(), strict=True))
 
     def on_test_epoch_start(self) -> None:
         self.test_logits = {}
 
     def test_step(self, clip: Clip, batch_index: int) -> None:
-        self.test_logits |= logits_by_video(clip.index, self._evaluate("test", clip))
+        self.test_logits |= logits_by_video(clip.index, self._evaluate("test", clip)[1])
 
-    def _evaluate(self, stage: str, clip: Clip) -> Tensor:
+    def _evaluate(self, stage: str, clip: Clip) -> tuple[Tensor, Tensor]:
         heads, combined = self(clip)  # also of no clips: others may wait for this process's share of the parameters
         self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
-        return combined
+        return heads, combined
 
     def _measure(self, stage: str, loss: Tensor, combined: Tensor, label: Tensor) -> None:
         if not len(label):
@@ -140,6 +152,7 @@ class TwoStreamSystem(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log("val")
+        self.validation_losses = one_of_each(of_all_processes(self.validation_losses))
 
     def on_test_epoch_end(self) -> None:
         self._log("test")

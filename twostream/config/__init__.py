@@ -9,7 +9,7 @@ from twostream.config.processes import needs_own_process, run_own_process
 from twostream.config.refit import SELECTION, choose_epochs
 from twostream.config.resume import recovery_of
 from twostream.config.run import Run, build_run, build_system, check_device, quieten
-from twostream.config.settle import few_note, settle, told
+from twostream.config.settle import few_note, needs_videos, settle, told
 from twostream.config.sweep import claimed, identity
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "mirror_note",
     "mirrors",
     "needs_own_process",
+    "needs_videos",
     "notes_errors",
     "quieten",
     "recovery_of",

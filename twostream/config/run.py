@@ -71,21 +71,23 @@ def build_run(
     callbacks: Sequence[pl.Callback] = (),
     start: Path | None = None,
     *,
+    source: Any = None,
     keep_best: bool = True,
     last_epoch: int | None = None,
 ) -> Run:
     """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
 
     `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
-    `keep_best`: of the weights that are best in validation. Training ends with `last_epoch`, whatever the schedule.
+    `source`: the data set, where it has been built already. `keep_best`: of the weights that are best in validation.
+    Training ends with `last_epoch`, whatever the schedule.
     """
     with checked():
         begun = None if start is None else load_mapped(start)
         check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
         without_effect = check_training(cfg)
         check_parts(cfg)
-        cfg = settle(cfg)
-        source = build_source(cfg)
+        source = build_source(cfg) if source is None else source
+        cfg = settle(cfg, source)
         data = build_data(cfg, source)
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)

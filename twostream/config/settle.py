@@ -23,15 +23,18 @@ FEW_TESTS = 50  # below, a run says what one of them is worth
 DECODED = 150  # decoded frames are about so many times larger than the file
 
 
-def settle(cfg: DictConfig) -> DictConfig:
-    """The configuration without `auto` among the options that follow from the weights and the number of videos."""
+def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
+    """The configuration without `auto` among the options that follow from the weights and the number of videos.
+
+    `source`: the data set, where it has been built already.
+    """
     values: dict[str, Any] = {}
     if cfg.start == "auto":
         values["start"] = "probe" if may_probe(cfg) else "random"
     if cfg.batch_statistics == "auto":
         values["batch_statistics"] = "kept" if has_weights(cfg) and cfg.batch_size < SMALL_BATCH else "batch"
-    if "auto" in (cfg.epochs, cfg.refit, cfg.data.cache):
-        source = build_source(cfg)
+    if needs_videos(cfg):
+        source = build_source(cfg) if source is None else source
         videos = (*source.train, *source.validation, *source.test)
         count = len(source.train) + len(source.validation)
         start = values.get("start", cfg.start)
@@ -42,6 +45,11 @@ def settle(cfg: DictConfig) -> DictConfig:
         if cfg.data.cache == "auto":
             values["data"] = {"cache": "ram" if fits(videos) else None}
     return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
+
+
+def needs_videos(cfg: DictConfig) -> bool:
+    """Whether what `auto` stands for follows from the number of videos, too."""
+    return "auto" in (cfg.epochs, cfg.refit, cfg.data.cache)
 
 
 def has_weights(cfg: DictConfig) -> bool:

@@ -24,13 +24,15 @@ class StartFromProbe(pl.Callback):
     A random classifier would first send large, wrong gradients into pretrained layers (Kumar et al. 2022, "Fine-tuning
     can distort pretrained features and underperform out-of-distribution"). The penalty is chosen on held-out groups of
     `videos`, the training videos in fixed views. `accuracy` is then what the network reaches on `measured` before its
-    first step: top1, mean_class_top1, and the loss as `loss`. A run that goes on has all of this in its checkpoint.
+    first step (top1, mean_class, loss), and `losses` has the loss of each video by its position. A run that goes on
+    has all of this in its checkpoint.
     """
 
     def __init__(self, videos: ClipDataset, measured: ClipDataset) -> None:
         self.videos = videos
         self.measured = measured
         self.accuracy: dict[str, float] = {}
+        self.losses: dict[int, float] = {}
         self.strengths: dict[str, float] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,7 +43,7 @@ class StartFromProbe(pl.Callback):
         state = {name: layer.state_dict() for name, layer in classifiers(pl_module.network).items()}
         for name, layer in classifiers(pl_module.network).items():  # should the processes round differently
             layer.load_state_dict(trainer.strategy.broadcast(state[name]))
-        self.accuracy = self.measure(pl_module, data.fixed_loader(self.measured))
+        self.measure(pl_module, data.fixed_loader(self.measured))
         if trainer.is_global_zero:
             found = "  ".join(f"{name} {value:.3f}" for name, value in self.accuracy.items())
             print(f"probe: {found}; training starts from it", flush=True)
@@ -61,33 +63,28 @@ class StartFromProbe(pl.Callback):
             self.strengths[name] = found.strength
 
     @torch.no_grad()
-    def measure(self, system: Any, loader: DataLoader) -> dict[str, float]:
-        """Accuracy and loss of the network as it is."""
+    def measure(self, system: Any, loader: DataLoader) -> None:
+        """Accuracy and losses of the network as it is."""
         training = system.training
         system.eval()
-        found = []
+        found: dict[int, tuple[np.ndarray, int, float]] = {}  # by position: scores, label, loss
         for clip in loader:
             if len(clip.label):
                 here = Clip(*(part.to(system.device) for part in clip))
                 heads, combined = system(here)
-                found.append(
-                    (
-                        clip.index.numpy(),
-                        combined.float().cpu().numpy(),
-                        clip.label.numpy(),
-                        float(system.loss(heads, here.label)),
-                    )
-                )
+                rows = combined.float().cpu().numpy(), clip.label.tolist(), system.losses(heads, here.label).tolist()
+                found |= dict(zip(clip.index.tolist(), zip(*rows, strict=True), strict=True))
         system.train(training)
-        found = [batch for part in of_all_processes(found) for batch in part]
-        logits, labels = (np.concatenate([batch[place] for batch in found]) for place in (1, 2))
-        sizes = [len(batch[2]) for batch in found]
-        loss = float(np.average([batch[3] for batch in found], weights=sizes))
-        counted = accuracies(count_right(logits, labels))
-        return {"top1": counted["top1"], "mean_class": counted["mean_class_top1"], "loss": loss}
+        everyone = {index: row for part in of_all_processes(found) for index, row in part.items()}
+        logits, labels, losses = zip(*everyone.values(), strict=True)
+        counted = accuracies(count_right(np.stack(logits), np.array(labels)))
+        loss = float(np.mean(losses))
+        self.accuracy = {"top1": counted["top1"], "mean_class": counted["mean_class_top1"], "loss": loss}
+        self.losses = dict(zip(everyone, losses, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"accuracy": self.accuracy, "strengths": self.strengths}
+        return {"accuracy": self.accuracy, "losses": self.losses, "strengths": self.strengths}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.accuracy, self.strengths = state_dict["accuracy"], state_dict["strengths"]
+        self.accuracy, self.losses = state_dict["accuracy"], state_dict["losses"]
+        self.strengths = state_dict["strengths"]
