@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +12,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.callbacks import Alive
 from twostream.claim import Claim
-from twostream.config.resume import recovery_of
+from twostream.config.accept import same_data
+from twostream.config.data import build_flow, build_lists, build_record, build_source, build_store
+from twostream.config.resume import recovery_of, same_configuration
 from twostream.config.run import Run, build_run
 from twostream.config.sweep import identity
+from twostream.data.footage import Footage
+from twostream.data.record import Record
+from twostream.errors import checked
 from twostream.nonfinite import FiniteLoss
 from twostream.plain import read_json
-from twostream.recovery import Recovery, fit
-from twostream.results import write_json
+from twostream.recovery import CHOICE, SELECTION, Recovery, fit
+from twostream.results import finite_or_none, write_json
 from twostream.signals import Signals
 
-SELECTION = "selection"  # in the run's: metrics.csv and, while it lasts, recovery checkpoints
-CHOICE = {"cell": str, "epochs": int, "top1": (float, None), "curve": [{str: (float, int, None)}]}
+SHAPE = {"!cell": str, "!epochs": int, "!top1": float, "curve": [{str: (float, int, None)}], "!data": str}
 
 
 class Choice(NamedTuple):
@@ -48,8 +53,8 @@ class Validated(pl.Callback):
         self.curve.append({"epoch": trainer.current_epoch + 1, **values})
 
     def choose(self) -> Choice:
-        """The epoch with the lowest loss, the earliest of equal ones."""
-        best = min(self.curve, key=lambda row: row["loss"])
+        """The epoch with the lowest loss, the earliest of equal ones; one that is not a number is not low."""
+        best = min(self.curve, key=lambda row: (math.isnan(row["loss"]), row["loss"]))
         return Choice(int(best["epoch"]), best["top1"])
 
     def state_dict(self) -> dict[str, Any]:
@@ -60,23 +65,21 @@ class Validated(pl.Callback):
 
 
 def choose_epochs(
-    cfg: DictConfig, folder: Path, claim: Claim, signals: Signals, begun: Callable[[Run], None]
-) -> Choice:
+    typed: DictConfig, cfg: DictConfig, folder: Path, claim: Claim, signals: Signals, begun: Callable[[Run], None]
+) -> tuple[Choice, Footage | None]:
     """Train without the held-out videos, validate after every epoch; in a process that goes on, what was found before.
 
-    No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `begun` is
-    called, in the first process, when all that could be refused has been accepted.
+    No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `cfg`: what
+    was `typed`, settled. `begun` is called, in the first process, when all that could be refused has been accepted.
+    Returns the footage, too, if it has been opened.
     """
-    folder = folder / SELECTION
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
-    cell = identity(parts)
-    try:
-        found = read_json(folder / "choice.json", CHOICE, what="no choice of epochs")
-        if found["cell"] == cell:
-            return Choice(found["epochs"], found["top1"])
-    except FileNotFoundError:
-        pass
-    start = recovery_of(parts, folder)
+    with checked():
+        record = held_out_record(parts)
+        if (found := chosen_before(typed, folder, record)) is not None:
+            return found, None
+    start = recovery_of(typed, folder, SELECTION)
+    folder, cell = folder / SELECTION, identity(typed)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=cell, signals=signals)
     validated, finite = Validated(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     run = build_run(parts, folder, [Alive(claim), recovery, finite, validated], start, keep_best=False)
@@ -90,7 +93,34 @@ def choose_epochs(
     fit(run.trainer, run.system, run.data, start)
     choice = validated.choose()
     if run.trainer.is_global_zero:
-        write_json(folder / "choice.json", {"cell": cell, **choice._asdict(), "curve": validated.curve})
+        curve = [finite_or_none(row) for row in validated.curve]
+        content = {"cell": cell, **choice._asdict(), "curve": curve, "data": record.to_text()}
+        write_json(folder / CHOICE, content)
         recovery.forget()
         print(f"refit: epoch {choice.epochs} had the lowest val/loss (val/top1 {choice.top1:.3f})", flush=True)
-    return choice
+    return choice, run.data.train_set.footage
+
+
+def held_out_record(cfg: DictConfig) -> Record:
+    """What the choice is made with. Raises ValueError where no video is held out."""
+    source = build_source(cfg, quiet=True)
+    lists = build_lists(cfg, source)
+    if not lists["validation"]:
+        raise ValueError(
+            f"refit=true: no training video is held out to choose the number of epochs "
+            f"(validation_fraction={cfg.validation_fraction}); choose a larger part, or refit=false"
+        )
+    return build_record(cfg, source, lists, build_store(cfg, build_flow(cfg), source))
+
+
+def chosen_before(typed: DictConfig, folder: Path, record: Record) -> Choice | None:
+    """What a run that goes on has found with this configuration and these data; None where it has to choose (anew)."""
+    try:
+        found = read_json(folder / SELECTION / CHOICE, SHAPE, what="no choice of epochs")
+    except FileNotFoundError:
+        return None
+    before, may_change = Record.from_text(found["data"]), typed.allow_change
+    same = same_configuration(found["cell"], typed, folder) and same_data(
+        before, record, folder, allow_change=may_change
+    )
+    return Choice(found["epochs"], found["top1"]) if same else None

@@ -24,19 +24,28 @@ DECODED = 150  # decoded frames are about so many times larger than the file
 
 
 def settle(cfg: DictConfig) -> DictConfig:
-    """The configuration without `auto` among the options that follow from the weights and the number of videos."""
+    """The configuration without `auto` among the options that follow from the weights and the number of videos.
+
+    Raises ValueError for a schedule that goes by validation where all videos train in the end.
+    """
+    if cfg.refit is True and "monitor" in cfg.schedule and cfg.epochs != 0:
+        raise ValueError(
+            f"refit=true: in the end no video is left for schedule.monitor={cfg.schedule.monitor}; choose another "
+            "schedule, or refit=false"
+        )
     values: dict[str, Any] = {}
     if cfg.start == "auto":
         values["start"] = "probe" if may_probe(cfg) else "random"
     if cfg.batch_statistics == "auto":
         values["batch_statistics"] = "kept" if has_weights(cfg) and cfg.batch_size < SMALL_BATCH else "batch"
     if "auto" in (cfg.epochs, cfg.refit, cfg.data.cache):
-        source = build_source(cfg)
+        source = build_source(cfg, quiet=True)
         videos = (*source.train, *source.validation, *source.test)
         count = len(source.train) + len(source.validation)
         start = values.get("start", cfg.start)
         if cfg.refit == "auto":
-            values["refit"] = start == "probe" and count < FEW and bool(cfg.validation_fraction or source.validation)
+            can = bool(cfg.validation_fraction or source.validation) and "monitor" not in cfg.schedule
+            values["refit"] = start == "probe" and count < FEW and can
         if cfg.epochs == "auto":
             values["epochs"] = epochs_for(count, cfg.batch_size) if start == "probe" else EPOCHS
         if cfg.data.cache == "auto":
