@@ -24,7 +24,6 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.callbacks import Alive, Begins, Speed
 from twostream.claim import Claim
 from twostream.config import (
-    SELECTION,
     Run,
     build_run,
     build_source,
@@ -55,7 +54,7 @@ from twostream.nonfinite import FiniteLoss
 from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.probe.start import StartFromProbe
 from twostream.processes import of_all_processes
-from twostream.recovery import Recovery, fit
+from twostream.recovery import SELECTION, Recovery, fit
 from twostream.results import finite_or_none, git_revision, validation_accuracy, versions, write_json, write_text
 from twostream.scores import Scores
 from twostream.signals import Signals
@@ -82,30 +81,32 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         source = build_source(cfg) if needs_videos(cfg) else None
         cfg = settle(typed := cfg, source)
     start = recovery_of(typed, folder)
-    choice = None
+    choice = footage = None
     if cfg.refit and cfg.epochs > 0:
 
         def begun(run: Run) -> None:
             announce(typed, cfg, run, folder)
             leave_config(cfg, folder)
 
-        choice = choose_epochs(cfg, folder, claim, signals, begun, source)
+        choice, footage = choose_epochs(typed, cfg, folder, claim, signals, begun, source)
     epochs = cfg.epochs if choice is None else choice.epochs
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=cell, signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     begins = Begins(lambda: begin(cfg, run, folder))
     callbacks = [Alive(claim), recovery, begins, finite, speed]
-    run = build_run(cfg, folder, callbacks, start, source=source, last_epoch=epochs)
+    run = build_run(cfg, folder, callbacks, start, source=source, footage=footage, last_epoch=epochs)
     if run.trainer.is_global_zero:  # one process of several speaks, and writes
         if choice is None:
             announce(typed, cfg, run, folder)
         else:
-            print(f"refit: {len(run.data.train_set)} training videos, {epochs} epochs", flush=True)
+            length = f"{epochs} epochs" if epochs else "no epoch: none was better than the start"
+            print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
 
     try:
-        if cfg.epochs == 0:
+        fits = cfg.epochs > 0 or cfg.start == "probe"
+        if not fits:
             begins.begin()
-        metrics = fit_and_test(run, folder, fits=cfg.epochs > 0, start=start)
+        metrics = fit_and_test(run, folder, fits=fits, start=start)
         if run.trainer.is_global_zero:
             leave_scores(run, folder, mirror=mirrors(cfg))
     except BaseException as error:

@@ -15,8 +15,13 @@ from warm import Warm
 
 from twostream.config import compose_config
 from twostream.config.data import build_lists, build_source
-from twostream.config.refit import Validated, earliest
+from twostream.config.refit import Validated, chosen_before, earliest, held_out_record
+from twostream.config.sweep import identity
+from twostream.data.record import Record
+from twostream.errors import UserError
 from twostream.models.backbone import tiny
+from twostream.recovery import CHOICE, SELECTION, has_begun
+from twostream.results import write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +47,37 @@ def test_only_videos_that_were_always_read_choose() -> None:
     validated.curve = [{"epoch": 0, "loss": 1.0, "top1": 0.1}, {"epoch": 1, "loss": 0.5, "top1": 0.2}]
     validated.losses = [{0: 1.0, 1: 1.1, 7: 0.0}, {0: 0.5, 1: 0.6}]
     assert validated.choose()[:2] == (1, 0.2)
+
+
+def test_a_loss_that_is_no_number_is_not_low() -> None:
+    validated = Validated()
+    validated.curve = [{"epoch": 1, "loss": float("nan"), "top1": 1.0}, {"epoch": 2, "loss": 3.0, "top1": 0.5}]
+    validated.losses = [{0: float("nan"), 1: 1.0}, {0: 3.0, 1: 3.0}]
+    assert validated.choose()[:2] == (2, 0.5)
+
+
+def test_what_was_chosen_counts_for_the_same_configuration_and_data_alone(tmp_path: Path) -> None:
+    cfg = compose_config([*FEW, "refit=true"])
+    record = held_out_record(OmegaConf.merge(cfg, {"refit": False}))
+    assert chosen_before(cfg, tmp_path, record) is None
+    assert not has_begun(tmp_path)
+    (tmp_path / SELECTION).mkdir()
+    content = {"cell": identity(cfg), "epochs": 4, "top1": 0.5, "seconds": 9.5, "data": record.to_text()}
+    write_json(tmp_path / SELECTION / CHOICE, content)
+    write_text(tmp_path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    assert has_begun(tmp_path)
+    assert chosen_before(cfg, tmp_path, record) == (4, 0.5, 9.5)
+    other = compose_config([*FEW, "refit=true", "seed=1"])
+    fewer = Record(record.classes, {**record.parts, "train": record.parts["train"][1:]})
+    for now, here in ((other, record), (cfg, fewer)):
+        with pytest.raises(UserError, match=r"interrupted (under another|with: 1 gone).*allow_change=true"):
+            chosen_before(now, tmp_path, here)
+        assert chosen_before(OmegaConf.merge(now, {"allow_change": True}), tmp_path, here) is None
+
+
+def test_nothing_to_choose_by() -> None:
+    with pytest.raises(ValueError, match=r"refit=true: no training video is held out .*validation_fraction=0"):
+        held_out_record(compose_config([*FEW, "validation_fraction=0"]))
 
 
 def test_lists() -> None:
@@ -74,6 +110,8 @@ def test_both_parts_of_a_run(tmp_path: Path, warm: Warm) -> None:
     assert not list((tmp_path / "run").rglob("recovery-*"))
     assert "choose the number of epochs" in done.stdout
     assert (tmp_path / "run" / "learning_curves.png").stat().st_size > 0
+    again = command(warm, tmp_path / "run", *SMALL, f"hydra.run.dir={tmp_path / 'run'}")
+    assert "finished before" in again.stdout, again.stderr
 
 
 def test_it_goes_on_wherever_it_was_stopped(tmp_path: Path, warm: Warm) -> None:

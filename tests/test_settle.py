@@ -58,6 +58,13 @@ def test_where_a_probe_is_not_the_start(tmp_path: Path, weights: Path, word: str
     assert settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", word)[1].start == "random"
 
 
+def test_no_refit_with_a_schedule_that_needs_validation(tmp_path: Path, weights: Path) -> None:
+    words = [f"backbone.weights={weights}", "schedule=plateau"]
+    assert settled(folder_of(tmp_path / "videos", 8), *words)[1].refit is False
+    with pytest.raises(ValueError, match=r"refit=true: .*schedule.monitor=val/top1"):
+        settled(tmp_path / "videos", *words, "refit=true")
+
+
 def test_what_is_given_stays(tmp_path: Path, weights: Path) -> None:
     given = ["epochs=3", "start=random", "refit=false", "data.cache=null", "batch_statistics=batch"]
     typed, cfg = settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", *given)

@@ -27,6 +27,8 @@ from twostream.results import write_text
 from twostream.signals import Signals, Stopped
 
 KEPT = 2  # of the newest
+SELECTION = "selection"  # in a run's folder: where it has found out how long to train (refit=true)
+CHOICE = "choice.json"  # there: what came out
 SHARE = 0.02  # of the time of training that may go into checkpoints at the ends of epochs
 GRACE_SECONDS = 15.0  # for which a validation goes on after a signal
 STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # the shape of what is in one
@@ -212,6 +214,12 @@ def fit(trainer: pl.Trainer, system: pl.LightningModule, data: pl.LightningDataM
 def recovery_files(folder: Path) -> list[Path]:
     """The recovery checkpoints of a run's `checkpoints` folder, newest first."""
     return sorted(folder.glob("recovery-*.ckpt"), reverse=True)
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run folder has anything to go on with."""
+    parts = (folder, folder / SELECTION)
+    return any(recovery_files(part / "checkpoints") for part in parts) or (folder / SELECTION / CHOICE).exists()
 
 
 def tidy(folder: Path, written: Path) -> None:

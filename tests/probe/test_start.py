@@ -10,6 +10,7 @@ import torch
 
 from twostream.config import build_run, compose_config
 from twostream.config.run import PROBE_VIEWS
+from twostream.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.models.network.heads import classifiers
 from twostream.probe.features import HeadFeatures, head_features, per_video
@@ -104,3 +105,8 @@ def test_test_videos_do_not_change_it(tmp_path: Path, weights: Path) -> None:
     run, probe = probed(tmp_path / "b", weights, "streams=rgb", "data.test_clips=32")
     probe.fit(run.system, run.data.fixed_loader(probe.videos))
     assert torch.equal(before, run.system.network.rgb.backbone.classifier.weight)
+
+
+def test_shares_of_a_classifier_are_refused(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(UserError, match=r"start=probe: .*trainer=fsdp"):
+        probed(tmp_path, weights, "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1")

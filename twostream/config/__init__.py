@@ -6,7 +6,7 @@ from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views, mirror_note, mirrors
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.processes import needs_own_process, run_own_process
-from twostream.config.refit import SELECTION, choose_epochs
+from twostream.config.refit import choose_epochs
 from twostream.config.resume import recovery_of
 from twostream.config.run import Run, build_run, build_system, check_device, quieten
 from twostream.config.settle import few_note, needs_videos, settle, told
@@ -14,7 +14,6 @@ from twostream.config.sweep import claimed, identity
 
 __all__ = [
     "FOOTAGE",
-    "SELECTION",
     "Run",
     "build_data",
     "build_flow",

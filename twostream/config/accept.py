@@ -30,14 +30,7 @@ def trained_before(
     state, history, now = content["recovery"], History.from_content(content), data.record
     assert now is not None
     before = Record.from_text(state["data"]) if "data" in state else None
-    found = [EARLIER] if before is None else differences(before, now)
-    if found and not allow_change:
-        raise UserError(
-            f"{folder}: the data are not those that its run was interrupted with: {'; '.join(found)}; put them back, "
-            "begin a new run, or go on with the present ones by allow_change=true"
-        )
-    if found:
-        rank_zero_only(print)(f"WARNING: the data have changed since ({'; '.join(found)}); allow_change=true")
+    same_data(before, now, folder, allow_change=allow_change)
     if before is not None and (ids := renamed(before, now)):
         history |= History.renamed(ids)
     done = place_in(state, now)[1]  # batches of the epoch
@@ -51,6 +44,19 @@ def trained_before(
             "begin in its middle"
         )
     return history
+
+
+def same_data(before: Record | None, now: Record, folder: Path, *, allow_change: bool) -> bool:
+    """Whether a run has the data that it was interrupted with. Raises UserError for others, unless `allow_change`."""
+    found = [EARLIER] if before is None else differences(before, now)
+    if found and not allow_change:
+        raise UserError(
+            f"{folder}: the data are not those that its run was interrupted with: {'; '.join(found)}; put them back, "
+            "begin a new run, or go on with the present ones by allow_change=true"
+        )
+    if found:
+        rank_zero_only(print)(f"WARNING: the data have changed since ({'; '.join(found)}); allow_change=true")
+    return not found
 
 
 def check_weights(content: Mapping[str, Any], folder: Path, system: torch.nn.Module) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,28 @@ from twostream.scores import PARTS
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
+SOURCES = "twostream.data.sources"  # what they log
 CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads every video again and again; else null
 
 
-def build_source(cfg: DictConfig) -> Any:
-    """The data set's classes, training and test videos."""
+def build_source(cfg: DictConfig, *, quiet: bool = False) -> Any:
+    """The data set's classes, training and test videos; `quiet` where it is built again, which says the same."""
     reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
     others = (*reading, *NOT_OF_SOURCES)
-    with without_collection():
+    with without_collection(), silence(SOURCES) if quiet else nullcontext():
         return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
+
+
+@contextmanager
+def silence(name: str) -> Iterator[None]:
+    """Nothing below an error from the loggers of this name."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
@@ -94,15 +108,15 @@ def check_parts(cfg: DictConfig) -> None:
         instantiate(part)
 
 
-def clip_parts(cfg: DictConfig, source: Any) -> dict[str, Any]:
-    """What all data sets of a run are made with."""
+def clip_parts(cfg: DictConfig, source: Any, footage: Footage | None = None) -> dict[str, Any]:
+    """What all data sets of a run are made with; `footage`: where it has been opened already."""
     flow = build_flow(cfg)
     return {
         "sampling": instantiate(cfg.sampling),
         "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "footage": build_footage(cfg, source.videos),
+        "footage": footage or build_footage(cfg, source.videos),
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,
@@ -154,7 +168,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
     return ClipDataset(videos, **parts)
 
 
-def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
+def build_data(cfg: DictConfig, source: Any, footage: Footage | None = None) -> VideoDataModule:
     """Loaders for training, validation and testing. Raises ValueError where there is but one class."""
     if len(source.classes) < 2:
         raise ValueError(
@@ -162,7 +176,7 @@ def build_data(cfg: DictConfig, source: Any) -> VideoDataModule:
             "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
         )
     lists = build_lists(cfg, source)
-    shared = clip_parts(cfg, source)
+    shared = clip_parts(cfg, source, footage)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": build_transform(cfg, test="centre", test_flip=False),

@@ -12,18 +12,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.callbacks import Alive
 from twostream.claim import Claim
-from twostream.config.resume import recovery_of
+from twostream.config.accept import same_data
+from twostream.config.data import build_flow, build_lists, build_record, build_source, build_store
+from twostream.config.resume import recovery_of, same_configuration
 from twostream.config.run import Run, build_run
 from twostream.config.sweep import identity
+from twostream.data.footage import Footage
+from twostream.data.record import Record
+from twostream.errors import checked
 from twostream.nonfinite import FiniteLoss
 from twostream.plain import read_json
 from twostream.probe.start import StartFromProbe
-from twostream.recovery import Recovery, fit
-from twostream.results import write_json
+from twostream.recovery import CHOICE, SELECTION, Recovery, fit
+from twostream.results import finite_or_none, write_json
 from twostream.signals import Signals
 
-SELECTION = "selection"  # in the run's: metrics.csv and, while it lasts, recovery checkpoints
-CHOICE = {"cell": str, "epochs": int, "top1": (float, None), "seconds": float, "curve": [{str: (float, int, None)}]}
+CURVE = [{str: (float, int, None)}]
+SHAPE = {"!cell": str, "!epochs": int, "!top1": float, "!seconds": float, "curve": CURVE, "!data": str}
 
 
 class Choice(NamedTuple):
@@ -79,30 +84,35 @@ def earliest(losses: Sequence[Sequence[float]]) -> int:
     1
     """
     rows = np.asarray(losses)
-    best = rows[rows.mean(1).argmin()]
+    means = rows.mean(1)
+    best = rows[np.where(np.isnan(means), np.inf, means).argmin()]  # one that is not a number is not low
     differences = rows - best
     errors = differences.std(1, ddof=1) / np.sqrt(rows.shape[1]) if rows.shape[1] > 1 else np.zeros(len(rows))
     return int(np.argmax(differences.mean(1) <= errors))
 
 
 def choose_epochs(
-    cfg: DictConfig, folder: Path, claim: Claim, signals: Signals, begun: Callable[[Run], None], source: Any
-) -> Choice:
+    typed: DictConfig,
+    cfg: DictConfig,
+    folder: Path,
+    claim: Claim,
+    signals: Signals,
+    begun: Callable[[Run], None],
+    source: Any = None,
+) -> tuple[Choice, Footage | None]:
     """Train without the held-out videos, validate after every epoch; in a process that goes on, what was found before.
 
-    No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `begun` is
-    called, in the first process, when all that could be refused has been accepted.
+    No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `cfg`: what
+    was `typed`, settled. `begun` is called, in the first process, when all that could be refused has been accepted.
+    Returns the footage, too, if it has been opened.
     """
-    folder = folder / SELECTION
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
-    cell = identity(parts)
-    try:
-        found = read_json(folder / "choice.json", CHOICE, what="no choice of epochs")
-        if found["cell"] == cell:
-            return Choice(found["epochs"], found["top1"], found["seconds"])
-    except FileNotFoundError:
-        pass
-    start = recovery_of(parts, folder)
+    with checked():
+        record = held_out_record(parts, source)
+        if (found := chosen_before(typed, folder, record)) is not None:
+            return found, None
+    start = recovery_of(typed, folder, SELECTION)
+    folder, cell = folder / SELECTION, identity(typed)
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=cell, signals=signals)
     validated, finite = Validated(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     run = build_run(parts, folder, [Alive(claim), recovery, finite, validated], start, source=source, keep_best=False)
@@ -116,10 +126,37 @@ def choose_epochs(
     fit(run.trainer, run.system, run.data, start)
     choice = validated.choose()._replace(seconds=round(recovery.seconds, 2))
     if run.trainer.is_global_zero:
-        write_json(folder / "choice.json", {"cell": cell, **choice._asdict(), "curve": validated.curve})
+        curve = [finite_or_none(row) for row in validated.curve]
+        content = {"cell": cell, **choice._asdict(), "curve": curve, "data": record.to_text()}
+        write_json(folder / CHOICE, content)
         recovery.forget()
         print(
             f"refit: no epoch has a val/loss clearly below that of epoch {choice.epochs} (val/top1 {choice.top1:.3f})",
             flush=True,
         )
-    return choice
+    return choice, run.data.train_set.footage
+
+
+def held_out_record(cfg: DictConfig, source: Any = None) -> Record:
+    """What the choice is made with. Raises ValueError where no video is held out."""
+    source = build_source(cfg, quiet=True) if source is None else source
+    lists = build_lists(cfg, source)
+    if not lists["validation"]:
+        raise ValueError(
+            f"refit=true: no training video is held out to choose the number of epochs "
+            f"(validation_fraction={cfg.validation_fraction}); choose a larger part, or refit=false"
+        )
+    return build_record(cfg, source, lists, build_store(cfg, build_flow(cfg), source))
+
+
+def chosen_before(typed: DictConfig, folder: Path, record: Record) -> Choice | None:
+    """What a run that goes on has found with this configuration and these data; None where it has to choose (anew)."""
+    try:
+        found = read_json(folder / SELECTION / CHOICE, SHAPE, what="no choice of epochs")
+    except FileNotFoundError:
+        return None
+    before, may_change = Record.from_text(found["data"]), typed.allow_change
+    same = same_configuration(found["cell"], typed, folder) and same_data(
+        before, record, folder, allow_change=may_change
+    )
+    return Choice(found["epochs"], found["top1"], found["seconds"]) if same else None

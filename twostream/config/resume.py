@@ -124,27 +124,34 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def recovery_of(cfg: DictConfig, folder: Path) -> Path | None:
-    """The checkpoint that a run in this folder goes on from; None where it begins.
+def recovery_of(cfg: DictConfig, folder: Path, part: str = "") -> Path | None:
+    """The checkpoint that a run in this folder, or the `part` of it, goes on from; None where it begins.
 
     Raises UserError, with the difference, where another configuration wrote it, unless `allow_change` is set.
     """
-    path = newest_recovery(folder)
+    path = newest_recovery(folder / part)
     if path is None:
         return None
     state = read_recovery(path)
     rank_zero_only(print)(
-        f"{folder}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True
+        f"{folder / part}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True
     )
-    if state["cell"] != identity(cfg):
-        changes = difference(cfg, folder)
-        if not cfg.allow_change:
-            raise UserError(
-                f"{folder}: its run was interrupted under another configuration ({changes}); "
-                "allow_change=true goes on with the present one"
-            )
-        rank_zero_only(print)(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
+    same_configuration(state["cell"], cfg, folder)
     return path
+
+
+def same_configuration(cell: str, cfg: DictConfig, folder: Path) -> bool:
+    """Whether a run was interrupted under this configuration. Raises UserError for another, unless `allow_change`."""
+    if cell == identity(cfg):
+        return True
+    changes = difference(cfg, folder)
+    if not cfg.allow_change:
+        raise UserError(
+            f"{folder}: its run was interrupted under another configuration ({changes}); "
+            "allow_change=true goes on with the present one"
+        )
+    rank_zero_only(print)(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
+    return False
 
 
 def run_name(usual: str) -> str:

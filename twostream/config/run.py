@@ -38,6 +38,7 @@ from twostream.config.network import (
     untrained,
 )
 from twostream.config.settle import settle
+from twostream.data.footage import Footage
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
@@ -74,12 +75,14 @@ def build_run(
     source: Any = None,
     keep_best: bool = True,
     last_epoch: int | None = None,
+    footage: Footage | None = None,
 ) -> Run:
     """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
 
     `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
     `source`: the data set, where it has been built already. `keep_best`: of the weights that are best in validation.
-    Training ends with `last_epoch`, whatever the schedule.
+    Training ends with `last_epoch`, whatever the schedule. `footage`: that of another run on these videos, with what it
+    keeps in memory.
     """
     with checked():
         begun = None if start is None else load_mapped(start)
@@ -88,7 +91,7 @@ def build_run(
         check_parts(cfg)
         source = build_source(cfg) if source is None else source
         cfg = settle(cfg, source)
-        data = build_data(cfg, source)
+        data = build_data(cfg, source, footage)
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
         if begun is not None:
@@ -105,6 +108,8 @@ def build_run(
         share(cfg.batch_size, trainer.world_size)
         if cfg.trainer.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
             raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
+        if cfg.start == "probe" and isinstance(trainer.strategy, FullySharded):
+            raise UserError("start=probe: no process of trainer=fsdp has all of a classifier; use trainer=ddp")
         if cfg.ema is not None and isinstance(trainer.strategy, FullySharded):
             raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):

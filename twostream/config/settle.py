@@ -26,8 +26,14 @@ DECODED = 150  # decoded frames are about so many times larger than the file
 def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
     """The configuration without `auto` among the options that follow from the weights and the number of videos.
 
-    `source`: the data set, where it has been built already.
+    `source`: the data set, where it has been built already. Raises ValueError for a schedule that goes by validation
+    where all videos train in the end.
     """
+    if cfg.refit is True and "monitor" in cfg.schedule and cfg.epochs != 0:
+        raise ValueError(
+            f"refit=true: in the end no video is left for schedule.monitor={cfg.schedule.monitor}; choose another "
+            "schedule, or refit=false"
+        )
     values: dict[str, Any] = {}
     if cfg.start == "auto":
         values["start"] = "probe" if may_probe(cfg) else "random"
@@ -39,7 +45,8 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
         count = len(source.train) + len(source.validation)
         start = values.get("start", cfg.start)
         if cfg.refit == "auto":
-            values["refit"] = start == "probe" and count < FEW and bool(cfg.validation_fraction or source.validation)
+            can = bool(cfg.validation_fraction or source.validation) and "monitor" not in cfg.schedule
+            values["refit"] = start == "probe" and count < FEW and can
         if cfg.epochs == "auto":
             values["epochs"] = epochs_for(count, cfg.batch_size) if start == "probe" else EPOCHS
         if cfg.data.cache == "auto":

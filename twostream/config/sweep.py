@@ -32,7 +32,7 @@ from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
 from twostream.errors import UserError, checked, one_line
 from twostream.processes import rank_of
-from twostream.recovery import recovery_files
+from twostream.recovery import has_begun
 from twostream.results import read_results, write_json
 from twostream.sweep import LEDGER, NO_DIFFERENCE
 
@@ -229,7 +229,7 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
     if results is None:
         return False
     changes = difference(cfg, folder) if results.get("cell") != identity(cfg) else ""
-    if changes := changes or other_lists(cfg, results.get("data", {})):
+    if changes := changes or other_lists(cfg, results.get("data", {}), folder):
         otherwise = "delete them, or choose another folder"
         if HydraConfig.get().mode == RunMode.RUN:
             words = shlex.join(as_typed(HydraConfig.get().overrides.task))
@@ -240,14 +240,16 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
     return True
 
 
-def other_lists(cfg: DictConfig, noted: Mapping[str, Any]) -> str:
-    """Which of the lists that a finished run has noted are others now; "" where none is."""
+def other_lists(cfg: DictConfig, noted: Mapping[str, Any], folder: Path) -> str:
+    """Which of the lists that the finished run in a folder has noted are others now; "" where none is."""
     if not noted:  # of an earlier version
         return ""
     values: Any = OmegaConf.to_container(cfg, resolve=True)
+    parts = {key: values[key] for key in ("data", "split", "seed", "validation_fraction")}
     try:
-        now = lists_of(json.dumps({key: values[key] for key in ("data", "split", "seed", "validation_fraction")}))
-    except UserError as error:  # they may be gone, now that there are results
+        parts["refit"] = read_config(folder / "config.yaml").get("refit", False)  # what auto was
+        now = lists_of(json.dumps(parts))
+    except (UserError, ValueError) as error:  # they may be gone, now that there are results
         print(f"the data of finished runs cannot be compared with the present ones: {one_line(error)}")
         return ""
     return "; ".join(
@@ -287,7 +289,7 @@ def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
         print(f"{folder}: its results.json is damaged; the cell is run again", flush=True)
         (folder / "results.json").unlink()
     (folder / "error.txt").unlink(missing_ok=True)
-    if not recovery_files(folder / "checkpoints"):
+    if not has_begun(folder):
         write_json(folder / "overrides.json", as_typed(hydra_config.overrides.task))
     return True
 

@@ -45,7 +45,8 @@ class StartFromProbe(pl.Callback):
             layer.load_state_dict(trainer.strategy.broadcast(state[name]))
         self.measure(pl_module, data.fixed_loader(self.measured))
         if trainer.is_global_zero:
-            found = "  ".join(f"{name} {value:.3f}" for name, value in self.accuracy.items())
+            part = "test" if self.measured is data.test_set else "val"
+            found = "  ".join(f"{part}/{name} {value:.3f}" for name, value in self.accuracy.items())
             print(f"probe: {found}; training starts from it", flush=True)
 
     def fit(self, system: Any, loader: DataLoader) -> None:
