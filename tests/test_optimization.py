@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from twostream.config import build_network, compose_config
 from twostream.models.backbone import vgg16
 from twostream.optimization import constant, cosine, parameter_groups, plateau, roles, sgd, step
 
@@ -121,3 +122,20 @@ def test_plateau_by_hand(patience: int, monitor: str, values: list[float], expec
 def test_plateau_needs_an_epoch() -> None:
     with pytest.raises(ValueError, match=r"schedule\.patience=0: must be at least 1"):
         plateau(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), steps_per_epoch=4, epochs=9, patience=0)
+
+
+def test_towers_without_weights_have_a_rate_of_their_own() -> None:
+    """Of two towers the one that starts from a file has the low rate; where both are random, so is the fusion."""
+    cfg = compose_config(["data=ucf101", "backbone=squeezenet1_0", "transform.size=64"])
+    network = build_network(cfg, 5, meta=True)
+
+    def rates() -> dict[str, float]:
+        groups = parameter_groups(network, learning_rate=1e-5, weight_decay=0.0, random_factor=200.0)
+        found = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        return {name: round(found[id(parameter)], 9) for name, parameter in network.named_parameters()}
+
+    assert set(rates().values()) == {2e-3}
+    network.rgb.backbone.report = object()
+    mixed = rates()
+    assert {rate for name, rate in mixed.items() if name.startswith("flow.")} == {2e-3}
+    assert {rate for name, rate in mixed.items() if not name.startswith("flow.")} == {1e-5}

@@ -37,7 +37,7 @@ def test_few_videos_with_weights(tmp_path: Path, weights: Path) -> None:
     typed, cfg = settled(folder_of(tmp_path / "videos", 32), f"backbone.weights={weights}")
     assert (cfg.start, cfg.refit, cfg.batch_statistics, cfg.data.cache) == ("probe", True, "kept", "ram")
     assert cfg.epochs == 15  # 16 videos, 2 steps an epoch
-    line = "auto: start=probe epochs=15 refit=true batch_statistics=kept data.cache=ram"
+    line = "auto: start=probe epochs=15 refit=true batch_statistics=kept optimizer.head_factor=1.0 data.cache=ram"
     assert told(typed, cfg) == line
     assert settle(cfg) == cfg
 
@@ -67,6 +67,9 @@ def test_no_refit_with_a_schedule_that_needs_validation(tmp_path: Path, weights:
 
 def test_what_is_given_stays(tmp_path: Path, weights: Path) -> None:
     given = ["epochs=3", "start=random", "refit=false", "data.cache=null", "batch_statistics=batch"]
+    new = settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", *given)[1]
+    assert new.optimizer.head_factor == 100
+    given.append("optimizer.head_factor=2")
     typed, cfg = settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", *given)
     assert cfg == typed
     assert told(typed, cfg) == ""

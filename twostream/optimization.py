@@ -29,19 +29,23 @@ def parameter_groups(
     head_factor: float = 1.0,
     fusion_factor: float = 1.0,
     flow_conv1_factor: float = 1.0,
+    random_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """One group for each learning rate and decay: names, parameters, `lr`, `weight_decay`.
 
     Biases, the parameters of normalisation layers and all others of one dimension or none (weights of a fusion,
     exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the classifiers, of the
     spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains
-    them faster).
+    them faster); `random_factor` that of towers that start from random values, and of all else where all do.
     Frozen parameters belong to no group.
     """
     factors = {"tower": 1.0, "head": head_factor, "fusion": fusion_factor, "flow_conv1": flow_conv1_factor}
     groups: dict[str, dict[str, Any]] = {}
+    begin_random = starts_random(network) if random_factor != 1 else set()
     for name, role in roles(network).items():
         parameter, factor = network.get_parameter(name), factors[role]
+        if name in begin_random:
+            role, factor = f"random_{role}", factor * random_factor
         decayed = parameter.ndim > 1
         if name.endswith("bias"):
             role, factor = f"{role}_bias", factor * bias_factor
@@ -60,6 +64,14 @@ def parameter_groups(
     if not groups:
         raise ValueError("nothing to train: every parameter is frozen; choose train_from=all or an earlier stage")
     return list(groups.values())
+
+
+def starts_random(network: nn.Module) -> set[str]:
+    """Names of the parameters of towers without weights to start from; all names where no tower has any."""
+    towers = {name: getattr(network, name) for name in ("rgb", "flow") if hasattr(network, name)}
+    random = tuple(f"{name}." for name, tower in towers.items() if tower.backbone.report is None)
+    names = {name for name, _ in network.named_parameters()}
+    return names if len(random) == len(towers) else {name for name in names if name.startswith(random)}
 
 
 def roles(network: nn.Module) -> dict[str, str]:

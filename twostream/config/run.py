@@ -37,7 +37,7 @@ from twostream.config.network import (
     start_of,
     untrained,
 )
-from twostream.config.settle import settle
+from twostream.config.settle import settle, settle_starts
 from twostream.data.footage import Footage
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
@@ -123,6 +123,7 @@ def build_run(
 
 def check_training(cfg: DictConfig) -> list[str]:
     """A line for each option that changes nothing. Builds what trains, as shapes alone; raises ValueError."""
+    cfg = settle_starts(cfg)
     network = build_network(cfg, num_classes=10, meta=True)
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
         module.requires_grad_(False)

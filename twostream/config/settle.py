@@ -14,12 +14,14 @@ from twostream.config.data import build_source
 from twostream.config.network import start_of
 from twostream.data.footage import MEMORY
 from twostream.data.sources import Video
+from twostream.options import shown
 
 FEW = 300  # training videos, below which refit=auto is true
 EPOCHS = 20  # epochs=auto
 STEPS, LEAST_EPOCHS = 30, 6  # of few videos, from a probe: so many steps, in so many epochs at least
 SMALL_BATCH = 32  # videos of each process; from fewer, batch_statistics=auto does not estimate statistics
 FEW_TESTS = 50  # below, a run says what one of them is worth
+NEW_HEADS = 100.0  # optimizer.head_factor=auto: of classifiers of new classes above weights
 DECODED = 150  # decoded frames are about so many times larger than the file
 
 
@@ -34,23 +36,32 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
             f"refit=true: in the end no video is left for schedule.monitor={cfg.schedule.monitor}; choose another "
             "schedule, or refit=false"
         )
+    cfg = settle_starts(cfg)
+    values: dict[str, Any] = {}
+    if needs_videos(cfg):
+        source = build_source(cfg) if source is None else source
+        videos = (*source.train, *source.validation, *source.test)
+        count = len(source.train) + len(source.validation)
+        if cfg.refit == "auto":
+            can = bool(cfg.validation_fraction or source.validation) and "monitor" not in cfg.schedule
+            values["refit"] = cfg.start == "probe" and count < FEW and can
+        if cfg.epochs == "auto":
+            values["epochs"] = epochs_for(count, cfg.batch_size) if cfg.start == "probe" else EPOCHS
+        if cfg.data.cache == "auto":
+            values["data"] = {"cache": "ram" if fits(videos) else None}
+    return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
+
+
+def settle_starts(cfg: DictConfig) -> DictConfig:
+    """What follows from the weights alone."""
     values: dict[str, Any] = {}
     if cfg.start == "auto":
         values["start"] = "probe" if may_probe(cfg) else "random"
     if cfg.batch_statistics == "auto":
         values["batch_statistics"] = "kept" if has_weights(cfg) and cfg.batch_size < SMALL_BATCH else "batch"
-    if needs_videos(cfg):
-        source = build_source(cfg) if source is None else source
-        videos = (*source.train, *source.validation, *source.test)
-        count = len(source.train) + len(source.validation)
-        start = values.get("start", cfg.start)
-        if cfg.refit == "auto":
-            can = bool(cfg.validation_fraction or source.validation) and "monitor" not in cfg.schedule
-            values["refit"] = start == "probe" and count < FEW and can
-        if cfg.epochs == "auto":
-            values["epochs"] = epochs_for(count, cfg.batch_size) if start == "probe" else EPOCHS
-        if cfg.data.cache == "auto":
-            values["data"] = {"cache": "ram" if fits(videos) else None}
+    if cfg.optimizer.get("head_factor") == "auto":
+        is_new = has_weights(cfg) and values.get("start", cfg.start) != "probe" and not any(cfg.init.values())
+        values["optimizer"] = {"head_factor": NEW_HEADS if is_new else 1.0}
     return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
 
 
@@ -106,8 +117,7 @@ def few_note(tests: int) -> str:
 
 def told(before: DictConfig, cfg: DictConfig) -> str:
     """One line of what `auto` stands for; empty where nothing was left open."""
-    names = ("start", "epochs", "refit", "batch_statistics", "data.cache")
+    names = ("start", "epochs", "refit", "batch_statistics", "optimizer.head_factor", "data.cache")
     open_ = [name for name in names if OmegaConf.select(before, name) == "auto"]
-    shown = {name: OmegaConf.select(cfg, name) for name in open_}
-    texts = {name: {True: "true", False: "false", None: "null"}.get(value, value) for name, value in shown.items()}
+    texts = {name: shown(OmegaConf.select(cfg, name)) for name in open_}
     return "auto: " + " ".join(f"{name}={text}" for name, text in texts.items()) if texts else ""
