@@ -86,3 +86,13 @@ def test_strength_is_chosen_on_groups_not_on_copies():
 def test_one_class_is_an_error():
     with pytest.raises(ValueError, match="two classes"):
         fit_linear(np.zeros((4, 2)), np.zeros(4, int), list("abcd"), num_classes=2)
+
+
+def test_what_hardly_varies_in_training_decides_nothing() -> None:
+    """A cluster of VLAD that no training video has: rounding errors there, and anything in a test video."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 10)
+    features = np.stack([labels + 0.1 * rng.standard_normal(20), 1e-5 * rng.standard_normal(20)], 1)
+    found = fit_linear(features, labels, [str(number) for number in range(20)], num_classes=2)
+    unusual = features + np.array([0.0, 0.01])
+    assert np.abs(found.scores(unusual) - found.scores(features)).max() < 0.2 * np.ptp(found.scores(features))

@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 4))  # mean loss + |weight|² / (2·strength)
 FOLDS = 5
+LEAST = 1e-3  # of the largest deviation: what hardly varies in training would be anything elsewhere, times a thousand
 ABSENT = -30.0  # the bias of a class without a training sample, relative to the lowest of the others
 
 Fold = tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]
@@ -42,7 +43,7 @@ def fit_linear(
     if len(np.unique(labels)) < 2:
         raise ValueError("a classifier needs training samples of at least two classes")
     mean, std = features.mean(0), features.std(0)
-    std = np.where(std > 1e-6 * max(std.max(), 1e-12), std, np.inf)  # what does not vary says nothing
+    std = np.maximum(std, max(LEAST * std.max(), 1e-12))
     reduced, basis = rotated((features - mean) / std)
     strength = choose_strength(reduced, labels, groups, num_classes=num_classes)
     weight, bias = solve(reduced, labels, strength, num_classes=num_classes)

@@ -39,11 +39,13 @@ class StartFromProbe(pl.Callback):
         if trainer.ckpt_path:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self.fit(pl_module, data.fixed_loader(self.videos))
+        with trainer.precision_plugin.forward_context():  # as in training and tests
+            self.fit(pl_module, data.fixed_loader(self.videos))
         state = {name: layer.state_dict() for name, layer in classifiers(pl_module.network).items()}
         for name, layer in classifiers(pl_module.network).items():  # should the processes round differently
             layer.load_state_dict(trainer.strategy.broadcast(state[name]))
-        self.measure(pl_module, data.fixed_loader(self.measured))
+        with trainer.precision_plugin.forward_context():
+            self.measure(pl_module, data.fixed_loader(self.measured))
         if trainer.is_global_zero:
             part = "test" if self.measured is data.test_set else "val"
             found = "  ".join(f"{part}/{name} {value:.3f}" for name, value in self.accuracy.items())
