@@ -247,7 +247,8 @@ def other_lists(cfg: DictConfig, noted: Mapping[str, Any], folder: Path) -> str:
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     parts = {key: values[key] for key in ("data", "split", "seed", "validation_fraction")}
     try:
-        parts["refit"] = read_config(folder / "config.yaml").get("refit", False)  # what auto was
+        if (path := folder / "config.yaml").is_file():
+            parts["refit"] = read_config(path).get("refit", False)  # what auto was
         now = lists_of(json.dumps(parts))
     except (UserError, ValueError) as error:  # they may be gone, now that there are results
         print(f"the data of finished runs cannot be compared with the present ones: {one_line(error)}")
