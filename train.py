@@ -99,7 +99,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         if choice is None:
             announce(typed, cfg, run, folder)
         else:
-            length = f"{epochs} epochs" if epochs else "no epoch: none was better than the start"
+            length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "no epoch: none was better than the start"
             print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
 
     try:
