@@ -256,9 +256,8 @@ def leave_scores(run: Run, folder: Path, *, mirror: bool) -> None:
     )
     scores.save(folder / "test_scores.npz")
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    curves = read_curves(folder / "metrics.csv")
-    if (selection := folder / SELECTION / "metrics.csv").is_file():
-        curves |= {name: curve for name, curve in read_curves(selection).items() if name.startswith("val/")}
+    selection = folder / SELECTION / "metrics.csv"  # its training beside its validation, where that chose the epochs
+    curves = read_curves(selection if selection.is_file() else folder / "metrics.csv")
     save_learning_curves(curves, pictures["learning_curves"])
     save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
