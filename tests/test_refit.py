@@ -40,6 +40,7 @@ def test_the_earliest_epoch_that_is_not_clearly_worse() -> None:
     assert earliest([[0.5, 0.5], [0.4, 0.6]]) == 0
     assert earliest([[0.9, 0.9, 0.1], [0.1, 0.1, 0.8]]) == 0  # mean .3, error .5: three videos decide nothing
     assert earliest([[2.0], [1.0], [1.5]]) == 1  # one video has no error
+    assert earliest([[1.0000001, 2.0000001], [1.0, 2.0]]) == 0  # rounding
 
 
 def test_only_videos_that_were_always_read_choose() -> None:
@@ -129,6 +130,7 @@ def test_it_goes_on_wherever_it_was_stopped(tmp_path: Path, warm: Warm) -> None:
 
 def test_a_probe_that_training_does_not_improve_stays(tmp_path: Path, warm: Warm) -> None:
     """No step is made, yet there is a run like any other: with weights, scores, and the same numbers in `evaluate`."""
+    torch.manual_seed(0)
     torch.save(tiny(3, 4).state_dict(), tmp_path / "tiny.pth")
     run, words = tmp_path / "run", [*SMALL, f"backbone.weights={tmp_path / 'tiny.pth'}", "start=probe", "streams=rgb"]
     done = command(warm, run, *words, "optimizer.learning_rate=1e-12", "dropout.rgb=0", f"hydra.run.dir={run}")

@@ -27,6 +27,7 @@ from twostream.recovery import CHOICE, SELECTION, Recovery, fit
 from twostream.results import finite_or_none, write_json
 from twostream.signals import Signals
 
+ROUNDING = 1e-5  # of a loss: what lies closer together is equal
 CURVE = [{str: (float, int, None)}]
 SHAPE = {"!cell": str, "!epochs": int, "!top1": float, "!seconds": float, "curve": CURVE, "!data": str}
 
@@ -88,7 +89,8 @@ def earliest(losses: Sequence[Sequence[float]]) -> int:
     best = rows[np.where(np.isnan(means), np.inf, means).argmin()]  # one that is not a number is not low
     differences = rows - best
     errors = differences.std(1, ddof=1) / np.sqrt(rows.shape[1]) if rows.shape[1] > 1 else np.zeros(len(rows))
-    return int(np.argmax(differences.mean(1) <= errors))
+    rounding = ROUNDING * abs(best.mean())
+    return int(np.argmax(differences.mean(1) <= errors + rounding))
 
 
 def choose_epochs(
