@@ -55,7 +55,15 @@ from twostream.pictures import read_curves, save_confusion_matrix, save_learning
 from twostream.probe.start import StartFromProbe
 from twostream.processes import of_all_processes
 from twostream.recovery import SELECTION, Recovery, fit
-from twostream.results import finite_or_none, git_revision, validation_accuracy, versions, write_json, write_text
+from twostream.results import (
+    finite_or_none,
+    git_revision,
+    validation_accuracy,
+    versions,
+    worse_than_probe,
+    write_json,
+    write_text,
+)
 from twostream.scores import Scores
 from twostream.signals import Signals
 
@@ -78,7 +86,7 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     """Compose -> build -> fit -> test -> results.json."""
     hydra_config, cell = HydraConfig.get(), identity(cfg)
     with checked():
-        source = build_source(cfg) if needs_videos(cfg) else None
+        source = build_source(cfg) if needs_videos(cfg) or cfg.refit else None
         cfg = settle(typed := cfg, source)
     start = recovery_of(typed, folder)
     choice = footage = None
@@ -164,7 +172,8 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     for name, videos in unreadable.items():
         print(f"{name}: {len(videos)} of {len(parts[name])} videos could not be read and were left out (broken=skip)")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
-    if probed is not None and (lower := below(metrics, probed.accuracy)):
+    if probed is not None and (worse := worse_than_probe(metrics, probed.accuracy)):
+        lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)
         print(f"WARNING: training has made it worse than the probe that it started from: {lower}", flush=True)
 
 
@@ -226,12 +235,6 @@ def fit_and_test(run: Run, folder: Path, *, fits: bool, start: Path | None) -> M
     if not trained:
         run.trainer.save_checkpoint(best_weights(run), weights_only=True)
     return metrics
-
-
-def below(metrics: Mapping[str, float], probe: Mapping[str, float]) -> str:
-    """Where the trained network is worse than the probe; or ""."""
-    pairs = [(name, metrics.get(f"test/{name}", 1.0), probe.get(name, 0.0)) for name in ("top1", "mean_class")]
-    return ", ".join(f"test/{name} {now:.4f} after {then:.4f}" for name, now, then in pairs if now < then - 1e-9)
 
 
 def best_weights(run: Run) -> Path:

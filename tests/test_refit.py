@@ -59,7 +59,7 @@ def test_a_loss_that_is_no_number_is_not_low() -> None:
 
 def test_what_was_chosen_counts_for_the_same_configuration_and_data_alone(tmp_path: Path) -> None:
     cfg = compose_config([*FEW, "refit=true"])
-    record = held_out_record(OmegaConf.merge(cfg, {"refit": False}))
+    record = held_out_record(OmegaConf.merge(cfg, {"refit": False}), build_source(cfg))
     assert chosen_before(cfg, tmp_path, record) is None
     assert not has_begun(tmp_path)
     (tmp_path / SELECTION).mkdir()
@@ -77,8 +77,9 @@ def test_what_was_chosen_counts_for_the_same_configuration_and_data_alone(tmp_pa
 
 
 def test_nothing_to_choose_by() -> None:
+    cfg = compose_config([*FEW, "validation_fraction=0"])
     with pytest.raises(ValueError, match=r"refit=true: no training video is held out .*validation_fraction=0"):
-        held_out_record(compose_config([*FEW, "validation_fraction=0"]))
+        held_out_record(cfg, build_source(cfg))
 
 
 def test_lists() -> None:

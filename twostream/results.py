@@ -68,6 +68,20 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8", errors="replace")  # a name need not be UTF-8
 
 
+def worse_than_probe(metrics: Mapping[str, Any], probe: Mapping[str, Any] | None) -> list[tuple[str, float, float]]:
+    """(metric, trained, before) of each accuracy in which a trained network is worse than the probe it started from.
+
+    >>> worse_than_probe({"test/top1": 0.5, "test/mean_class": 0.4}, {"top1": 0.5, "mean_class": 0.6})
+    [('test/mean_class', 0.4, 0.6)]
+    """
+    worse = []
+    for name, then in (probe or {}).items():
+        now = metrics.get(f"test/{name}")
+        if name != "loss" and now is not None and then is not None and now < then - 1e-9:
+            worse.append((f"test/{name}", now, then))
+    return worse
+
+
 def read_results(folder: Path) -> dict[str, Any] | None:
     """`results.json` of a run folder; None where it is not there. Raises ValueError for a damaged one."""
     try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,28 +30,15 @@ from twostream.scores import PARTS
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
-SOURCES = "twostream.data.sources"  # what they log
 CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads every video again and again; else null
 
 
-def build_source(cfg: DictConfig, *, quiet: bool = False) -> Any:
-    """The data set's classes, training and test videos; `quiet` where it is built again, which says the same."""
+def build_source(cfg: DictConfig) -> Any:
+    """The data set's classes, training and test videos."""
     reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
     others = (*reading, *NOT_OF_SOURCES)
-    with without_collection(), silence(SOURCES) if quiet else nullcontext():
+    with without_collection():
         return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
-
-
-@contextmanager
-def silence(name: str) -> Iterator[None]:
-    """Nothing below an error from the loggers of this name."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager
@@ -116,7 +102,7 @@ def clip_parts(cfg: DictConfig, source: Any, footage: Footage | None = None) -> 
         "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "footage": footage or build_footage(cfg, source.videos),
+        "footage": build_footage(cfg, source.videos) if footage is None else footage,
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,

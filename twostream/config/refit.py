@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.callbacks import Alive
 from twostream.claim import Claim
 from twostream.config.accept import same_data
-from twostream.config.data import build_flow, build_lists, build_record, build_source, build_store
+from twostream.config.data import build_flow, build_lists, build_record, build_store
 from twostream.config.resume import recovery_of, same_configuration
 from twostream.config.run import Run, build_run
 from twostream.config.sweep import identity
@@ -100,7 +100,7 @@ def choose_epochs(
     claim: Claim,
     signals: Signals,
     begun: Callable[[Run], None],
-    source: Any = None,
+    source: Any,
 ) -> tuple[Choice, Footage | None]:
     """Train without the held-out videos, validate after every epoch; in a process that goes on, what was found before.
 
@@ -139,9 +139,8 @@ def choose_epochs(
     return choice, run.data.train_set.footage
 
 
-def held_out_record(cfg: DictConfig, source: Any = None) -> Record:
+def held_out_record(cfg: DictConfig, source: Any) -> Record:
     """What the choice is made with. Raises ValueError where no video is held out."""
-    source = build_source(cfg, quiet=True) if source is None else source
     lists = build_lists(cfg, source)
     if not lists["validation"]:
         raise ValueError(

@@ -174,7 +174,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
 def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
     """The batch normalisation whose statistics stay those of the weights that its backbone started from.
 
-    `batch_statistics=auto`: where a process has fewer than 32 videos of a batch, too few to estimate them from.
+    Small batches are too few videos to estimate others from.
     """
     kept = cfg.get("batch_statistics", "batch") == "kept"
     backbones = [getattr(network, stream).backbone for stream in streams_of(cfg)] if kept else []

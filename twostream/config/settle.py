@@ -19,7 +19,7 @@ from twostream.options import shown
 FEW = 300  # training videos, below which refit=auto is true
 EPOCHS = 20  # epochs=auto
 STEPS, LEAST_EPOCHS = 30, 6  # of few videos, from a probe: so many steps, in so many epochs at least
-SMALL_BATCH = 32  # videos of each process; from fewer, batch_statistics=auto does not estimate statistics
+SMALL_BATCH = 32  # batch_size, below which batch_statistics=auto does not estimate statistics
 FEW_TESTS = 50  # below, a run says what one of them is worth
 NEW_HEADS = 100.0  # optimizer.head_factor=auto: of classifiers of new classes above weights
 DECODED = 150  # decoded frames are about so many times larger than the file

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from twostream.report.build import Report, Row
 from twostream.report.metric import Metric
+from twostream.results import worse_than_probe
 from twostream.sweep import Cell
 
 
@@ -105,10 +106,8 @@ def mean_probe(cells: Iterable[Cell], metric: Metric) -> float | None:
 
 def below_probe(cell: Cell) -> str:
     """Where a trained network is worse than the probe that it started from; or ""."""
-    metrics = [Metric(name) for name in ("test/top1", "test/mean_class")]
-    pairs = [(metric, metric.of(cell), probe_of(cell, metric)) for metric in metrics if result(cell, "probe")]
-    lower = [(m, now, then) for m, now, then in pairs if now is not None and then is not None and now < then - 1e-9]
-    return ", ".join(f"{metric.name} {metric.text(now)} after {metric.text(then)}" for metric, now, then in lower)
+    worse = worse_than_probe(result(cell, "metrics") or {}, result(cell, "probe"))
+    return ", ".join(f"{name} {Metric(name).text(now)} after {Metric(name).text(then)}" for name, now, then in worse)
 
 
 def note(cell: Cell) -> str:
