@@ -104,9 +104,9 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
     callbacks = [Alive(claim), recovery, begins, finite, speed]
     run = build_run(cfg, folder, callbacks, start, source=source, footage=footage, last_epoch=epochs)
     if run.trainer.is_global_zero:  # one process of several speaks, and writes
-        if choice is None:
+        if footage is None:  # else the selection has said it
             announce(typed, cfg, run, folder)
-        else:
+        if choice is not None:
             length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "no epoch: none was better than the start"
             print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
 

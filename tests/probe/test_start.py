@@ -81,7 +81,10 @@ def build_run_network(words: list[str]):
 def test_training_goes_on_from_it_and_a_checkpoint_knows_it(tmp_path: Path, weights: Path, precision: str) -> None:
     words = ["streams=flow", "optimizer.learning_rate=1e-9", "dropout.rgb=0", f"precision={precision}"]
     run, probe = probed(tmp_path, weights, *words)
+    autocast: set[bool] = set()
+    run.system.network.register_forward_hook(lambda *_: autocast.add(torch.is_autocast_enabled("cpu")))
     fit(run.trainer, run.system, run.data, None)
+    assert autocast == {precision == "bf16-mixed"}  # the probe's passes, too
     again, _ = probed(tmp_path / "again", weights, "streams=flow")
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
     assert metrics["test/top1"] == pytest.approx(probe.accuracy["top1"])  # nothing else has changed the network

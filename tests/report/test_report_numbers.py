@@ -10,7 +10,7 @@ import pytest
 from made_sweeps import results, sweep
 
 from twostream.report import build_report
-from twostream.report.columns import group_columns, note, pivot_text
+from twostream.report.columns import cell_columns, group_columns, note, pivot_text
 from twostream.report.compare import find_baseline
 from twostream.report.notes import notes
 from twostream.report.statistics import holm, mean, sample_std, sign_flip_p
@@ -241,3 +241,18 @@ def test_a_baseline_is_one_group() -> None:
 def test_an_empty_folder_is_no_sweep() -> None:
     with pytest.raises(ValueError, match="holds no runs"):
         build_report(sweep({"fusion": ()}, lambda fusion: 0.5))
+
+
+def test_probe_columns_by_hand() -> None:
+    """Probes .6 and .4 of two runs of three: mean .5; only the run that fell from .6 to .5 has a note."""
+    made = sweep({"fusion": ("sum",), "seed": SEEDS}, lambda fusion, seed: (0.5, 0.7, 0.9)[int(seed)])
+    for cell, probe in zip(made.cells, (0.6, 0.4, None), strict=True):
+        assert cell.results is not None
+        cell.results["probe"] = None if probe is None else {"top1": probe, "mean_class": 0.3, "loss": 1.0}
+    report = build_report(made)
+    [group] = [column for column in group_columns(report) if column.title == "probe, %"]
+    [each] = [column for column in cell_columns(report) if column.title == "probe, %"]
+    assert (group.keys, group.texts) == ((0.5,), ("50.00",))
+    assert each.keys == (0.6, 0.4, None)
+    notes_of = [note(cell) for cell in made.cells]
+    assert notes_of == ["training has made it worse than its probe: test/top1 50.00 after 60.00", "", ""]

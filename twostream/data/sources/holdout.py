@@ -46,7 +46,7 @@ def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple
     divided = [video for video in videos if video.group in held]
     single = {v.label for v in videos} - {v.label for v in divided}
     if single:
-        log.info("%d classes have no group to spare and stay on one side (%s)", len(single), key)
+        log.info("classes with no group to spare, which stay on one side: %d (%s)", len(single), key)
     return tuple(video for video in videos if video.group not in held), tuple(divided)
 
 
