@@ -22,7 +22,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.callbacks import Alive, Begins, Speed
-from twostream.claim import Claim
 from twostream.config import (
     Run,
     build_run,
@@ -44,10 +43,12 @@ from twostream.config import (
     starts,
     told,
 )
-from twostream.data.provenance import sha256
 from twostream.data.record import summary_of
 from twostream.data.sources import Source
-from twostream.errors import checked
+from twostream.files.digest import sha256
+from twostream.files.errors import checked
+from twostream.files.lock import Claim
+from twostream.files.signals import Signals
 from twostream.loggers import finish, log_pictures
 from twostream.metrics import confusion_of
 from twostream.nonfinite import FiniteLoss
@@ -65,7 +66,6 @@ from twostream.results import (
     write_text,
 )
 from twostream.scores import Scores
-from twostream.signals import Signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -20,9 +20,9 @@ from twostream.config.run import Run
 from twostream.data.packed import pack_clip
 from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
-from twostream.errors import UserError
+from twostream.files.errors import UserError
+from twostream.files.signals import Signals
 from twostream.recovery import Recovery, fit, newest_recovery, read_recovery, recovery_files
-from twostream.signals import Signals
 
 OPTIONS = [
     *("data=folder", "backbone=tiny", "flow.length=2", "flow.preset=ultrafast", "sampling.num_chunks=1"),

@@ -9,9 +9,9 @@ import torch
 
 from twostream.batches import SplitBatches, fewest_parts
 from twostream.config import build_run, compose_config
-from twostream.errors import ExpectedError, UserError
+from twostream.files.errors import ExpectedError, UserError
+from twostream.files.signals import Signals
 from twostream.recovery import Recovery, fit, recovery_files
-from twostream.signals import Signals
 from twostream.system import TwoStreamSystem
 
 SMALL = ["data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "batch_size=12", "num_workers=0"]

@@ -11,11 +11,11 @@ from pytorch_lightning.loggers import CSVLogger
 from twostream.bench_guards import Steps, bare_run, guarded_run
 from twostream.callbacks import Alive
 from twostream.checkpoint_io import WholeCheckpoints
-from twostream.claim import is_held
+from twostream.files.lock import is_held
+from twostream.files.signals import Signals
 from twostream.loggers import WholeRows
 from twostream.nonfinite import FiniteLoss
 from twostream.recovery import Recovery
-from twostream.signals import Signals
 
 SMALL = ["logger=csv", "data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "num_workers=0"]
 

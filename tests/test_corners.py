@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import twostream.errors
+import twostream.files.errors
 from twostream.cli import main
 from twostream.config import build_source, compose_config
 from twostream.data.tasks import Outcome
-from twostream.errors import checked, nobody_reads
 from twostream.export.hub import push_folder
 from twostream.export.run import LEFT_BY_RUN
-from twostream.files.aside import aside_of
+from twostream.files.atomic import aside_of
+from twostream.files.errors import checked, nobody_reads
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / part) for part in ("export", "data/prepare")]
@@ -243,7 +243,7 @@ def test_a_reader_that_has_gone_is_no_error(monkeypatch) -> None:
         with pytest.raises(BrokenPipeError), checked():
             raise BrokenPipeError(32, "Broken pipe")
     monkeypatch.undo()
-    with pytest.raises(twostream.errors.UserError), checked():
+    with pytest.raises(twostream.files.errors.UserError), checked():
         raise BrokenPipeError(32, "Broken pipe")  # of another pipe
 
 

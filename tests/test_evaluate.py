@@ -20,10 +20,10 @@ from twostream.config import build_run, build_source, build_views, compose_confi
 from twostream.data.clip import Clip
 from twostream.data.flow import DIS
 from twostream.data.history import History
-from twostream.data.provenance import sha256
 from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
 from twostream.evaluation_report import write_csv
-from twostream.files.aside import new_folder
+from twostream.files.atomic import atomic_folder
+from twostream.files.digest import sha256
 from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
@@ -302,10 +302,10 @@ def test_wrong_input_is_one_line(folder: Path, tmp_path: Path, monkeypatch) -> N
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     for content in ("old", "new"):
-        with new_folder(tmp_path / "quick-test") as aside:
+        with atomic_folder(tmp_path / "quick-test") as aside:
             (aside / content).touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "new"]
-    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "quick-test") as aside:
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "quick-test") as aside:
         (aside / "a").rename(aside / "b")
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "new"]
 
@@ -320,7 +320,7 @@ def test_what_was_there_stays_when_the_new_folder_cannot_take_its_place(tmp_path
 
     (tmp_path / "quick-test" / "old").mkdir(parents=True)
     monkeypatch.setattr(Path, "rename", fails)
-    with pytest.raises(OSError, match="no"), new_folder(tmp_path / "quick-test"):
+    with pytest.raises(OSError, match="no"), atomic_folder(tmp_path / "quick-test"):
         pass
     assert [path.name for path in tmp_path.rglob("*")] == ["quick-test", "old"]
 

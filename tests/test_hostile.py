@@ -27,7 +27,7 @@ from twostream.config.resume import continued
 from twostream.config.saved import blamed, change_config, load_config
 from twostream.data.decoding import VideoError, probe
 from twostream.data.history import History
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.models.backbone import load_weights, tiny
 from twostream.pictures import save_confusion_matrix
 from twostream.recovery import damage

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from twostream.doctor import wandb_state
+from twostream.files.signals import Stopped
 from twostream.loggers import WholeRowsWriter, answers, finish, wandb_logger
-from twostream.signals import Stopped
 from twostream.wandb_account import has_key, usual_mode
 
 

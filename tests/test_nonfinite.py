@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twostream import nonfinite
 from twostream.config import build_run, compose_config
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
 from twostream.nonfinite import FiniteLoss
 from twostream.replay import first_nonfinite, replay
 from twostream.results import write_text

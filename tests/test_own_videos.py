@@ -8,7 +8,7 @@ import pytest
 
 from twostream.config import build_run, build_source, build_views, compose_config
 from twostream.config.run import Run
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 
 SMALL = ["data=folder", "backbone=tiny", "num_workers=0", "transform.size=64", "logger=csv", "trainer.accelerator=cpu"]
 

@@ -19,8 +19,8 @@ from twostream.config import build_source, compose_config
 from twostream.config.resume import continued
 from twostream.config.saved import known_targets, load_config
 from twostream.config.trust import TYPED_IN, check_trust, plugin_packages
-from twostream.errors import UserError
 from twostream.export.hub import download_run
+from twostream.files.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / part) for part in ("export", "data/prepare")]

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.claim import Claim
 from twostream.config import processes as starting
 from twostream.data.module import share
-from twostream.errors import UserError
+from twostream.files.errors import UserError
+from twostream.files.lock import Claim
 from twostream.replay import replay
 from twostream.scores import Scores
 

@@ -29,10 +29,10 @@ from twostream.data.sources import class_folders, sides
 from twostream.description import count_parameters
 from twostream.export import graph
 from twostream.export import run as export_run
+from twostream.files.signals import Stopped
 from twostream.metrics import calibration
 from twostream.models.network.tower import STAGES
 from twostream.results import RESULTS
-from twostream.signals import Stopped
 from twostream.sweep import LEDGER
 from twostream.system import LOGGED
 

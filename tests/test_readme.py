@@ -16,7 +16,7 @@ from hydra.errors import MissingConfigException
 
 from twostream.cli.commands import COMMANDS as SUBCOMMANDS
 from twostream.config import compose_config, describe_config
-from twostream.errors import checked
+from twostream.files.errors import checked
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

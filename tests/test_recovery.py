@@ -26,7 +26,8 @@ from twostream.config.resume import continued, recovery_of, run_name
 from twostream.data.history import History
 from twostream.data.record import Entry, Record
 from twostream.data.workers import start_worker
-from twostream.errors import UserError
+from twostream.files.errors import UserError
+from twostream.files.signals import Signals, Stopped, requeue
 from twostream.processes import whole_state
 from twostream.recovery import (
     Recovery,
@@ -39,7 +40,6 @@ from twostream.recovery import (
     recovery_files,
     tidy,
 )
-from twostream.signals import Signals, Stopped, requeue
 
 SMALL = [
     *("data.train_clips=48", "data.test_clips=16", "epochs=2", "batch_size=8", "log_every=1", "logger=csv"),

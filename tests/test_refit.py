@@ -18,7 +18,7 @@ from twostream.config.data import build_lists, build_source
 from twostream.config.refit import Validated, chosen_before, earliest, held_out_record
 from twostream.config.sweep import identity
 from twostream.data.record import Record
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.recovery import CHOICE, SELECTION, has_begun
 from twostream.results import write_json, write_text

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from twostream.data.workers import start_worker
-from twostream.shortage import ShortageError, raise_file_limit, shortage, shortages_told
+from twostream.files.resources import ShortageError, raise_file_limit, shortage, shortages_told
 
 LOADER = "DataLoader worker (pid 4711) is killed by signal: "
 ERRORS = [
@@ -112,7 +112,7 @@ def test_a_video_is_not_broken_because_there_are_too_many_open_files(tmp_path: P
     code = (
         "import resource\n"
         "from twostream.data.decoding import VideoError, read_frames\n"
-        "from twostream.shortage import shortage\n"
+        "from twostream.files.resources import shortage\n"
         "for limit in (256, 3):\n"
         "    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, 256))\n"
         "    for decoder in ('decord', 'pyav'):\n"

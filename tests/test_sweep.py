@@ -10,7 +10,6 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from twostream.claim import Claim
 from twostream.config import compose_config, identity
 from twostream.config import sweep as sweep_file
 from twostream.config.data import build_lists, build_source
@@ -26,7 +25,8 @@ from twostream.config.sweep import (
     sweep_name,
 )
 from twostream.data.record import summary_of
-from twostream.errors import UserError
+from twostream.files.errors import UserError
+from twostream.files.lock import Claim
 from twostream.report import as_text, build_report
 from twostream.results import validation_accuracy, write_json
 from twostream.sweep import read_sweep

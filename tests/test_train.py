@@ -20,9 +20,9 @@ from twostream.config import build_run, compose_config, conf_folder
 from twostream.config.run import check_training
 from twostream.data.clip import Clip
 from twostream.data.history import History
-from twostream.data.provenance import sha256
-from twostream.errors import UserError, checked, one_line
 from twostream.evaluate import Plan, prepare, score
+from twostream.files.digest import sha256
+from twostream.files.errors import UserError, checked, one_line
 from twostream.scores import Scores
 from twostream.sweep import read_sweep
 

@@ -13,9 +13,9 @@ import torch.distributed
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.module import VideoDataModule, share
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
+from twostream.files.resources import is_out_of_memory
 from twostream.recovery import read_recovery
-from twostream.shortage import is_out_of_memory
 
 
 class SplitBatches(pl.Callback):

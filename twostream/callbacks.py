@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from twostream.claim import Claim
+from twostream.files.lock import Claim
 from twostream.models.pooling.vlad import SoftVLAD
 from twostream.processes import of_all_processes
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from twostream.whole import whole
+from twostream.files.atomic import atomic_file
 
 UNFINISHED = ".*.part"
 
@@ -37,7 +37,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
     """`torch.save`. Raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch hides behind another."""
-    with whole(path) as aside:
+    with atomic_file(path) as aside:
         _write(content, aside)
     _wait_for_disk(path.parent)  # or a power cut forgets the rename
 

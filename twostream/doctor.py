@@ -19,7 +19,7 @@ import torch
 from twostream.data.decoding import DECODERS, VideoError, check_close, check_decoder, iterate_frames, read_frames
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.tasks import available_cores
-from twostream.data.video_files import near, videos_below
+from twostream.files.video_files import near, videos_below
 from twostream.results import versions
 from twostream.wandb_account import has_key
 

@@ -22,9 +22,9 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
 from twostream.data.module import ClipBatches, ClipSampler, available_cores
-from twostream.data.provenance import sha256
 from twostream.data.workers import start_worker
-from twostream.errors import ExpectedError
+from twostream.files.digest import sha256
+from twostream.files.errors import ExpectedError
 from twostream.models.memory_order import channels_last
 from twostream.options import check_plain
 from twostream.processes import of_all_processes

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Int
 
 from twostream.evaluate import Outcome
-from twostream.files.aside import new_folder
+from twostream.files.atomic import atomic_folder
+from twostream.files.spreadsheet import inert
 from twostream.metrics import (
     BINS,
     Calibration,
@@ -26,7 +27,6 @@ from twostream.metrics import (
 from twostream.pictures import save_confusion_matrix, save_reliability
 from twostream.results import write_json
 from twostream.scores import Scores
-from twostream.spreadsheet import inert
 
 PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
 SHOWN = 5  # of the most confused pairs
@@ -71,7 +71,7 @@ def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float
     metrics = metrics_of(scores)
     name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
     name += "-leaked" if outcome.leaked else ""
-    with new_folder(out / name) as folder:
+    with atomic_folder(out / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
         confusion = confusion_of(scores.logits, scores.labels)

@@ -20,10 +20,10 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.errors import one_line
-from twostream.signals import Stopped
+from twostream.files.atomic import atomic_file
+from twostream.files.errors import one_line
+from twostream.files.signals import Stopped
 from twostream.wandb_account import usual_mode
-from twostream.whole import whole
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 ANSWER_SECONDS = 5.0
@@ -61,7 +61,7 @@ class WholeRowsWriter(ExperimentWriter):
         if not rows:
             return
         try:
-            with whole(path) as aside:
+            with atomic_file(path) as aside:
                 if self.goes_on and path.exists():
                     shutil.copyfile(path, aside)
                 self.metrics_file_path = str(aside)

@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from twostream.checkpoint_io import save_whole
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
 from twostream.processes import of_all_processes, whole_state
 from twostream.recovery import random_state
 

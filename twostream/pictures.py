@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.figure import Figure
 
-from twostream.errors import printable
+from twostream.files.atomic import atomic_file
+from twostream.files.errors import printable
 from twostream.metrics import Calibration
-from twostream.whole import whole
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -35,7 +35,7 @@ def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
     """As a PNG file, whole or not at all."""
-    with whole(path) as aside:
+    with atomic_file(path) as aside:
         figure.savefig(aside, dpi=dpi, format="png")
 
 

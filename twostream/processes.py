@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from twostream.signals import INTERACTIVE
+from twostream.files.signals import INTERACTIVE
 
 Value = TypeVar("Value")
 SHARDED_FROM = 100_000  # parameters; smaller stages travel with what is around them

@@ -14,7 +14,7 @@ from twostream.checkpoint import read_plain
 from twostream.config import build_data, build_source
 from twostream.config.saved import blamed, build_trained_system, load_config
 from twostream.data.history import History
-from twostream.plain import has_shape
+from twostream.files.json_yaml import has_shape
 from twostream.recovery import set_random_state
 
 KEPT = {"!epoch": int, "!parts": [{"!index": Tensor, "!random": {}}], "!state_dict": {str: Tensor}}

@@ -12,8 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from twostream.plain import read_json
-from twostream.whole import whole
+from twostream.files.atomic import atomic_file
+from twostream.files.json_yaml import read_json
 
 PACKAGES = (
     "twostream",
@@ -64,7 +64,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write aside, then rename: a partial file never looks whole."""
-    with whole(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(text, encoding="utf-8", errors="replace")  # a name need not be UTF-8
 
 

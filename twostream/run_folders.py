@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.claim import is_held
-from twostream.plain import read_json
+from twostream.files.json_yaml import read_json
+from twostream.files.lock import is_held
 from twostream.results import read_results
 
 STATES = ("finished", "failed", "running", "interrupted", "damaged", "missing")

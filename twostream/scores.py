@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int
 
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
-from twostream.whole import whole
+from twostream.files.atomic import atomic_file
 
 PARTS = ("test", "validation")
 Value = TypeVar("Value")
@@ -86,7 +86,7 @@ class Scores:
             del content["mirror"]
         for name in ("videos", "classes"):
             content[name] = np.array(content[name], dtype=np.str_)
-        with whole(path) as aside, aside.open("wb") as file:
+        with atomic_file(path) as aside, aside.open("wb") as file:
             np.savez_compressed(file, **content)
 
     @classmethod

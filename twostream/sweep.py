@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.plain import read_json
+from twostream.files.json_yaml import read_json
 from twostream.run_folders import STATES, Cell, read_run, run_folders, value_of
 
 __all__ = ["STATES", "Cell"]

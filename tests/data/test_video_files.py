@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from twostream.data.decoding import VideoError, probe, read_frames
-from twostream.data.video_files import near, videos_below, why_absent
+from twostream.files.video_files import near, videos_below, why_absent
 
 NFC, NFD = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
 

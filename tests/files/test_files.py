@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from twostream.claim import Claim
 from twostream.data.container import write_container
 from twostream.data.decoding import VideoError
-from twostream.files import alone as alone_module
-from twostream.files.alone import alone
-from twostream.files.aside import ABANDONED_SECONDS, aside_of, left_behind, new_folder, remove_left_behind
+from twostream.files import one_at_a_time
+from twostream.files.atomic import ABANDONED_SECONDS, aside_of, atomic_folder, left_behind, remove_left_behind
+from twostream.files.disk_errors import naming
 from twostream.files.foreign import inside
-from twostream.files.naming import naming
-from twostream.files.place import is_writable, require_writable
+from twostream.files.lock import Claim
+from twostream.files.one_at_a_time import alone
+from twostream.files.writable import is_writable, require_writable
 from twostream.results import write_text
 
 
@@ -77,7 +77,7 @@ def test_killed_between_two_renames(tmp_path: Path, dead: int) -> None:
     old, new = (as_process(tmp_path / "quick-test", kind, dead) for kind in ("old", "new"))
     (old / "before").mkdir(parents=True)
     new.mkdir()
-    with pytest.raises(RuntimeError, match="no"), new_folder(tmp_path / "quick-test"):
+    with pytest.raises(RuntimeError, match="no"), atomic_folder(tmp_path / "quick-test"):
         raise RuntimeError("no")
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["quick-test", "before"]
 
@@ -85,12 +85,12 @@ def test_killed_between_two_renames(tmp_path: Path, dead: int) -> None:
 def test_a_writer_that_is_killed_leaves_what_the_next_one_clears_up(tmp_path: Path) -> None:
     process = os.fork()
     if process == 0:
-        with new_folder(tmp_path / "made") as work:
+        with atomic_folder(tmp_path / "made") as work:
             (work / "half").touch()
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(process, 0)
     assert len([*tmp_path.glob(".made.*.new/half")]) == 1
-    with new_folder(tmp_path / "made"):
+    with atomic_folder(tmp_path / "made"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
@@ -155,7 +155,7 @@ def test_places_to_write(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_one_works_and_the_other_waits(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(alone_module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(one_at_a_time, "POLL_SECONDS", 0.05)
     notes: list[str] = []
     go, ready = os.pipe(), os.pipe()
     process = os.fork()

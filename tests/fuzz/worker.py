@@ -55,7 +55,7 @@ def outcomes(kind: Kind, folder: Path, *, seed: str, first: int = 0) -> Iterator
 
 def judge(kind: Kind, folder: Path, seed: str, name: str) -> Outcome:
     """Read it."""
-    from twostream.errors import ExpectedError, UserError
+    from twostream.files.errors import ExpectedError, UserError
 
     print(json.dumps(Outcome(kind.name, seed, name, "begun")), flush=True) if IN_WORKER else None
     started, before = time.perf_counter(), resident()

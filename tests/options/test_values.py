@@ -20,7 +20,7 @@ from twostream.config import build_run, compose_config
 from twostream.config.compose import streams_of
 from twostream.config.saved import change_config
 from twostream.config.values import check_choices, check_values, require_folder
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.options import Value, conf_folder, examine, read_table, shown
 from twostream.options.arguments import Parser, value_of
 from twostream.options.help import help_text

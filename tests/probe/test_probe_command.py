@@ -15,7 +15,7 @@ import torch
 from twostream.cli.probe import probe
 from twostream.config import build_source, compose_config
 from twostream.config.probe import probe_plan
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.probe import extract as extracting
 from twostream.scores import Scores

@@ -10,7 +10,7 @@ import torch
 
 from twostream.config import build_run, compose_config
 from twostream.config.run import PROBE_VIEWS
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.models.network.heads import classifiers
 from twostream.probe.features import HeadFeatures, head_features, per_video

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from twostream.claim import Claim
+from twostream.files.lock import Claim
 from twostream.scores import Scores
 from twostream.sweep import Cell, Sweep
 

@@ -12,7 +12,7 @@ from twostream.bench import table as bench_table
 from twostream.cli.code import add_overrides, composed
 from twostream.config import build_data, build_source, build_system, describe_config
 from twostream.config.network import without_starts
-from twostream.errors import checked
+from twostream.files.errors import checked
 from twostream.options.arguments import Parser, new_file, value_of
 from twostream.results import write_json
 

@@ -6,9 +6,9 @@ import argparse
 import importlib
 import sys
 
-from twostream.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name
+from twostream.files.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name
+from twostream.files.resources import raise_file_limit, shortages_told
 from twostream.options.arguments import Parser
-from twostream.shortage import raise_file_limit, shortages_told
 
 COMMANDS = {  # where the function of that name is
     "bench": "twostream.cli.bench",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twostream.doctor import report as doctor_report
-from twostream.errors import checked, say
+from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser, existing, value_of
 
 

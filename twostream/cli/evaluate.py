@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.errors import checked, say
 from twostream.evaluate import Plan, of_splits
 from twostream.evaluate import prepare as prepare_evaluation
 from twostream.evaluate import score as score_videos
 from twostream.evaluation_report import mean_of, metrics_table, summary, write_evaluation
+from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
-from twostream.files.place import require_writable
+from twostream.files.writable import require_writable
 from twostream.options.arguments import Parser, value_of
 from twostream.protocols import PROTOCOLS
 from twostream.results import write_json

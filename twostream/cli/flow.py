@@ -12,7 +12,7 @@ from twostream.config import build_flow, build_source
 from twostream.data.extract import extract
 from twostream.data.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
 from twostream.data.tasks import available_cores
-from twostream.errors import checked
+from twostream.files.errors import checked
 from twostream.options.arguments import Parser, value_of
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twostream.errors import checked, say
 from twostream.evaluation_report import metrics_of, metrics_table
+from twostream.files.errors import checked, say
 from twostream.fuse import fuse as fuse_scores
 from twostream.fuse import parse_weights, search
 from twostream.options.arguments import Parser, new_file

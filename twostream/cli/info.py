@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twostream.cli.code import add_overrides, composed
 from twostream.config import cautions, describe_config
 from twostream.description import table
-from twostream.errors import checked, say
+from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser, value_of
 
 

@@ -10,7 +10,7 @@ from twostream.cli.engine import add_engine
 from twostream.data.decoding import DECODERS
 from twostream.data.prepare import DATA_SETS, Wishes, Workers
 from twostream.data.prepare import prepare as run_prepare
-from twostream.errors import checked
+from twostream.files.errors import checked
 from twostream.options.arguments import Parser, value_of
 
 

@@ -22,8 +22,8 @@ from twostream.data.dataset import ClipDataset
 from twostream.data.prepare.progress import watch
 from twostream.data.sources import Video
 from twostream.data.tasks import available_cores
-from twostream.errors import checked, say
-from twostream.files.place import require_writable
+from twostream.files.errors import checked, say
+from twostream.files.writable import require_writable
 from twostream.options.arguments import Parser, value_of
 from twostream.probe.extract import Extracted, extract
 from twostream.probe.logistic import Fold

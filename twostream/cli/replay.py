@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.errors import checked, say
+from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser
 from twostream.replay import find_kept
 from twostream.replay import replay as replay_step

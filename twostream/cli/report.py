@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import checked, say
+from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser
 from twostream.report import as_text, write_reports
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.data.history import History
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, differences, renamed
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.recovery import place_in
 
 EARLIER = "it was interrupted under an earlier version, which did not note its videos"

@@ -24,11 +24,11 @@ from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_words, unknown_name
 from twostream.config.values import check_choices, check_values
-from twostream.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
+from twostream.files.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
+from twostream.files.resources import raise_file_limit, shortages_told
+from twostream.files.signals import Stopped, requeue
 from twostream.processes import rank_of
 from twostream.results import write_text
-from twostream.shortage import raise_file_limit, shortages_told
-from twostream.signals import Stopped, requeue
 from twostream.sweep import read_sweep
 
 BEGINS = "nothing had begun, the same command begins again"

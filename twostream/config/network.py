@@ -13,12 +13,12 @@ from torch import nn
 
 from twostream.config.compose import names_of, streams_of
 from twostream.description import Description, describe
+from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
 from twostream.optimization import roles
-from twostream.plain import read_yaml
 
 REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}

@@ -28,12 +28,12 @@ from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from omegaconf import DictConfig
 
-from twostream.claim import Claim
 from twostream.config.compose import run_in
 from twostream.config.run import check_device, quieten
 from twostream.config.sweep import STARTED_BY, as_typed, claimed
 from twostream.data.module import share
-from twostream.errors import UserError, checked, is_expected, one_line
+from twostream.files.errors import UserError, checked, is_expected, one_line
+from twostream.files.lock import Claim
 from twostream.processes import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed

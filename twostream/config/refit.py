@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.callbacks import Alive
-from twostream.claim import Claim
 from twostream.config.accept import same_data
 from twostream.config.data import build_flow, build_lists, build_record, build_store
 from twostream.config.resume import recovery_of, same_configuration
@@ -19,13 +18,14 @@ from twostream.config.run import Run, build_run
 from twostream.config.sweep import identity
 from twostream.data.footage import Footage
 from twostream.data.record import Record
-from twostream.errors import checked
+from twostream.files.errors import checked
+from twostream.files.json_yaml import read_json
+from twostream.files.lock import Claim
+from twostream.files.signals import Signals
 from twostream.nonfinite import FiniteLoss
-from twostream.plain import read_json
 from twostream.probe.start import StartFromProbe
 from twostream.recovery import CHOICE, SELECTION, Recovery, fit
 from twostream.results import finite_or_none, write_json
-from twostream.signals import Signals
 
 ROUNDING = 1e-5  # of a loss: what lies closer together is equal
 CURVE = [{str: (float, int, None)}]

@@ -14,10 +14,10 @@ from twostream.config.compose import compose_config, run_in
 from twostream.config.saved import check_targets, leaves, own_interpolations
 from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.config.trust import TYPED_IN
-from twostream.errors import UserError
-from twostream.plain import read_json, read_yaml
+from twostream.files.errors import UserError
+from twostream.files.json_yaml import read_json, read_yaml
+from twostream.files.signals import INTERACTIVE, slurm_job
 from twostream.recovery import newest_recovery, read_recovery
-from twostream.signals import INTERACTIVE, slurm_job
 
 OVERRIDES = "overrides.json"
 

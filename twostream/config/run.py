@@ -43,7 +43,7 @@ from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
-from twostream.errors import UserError, checked
+from twostream.files.errors import UserError, checked
 from twostream.loggers import csv_logger
 from twostream.models.memory_order import channels_last
 from twostream.probe.start import StartFromProbe

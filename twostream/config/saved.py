@@ -17,9 +17,9 @@ from twostream.config.run import build_system
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
 from twostream.config.values import check_values
 from twostream.data.history import History
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
+from twostream.files.json_yaml import read_yaml_text
 from twostream.options import conf_folder
-from twostream.plain import read_yaml_text
 from twostream.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network

@@ -25,12 +25,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.claim import Claim
 from twostream.config.data import build_lists, build_source
 from twostream.config.saved import read_config
 from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
-from twostream.errors import UserError, checked, one_line
+from twostream.files.errors import UserError, checked, one_line
+from twostream.files.lock import Claim
 from twostream.processes import rank_of
 from twostream.recovery import has_begun
 from twostream.results import read_results, write_json

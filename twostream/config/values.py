@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from twostream.errors import UserError
+from twostream.files.errors import UserError
 from twostream.options import conf_folder, examine, shown
 from twostream.options.help import read_groups
 

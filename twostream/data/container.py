@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from twostream.data.picture import MOST_PIXELS
-from twostream.errors import ExpectedError
-from twostream.files.aside import aside_of
-from twostream.files.naming import naming
-from twostream.plain import has_shape
+from twostream.files.atomic import aside_of
+from twostream.files.disk_errors import naming
+from twostream.files.errors import ExpectedError
+from twostream.files.json_yaml import has_shape
 
 MAGIC = b"2STREAM\x01"
 FOOTER = struct.Struct("<QQQI8s")  # where the header starts, where the table starts, blobs, CRC of both, MAGIC

@@ -20,7 +20,7 @@ from twostream.data.footage import Footage
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.transform import Box, crop_flow, crop_rgb
-from twostream.shortage import shortage
+from twostream.files.resources import shortage
 
 STREAMS = ("rgb", "flow")
 BROKEN = ("error", "skip")

@@ -27,7 +27,7 @@ from twostream.data.flow_store import (
 )
 from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
-from twostream.errors import say
+from twostream.files.errors import say
 
 EVERY = 10.0  # seconds between two lines of progress
 POLL = 1.0  # seconds between two looks at what other processes are about

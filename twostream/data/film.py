@@ -12,8 +12,8 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.files.aside import aside_of, remove_left_behind
-from twostream.files.naming import naming
+from twostream.files.atomic import aside_of, remove_left_behind
+from twostream.files.disk_errors import naming
 
 TIME_BASE = Fraction(1, 90_000)  # seconds; what MPEG counts in
 

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames, telling
 from twostream.data.sources import Video
-from twostream.whole import whole
+from twostream.files.atomic import atomic_file
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class Cached:
             return frames
         with (
             suppress(OSError),
-            whole(path, tidy=False) as aside,
+            atomic_file(path, tidy=False) as aside,
             aside.open("wb") as file,
         ):  # others fill it
             np.save(file, frames)

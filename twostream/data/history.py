@@ -12,7 +12,7 @@ import torch
 
 from twostream.checkpoint import read_plain
 from twostream.data.sources.source import Video, fingerprint, first_ten
-from twostream.plain import has_shape
+from twostream.files.json_yaml import has_shape
 
 
 class LeakError(ValueError):

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from twostream.data.decoding import VideoError, compare_frames, probe
 from twostream.data.footage import Decoded, Guarded
-from twostream.data.provenance import sha256
 from twostream.data.sources import Video
 from twostream.data.sources.class_folders import OURS
 from twostream.data.tasks import Outcome, run_tasks
-from twostream.data.video_files import videos_below
-from twostream.files.naming import naming
+from twostream.files.digest import sha256
+from twostream.files.disk_errors import naming
+from twostream.files.video_files import videos_below
 
 FILE_NAME = "index.sqlite"
 VERSION = 2  # 1: pixels were not compared

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from twostream.data.history import History, LeakError
-from twostream.data.provenance import sha256
 from twostream.data.record import AT_ONCE, HASH_DIGITS, Entry, Record
 from twostream.data.sources import Source
 from twostream.data.sources.source import first_ten
+from twostream.files.digest import sha256
 
 BLOCK = 4096  # bytes in the middle of a file, which tell most files of one size apart
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-BLOCK = 1 << 20
+from twostream.files.digest import sha256
+
 FACTS = {"!size": int, "!mtime_ns": int, "!sha256": str, "frames": int}  # the shape of a record
 # of `data/decoding`: raise it when a file that is read without an error gives other frames
 FRAMES_VERSION = 2  # 1, and not on record: decord's widths below 73, palettes and short files were not looked at
@@ -43,12 +42,3 @@ def source_change(recorded: Mapping[str, Any], path: str | os.PathLike[str]) -> 
     if stat.st_mtime_ns != recorded["mtime_ns"] and (found := sha256(path)) != recorded["sha256"]:
         return f"{path} has SHA-256 {found[:12]}…, and {recorded['sha256'][:12]}… when this was computed from it"
     return None
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The hash of a file's content, read block by block."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

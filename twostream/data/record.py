@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from twostream.data.index import VideoIndex
 from twostream.data.sources import Video
-from twostream.plain import has_shape
+from twostream.files.json_yaml import has_shape
 
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 NUM_NAMED = 3  # videos of each kind of change

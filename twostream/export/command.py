@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.errors import checked, say
 from twostream.export.graph import FORMATS
 from twostream.export.hub import check_push, push_folder
 from twostream.export.run import export_run
+from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser
 
 

@@ -19,7 +19,6 @@ from twostream.config.saved import CONFIGS, blamed, config_file
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
-from twostream.data.provenance import sha256
 from twostream.export.card import model_card
 from twostream.export.graph import (
     FORMATS,
@@ -36,10 +35,11 @@ from twostream.export.graph import (
     write_pt2,
 )
 from twostream.export.preprocessing import preprocessing, random_inputs
-from twostream.files.aside import aside_of, delete, remove_left_behind
+from twostream.files.atomic import aside_of, delete, remove_left_behind
+from twostream.files.digest import sha256
+from twostream.files.disk_errors import naming, of_the_disk
 from twostream.files.foreign import inside
-from twostream.files.naming import naming, of_the_disk
-from twostream.files.place import require_writable
+from twostream.files.writable import require_writable
 from twostream.results import read_results, write_json
 from twostream.runs import TrainedRun, load_run
 from twostream.system import TwoStreamSystem

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.data.view import Window
-from twostream.errors import checked, say
+from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
-from twostream.files.place import require_writable
+from twostream.files.writable import require_writable
 from twostream.inspection.pictures import (
     Column,
     save_columns,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twostream.data.video_files import near
+from twostream.files.video_files import near
 from twostream.options.rule import Rule
 
 QUOTE = "'"

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from twostream.errors import print_any_name
+from twostream.files.errors import print_any_name
 from twostream.options.table import NO_VALUES, ROOT, Value, Values, comment_of, conf_folder, read_table
 
 EXAMPLES = """\

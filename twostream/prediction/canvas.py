@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from twostream.errors import printable
+from twostream.files.errors import printable
 
 HEIGHT, LEAST_WIDTH, MOST_WIDTH = 240, 240, 480  # of a picture, in pixels
 CAPTION, GAP, STRIP, HEAD = 24, 8, 110, 34

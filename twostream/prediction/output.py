@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from twostream.errors import printable
+from twostream.files.atomic import atomic_file
+from twostream.files.errors import printable
+from twostream.files.spreadsheet import inert
 from twostream.prediction.predictor import Prediction, best
 from twostream.results import write_json
-from twostream.spreadsheet import inert
-from twostream.whole import whole
 
 
 def table(prediction: Prediction, top: int = 5) -> str:
@@ -88,7 +88,7 @@ def save_json(
 
 def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
     """A row for each window (counted from 0), and one, `all`, for the whole video; a column for each class."""
-    with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with atomic_file(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["video", "window", "from_second", "to_second", "top", *map(inert, classes)])
         for prediction in predictions:

@@ -15,7 +15,7 @@ from torch import nn
 
 from twostream.data.provenance import FRAMES_VERSION
 from twostream.data.sources import Video
-from twostream.whole import whole
+from twostream.files.atomic import atomic_file
 
 VERSION = 1  # of the code here and in `features.py`: raise it when the same network and videos give other features
 
@@ -46,7 +46,7 @@ class FeatureStore:
         """Aside, then renamed."""
         path = self.path(video)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path, tidy=False) as aside, aside.open("wb") as file:
+        with atomic_file(path, tidy=False) as aside, aside.open("wb") as file:
             np.savez(file, **features)  # type: ignore[arg-type]
 
     def path(self, video: Video) -> Path:

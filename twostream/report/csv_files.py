@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from twostream.files.spreadsheet import inert
 from twostream.report.build import Report, Row
 from twostream.report.columns import metric_names, result, starts_text
-from twostream.spreadsheet import inert
 from twostream.sweep import Cell
 
 NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "epochs", "steps", "leaked")

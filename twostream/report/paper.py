@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.plain import has_shape, read_yaml
+from twostream.files.json_yaml import has_shape, read_yaml
 from twostream.report.groups import Group
 from twostream.sweep import Cell
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from twostream.plain import read_yaml
+from twostream.files.json_yaml import read_yaml
 from twostream.run_folders import Cell, value_of
 from twostream.sweep import Sweep, make_sweep, read_folder
 

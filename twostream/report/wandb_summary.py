@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twostream.plain import read_yaml
+from twostream.files.json_yaml import read_yaml
 from twostream.report.build import Report
 from twostream.sweep import Cell
 from twostream.wandb_account import usual_mode

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.errors import one_line
+from twostream.files.errors import one_line
 from twostream.files.foreign import inside
-from twostream.files.place import require_writable
+from twostream.files.writable import require_writable
 from twostream.report.build import Report, build_report
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html

@@ -15,8 +15,8 @@ from av.video.stream import VideoStream
 
 from twostream.data.decoding.progress import progressing
 from twostream.data.picture import MOST_PIXELS
-from twostream.data.video_files import why_absent
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
+from twostream.files.video_files import why_absent
 
 # Containers that store when each frame is shown, and codecs whose every packet is one shown frame. MPEG-4 Part 2 is
 # not among them: its "not coded" packets carry no picture, so that all later frames have a lower index than their

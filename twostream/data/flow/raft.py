@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from jaxtyping import Float32, UInt8
 
 from twostream.checkpoint import load_plain
 from twostream.data.flow.optical_flow import OpticalFlow
+from twostream.files.digest import sha256
 
 SIZES = ("small", "large")
 DEVICES = ("auto", "cpu", "cuda")
@@ -86,7 +86,7 @@ class RAFT(OpticalFlow):
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
         if self.weights not in ("default", "random"):  # what is in the file counts, not where it lies
-            settings["weights"] = "sha256:" + hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
+            settings["weights"] = "sha256:" + sha256(self.weights)
         return settings
 
     def compute(

@@ -11,9 +11,9 @@ from typing import Any
 from twostream.data.flow import OpticalFlow
 from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.data.sources import Video
-from twostream.errors import ExpectedError
-from twostream.files.aside import aside_of, remove_left_behind
-from twostream.plain import read_json
+from twostream.files.atomic import aside_of, remove_left_behind
+from twostream.files.errors import ExpectedError
+from twostream.files.json_yaml import read_json
 
 VERSION = 1
 SHAPE = {"!version": int, "!flow": {"!algorithm": str, "version": int}, "!encoding": str, "quality": int, "origin": str}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar")
 MAX_RATIO = 50  # videos are compressed already: who promises more than this from an archive is up to no good …

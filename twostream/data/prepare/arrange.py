@@ -15,8 +15,8 @@ from twostream.data.prepare.download import download
 from twostream.data.prepare.progress import Report, watch_bytes
 from twostream.data.sources.sides import side_of
 from twostream.data.sources.source import first_ten
-from twostream.data.video_files import SUFFIXES as VIDEO_SUFFIXES
-from twostream.data.video_files import is_visible, videos_below
+from twostream.files.video_files import SUFFIXES as VIDEO_SUFFIXES
+from twostream.files.video_files import is_visible, videos_below
 
 LISTS = re.compile("split|list|annot", re.IGNORECASE)  # in the name of an archive: it holds lists, not videos
 DEPTH = 3  # folders below the root where videos are looked for, only to name them

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twostream.data.sources import Video, hmdb51, ucf101
-from twostream.data.video_files import is_visible
+from twostream.files.video_files import is_visible
 
 Sides = tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]  # classes, training and test videos of a split
 

@@ -15,7 +15,7 @@ from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options, is_copy, reencode
 from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
-from twostream.files.aside import remove_left_behind
+from twostream.files.atomic import remove_left_behind
 
 
 class Workers(NamedTuple):

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from twostream.data.provenance import sha256 as file_hash
-from twostream.errors import ExpectedError
+from twostream.files.digest import sha256 as file_hash
+from twostream.files.errors import ExpectedError
 
 TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 5  # in a row at one mirror that bring nothing

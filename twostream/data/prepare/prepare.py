@@ -22,8 +22,8 @@ from twostream.data.sources.class_folders import OURS, own_folders
 from twostream.data.sources.sides import find_sides
 from twostream.data.sources.source import first_ten
 from twostream.data.sources.tree import check_root
-from twostream.files.alone import alone
-from twostream.files.place import is_writable, require_writable
+from twostream.files.one_at_a_time import alone
+from twostream.files.writable import is_writable, require_writable
 
 DATA_SETS = (*PUBLISHED, "folder")
 

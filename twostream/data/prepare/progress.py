@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich import progress as rich_progress
 
 from twostream.data.tasks import Outcome
-from twostream.errors import say
+from twostream.files.errors import say
 
 EVERY = 10.0  # seconds between two lines
 

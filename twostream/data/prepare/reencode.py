@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 
 from twostream.data.decoding import VideoError, iterate_frames, open_video, probe
 from twostream.data.provenance import source_change, source_facts
-from twostream.files.aside import aside_of
-from twostream.files.naming import naming
+from twostream.files.atomic import aside_of
+from twostream.files.disk_errors import naming
 
 RATE = 18  # x264's constant rate factor: the eye sees no loss
 GOP = 12  # frames from one keyframe to the next at most

@@ -12,7 +12,7 @@ from twostream.data.sources import tree
 from twostream.data.sources.sides import find_sides, side_of, sides_in_words
 from twostream.data.sources.source import first_ten
 from twostream.data.sources.split_file import Row
-from twostream.data.video_files import divide_by_suffix, files_below, is_visible, left_out
+from twostream.files.video_files import divide_by_suffix, files_below, is_visible, left_out
 
 log = logging.getLogger(__name__)
 

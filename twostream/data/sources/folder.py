@@ -15,7 +15,7 @@ from twostream.data.sources.holdout import divide
 from twostream.data.sources.sides import SIDES
 from twostream.data.sources.source import Source, Video, first_ten
 from twostream.data.sources.split_file import Row, read_csv, tidy_group
-from twostream.data.video_files import SUFFIXES
+from twostream.files.video_files import SUFFIXES
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from twostream.data.video_files import is_visible, same_to_the_eye, videos_below
+from twostream.files.video_files import is_visible, same_to_the_eye, videos_below
 
 TRAIN, VALIDATION, TEST = SIDES = ("train", "validation", "test")
 _NAMES = {

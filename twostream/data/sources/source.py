@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from twostream.data.video_files import how_names_differ, same_to_the_eye
-from twostream.whole import whole
+from twostream.files.atomic import atomic_file
+from twostream.files.video_files import how_names_differ, same_to_the_eye
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,10 @@ class Source:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sides = [(video, side) for side, videos in parts.items() for video in videos]
         # surrogateescape: a file name need not be UTF-8, and comes back byte for byte
-        with whole(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            atomic_file(path) as aside,
+            aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["video", "label", "group", "split" if self.split == 1 else f"split{self.split}"])
             for video, side in sorted(sides, key=lambda pair: pair[0].id):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from twostream.data.sources.sides import SIDES, class_depth, side_of
 from twostream.data.sources.tree import decode
-from twostream.data.video_files import near
+from twostream.files.video_files import near
 
 UNUSED = "unused"
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twostream.data.sources.source import NUM_SHOWN, Video, first_ten
-from twostream.data.video_files import near
+from twostream.files.video_files import near
 
 log = logging.getLogger(__name__)
 

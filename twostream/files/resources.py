@@ -8,7 +8,7 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from twostream.errors import ExpectedError
+from twostream.files.errors import ExpectedError
 
 FULL = {
     errno.ENOSPC: "the disk is full",

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from twostream.claim import BEAT_SECONDS, Claim
-from twostream.files.naming import naming
+from twostream.files.disk_errors import naming
+from twostream.files.lock import BEAT_SECONDS, Claim
 
 POLL_SECONDS = 1.0
 

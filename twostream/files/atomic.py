@@ -1,6 +1,7 @@
-"""Names beside a file, under which it is written until it is whole; and what writers that were killed have left there.
+"""Files and folders that are there whole, or not at all; and what writers that were killed have left behind.
 
-Such a name is `.NAME.PROCESS-HOST…` and what it is: a process id alone says nothing on a disk that machines share.
+Until it is whole, a file has the name `.NAME.PROCESS-HOST….KIND` beside its own: a process id alone says nothing on a
+disk that machines share.
 """
 
 from __future__ import annotations
@@ -15,11 +16,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from twostream.claim import host, is_running
+from twostream.files.disk_errors import naming
+from twostream.files.lock import host, is_running
 
 ABANDONED_SECONDS = 24 * 3600.0  # without a change, on another machine
 NAME = re.compile(r"\.(?P<of>.+)\.(?P<process>\d+)-(?P<host>[0-9a-f]{4})[0-9a-f]{4}\.(?P<kind>[a-z0-9]+)", re.DOTALL)
 KINDS = ("part", "tmp", "new", "mp4")  # of a file, of a file of a store, of a folder, of a film
+
+
+@contextmanager
+def atomic_file(path: Path, *, tidy: bool = True) -> Iterator[Path]:
+    """A name in the same folder to write to: it becomes `path` when the block ends, and vanishes with an error.
+
+    What earlier writers of `path` have left there that were killed, is deleted, for which the folder is looked through;
+    `tidy=False` where it holds thousands. Errors of the disk name `path`.
+    """
+    with naming(path):
+        if tidy:
+            remove_left_behind(path.parent, of=path)
+        aside = aside_of(path, "part")
+        try:
+            yield aside
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def aside_of(path: Path, kind: str) -> Path:
@@ -54,7 +74,7 @@ def delete(path: Path) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of `folder` when all of it has been written."""
     for path in left_behind(folder.parent, of=folder, kinds=("old",)):  # killed between the two renames below
         if folder.exists():

@@ -17,7 +17,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from twostream.signals import slurm_job
+from twostream.files.signals import slurm_job
 
 STALE_SECONDS = 600.0  # without a sign of life; a pair takes seconds at most
 BEAT_SECONDS = 30.0
