@@ -21,7 +21,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.callbacks import Alive, Begins, Speed
 from twostream.config import (
     Run,
     build_run,
@@ -49,14 +48,11 @@ from twostream.files.digest import sha256
 from twostream.files.errors import checked
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
-from twostream.loggers import finish, log_pictures
 from twostream.metrics import confusion_of
-from twostream.nonfinite import FiniteLoss
-from twostream.pictures import read_curves, save_confusion_matrix, save_learning_curves
+from twostream.metrics.plots import read_curves, save_confusion_matrix, save_learning_curves
+from twostream.metrics.scores import Scores
 from twostream.probe.start import StartFromProbe
-from twostream.processes import of_all_processes
-from twostream.recovery import SELECTION, Recovery, fit
-from twostream.results import (
+from twostream.runs.results import (
     finite_or_none,
     git_revision,
     validation_accuracy,
@@ -65,7 +61,11 @@ from twostream.results import (
     write_json,
     write_text,
 )
-from twostream.scores import Scores
+from twostream.training.callbacks import Alive, Begins, Speed
+from twostream.training.distributed import of_all_processes
+from twostream.training.finiteness import FiniteLoss
+from twostream.training.loggers import finish, log_pictures
+from twostream.training.recovery import SELECTION, Recovery, fit
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -11,8 +11,8 @@ from typing import Any
 def main() -> None:
     root = Path(__file__).parents[1]
     sys.path.insert(0, str(root))
-    from twostream.nonfinite import FiniteLoss
-    from twostream.system import TwoStreamSystem
+    from twostream.training.finiteness import FiniteLoss
+    from twostream.training.system import TwoStreamSystem
 
     compute, rank = TwoStreamSystem.loss, os.environ["RANK"]
 

@@ -11,8 +11,6 @@ import pytest
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from twostream.callbacks import Begins
-from twostream.checkpoint import load_mapped
 from twostream.config import build_run, compose_config
 from twostream.config.accept import trained_before
 from twostream.config.data import build_data, build_source
@@ -22,7 +20,9 @@ from twostream.data.sources import Video
 from twostream.data.synthetic import MovingPatterns
 from twostream.files.errors import UserError
 from twostream.files.signals import Signals
-from twostream.recovery import Recovery, fit, newest_recovery, read_recovery, recovery_files
+from twostream.runs.checkpoint import load_mapped
+from twostream.training.callbacks import Begins
+from twostream.training.recovery import Recovery, fit, newest_recovery, read_recovery, recovery_files
 
 OPTIONS = [
     *("data=folder", "backbone=tiny", "flow.length=2", "flow.preset=ultrafast", "sampling.num_chunks=1"),

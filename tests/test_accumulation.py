@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from twostream import accumulation
-from twostream.accumulation import StepMean
 from twostream.config import build_run, compose_config
+from twostream.training import accumulation
+from twostream.training.accumulation import StepMean
 
 SMALL = [
     *("data.train_clips=20", "data.test_clips=16", "validation_fraction=0", "num_workers=0", "epochs=1"),

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.batches import SplitBatches, fewest_parts
 from twostream.config import build_run, compose_config
 from twostream.files.errors import ExpectedError, UserError
 from twostream.files.signals import Signals
-from twostream.recovery import Recovery, fit, recovery_files
-from twostream.system import TwoStreamSystem
+from twostream.training.batches import SplitBatches, fewest_parts
+from twostream.training.recovery import Recovery, fit, recovery_files
+from twostream.training.system import TwoStreamSystem
 
 SMALL = ["data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "batch_size=12", "num_workers=0"]
 CHEAP = ["logger=csv", "flow.preset=ultrafast", "layer=softmax", "fusion=sum", "accumulate=auto"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from twostream.bench import LOADING, TRAINING, Bench, Stopwatch, verdict
 from twostream.cli.bench import bench
+from twostream.training.bench import LOADING, TRAINING, Bench, Stopwatch, verdict
 
 
 def test_an_inner_call_counts_for_itself_alone() -> None:

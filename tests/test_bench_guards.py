@@ -9,13 +9,13 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.loggers import CSVLogger
 
 from twostream.bench_guards import Steps, bare_run, guarded_run
-from twostream.callbacks import Alive
-from twostream.checkpoint_io import WholeCheckpoints
 from twostream.files.lock import is_held
 from twostream.files.signals import Signals
-from twostream.loggers import WholeRows
-from twostream.nonfinite import FiniteLoss
-from twostream.recovery import Recovery
+from twostream.runs.checkpoint_io import WholeCheckpoints
+from twostream.training.callbacks import Alive
+from twostream.training.finiteness import FiniteLoss
+from twostream.training.loggers import WholeRows
+from twostream.training.recovery import Recovery
 
 SMALL = ["logger=csv", "data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "num_workers=0"]
 

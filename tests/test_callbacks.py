@@ -11,10 +11,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from twostream.callbacks import InitialiseVLAD, Speed
 from twostream.config import build_run, compose_config
 from twostream.data.clip import Clip
 from twostream.models.pooling import NetVLAD
+from twostream.training.callbacks import InitialiseVLAD, Speed
 
 
 class Pooled(pl.LightningModule):
@@ -82,7 +82,7 @@ def test_training_starts_from_k_means(options, tmp_path, monkeypatch) -> None:
 def test_speed_counts_steps_but_neither_the_first_nor_validation(monkeypatch) -> None:
     """Steps of 8, 8 and 5 clips of all processes end at 3, 5 and, after validation until 20, at 24: 13 in 2 + 4 s."""
     now = iter([0, 3, 5, 5, 20, 24, 24])
-    monkeypatch.setattr("twostream.callbacks.time.perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr("twostream.training.callbacks.time.perf_counter", lambda: float(next(now)))
     speed = Speed()
     speed.on_train_epoch_start()
     assert speed.clips_per_second is None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.checkpoint_io import WholeCheckpoints
+from twostream.runs.checkpoint_io import WholeCheckpoints
 
 SMALL, LARGE = {"a": torch.arange(3)}, {"a": torch.zeros(100_000)}  # some hundred bytes; 400,000 bytes
 

@@ -124,7 +124,7 @@ def test_the_command_line_wins_over_experiment_and_experiment_over_data() -> Non
     assert compose_config(["experiment=t1_conv"]).backbone["_target_"].endswith("vgg_m")
     cfg = compose_config(["experiment=t1_conv", "backbone=vgg16", "batch_size=7", "optimizer=adamw"])
     assert cfg.backbone["_target_"].endswith("vgg16")
-    assert (cfg.batch_size, cfg.optimizer["_target_"]) == (7, "twostream.optimization.adamw")
+    assert (cfg.batch_size, cfg.optimizer["_target_"]) == (7, "twostream.training.optimizers.adamw")
 
 
 def test_another_backbone_for_the_flow_stream() -> None:

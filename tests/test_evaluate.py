@@ -24,7 +24,7 @@ from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_o
 from twostream.evaluation_report import write_csv
 from twostream.files.atomic import atomic_folder
 from twostream.files.digest import sha256
-from twostream.scores import Scores
+from twostream.metrics.scores import Scores
 
 ROOT = Path(__file__).parent.parent
 TINY = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twostream.fuse import fuse, grid, parse_weights, search
-from twostream.scores import Scores
+from twostream.metrics.score_fusion import fuse, grid, parse_weights, search
+from twostream.metrics.scores import Scores
 
 
 def scores(logits, *, videos=("a/1", "b/1"), labels=(0, 1), **changes) -> Scores:

@@ -21,17 +21,17 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 import twostream
-from twostream.checkpoint import load_plain, read_checkpoint
 from twostream.config.clips import build_clips
+from twostream.config.loaded import load_run
 from twostream.config.resume import continued
 from twostream.config.saved import blamed, change_config, load_config
 from twostream.data.decoding import VideoError, probe
 from twostream.data.history import History
 from twostream.files.errors import UserError
+from twostream.metrics.plots import save_confusion_matrix
 from twostream.models.backbone import load_weights, tiny
-from twostream.pictures import save_confusion_matrix
-from twostream.recovery import damage
-from twostream.runs import load_run
+from twostream.runs.checkpoint import load_plain, read_checkpoint
+from twostream.training.recovery import damage
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(twostream.__file__).parent
@@ -162,7 +162,7 @@ def test_what_it_was_trained_on_is_numbers(tmp_path: Path) -> None:
         {"optimizer": {"_target_": "os.system", "_partial_": True, "command": "touch {proof}"}},
         {"fusion": {"_args_": [{"_target_": "os.system", "command": "touch {proof}"}]}},
         {"_target_": "os.system"},
-        {"flow": {"_target_": "twostream.loggers.wandb_logger"}},  # ours, but no flow
+        {"flow": {"_target_": "twostream.training.loggers.wandb_logger"}},  # ours, but no flow
         {"pooling": {"_target_": ["os.system"]}},
     ],
 )

@@ -43,9 +43,9 @@ def test_walls(path: Path) -> None:
     if not where.startswith(("loggers.py", "report/")):
         assert not inside(names, "wandb")
     if where.startswith("data/"):
-        assert not inside(names, "twostream.models", "twostream.system", "twostream.config")
+        assert not inside(names, "twostream.models", "twostream.training.system", "twostream.config")
     if where.startswith("models/"):
-        assert not inside(names, "twostream.data", "twostream.system", "twostream.config", "pytorch_lightning")
+        assert not inside(names, "twostream.data", "twostream.training.system", "twostream.config", "pytorch_lightning")
         family = re.split(r"[/.]", where)[1]
         others = [f"twostream.models.{name}" for name in FAMILIES if name != family]
         assert not inside(names, *others), "families do not know each other"

@@ -14,8 +14,8 @@ import pytest
 
 from twostream.doctor import wandb_state
 from twostream.files.signals import Stopped
-from twostream.loggers import WholeRowsWriter, answers, finish, wandb_logger
-from twostream.wandb_account import has_key, usual_mode
+from twostream.training.loggers import WholeRowsWriter, answers, finish, wandb_logger
+from twostream.training.wandb_account import has_key, usual_mode
 
 
 def test_whether_a_server_answers() -> None:

@@ -13,7 +13,7 @@ from twostream.config.data import mirrors
 from twostream.config.saved import change_config, load_config
 from twostream.protocols import CROPS, PROTOCOLS
 from twostream.report.tables import data_of
-from twostream.run_folders import Cell
+from twostream.runs.folders import Cell
 
 
 @pytest.mark.parametrize("transform", ["paper", "tsn", "centre", "none"])

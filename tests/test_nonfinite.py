@@ -12,12 +12,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from twostream import nonfinite
 from twostream.config import build_run, compose_config
 from twostream.files.errors import ExpectedError
-from twostream.nonfinite import FiniteLoss
 from twostream.replay import first_nonfinite, replay
-from twostream.results import write_text
+from twostream.runs.results import write_text
+from twostream.training import finiteness as nonfinite
+from twostream.training.finiteness import FiniteLoss
 
 SMALL = [
     *("data.train_clips=32", "data.test_clips=16", "epochs=1", "batch_size=8", "log_every=1", "logger=csv"),

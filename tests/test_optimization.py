@@ -8,7 +8,7 @@ from torch import nn
 
 from twostream.config import build_network, compose_config
 from twostream.models.backbone import vgg16
-from twostream.optimization import constant, cosine, parameter_groups, plateau, roles, sgd, step
+from twostream.training.optimizers import constant, cosine, parameter_groups, plateau, roles, sgd, step
 
 
 class Toy(nn.Module):

@@ -20,8 +20,8 @@ from twostream.config import processes as starting
 from twostream.data.module import share
 from twostream.files.errors import UserError
 from twostream.files.lock import Claim
+from twostream.metrics.scores import Scores
 from twostream.replay import replay
-from twostream.scores import Scores
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,7 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from test_conf import PAPER_PARAMETERS
 
-from twostream import bench_flow, bench_guards, bench_store, doctor, evaluate, loggers, nonfinite, protocols, recovery
+from twostream import bench_flow, bench_guards, bench_store, doctor, evaluate, protocols
 from twostream.config import build_network, compose_config, conf_folder
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
@@ -32,9 +32,11 @@ from twostream.export import run as export_run
 from twostream.files.signals import Stopped
 from twostream.metrics import calibration
 from twostream.models.network.tower import STAGES
-from twostream.results import RESULTS
-from twostream.sweep import LEDGER
-from twostream.system import LOGGED
+from twostream.runs.results import RESULTS
+from twostream.runs.sweep import LEDGER
+from twostream.training import finiteness as nonfinite
+from twostream.training import loggers, recovery
+from twostream.training.system import LOGGED
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

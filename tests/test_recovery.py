@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from twostream import recovery
 from twostream.config import build_run, compose_config
 from twostream.config.accept import trained_before
 from twostream.config.resume import continued, recovery_of, run_name
@@ -28,8 +27,9 @@ from twostream.data.record import Entry, Record
 from twostream.data.workers import start_worker
 from twostream.files.errors import UserError
 from twostream.files.signals import Signals, Stopped, requeue
-from twostream.processes import whole_state
-from twostream.recovery import (
+from twostream.training import recovery
+from twostream.training.distributed import whole_state
+from twostream.training.recovery import (
     Recovery,
     damage,
     fit,

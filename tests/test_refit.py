@@ -20,8 +20,8 @@ from twostream.config.sweep import identity
 from twostream.data.record import Record
 from twostream.files.errors import UserError
 from twostream.models.backbone import tiny
-from twostream.recovery import CHOICE, SELECTION, has_begun
-from twostream.results import write_json, write_text
+from twostream.runs.results import write_json, write_text
+from twostream.training.recovery import CHOICE, SELECTION, has_begun
 
 ROOT = Path(__file__).parents[1]
 

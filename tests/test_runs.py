@@ -9,10 +9,10 @@ import torch
 from omegaconf import OmegaConf
 
 from twostream.config import build_run, compose_config
+from twostream.config.loaded import load_run
 from twostream.config.saved import change_config, known_targets, load_config
 from twostream.data.clip import Clip
-from twostream.runs import load_run
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 TINY = ["data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "num_workers=0", "logger=csv"]
 

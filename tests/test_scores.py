@@ -10,8 +10,8 @@ import pytest
 import torch.distributed
 
 from twostream.data.sources import Video
-from twostream.scores import Scores, one_of_each
-from twostream.system import of_all_processes
+from twostream.metrics.scores import Scores, one_of_each
+from twostream.training.system import of_all_processes
 
 
 def scores(**changes) -> Scores:

@@ -28,8 +28,8 @@ from twostream.data.record import summary_of
 from twostream.files.errors import UserError
 from twostream.files.lock import Claim
 from twostream.report import as_text, build_report
-from twostream.results import validation_accuracy, write_json
-from twostream.sweep import read_sweep
+from twostream.runs.results import validation_accuracy, write_json
+from twostream.runs.sweep import read_sweep
 
 
 def test_a_plan_has_every_combination_in_the_order_typed() -> None:

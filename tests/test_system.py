@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twostream.config import build_run, compose_config
 from twostream.data.clip import Clip
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 SMALL = ["data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34", "batch_size=8", "num_workers=0"]
 

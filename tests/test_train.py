@@ -23,8 +23,8 @@ from twostream.data.history import History
 from twostream.evaluate import Plan, prepare, score
 from twostream.files.digest import sha256
 from twostream.files.errors import UserError, checked, one_line
-from twostream.scores import Scores
-from twostream.sweep import read_sweep
+from twostream.metrics.scores import Scores
+from twostream.runs.sweep import read_sweep
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

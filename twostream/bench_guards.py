@@ -13,12 +13,12 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.loggers import CSVLogger
 
-from twostream.callbacks import Alive
 from twostream.config import Run, build_run, compose_config
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
-from twostream.nonfinite import FiniteLoss
-from twostream.recovery import Recovery
+from twostream.training.callbacks import Alive
+from twostream.training.finiteness import FiniteLoss
+from twostream.training.recovery import Recovery
 
 COMPARED = """\
 guarded: a claim on the folder, kept alive; recovery checkpoints every {minutes} minutes and at ends of epochs; signals

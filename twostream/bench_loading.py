@@ -94,8 +94,8 @@ def bench_step(*, repeats: int) -> None:
     import pytorch_lightning as pl
 
     from twostream.config import build_network, compose_config, quieten
-    from twostream.optimization import adamw, constant
-    from twostream.system import TwoStreamSystem
+    from twostream.training.optimizers import adamw, constant
+    from twostream.training.system import TwoStreamSystem
 
     quieten()
     cfg = compose_config([])

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from twostream.config import build_source, build_views
+from twostream.config.loaded import load_run
 from twostream.data.dataset import ClipDataset
 from twostream.evaluate import by_size, views_at_once
 from twostream.models.memory_order import channels_last
-from twostream.runs import load_run
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 PARTS = ("load", "network")
 VIEWS = 10

@@ -20,8 +20,8 @@ from twostream.data.decoding import DECODERS, VideoError, check_close, check_dec
 from twostream.data.synthetic import MovingPatterns
 from twostream.data.tasks import available_cores
 from twostream.files.video_files import near, videos_below
-from twostream.results import versions
-from twostream.wandb_account import has_key
+from twostream.runs.results import versions
+from twostream.training.wandb_account import has_key
 
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
 WIDTH = 100  # columns

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from twostream.config import build_source, build_views, cautions, check_device, mirror_note, mirrors, quieten
 from twostream.config.data import unsafe_mirror
+from twostream.config.loaded import TrainedRun, load_run, unfinished
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -25,13 +26,12 @@ from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.workers import start_worker
 from twostream.files.digest import sha256
 from twostream.files.errors import ExpectedError
+from twostream.metrics.scores import Scores, one_of_each
 from twostream.models.memory_order import channels_last
 from twostream.options import check_plain
-from twostream.processes import of_all_processes
 from twostream.protocols import CROPS, num_views, scores_frame_by_frame
-from twostream.runs import TrainedRun, load_run, unfinished
-from twostream.scores import Scores, one_of_each
-from twostream.system import TwoStreamSystem, logits_by_video
+from twostream.training.distributed import of_all_processes
+from twostream.training.system import TwoStreamSystem, logits_by_video
 
 CPU_VALUES = 6_000_000  # of the input at once on a CPU, a view of 5 × 23 × 224 × 224: more take longer, for memory
 

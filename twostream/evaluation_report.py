@@ -24,9 +24,9 @@ from twostream.metrics import (
     count_right,
     measure,
 )
-from twostream.pictures import save_confusion_matrix, save_reliability
-from twostream.results import write_json
-from twostream.scores import Scores
+from twostream.metrics.plots import save_confusion_matrix, save_reliability
+from twostream.metrics.scores import Scores
+from twostream.runs.results import write_json
 
 PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
 SHOWN = 5  # of the most confused pairs

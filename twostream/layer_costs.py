@@ -17,7 +17,7 @@ from twostream.data.clip import Clip
 from twostream.description import count_parameters
 from twostream.models.fusion import BilinearFusion
 from twostream.models.pooling import BilinearPool, CompactBilinear, NetVLAD
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 NUM_CLASSES = 16
 

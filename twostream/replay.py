@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from twostream.checkpoint import read_plain
 from twostream.config import build_data, build_source
 from twostream.config.saved import blamed, build_trained_system, load_config
 from twostream.data.history import History
 from twostream.files.json_yaml import has_shape
-from twostream.recovery import set_random_state
+from twostream.runs.checkpoint import read_plain
+from twostream.training.recovery import set_random_state
 
 KEPT = {"!epoch": int, "!parts": [{"!index": Tensor, "!random": {}}], "!state_dict": {str: Tensor}}
 

@@ -13,7 +13,7 @@ from twostream.data.decoding import DECODERS, read_frames
 from twostream.data.sampling import Chunks, Segments
 from twostream.data.synthetic import MOTIONS, ORDERS, PERIOD, displacements, draw_clip, write_video
 from twostream.report.columns import note
-from twostream.sweep import Cell
+from twostream.runs.sweep import Cell
 
 LENGTH = 5
 

@@ -9,8 +9,8 @@ import yaml
 from run_folders import RESULTS, make_run
 
 from twostream.config.clips import build_clips
+from twostream.config.loaded import load_run
 from twostream.export.card import LICENSE, model_card
-from twostream.runs import load_run
 
 SMALL = ["transform.size=32", "flow.length=2"]
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ from run_folders import CLASSES, make_run
 import twostream.export.run as module
 from twostream.cli import main
 from twostream.config.clips import build_clips
+from twostream.config.loaded import load_run
 from twostream.config.shareable import shareable_config
 from twostream.data.synthetic import MovingPatterns
 from twostream.export import export_run
 from twostream.export.preprocessing import random_inputs
 from twostream.export.run import from_system, rounding
 from twostream.models.fusion import ConvFusion
-from twostream.runs import load_run
 
 SMALL = ["transform.size=32", "flow.length=2", "flow.preset=ultrafast"]
 ALWAYS = {"README.md", "config.json", "metrics.csv", "preprocessing.json", "results.json"}
@@ -174,7 +174,7 @@ def test_paths_and_accounts_stay_here(tmp_path: Path) -> None:
     cfg.data.root = "/home/lovelace/videos"  # type: ignore[union-attr]
     cfg.backbone.weights = "runs/lovelace/best.ckpt"  # type: ignore[union-attr]
     cfg.init.rgb = "runs/lovelace"  # type: ignore[union-attr]
-    cfg.logger = {"wandb": {"_target_": "twostream.loggers.wandb_logger", "project": "of lovelace"}}  # type: ignore[union-attr]
+    cfg.logger = {"wandb": {"_target_": "twostream.training.loggers.wandb_logger", "project": "of lovelace"}}  # type: ignore[union-attr]
     OmegaConf.save(cfg, run / "config.yaml")
     shared = shareable_config(cfg)  # type: ignore[arg-type]
     assert (shared["data"]["root"], shared["flow"]["store"], shared["logger"]) == (None, None, None)

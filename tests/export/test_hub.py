@@ -14,9 +14,9 @@ from run_folders import make_run
 
 import twostream
 from twostream.cli import main
+from twostream.config.loaded import load_run
 from twostream.export import download_run, export_run, push_folder
 from twostream.export.run import from_system
-from twostream.runs import load_run
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="the Hub: pip install 'twostream[hub]'")
 SMALL = ["transform.size=32", "flow.length=2"]

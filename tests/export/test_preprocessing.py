@@ -11,10 +11,10 @@ import pytest
 from run_folders import CLASSES, make_run
 
 from twostream.config.clips import build_clips
+from twostream.config.loaded import load_run
 from twostream.data.decoding import read_frames
 from twostream.data.decoding.frames import count_frames
 from twostream.export.preprocessing import preprocessing, random_inputs
-from twostream.runs import load_run
 
 
 @pytest.fixture(scope="module")

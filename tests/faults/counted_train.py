@@ -11,8 +11,8 @@ def main() -> None:
     root = Path(__file__).parents[2]
     sys.path.insert(0, str(root))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is imported
-    from twostream.callbacks import Alive
     from twostream.data import footage
+    from twostream.training.callbacks import Alive
 
     counted = os.open(os.environ["COUNT_STEPS_IN"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     beat = Alive.on_train_batch_end

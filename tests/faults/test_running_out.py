@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 TINY = ["data.train_clips=32", "data.test_clips=16", "epochs=1", "batch_size=8", "validation_fraction=0", "log_every=1"]
 WITHOUT_MEMORY = """
 import runpy, sys, torch
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 step = TwoStreamSystem.training_step
 def starved(self, clip, number):
     if number == 2:

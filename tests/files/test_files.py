@@ -22,7 +22,7 @@ from twostream.files.foreign import inside
 from twostream.files.lock import Claim
 from twostream.files.one_at_a_time import alone
 from twostream.files.writable import is_writable, require_writable
-from twostream.results import write_text
+from twostream.runs.results import write_text
 
 
 def as_process(path: Path, kind: str, process: int, *, elsewhere: bool = False) -> Path:

@@ -299,7 +299,7 @@ def make_scores(folder: Path) -> None:
 
 def read_scores(folder: Path) -> None:
     from twostream.evaluation_report import metrics_of
-    from twostream.scores import Scores
+    from twostream.metrics.scores import Scores
 
     scores = Scores.load(folder / "scores.npz")
     if scores.videos:
@@ -311,7 +311,7 @@ def make_curves(folder: Path) -> None:
 
 
 def read_curves(folder: Path) -> None:
-    from twostream.pictures import read_curves as for_pictures
+    from twostream.metrics.plots import read_curves as for_pictures
     from twostream.report.curves import read_curves as for_report
 
     for_report(folder / "metrics.csv", ["val/top1"])
@@ -326,9 +326,9 @@ def make_run(folder: Path) -> None:
 
 def read_run(folder: Path) -> None:
     from twostream.config.clips import build_clips
+    from twostream.config.loaded import load_run
     from twostream.config.saved import blamed
     from twostream.prediction.predictor import Predictor
-    from twostream.runs import load_run
 
     run = load_run(folder)
     Predictor(run, device="cpu")
@@ -342,14 +342,14 @@ def make_checkpoint(folder: Path) -> None:
     history = {"lists": ["folder split 1"], "videos": torch.arange(5)}
     content = {"state_dict": {"a": torch.zeros(3, 4)}, "classes": list(CLASSES), "trained_on": history}
     torch.save(content, folder / "best.ckpt")
-    from twostream.checkpoint import write_safetensors
+    from twostream.runs.checkpoint import write_safetensors
 
     write_safetensors(folder / "model.safetensors", content)
 
 
 def read_checkpoint(folder: Path) -> None:
-    from twostream.checkpoint import read_checkpoint as read
     from twostream.data.history import History
+    from twostream.runs.checkpoint import read_checkpoint as read
 
     for name in ("best.ckpt", "model.safetensors"):
         content = read(folder / name)

@@ -27,11 +27,11 @@ from twostream.data.picture import decode_picture
 from twostream.files.errors import one_line
 from twostream.files.json_yaml import read_yaml
 from twostream.files.lock import is_held, lock_path
-from twostream.pictures import read_curves
+from twostream.metrics.plots import read_curves
+from twostream.metrics.scores import Scores
 from twostream.report.pivot import make_pivots
-from twostream.results import read_results
-from twostream.scores import Scores
-from twostream.sweep import read_sweep
+from twostream.runs.results import read_results
+from twostream.runs.sweep import read_sweep
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ValueError, match=rf"scores\.npz: is no file of scores \({told}"):
             Scores.load(path)
     np.savez_compressed(path, **{**arrays, "logits": np.zeros((10**6, 2), np.float32)})
-    monkeypatch.setattr("twostream.scores.MOST_BYTES", 0)
+    monkeypatch.setattr("twostream.metrics.scores.MOST_BYTES", 0)
     with pytest.raises(ValueError, match=r"8,00\d,\d+ bytes would come out of it"):
         Scores.load(path)
 

@@ -16,8 +16,8 @@ import numpy as np
 from warm import Warm
 
 from twostream.data.sources import Video
+from twostream.metrics.scores import Scores
 from twostream.protocols import PROTOCOLS
-from twostream.scores import Scores
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("safetensors", "torch-export", "onnx")

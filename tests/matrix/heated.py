@@ -16,8 +16,8 @@ def heat() -> None:
     import torch.export
     import torch.onnx  # noqa: F401
 
-    from twostream import pictures
     from twostream.config.saved import known_targets
+    from twostream.metrics import plots as pictures
 
     dot = io.BytesIO()
     matplotlib.image.imsave(dot, np.zeros((1, 1)), format="png")

@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> None:
     root = Path(__file__).parents[2]
     sys.path.insert(0, str(root))
-    from twostream.callbacks import Alive
+    from twostream.training.callbacks import Alive
 
     beat = Alive.on_train_batch_end
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from twostream.description import count_parameters
-from twostream.fuse import fuse
 from twostream.metrics import ranks
+from twostream.metrics.score_fusion import fuse
+from twostream.metrics.scores import Scores
 from twostream.models.attention import NonLocal
 from twostream.models.backbone import resnet18, tiny, vgg16, vgg_m
 from twostream.models.fusion import (
@@ -29,7 +30,6 @@ from twostream.models.network import OverClip, SingleStreamNetwork, TwoStreamNet
 from twostream.models.network.late import LateFusion
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d
-from twostream.scores import Scores
 
 VGGM, VGG16 = partial(vgg_m, weights=None), partial(vgg16, weights=None)
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import twostream
+from twostream.config.loaded import load_run
 from twostream.config.view import build_view
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.decoding import VideoError
 from twostream.data.footage import Decoded
 from twostream.data.sources import Video
 from twostream.prediction import Observer, Predictor
-from twostream.runs import load_run
 
 
 class Watch(Observer):

@@ -16,9 +16,9 @@ from twostream.cli.probe import probe
 from twostream.config import build_source, compose_config
 from twostream.config.probe import probe_plan
 from twostream.files.errors import UserError
+from twostream.metrics.scores import Scores
 from twostream.models.backbone import tiny
 from twostream.probe import extract as extracting
-from twostream.scores import Scores
 
 
 def write_video(path: Path, *, red: bool, moves: bool, seed: int, frames: int = 13) -> Path:

@@ -16,7 +16,7 @@ from twostream.models.network.heads import classifiers
 from twostream.probe.features import HeadFeatures, head_features, per_video
 from twostream.probe.logistic import fit_linear
 from twostream.probe.start import StartFromProbe
-from twostream.recovery import fit
+from twostream.training.recovery import fit
 
 FEW = ["data.train_clips=48", "data.test_clips=16", "num_workers=0", "logger=csv", "batch_size=16", "transform.size=32"]
 NETWORKS = {

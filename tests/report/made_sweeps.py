@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from twostream.files.lock import Claim
-from twostream.scores import Scores
-from twostream.sweep import Cell, Sweep
+from twostream.metrics.scores import Scores
+from twostream.runs.sweep import Cell, Sweep
 
 CHOICES = {
     "data": "moving_patterns",

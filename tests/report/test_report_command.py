@@ -16,7 +16,7 @@ from twostream.report import build_report
 from twostream.report.csv_files import groups_as_csv
 from twostream.report.notes import notes
 from twostream.report.wandb_summary import summary_rows, wandb_mode
-from twostream.sweep import read_sweep
+from twostream.runs.sweep import read_sweep
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_wrong_input_is_one_line(folder: Path, monkeypatch, arguments: list[str]
 
 def test_wandb_follows_the_runs(folder: Path, monkeypatch) -> None:
     cells = build_report(sweep({"fusion": ("a",)}, lambda fusion: 0.5, folder)).sweep.cells
-    monkeypatch.setattr("twostream.wandb_account.has_key", lambda: False)
+    monkeypatch.setattr("twostream.training.wandb_account.has_key", lambda: False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert wandb_mode(None, cells) == "off"
     (folder / "0" / "wandb").mkdir()

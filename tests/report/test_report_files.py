@@ -22,7 +22,7 @@ from twostream.report.curves import read_curves
 from twostream.report.html import MATRICES, as_html, page_data
 from twostream.report.latex import as_latex
 from twostream.report.markdown import as_markdown
-from twostream.sweep import Sweep
+from twostream.runs.sweep import Sweep
 
 EVIL = "</script><script>document.title='harm'</script>"
 AXES = {"fusion": ("sum", "conv"), "layer": ("conv3", "conv5"), "seed": ("0", "1")}

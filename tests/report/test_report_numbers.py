@@ -14,7 +14,7 @@ from twostream.report.columns import cell_columns, group_columns, note, pivot_te
 from twostream.report.compare import find_baseline
 from twostream.report.notes import notes
 from twostream.report.statistics import holm, mean, sample_std, sign_flip_p
-from twostream.sweep import Sweep
+from twostream.runs.sweep import Sweep
 
 SEEDS = ("0", "1", "2")
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from twostream.config import conf_folder
 from twostream.report.groups import Group
 from twostream.report.paper import PRINTED, printed_number
-from twostream.sweep import Cell
+from twostream.runs.sweep import Cell
 
 ROWS = {
     path.stem: re.search(r"([\d.]+) on UCF101(, mean of 3 splits| split 1)", path.read_text())

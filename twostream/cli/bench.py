@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from twostream.bench import bench as run_bench
-from twostream.bench import save_chart
-from twostream.bench import table as bench_table
 from twostream.cli.code import add_overrides, composed
 from twostream.config import build_data, build_source, build_system, describe_config
 from twostream.config.network import without_starts
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, new_file, value_of
-from twostream.results import write_json
+from twostream.runs.results import write_json
+from twostream.training.bench import bench as run_bench
+from twostream.training.bench import save_chart
+from twostream.training.bench import table as bench_table
 
 
 def bench(arguments: Sequence[str]) -> None:

@@ -14,10 +14,10 @@ from twostream.evaluation_report import mean_of, metrics_table, summary, write_e
 from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
+from twostream.metrics.scores import PARTS
 from twostream.options.arguments import Parser, value_of
 from twostream.protocols import PROTOCOLS
-from twostream.results import write_json
-from twostream.scores import PARTS
+from twostream.runs.results import write_json
 
 
 def evaluate(arguments: Sequence[str]) -> None:

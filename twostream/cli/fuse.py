@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from twostream.evaluation_report import metrics_of, metrics_table
 from twostream.files.errors import checked, say
-from twostream.fuse import fuse as fuse_scores
-from twostream.fuse import parse_weights, search
+from twostream.metrics.score_fusion import fuse as fuse_scores
+from twostream.metrics.score_fusion import parse_weights, search
+from twostream.metrics.scores import Scores
 from twostream.options.arguments import Parser, new_file
-from twostream.scores import Scores
 
 
 def fuse(arguments: Sequence[str]) -> None:

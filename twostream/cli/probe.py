@@ -24,6 +24,7 @@ from twostream.data.sources import Video
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked, say
 from twostream.files.writable import require_writable
+from twostream.metrics.scores import Scores
 from twostream.options.arguments import Parser, value_of
 from twostream.probe.extract import Extracted, extract
 from twostream.probe.logistic import Fold
@@ -31,7 +32,6 @@ from twostream.probe.outcome import measured
 from twostream.probe.report import Probe, console, write_probe
 from twostream.probe.scoring import kinds, unseen_scores
 from twostream.probe.store import FeatureStore
-from twostream.scores import Scores
 
 VIEWS = 8
 

@@ -13,7 +13,7 @@ from twostream.data.history import History
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, differences, renamed
 from twostream.files.errors import UserError
-from twostream.recovery import place_in
+from twostream.training.recovery import place_in
 
 EARLIER = "it was interrupted under an earlier version, which did not note its videos"
 

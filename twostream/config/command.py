@@ -27,9 +27,9 @@ from twostream.config.values import check_choices, check_values
 from twostream.files.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.files.resources import raise_file_limit, shortages_told
 from twostream.files.signals import Stopped, requeue
-from twostream.processes import rank_of
-from twostream.results import write_text
-from twostream.sweep import read_sweep
+from twostream.runs.results import write_text
+from twostream.runs.sweep import read_sweep
+from twostream.training.distributed import rank_of
 
 BEGINS = "nothing had begun, the same command begins again"
 

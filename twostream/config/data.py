@@ -24,8 +24,8 @@ from twostream.data.module import VideoDataModule
 from twostream.data.packed import Packed, packed_folder, packed_path
 from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
+from twostream.metrics.scores import PARTS
 from twostream.protocols import CROPS, check_protocol, sampling_of
-from twostream.scores import PARTS
 
 FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames

@@ -18,7 +18,7 @@ from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.pooling import GAP
-from twostream.optimization import roles
+from twostream.training.optimizers import roles
 
 REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}

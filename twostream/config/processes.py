@@ -34,7 +34,7 @@ from twostream.config.sweep import STARTED_BY, as_typed, claimed
 from twostream.data.module import share
 from twostream.files.errors import UserError, checked, is_expected, one_line
 from twostream.files.lock import Claim
-from twostream.processes import lost_others, rank_of
+from twostream.training.distributed import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
 PATIENCE_SECONDS = 5.0  # of a process that has lost the others: their errors are the interesting ones

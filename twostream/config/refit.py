@@ -10,7 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.callbacks import Alive
 from twostream.config.accept import same_data
 from twostream.config.data import build_flow, build_lists, build_record, build_store
 from twostream.config.resume import recovery_of, same_configuration
@@ -22,10 +21,11 @@ from twostream.files.errors import checked
 from twostream.files.json_yaml import read_json
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
-from twostream.nonfinite import FiniteLoss
 from twostream.probe.start import StartFromProbe
-from twostream.recovery import CHOICE, SELECTION, Recovery, fit
-from twostream.results import finite_or_none, write_json
+from twostream.runs.results import finite_or_none, write_json
+from twostream.training.callbacks import Alive
+from twostream.training.finiteness import FiniteLoss
+from twostream.training.recovery import CHOICE, SELECTION, Recovery, fit
 
 ROUNDING = 1e-5  # of a loss: what lies closer together is equal
 CURVE = [{str: (float, int, None)}]

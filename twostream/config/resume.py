@@ -17,7 +17,7 @@ from twostream.config.trust import TYPED_IN
 from twostream.files.errors import UserError
 from twostream.files.json_yaml import read_json, read_yaml
 from twostream.files.signals import INTERACTIVE, slurm_job
-from twostream.recovery import newest_recovery, read_recovery
+from twostream.training.recovery import newest_recovery, read_recovery
 
 OVERRIDES = "overrides.json"
 

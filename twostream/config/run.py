@@ -21,10 +21,6 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from twostream.batches import SplitBatches
-from twostream.callbacks import EpochLine, InitialiseVLAD, MovingAverage
-from twostream.checkpoint import load_mapped
-from twostream.checkpoint_io import WholeCheckpoints
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, build_transform, check_parts
@@ -44,11 +40,15 @@ from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
 from twostream.description import Description
 from twostream.files.errors import UserError, checked
-from twostream.loggers import csv_logger
 from twostream.models.memory_order import channels_last
 from twostream.probe.start import StartFromProbe
-from twostream.processes import FullySharded
-from twostream.system import TwoStreamSystem
+from twostream.runs.checkpoint import load_mapped
+from twostream.runs.checkpoint_io import WholeCheckpoints
+from twostream.training.batches import SplitBatches
+from twostream.training.callbacks import EpochLine, InitialiseVLAD, MovingAverage
+from twostream.training.distributed import FullySharded
+from twostream.training.loggers import csv_logger
+from twostream.training.system import TwoStreamSystem
 
 PROBE_VIEWS = 2  # of each training video, in time
 

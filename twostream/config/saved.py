@@ -20,7 +20,7 @@ from twostream.data.history import History
 from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_yaml_text
 from twostream.options import conf_folder
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
 # What may be otherwise when a run is evaluated: where its videos lie and how they are read, not what its network is.

@@ -31,10 +31,10 @@ from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
 from twostream.files.errors import UserError, checked, one_line
 from twostream.files.lock import Claim
-from twostream.processes import rank_of
-from twostream.recovery import has_begun
-from twostream.results import read_results, write_json
-from twostream.sweep import LEDGER, NO_DIFFERENCE
+from twostream.runs.results import read_results, write_json
+from twostream.runs.sweep import LEDGER, NO_DIFFERENCE
+from twostream.training.distributed import rank_of
+from twostream.training.recovery import has_begun
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 STARTED_BY = "TWOSTREAM_STARTED_BY"  # in the environment of the processes of a run: the one that watches over them

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from twostream.checkpoint import read_plain
 from twostream.data.sources.source import Video, fingerprint, first_ten
 from twostream.files.json_yaml import has_shape
+from twostream.runs.checkpoint import read_plain
 
 
 class LeakError(ValueError):

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
+from twostream.config.loaded import TrainedRun
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.dataset import ClipDataset
 from twostream.description import count_parameters
 from twostream.export.graph import FORMATS
 from twostream.export.markdown import block, escaped, one_line, rows
-from twostream.pictures import read_curves
-from twostream.results import read_results
-from twostream.runs import TrainedRun
+from twostream.metrics.plots import read_curves
+from twostream.runs.results import read_results
 
 LICENSE = "apache-2.0"  # as LICENSE says
 DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51"}  # those of data= that the Hub knows
@@ -203,7 +203,7 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
     wanted = [name for name in streams if name in [part for part, _ in run.system.network.named_children()]]
     if FORMATS["safetensors"] in files:
         where = f'download_run("{repo}")' if repo else '"FOLDER"'
-        lines = ["from twostream.runs import load_run"]
+        lines = ["from twostream.config.loaded import load_run"]
         lines += ["from twostream.export import download_run"] if repo else []
         lines += [
             "",

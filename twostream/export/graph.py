@@ -21,7 +21,7 @@ from torch.export import Dim
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from twostream.checkpoint import SAFE
+from twostream.runs.checkpoint import SAFE
 
 FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": SAFE}  # --format: the file
 FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: what an option names

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twostream.checkpoint import SAFE
 from twostream.config.saved import load_config
 from twostream.files.foreign import inside
+from twostream.runs.checkpoint import SAFE
 
 REQUIRED = ("config.json", SAFE)
 FILES = (  # what is sent and fetched: nothing that is pickled

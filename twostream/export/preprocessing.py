@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from twostream.data.dataset import STREAMS, ClipDataset
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 RULES = {
     "Chunks": (

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from twostream.checkpoint import SAFE, read_checkpoint, write_safetensors
 from twostream.config.clips import build_clips
+from twostream.config.loaded import TrainedRun, load_run
 from twostream.config.saved import CONFIGS, blamed, config_file
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.clip import Clip
@@ -40,9 +40,9 @@ from twostream.files.digest import sha256
 from twostream.files.disk_errors import naming, of_the_disk
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
-from twostream.results import read_results, write_json
-from twostream.runs import TrainedRun, load_run
-from twostream.system import TwoStreamSystem
+from twostream.runs.checkpoint import SAFE, read_checkpoint, write_safetensors
+from twostream.runs.results import read_results, write_json
+from twostream.training.system import TwoStreamSystem
 
 TOLERANCE = 1e-4  # largest difference of a score from the original's
 COUNTS = (1, 3)  # clips in the batches of noise that are compared; a graph is made from 2

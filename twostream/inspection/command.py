@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
+from twostream.config.loaded import load_run
 from twostream.data.view import Window
 from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
@@ -19,12 +20,11 @@ from twostream.inspection.pictures import (
     save_taps,
 )
 from twostream.inspection.weights import first_filters, learned_fusions, learned_taps
-from twostream.loggers import finish, log_pictures, wandb_logger
+from twostream.metrics.plots import plain_text
 from twostream.options.arguments import Parser
-from twostream.pictures import plain_text
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Predictor, Seen
-from twostream.runs import load_run
+from twostream.training.loggers import finish, log_pictures, wandb_logger
 
 
 @checked()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twostream.inspection.overlay import clip_motion, clip_picture, heat_over, motion_picture
 from twostream.inspection.weights import Shares, Taps
-from twostream.pictures import save_figure
+from twostream.metrics.plots import save_figure
 
 COLOURS = {"rgb": "C0", "flow": "C1", "fused": "C2"}
 MOST_FILTERS = 48  # of the flow stream in one picture

@@ -14,7 +14,7 @@ from twostream.files.atomic import atomic_file
 from twostream.files.errors import printable
 from twostream.files.spreadsheet import inert
 from twostream.prediction.predictor import Prediction, best
-from twostream.results import write_json
+from twostream.runs.results import write_json
 
 
 def table(prediction: Prediction, top: int = 5) -> str:

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from twostream.config.loaded import TrainedRun, load_run
 from twostream.config.saved import blamed, config_file
 from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
 from twostream.data.view import Step, View, Window, Windows, steps
 from twostream.inspection import grad_cam, maps_to_explain
-from twostream.runs import TrainedRun, load_run
 
 AnyPath = str | PathLike[str]
 
@@ -177,7 +177,7 @@ NOTHING: Any = np.zeros((0, 0, 0, 0), np.uint8)  # in place of pixels that are n
 def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:
     """The network of a run folder, or of the Hub, "hf://OWNER/NAME", to be shown videos.
 
-    `trust`: packages of your own whose code it may name. Raises ValueError like `twostream.runs.load_run` and
+    `trust`: packages of your own whose code it may name. Raises ValueError like `twostream.config.loaded.load_run` and
     `twostream.export.download_run`.
     """
     if str(run_dir).startswith("hf://"):

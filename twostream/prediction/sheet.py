@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from twostream.data.view import Window
 from twostream.inspection.pictures import Column, column_rows, draw_columns
-from twostream.pictures import plain_text, save_figure
+from twostream.metrics.plots import plain_text, save_figure
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Prediction, Seen, best
 

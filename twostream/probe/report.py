@@ -9,12 +9,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from twostream.pictures import plain_text, save_figure
+from twostream.metrics.plots import plain_text, save_figure
+from twostream.metrics.scores import Scores
 from twostream.probe.outcome import Number, Outcome, sentence, warnings
 from twostream.probe.scoring import BOTH
 from twostream.report.escape import markdown as cell
-from twostream.results import versions, write_json, write_text
-from twostream.scores import Scores
+from twostream.runs.results import versions, write_json, write_text
 
 COLOURS = {BOTH: "C2", "rgb": "C0", "flow": "C1"}
 SHOWN = 30  # classes in a picture: those that flow helps most, and least

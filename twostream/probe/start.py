@@ -15,7 +15,7 @@ from twostream.metrics.accuracy import accuracies, count_right
 from twostream.models.network.heads import classifiers
 from twostream.probe.features import head_features, per_video
 from twostream.probe.logistic import fit_linear
-from twostream.processes import of_all_processes
+from twostream.training.distributed import of_all_processes
 
 
 class StartFromProbe(pl.Callback):

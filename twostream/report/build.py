@@ -12,7 +12,7 @@ from twostream.report.groups import REPEATED, Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
 from twostream.report.paper import Printed
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
-from twostream.sweep import STATES, Cell, Sweep
+from twostream.runs.sweep import STATES, Cell, Sweep
 
 DEFAULT = "default"  # shown where a run does not say
 

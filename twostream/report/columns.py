@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from twostream.report.build import Report, Row
 from twostream.report.metric import Metric
-from twostream.results import worse_than_probe
-from twostream.sweep import Cell
+from twostream.runs.results import worse_than_probe
+from twostream.runs.sweep import Cell
 
 
 class Column(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from twostream.metrics import confusion_of
-from twostream.scores import Scores
-from twostream.sweep import Cell
+from twostream.metrics.scores import Scores
+from twostream.runs.sweep import Cell
 
 MOST_CLASSES = 5_000  # a matrix of more is no picture
 

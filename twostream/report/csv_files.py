@@ -10,7 +10,7 @@ from typing import Any
 from twostream.files.spreadsheet import inert
 from twostream.report.build import Report, Row
 from twostream.report.columns import metric_names, result, starts_text
-from twostream.sweep import Cell
+from twostream.runs.sweep import Cell
 
 NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "epochs", "steps", "leaked")
 PROBE = ("probe_top1", "probe_mean_class")  # of the network before its first step

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from twostream.report.metric import Metric
 from twostream.report.statistics import mean, sample_std
-from twostream.sweep import Cell, Sweep
+from twostream.runs.sweep import Cell, Sweep
 
 REPEATED = "repeated"  # the state of a run that another one has been counted for
 REPLICATES = ("seed", "split")  # axes that ask for more of the same

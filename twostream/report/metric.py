@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from twostream.sweep import Cell
+from twostream.runs.sweep import Cell
 
 SHARES = ("top1", "top5", "mean_class")
 ERRORS = ("loss", "ece")  # the lower the better

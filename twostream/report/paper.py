@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import has_shape, read_yaml
 from twostream.report.groups import Group
-from twostream.sweep import Cell
+from twostream.runs.sweep import Cell
 
 CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling")
 RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}

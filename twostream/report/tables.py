@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from twostream.files.json_yaml import read_yaml
-from twostream.run_folders import Cell, value_of
-from twostream.sweep import Sweep, make_sweep, read_folder
+from twostream.runs.folders import Cell, value_of
+from twostream.runs.sweep import Sweep, make_sweep, read_folder
 
 READING = ("cache", "mirror", "frames", "packed")  # of a data set: how its frames are read and shown
 

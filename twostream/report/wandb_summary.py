@@ -9,8 +9,8 @@ from typing import Any
 
 from twostream.files.json_yaml import read_yaml
 from twostream.report.build import Report
-from twostream.sweep import Cell
-from twostream.wandb_account import usual_mode
+from twostream.runs.sweep import Cell
+from twostream.training.wandb_account import usual_mode
 
 MODES = ("off", "auto", "offline", "online")
 COLUMNS = (

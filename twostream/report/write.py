@@ -18,8 +18,8 @@ from twostream.report.markdown import as_markdown
 from twostream.report.paper import printed_number
 from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import log_summary, wandb_mode
-from twostream.results import write_text
-from twostream.sweep import read_sweep
+from twostream.runs.results import write_text
+from twostream.runs.sweep import read_sweep
 
 FORMATS = {
     "report.md": as_markdown,

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 
-from twostream.checkpoint import load_plain
 from twostream.data.flow.optical_flow import OpticalFlow
 from twostream.files.digest import sha256
+from twostream.runs.checkpoint import load_plain
 
 SIZES = ("small", "large")
 DEVICES = ("auto", "cpu", "cuda")

@@ -15,8 +15,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from twostream.checkpoint import load_plain
 from twostream.models.backbone.base import Backbone
+from twostream.runs.checkpoint import load_plain
 
 KINDS = ("loaded", "adapted", "random", "absent", "mismatched")
 CONNECT_SECONDS = 30.0  # without this an unreachable server is waited for for minutes

@@ -18,7 +18,7 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
 from twostream.data.module import ClipSampler, VideoDataModule, available_cores
-from twostream.system import TwoStreamSystem
+from twostream.training.system import TwoStreamSystem
 
 LOADING = ("open", "decode", "flow", "transform", "collate")
 TRAINING = ("copy", "forward", "backward", "optimizer")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import read_json
-from twostream.run_folders import STATES, Cell, read_run, run_folders, value_of
+from twostream.runs.folders import STATES, Cell, read_run, run_folders, value_of
 
 __all__ = ["STATES", "Cell"]
 LEDGER = "ledger.json"

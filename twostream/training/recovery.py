@@ -19,12 +19,12 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchmetrics import Metric
 
-from twostream.checkpoint import check_size, load_without_memory, read_plain
 from twostream.data.record import Record
 from twostream.files.json_yaml import has_shape
 from twostream.files.signals import Signals, Stopped
-from twostream.processes import lost_others, of_all_processes
-from twostream.results import write_text
+from twostream.runs.checkpoint import check_size, load_without_memory, read_plain
+from twostream.runs.results import write_text
+from twostream.training.distributed import lost_others, of_all_processes
 
 KEPT = 2  # of the newest
 SELECTION = "selection"  # in a run's folder: where it has found out how long to train (refit=true)

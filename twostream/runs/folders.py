@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import read_json
 from twostream.files.lock import is_held
-from twostream.results import read_results
+from twostream.runs.results import read_results
 
 STATES = ("finished", "failed", "running", "interrupted", "damaged", "missing")
 NULL = "null"  # how Hydra's sweeper writes the value of `~group`

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from twostream.processes import world_size
+from twostream.training.distributed import world_size
 
 
 class StepMean:

@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import one_line
 from twostream.files.signals import Stopped
-from twostream.wandb_account import usual_mode
+from twostream.training.wandb_account import usual_mode
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 ANSWER_SECONDS = 5.0

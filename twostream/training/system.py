@@ -14,14 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from twostream.accumulation import StepMean
-from twostream.checkpoint import load_plain
 from twostream.data.clip import Clip
 from twostream.data.history import History
 from twostream.metrics.running import RunningAccuracy
-from twostream.optimization import MakeOptimizer, MakeSchedule
-from twostream.processes import FullySharded, load_whole, of_all_processes, shard
-from twostream.scores import one_of_each
+from twostream.metrics.scores import one_of_each
+from twostream.runs.checkpoint import load_plain
+from twostream.training.accumulation import StepMean
+from twostream.training.distributed import FullySharded, load_whole, of_all_processes, shard
+from twostream.training.optimizers import MakeOptimizer, MakeSchedule
 
 LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class"}  # name of a metric: in the log
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from twostream.data.sources.source import first_ten
 from twostream.metrics import log_softmax, measure
-from twostream.scores import Scores
+from twostream.metrics.scores import Scores
 
 STEPS = 20  # of the search: weights are multiples of 1/20 and sum to 1
 MOST = 4  # files in a search: 1,771 combinations

@@ -14,10 +14,10 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from twostream.checkpoint_io import save_whole
 from twostream.files.errors import ExpectedError
-from twostream.processes import of_all_processes, whole_state
-from twostream.recovery import random_state
+from twostream.runs.checkpoint_io import save_whole
+from twostream.training.distributed import of_all_processes, whole_state
+from twostream.training.recovery import random_state
 
 NONFINITE = ("stop", "skip")
 MOST_IN_A_ROW = 20  # steps that are left out: what comes back every time is not the fault of a batch

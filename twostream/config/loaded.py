@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from twostream.checkpoint import SAFE, read_checkpoint
 from twostream.config.network import build_network
 from twostream.config.saved import build_trained_system, config_file, load_config
 from twostream.data.history import History
-from twostream.system import TwoStreamSystem
+from twostream.runs.checkpoint import SAFE, read_checkpoint
+from twostream.training.system import TwoStreamSystem
 
 
 class TrainedRun(NamedTuple):

@@ -15,7 +15,7 @@ from twostream.data.dataset import ClipDataset, collate
 from twostream.data.module import VideoDataModule, share
 from twostream.files.errors import ExpectedError
 from twostream.files.resources import is_out_of_memory
-from twostream.recovery import read_recovery
+from twostream.training.recovery import read_recovery
 
 
 class SplitBatches(pl.Callback):

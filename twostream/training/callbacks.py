@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from twostream.files.lock import Claim
 from twostream.models.pooling.vlad import SoftVLAD
-from twostream.processes import of_all_processes
+from twostream.training.distributed import of_all_processes
 
 
 class EpochLine(pl.Callback):
