@@ -89,22 +89,22 @@ def train(cfg: DictConfig, folder: Path, claim: Claim, signals: Signals) -> None
         source = build_source(cfg) if needs_videos(cfg) or cfg.refit else None
         cfg = settle(typed := cfg, source)
     start = recovery_of(typed, folder)
-    choice = footage = None
+    choice = frame_source = None
     if cfg.refit and cfg.epochs > 0:
 
         def begun(run: Run) -> None:
             announce(typed, cfg, run, folder)
             leave_config(cfg, folder)
 
-        choice, footage = choose_epochs(typed, cfg, folder, claim, signals, begun, source)
+        choice, frame_source = choose_epochs(typed, cfg, folder, claim, signals, begun, source)
     epochs = cfg.epochs if choice is None else choice.epochs
     recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=cell, signals=signals)
     speed, finite = Speed(), FiniteLoss(folder, nonfinite=cfg.nonfinite)
     begins = Begins(lambda: begin(cfg, run, folder))
     callbacks = [Alive(claim), recovery, begins, finite, speed]
-    run = build_run(cfg, folder, callbacks, start, source=source, footage=footage, last_epoch=epochs)
+    run = build_run(cfg, folder, callbacks, start, source=source, frame_source=frame_source, last_epoch=epochs)
     if run.trainer.is_global_zero:  # one process of several speaks, and writes
-        if footage is None:  # else the selection has said it
+        if frame_source is None:  # else the selection has said it
             announce(typed, cfg, run, folder)
         if choice is not None:
             length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "no epoch: none was better than the start"

@@ -15,9 +15,9 @@ from twostream.config import build_run, compose_config
 from twostream.config.accept import trained_before
 from twostream.config.data import build_data, build_source
 from twostream.config.run import Run
-from twostream.data.packed import pack_clip
 from twostream.data.sources import Video
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
+from twostream.data.storage.packed import pack_clip
 from twostream.files.errors import UserError
 from twostream.files.signals import Signals
 from twostream.runs.checkpoint import load_mapped

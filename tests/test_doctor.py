@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from twostream import doctor
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
 
 
 def test_it_fits_a_screen_and_shows_no_secret(monkeypatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-import twostream.data.footage as footage_module
+import twostream.data.frames as frames_module
 from twostream import cli
 from twostream.config import build_run, build_source, build_views, compose_config
 from twostream.data.clip import Clip
@@ -103,9 +103,9 @@ def test_a_score_is_the_mean_over_the_views_computed_one_by_one(folder: Path) ->
 def test_views_decode_each_frame_and_compute_each_field_once(folder: Path, monkeypatch) -> None:
     """12 frames, L = 2, T = 2, stride 2 (of 1 … 3): clips start at frames 0 … 7, so frames 0 … 11 and all 11 pairs."""
     read, computed = [], []
-    read_frames, fields = footage_module.read_frames, DIS.fields
+    read_frames, fields = frames_module.read_frames, DIS.fields
     monkeypatch.setattr(
-        footage_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
+        frames_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
     )
     monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(p.tolist()), fields(self, f, p))[1])
     cases = [("paper", "true", 20), ("two_stream", "true", 250), ("paper", "false", 10), ("two_stream", "false", 125)]

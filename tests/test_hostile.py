@@ -80,7 +80,7 @@ ONLY = {  # where the calls are that read what others wrote, each with what make
     "OmegaConf.load": ("saved.py", "OmegaConf.load"),
     "get_object": ("trust.py", "get_object"),  # that of a trusted package alone
 }
-OURS = ("data/footage.py", "probe/store.py")  # read what processes of this user have written, without pickles
+OURS = ("data/frames.py", "probe/store.py")  # read what processes of this user have written, without pickles
 
 
 def test_what_no_file_of_the_package_does() -> None:

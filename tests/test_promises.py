@@ -21,11 +21,13 @@ from twostream import bench_flow, bench_guards, bench_store, doctor, evaluate, p
 from twostream.config import build_network, compose_config, conf_folder
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
-from twostream.data import dataset, index, packed, synthetic, video_files
+from twostream.data import dataset, video_files
 from twostream.data.decoding import DECODERS, frames
 from twostream.data.flow.opencv import DIS_PRESETS, coarsest_level
-from twostream.data.flow_store import encodings
 from twostream.data.sources import class_folders, sides
+from twostream.data.sources import moving_patterns as synthetic
+from twostream.data.storage import index, packed
+from twostream.data.storage.flow_store import encodings
 from twostream.description import count_parameters
 from twostream.export import graph
 from twostream.export import run as export_run

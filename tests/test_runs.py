@@ -104,7 +104,7 @@ def test_a_checkpoint_that_does_not_fit(run) -> None:
         load_run(folder)
 
 
-@pytest.mark.parametrize("target", ["os.system", "twostream.data.synthetic.os.remove"])
+@pytest.mark.parametrize("target", ["os.system", "twostream.data.sources.moving_patterns.os.remove"])
 def test_a_folder_of_somebody_else_cannot_run_their_code(run, target: str) -> None:
     folder, _ = run
     cfg = load_config(folder)

@@ -18,7 +18,7 @@ from twostream.bench_loading import seconds
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import count_frames, read_frames
 from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
-from twostream.data.footage import Decoded
+from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.transform import JitterCrop
@@ -78,7 +78,7 @@ def sample_seconds(video: Video, flow: OpticalFlow, streams: tuple[str, ...], si
         sampling=Chunks(5, stride=(5, 5)),
         transform=JitterCrop(size=size),
         flow=flow,
-        footage=Decoded(),
+        frame_source=Decoded(),
         streams=streams,
     )
     return seconds(lambda: dataset[(0, 0)], repeats)

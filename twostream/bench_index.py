@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 
 from twostream.config import build_data, build_source, compose_config
-from twostream.data.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 from twostream.data.leaks import same_bytes
+from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 
 CLASSES = 100
 SIZE = 1000  # bytes of every video: the worst case for those who look for copies

@@ -17,7 +17,7 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import count_frames, read_frames
 from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
-from twostream.data.footage import Decoded
+from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.transform import JitterCrop, crop_flow
@@ -71,7 +71,7 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
         sampling=Chunks(8, stride=(5, 5)),
         transform=transform,
         flow=DIS(),
-        footage=Decoded(),
+        frame_source=Decoded(),
         streams=("rgb",),
     )
     loading, bare = [], []

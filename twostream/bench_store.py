@@ -17,9 +17,17 @@ import numpy as np
 
 from twostream.data.decoding import iterate_frames, read_frames
 from twostream.data.flow import DIS, TVL1, OpticalFlow, pin_threads, quantise
-from twostream.data.flow_store import ENCODINGS, FlowStore, FromVideo, StoreClip, clip_path, encode_field, make_store
-from twostream.data.packed import Packed, pack_clip, packed_path
 from twostream.data.sources import Video
+from twostream.data.storage.flow_store import (
+    ENCODINGS,
+    FlowStore,
+    FromVideo,
+    StoreClip,
+    clip_path,
+    encode_field,
+    make_store,
+)
+from twostream.data.storage.packed import Packed, pack_clip, packed_path
 from twostream.data.tasks import run_tasks
 
 FIELDS = 50  # of a T=5, L=10 sample without overlap

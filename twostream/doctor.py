@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from twostream.data.decoding import DECODERS, VideoError, check_close, check_decoder, iterate_frames, read_frames
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.tasks import available_cores
 from twostream.files.video_files import near, videos_below
 from twostream.runs.results import versions

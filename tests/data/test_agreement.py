@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from twostream import doctor
-from twostream.data import index as index_module
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import DECODERS, VideoError, check_decoder, count_frames, iterate_frames, read_frames
 from twostream.data.decoding.agreement import CLOSE
 from twostream.data.decoding.decord_reader import DecordReader
 from twostream.data.flow import DIS
-from twostream.data.footage import Decoded
-from twostream.data.index import update_index
+from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
+from twostream.data.storage import index as index_module
+from twostream.data.storage.index import update_index
 from twostream.data.transform import CentreCrop
 
 NUM_FRAMES = 4
@@ -244,7 +244,7 @@ def made_folders(root: Path) -> list[str]:
 
 def clips(videos: list[Video], decoder: str, broken: str) -> ClipDataset:
     parts = {"sampling": Chunks(1), "transform": CentreCrop(size=32), "flow": DIS(length=1)}
-    return ClipDataset(videos, footage=Decoded(decoder), streams=["rgb"], broken=broken, **parts)
+    return ClipDataset(videos, frame_source=Decoded(decoder), streams=["rgb"], broken=broken, **parts)
 
 
 def test_too_few_frames_are_an_error_and_can_be_skipped(videos: list[Video], monkeypatch, caplog) -> None:

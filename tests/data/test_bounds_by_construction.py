@@ -11,7 +11,7 @@ from twostream.config import cautions, compose_config
 from twostream.data.bounds import beyond_bounds
 from twostream.data.decoding import DECODERS, read_frames
 from twostream.data.sampling import Chunks, Segments
-from twostream.data.synthetic import MOTIONS, ORDERS, PERIOD, displacements, draw_clip, write_video
+from twostream.data.sources.moving_patterns import MOTIONS, ORDERS, PERIOD, displacements, draw_clip, write_video
 from twostream.report.columns import note
 from twostream.runs.sweep import Cell
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-import twostream.data.footage as footage_module
+import twostream.data.frames as frames_module
 from twostream.data.dataset import ClipDataset, collate, in_boxes, mirrored_flow, mirrored_rgb
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS, quantise
-from twostream.data.footage import Decoded
+from twostream.data.frames import Decoded
 from twostream.data.module import ClipBatches, ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.transform import CentreCrop, crop_flow, crop_rgb
 
 
@@ -30,7 +30,7 @@ def clips(source: MovingPatterns, **options) -> ClipDataset:
         "sampling": Chunks(2, stride=(2, 2)),
         "transform": CentreCrop(size=64, crop_fraction=1.0, flip=0.0),
         "flow": DIS(length=3, preset="ultrafast"),
-        "footage": Decoded(),
+        "frame_source": Decoded(),
     }
     return ClipDataset(source.train, **{**defaults, **options})
 
@@ -56,9 +56,9 @@ def test_a_stream_that_is_not_wanted_has_no_channels_and_costs_nothing(source, m
 def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monkeypatch) -> None:
     """Two chunks 2 apart with 3 fields each: frames 0…5 and 5 pairs, not 8 frames and 6 pairs; flips are free."""
     read, computed = [], []
-    read_frames, fields = footage_module.read_frames, DIS.fields
+    read_frames, fields = frames_module.read_frames, DIS.fields
     monkeypatch.setattr(
-        footage_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
+        frames_module, "read_frames", lambda p, i, **k: (read.append(list(i)), read_frames(p, i, **k))[1]
     )
     monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(len(p)), fields(self, f, p))[1])
     clip = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 0)]
@@ -173,7 +173,7 @@ def test_a_broken_video_is_fatal_or_left_out_and_named(source, tmp_path) -> None
     empty.write_bytes(b"")
     videos = [source.train[0], Video(id="a/empty.mp4", path=empty, label=0, group="x"), source.train[1]]
     options = clips(source)
-    settings = {name: getattr(options, name) for name in ("sampling", "transform", "flow", "footage")}
+    settings = {name: getattr(options, name) for name in ("sampling", "transform", "flow", "frame_source")}
     with pytest.raises(VideoError, match=r"empty.mp4: is empty"):
         ClipDataset(videos, **settings)[(0, 1)]
     lenient = ClipDataset(videos, broken="skip", **settings)

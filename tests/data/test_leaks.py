@@ -9,10 +9,10 @@ import pytest
 
 from twostream.data import leaks
 from twostream.data.history import History, LeakError
-from twostream.data.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 from twostream.data.leaks import check_leaks, same_bytes
 from twostream.data.record import record_of
 from twostream.data.sources import UCF101, Folder, Source, Video
+from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 from twostream.files.digest import sha256
 
 

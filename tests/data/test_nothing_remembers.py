@@ -23,11 +23,11 @@ import torch
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
 from twostream.data.flow import DIS, RAFT, TVL1, Farneback, OpticalFlow
-from twostream.data.flow_store import FlowStore, make_store, store_clip
-from twostream.data.footage import Cached, Decoded, Guarded
-from twostream.data.packed import Packed, pack_clip
+from twostream.data.frames import Cached, Decoded, Guarded
 from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
+from twostream.data.storage.flow_store import FlowStore, make_store, store_clip
+from twostream.data.storage.packed import Packed, pack_clip
 from twostream.data.transform import CentreCrop, JitterCrop, MultiScaleCrop
 
 # height, width; DIS of OpenCV by itself changes for ever below 91 pixels, and TV-L1 below 40
@@ -67,7 +67,7 @@ def make(kind: str, option: str, place: Place) -> Any:
         return FLOWS[option].__class__(**arguments(FLOWS[option]))
     if kind == "clips":
         flow = DIS(length=2, short_side=40)
-        return ClipDataset(place.videos, flow=flow, footage=Guarded(Decoded(), 60), **CLIPS[option])
+        return ClipDataset(place.videos, flow=flow, frame_source=Guarded(Decoded(), 60), **CLIPS[option])
     if kind == "store":
         return FlowStore(place.folder / "store", DIS())
     if kind == "packed":
@@ -94,7 +94,7 @@ def arrays(task: Task, user: Any, place: Place) -> list[Any]:
     if task.kind == "decode":
         every = [frame.copy() for frame in iterate_frames(video.path, decoder=task.option)]
         return [*every, read_frames(video.path, wanted, decoder=task.option), count_frames(video.path)]
-    return [user.read(video, wanted), user.count(video)]  # footage
+    return [user.read(video, wanted), user.count(video)]  # frame_source
 
 
 def output(task: Task, place: Place, kept: dict[tuple[str, str], Any] | None = None) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from twostream.data.index import VideoIndex, update_index
 from twostream.data.record import Entry, Record, differences, record_of, renamed, summary_of
 from twostream.data.sources import Video
+from twostream.data.storage.index import VideoIndex, update_index
 
 
 def record(train: list[Entry], test: list[Entry], classes: tuple[str, ...] = ("a", "b"), flow: str = "") -> Record:

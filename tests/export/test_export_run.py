@@ -17,7 +17,7 @@ from twostream.cli import main
 from twostream.config.clips import build_clips
 from twostream.config.loaded import load_run
 from twostream.config.shareable import shareable_config
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.export import export_run
 from twostream.export.preprocessing import random_inputs
 from twostream.export.run import from_system, rounding

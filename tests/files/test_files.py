@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from twostream.data.container import write_container
 from twostream.data.decoding import VideoError
+from twostream.data.storage.container import write_container
 from twostream.files import one_at_a_time
 from twostream.files.atomic import ABANDONED_SECONDS, aside_of, atomic_folder, left_behind, remove_left_behind
 from twostream.files.disk_errors import naming

@@ -54,7 +54,7 @@ def mutate(kind: Kind, folder: Path, good: dict[str, bytes], random: Random) -> 
 
 def _mutate_container(data: bytes, path: Path, random: Random) -> bytes:
     """With checksums that are right."""
-    from twostream.data.container import Container, write_container
+    from twostream.data.storage.container import Container, write_container
 
     path.write_bytes(data)
     container = Container(path)
@@ -186,7 +186,7 @@ def _touch(folder: Path, names: Sequence[str]) -> None:
 
 
 def make_index(folder: Path) -> None:
-    from twostream.data.index import Entry, open_index, write_entries
+    from twostream.data.storage.index import Entry, open_index, write_entries
 
     connection = open_index(folder / "index.sqlite", write=True)
     facts = {"sha256": "0" * 64, "codec": "h264", "num_frames": 9, "fps": 25.0, "has_b_frames": False}
@@ -196,7 +196,7 @@ def make_index(folder: Path) -> None:
 
 
 def read_index(folder: Path) -> None:
-    from twostream.data.index import VideoIndex
+    from twostream.data.storage.index import VideoIndex
 
     index = VideoIndex(folder)
     for entry in index.entries():
@@ -206,8 +206,8 @@ def read_index(folder: Path) -> None:
 
 
 def make_store(folder: Path) -> None:
-    from twostream.data.flow_store import make_store as make
-    from twostream.data.flow_store import store_clip
+    from twostream.data.storage.flow_store import make_store as make
+    from twostream.data.storage.flow_store import store_clip
 
     for encoding in ("jpeg", "png", "small"):
         make(folder / encoding, _flow(), encoding=encoding)
@@ -215,7 +215,7 @@ def make_store(folder: Path) -> None:
 
 
 def read_store(folder: Path) -> None:
-    from twostream.data.flow_store import FlowStore
+    from twostream.data.storage.flow_store import FlowStore
 
     for encoding in ("jpeg", "png", "small"):
         store = FlowStore(folder / encoding, _flow())
@@ -227,13 +227,13 @@ def read_store(folder: Path) -> None:
 
 
 def make_packed(folder: Path) -> None:
-    from twostream.data.packed import pack_clip
+    from twostream.data.storage.packed import pack_clip
 
     pack_clip(_video(folder), folder, decoder="pyav")
 
 
 def read_packed(folder: Path) -> None:
-    from twostream.data.packed import Packed
+    from twostream.data.storage.packed import Packed
 
     packed = Packed(folder)
     packed.require([_video(folder)])

@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import kinds
 
-from twostream.data.container import Container, ContainerError, write_container
 from twostream.data.decoding import VideoError, count_frames
-from twostream.data.flow_store import FlowStore, FlowStoreError
-from twostream.data.index import VideoIndex
-from twostream.data.packed import Packed
 from twostream.data.picture import decode_picture
+from twostream.data.storage.container import Container, ContainerError, write_container
+from twostream.data.storage.flow_store import FlowStore, FlowStoreError
+from twostream.data.storage.index import VideoIndex
+from twostream.data.storage.packed import Packed
 from twostream.files.errors import one_line
 from twostream.files.json_yaml import read_yaml
 from twostream.files.lock import is_held, lock_path

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from worker import judge
 
 from twostream.config.compose import run_in
-from twostream.data.container import Container, write_container
+from twostream.data.storage.container import Container, write_container
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 few = settings(deadline=None, derandomize=True, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

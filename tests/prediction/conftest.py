@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from twostream.config import build_system, compose_config
-from twostream.data.film import Film
+from twostream.data.video_writer import Film
 
 CLASSES = ("jump", "run", "wave")
 

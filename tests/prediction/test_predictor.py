@@ -11,7 +11,7 @@ from twostream.config.loaded import load_run
 from twostream.config.view import build_view
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.decoding import VideoError
-from twostream.data.footage import Decoded
+from twostream.data.frames import Decoded
 from twostream.data.sources import Video
 from twostream.prediction import Observer, Predictor
 
@@ -48,7 +48,7 @@ class Watch(Observer):
 def test_a_short_video_is_one_clip_of_a_test(make_run, make_video, tmp_path, overrides) -> None:
     run = load_run(make_run(*overrides))
     path = make_video(tmp_path / "a.mp4", 9)
-    data = ClipDataset([Video("a", path, 0, "a")], footage=Decoded("pyav"), **build_view(run.cfg)._asdict())
+    data = ClipDataset([Video("a", path, 0, "a")], frame_source=Decoded("pyav"), **build_view(run.cfg)._asdict())
     clip = collate([data[0, 0]])
     assert clip is not None
     with torch.no_grad():

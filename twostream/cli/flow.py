@@ -9,8 +9,8 @@ from pathlib import Path
 from twostream.cli.code import add_overrides, composed
 from twostream.cli.engine import add_engine
 from twostream.config import build_flow, build_source
-from twostream.data.extract import extract
-from twostream.data.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
+from twostream.data.storage.extract import extract
+from twostream.data.storage.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, value_of

@@ -3,7 +3,7 @@
 from twostream.config.bounds import cautions
 from twostream.config.command import notes_errors, run_command
 from twostream.config.compose import compose_config, conf_folder, streams_of
-from twostream.config.data import FOOTAGE, build_data, build_flow, build_source, build_views, mirror_note, mirrors
+from twostream.config.data import READING, build_data, build_flow, build_source, build_views, mirror_note, mirrors
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.processes import needs_own_process, run_own_process
 from twostream.config.refit import choose_epochs
@@ -13,7 +13,7 @@ from twostream.config.settle import few_note, needs_videos, settle, told
 from twostream.config.sweep import claimed, identity
 
 __all__ = [
-    "FOOTAGE",
+    "READING",
     "Run",
     "build_data",
     "build_flow",

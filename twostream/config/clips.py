@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from twostream.config.compose import streams_of
 from twostream.config.data import build_flow, build_transform
 from twostream.data.dataset import ClipDataset
-from twostream.data.footage import Decoded
+from twostream.data.frames import Decoded
 from twostream.data.sources import Video
 
 
@@ -24,6 +24,6 @@ def build_clips(cfg: DictConfig, paths: Sequence[Path], *, one_view: bool = True
         sampling=instantiate(cfg.sampling, **({"test_views": 1} if one_view else {})),
         transform=build_transform(cfg, **centre),
         flow=build_flow(cfg),
-        footage=Decoded(cfg.decoder),
+        frame_source=Decoded(cfg.decoder),
         streams=streams_of(cfg),
     )

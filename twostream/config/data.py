@@ -17,17 +17,17 @@ from omegaconf import DictConfig
 from twostream.config.compose import streams_of
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
-from twostream.data.flow_store import FlowStore, clip_path, read_manifest
-from twostream.data.footage import Cached, Decoded, Footage, Guarded
-from twostream.data.index import find_index
+from twostream.data.frames import Cached, Decoded, FrameSource, Guarded
 from twostream.data.module import VideoDataModule
-from twostream.data.packed import Packed, packed_folder, packed_path
 from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
+from twostream.data.storage.flow_store import FlowStore, clip_path, read_manifest
+from twostream.data.storage.index import find_index
+from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
 from twostream.protocols import CROPS, check_protocol, sampling_of
 
-FOOTAGE = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
+READING = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
 FRAMES = ("video", "packed")
 CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads every video again and again; else null
@@ -35,7 +35,7 @@ CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads ever
 
 def build_source(cfg: DictConfig) -> Any:
     """The data set's classes, training and test videos."""
-    reading = FOOTAGE if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
+    reading = READING if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
     others = (*reading, *NOT_OF_SOURCES)
     with without_collection():
         return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
@@ -53,20 +53,20 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def build_footage(cfg: DictConfig, videos: Sequence[Video]) -> Footage:
+def build_frame_source(cfg: DictConfig, videos: Sequence[Video]) -> FrameSource:
     """Where frames come from: decoded or packed, within a time, and kept in memory if asked for."""
     frames = cfg.data.frames if "packed" in cfg.data else "video"
     if frames not in FRAMES:
         raise ValueError(f"data.frames={frames!r}: choose from {', '.join(FRAMES)}")
-    footage: Footage = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
+    frame_source: FrameSource = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
     if frames == "packed":
-        footage = packed = Packed(packed_folder(cfg.data.packed, cfg.data.root))
+        frame_source = packed = Packed(packed_folder(cfg.data.packed, cfg.data.root))
         packed.require(videos)
     if cfg.decode_timeout is not None:
-        footage = Guarded(footage, cfg.decode_timeout)
+        frame_source = Guarded(frame_source, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
         raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram, auto")
-    return Cached(footage) if cfg.data.cache == "ram" else footage
+    return Cached(frame_source) if cfg.data.cache == "ram" else frame_source
 
 
 def build_flow(cfg: DictConfig) -> OpticalFlow:
@@ -94,15 +94,15 @@ def check_parts(cfg: DictConfig) -> None:
         instantiate(part)
 
 
-def clip_parts(cfg: DictConfig, source: Any, footage: Footage | None = None) -> dict[str, Any]:
-    """What all data sets of a run are made with; `footage`: where it has been opened already."""
+def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> dict[str, Any]:
+    """What all data sets of a run are made with; `frame_source`: where it has been opened already."""
     flow = build_flow(cfg)
     return {
         "sampling": instantiate(cfg.sampling),
         "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "footage": build_footage(cfg, source.videos) if footage is None else footage,
+        "frame_source": build_frame_source(cfg, source.videos) if frame_source is None else frame_source,
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,
@@ -154,7 +154,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
     return ClipDataset(videos, **parts)
 
 
-def build_data(cfg: DictConfig, source: Any, footage: Footage | None = None) -> VideoDataModule:
+def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> VideoDataModule:
     """Loaders for training, validation and testing. Raises ValueError where there is but one class."""
     if len(source.classes) < 2:
         raise ValueError(
@@ -162,7 +162,7 @@ def build_data(cfg: DictConfig, source: Any, footage: Footage | None = None) -> 
             "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
         )
     lists = build_lists(cfg, source)
-    shared = clip_parts(cfg, source, footage)
+    shared = clip_parts(cfg, source, frame_source)
     one_view = {  # every epoch, so cheap: the protocol of the test is for the test
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": build_transform(cfg, test="centre", test_flip=False),

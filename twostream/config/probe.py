@@ -17,14 +17,14 @@ from twostream.config.data import build_record, build_transform, clip_parts
 from twostream.config.network import build_network, check_starts, start_of
 from twostream.config.run import initial_history
 from twostream.data.dataset import ClipDataset
-from twostream.data.flow_store import clip_path, read_manifest
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
-from twostream.data.packed import packed_folder, packed_path
 from twostream.data.sampling import Segments
 from twostream.data.sources import Video
+from twostream.data.sources.moving_patterns import cache_folder
 from twostream.data.sources.source import first_ten
-from twostream.data.synthetic import cache_folder
+from twostream.data.storage.flow_store import clip_path, read_manifest
+from twostream.data.storage.packed import packed_folder, packed_path
 from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
 from twostream.probe.store import FeatureStore, network_digest

@@ -15,7 +15,7 @@ from twostream.config.data import build_flow, build_lists, build_record, build_s
 from twostream.config.resume import recovery_of, same_configuration
 from twostream.config.run import Run, build_run
 from twostream.config.sweep import identity
-from twostream.data.footage import Footage
+from twostream.data.frames import FrameSource
 from twostream.data.record import Record
 from twostream.files.errors import checked
 from twostream.files.json_yaml import read_json
@@ -101,12 +101,12 @@ def choose_epochs(
     signals: Signals,
     begun: Callable[[Run], None],
     source: Any,
-) -> tuple[Choice, Footage | None]:
+) -> tuple[Choice, FrameSource | None]:
     """Train without the held-out videos, validate after every epoch; in a process that goes on, what was found before.
 
     No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `cfg`: what
     was `typed`, settled. `begun` is called, in the first process, when all that could be refused has been accepted.
-    Returns the footage, too, if it has been opened.
+    Returns the frame_source, too, if it has been opened.
     """
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
     with checked():
@@ -136,7 +136,7 @@ def choose_epochs(
             f"refit: no epoch has a val/loss clearly below that of epoch {choice.epochs} (val/top1 {choice.top1:.3f})",
             flush=True,
         )
-    return choice, run.data.train_set.footage
+    return choice, run.data.train_set.frame_source
 
 
 def held_out_record(cfg: DictConfig, source: Any) -> Record:

@@ -34,7 +34,7 @@ from twostream.config.network import (
     untrained,
 )
 from twostream.config.settle import settle, settle_starts
-from twostream.data.footage import Footage
+from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
@@ -75,14 +75,14 @@ def build_run(
     source: Any = None,
     keep_best: bool = True,
     last_epoch: int | None = None,
-    footage: Footage | None = None,
+    frame_source: FrameSource | None = None,
 ) -> Run:
     """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
 
     `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
     `source`: the data set, where it has been built already. `keep_best`: of the weights that are best in validation.
-    Training ends with `last_epoch`, whatever the schedule. `footage`: that of another run on these videos, with what it
-    keeps in memory.
+    Training ends with `last_epoch`, whatever the schedule. `frame_source`: that of another run on these videos,
+    with the frames that it keeps in memory.
     """
     with checked():
         begun = None if start is None else load_mapped(start)
@@ -91,7 +91,7 @@ def build_run(
         check_parts(cfg)
         source = build_source(cfg) if source is None else source
         cfg = settle(cfg, source)
-        data = build_data(cfg, source, footage)
+        data = build_data(cfg, source, frame_source)
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
         if begun is not None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.config.compose import streams_of
 from twostream.config.data import build_source
 from twostream.config.network import start_of
-from twostream.data.footage import MEMORY
+from twostream.data.frames import MEMORY
 from twostream.data.sources import Video
 from twostream.options import shown
 

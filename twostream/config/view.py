@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
 from twostream.config.data import build_flow, build_transform
-from twostream.data.view import View
+from twostream.data.windows import View
 
 
 def build_view(cfg: DictConfig) -> View:

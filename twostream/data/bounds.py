@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from twostream.data.dataset import Sampling
 from twostream.data.sampling import flow_pairs, rgb_indices
-from twostream.data.synthetic import ORDERS, WINDOW, clip_length, displacements
+from twostream.data.sources.moving_patterns import ORDERS, WINDOW, clip_length, displacements
 
 SEEN = (
     "moving_patterns: the test shows RGB {moments} moments of a video, so it may see what moves, and the bounds of RGB "

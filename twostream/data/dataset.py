@@ -15,10 +15,10 @@ from torch.utils.data import Dataset, default_collate
 from twostream.data.clip import Clip
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow, quantise
-from twostream.data.flow_store import FlowStore
-from twostream.data.footage import Footage
+from twostream.data.frames import FrameSource
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
+from twostream.data.storage.flow_store import FlowStore
 from twostream.data.transform import Box, crop_flow, crop_rgb
 from twostream.files.resources import shortage
 
@@ -62,7 +62,7 @@ class ClipDataset(Dataset[Clip | None]):
         sampling: Sampling,
         transform: Transform,
         flow: OpticalFlow,
-        footage: Footage,
+        frame_source: FrameSource,
         flow_store: FlowStore | None = None,
         streams: Collection[str] = STREAMS,
         training: bool = False,
@@ -75,7 +75,7 @@ class ClipDataset(Dataset[Clip | None]):
         self.sampling = sampling
         self.transform = transform
         self.flow = flow
-        self.footage = footage
+        self.frame_source = frame_source
         self.flow_store = flow_store
         self.streams = frozenset(streams)
         self.training = training
@@ -97,7 +97,7 @@ class ClipDataset(Dataset[Clip | None]):
     def num_frames(self, index: int) -> int:
         """How many frames video `index` has."""
         if self._num_frames[index] == 0:
-            counted_by = self.flow_store or self.footage
+            counted_by = self.flow_store or self.frame_source
             self._num_frames[index] = counted_by.count(self.videos[index])
         return int(self._num_frames[index])
 
@@ -173,7 +173,7 @@ class ClipDataset(Dataset[Clip | None]):
         if not wanted:
             return {}
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
-        return dict(zip(needed, self.footage.read(video, needed), strict=True))
+        return dict(zip(needed, self.frame_source.read(video, needed), strict=True))
 
     def _rgb(
         self, frames: dict[int, np.ndarray], shown: np.ndarray, boxes: list[Box], sides: tuple[int, int]

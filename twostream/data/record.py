@@ -11,8 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.data.index import VideoIndex
 from twostream.data.sources import Video
+from twostream.data.storage.index import VideoIndex
 from twostream.files.json_yaml import has_shape
 
 PARTS = {"train": "training", "validation": "validation", "test": "test"}

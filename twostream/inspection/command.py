@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.config.loaded import load_run
-from twostream.data.view import Window
+from twostream.data.windows import Window
 from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable

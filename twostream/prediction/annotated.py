@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from twostream.data.film import Film
 from twostream.data.transform import Box
-from twostream.data.view import Step, View, Window
+from twostream.data.video_writer import Film
+from twostream.data.windows import Step, View, Window
 from twostream.inspection.overlay import full_colour, heat_over, motion_picture
 from twostream.prediction.canvas import (
     GAP,

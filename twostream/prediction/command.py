@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.data.decoding import VideoError, claimed_seconds
-from twostream.data.index import FILE_NAME
+from twostream.data.storage.index import FILE_NAME
 from twostream.files.errors import checked, one_line, say
 from twostream.files.video_files import divide_by_suffix, files_below, left_out, why_absent
 from twostream.options.arguments import Parser, value_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twostream.data.view import Step, Window
+from twostream.data.windows import Step, Window
 from twostream.prediction.predictor import Observer, Seen
 
 

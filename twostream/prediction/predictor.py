@@ -18,7 +18,7 @@ from twostream.config.loaded import TrainedRun, load_run
 from twostream.config.saved import blamed, config_file
 from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
-from twostream.data.view import Step, View, Window, Windows, steps
+from twostream.data.windows import Step, View, Window, Windows, steps
 from twostream.inspection import grad_cam, maps_to_explain
 
 AnyPath = str | PathLike[str]

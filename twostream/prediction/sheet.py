@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from twostream.data.view import Window
+from twostream.data.windows import Window
 from twostream.inspection.pictures import Column, column_rows, draw_columns
 from twostream.metrics.plots import plain_text, save_figure
 from twostream.prediction.looks import Looks

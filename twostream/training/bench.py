@@ -109,9 +109,9 @@ def bench(
 def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[dict[str, float], list[Clip]]:
     """Seconds of each stage for one clip, after a first one that warms up; and the clips that were made."""
     clock, clips = Stopwatch(), []
-    footage, flow, store = dataset.footage, dataset.flow, dataset.flow_store
+    frame_source, flow, store = dataset.frame_source, dataset.flow, dataset.flow_store
     _ = dataset[(0, 0)]
-    dataset.footage = Timed(footage, clock, count="open", read="decode")  # type: ignore[assignment]
+    dataset.frame_source = Timed(frame_source, clock, count="open", read="decode")  # type: ignore[assignment]
     dataset.flow = Timed(flow, clock, fields="flow")  # type: ignore[assignment]
     dataset.flow_store = store and Timed(store, clock, fields="flow", count="open")  # type: ignore[assignment]
     make = clock.around("transform", dataset.__getitem__)  # what is left: crops, colour, quantisation
@@ -124,7 +124,7 @@ def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[di
             if len(clips) >= most or (clips and time.perf_counter() - started > seconds):
                 break
     finally:
-        dataset.footage, dataset.flow, dataset.flow_store = footage, flow, store
+        dataset.frame_source, dataset.flow, dataset.flow_store = frame_source, flow, store
     with clock("collate"):
         collate(clips)
     return {stage: clock.seconds[stage] / len(clips) for stage in LOADING}, clips

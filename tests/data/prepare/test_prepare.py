@@ -14,12 +14,12 @@ from small_videos import write_video
 
 from twostream.cli import main
 from twostream.data.decoding import read_frames
-from twostream.data.index import VideoIndex
-from twostream.data.packed import Packed
 from twostream.data.prepare import Wishes, Workers, copies, prepare
 from twostream.data.prepare.catalogue import HMDB51, UCF101
 from twostream.data.prepare.prepare import split_lines
 from twostream.data.sources import Folder, hmdb51, ucf101
+from twostream.data.storage.index import VideoIndex
+from twostream.data.storage.packed import Packed
 from twostream.data.tasks import Outcome
 
 UCF = [
@@ -41,7 +41,7 @@ def in_this_process(function, items, *, workers, engine="local", address=None) -
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twostream.data.index.run_tasks", in_this_process)
+    monkeypatch.setattr("twostream.data.storage.index.run_tasks", in_this_process)
     monkeypatch.setattr("twostream.data.prepare.copies.run_tasks", in_this_process)
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from twostream.data.index import FILE_NAME, Entry, VideoIndex, update_index
-from twostream.data.packed import SHORT_SIDE, packed_folder
 from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
 from twostream.data.prepare.catalogue import PUBLISHED, Published
 from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
@@ -22,6 +20,8 @@ from twostream.data.sources.class_folders import OURS, own_folders
 from twostream.data.sources.sides import find_sides
 from twostream.data.sources.source import first_ten
 from twostream.data.sources.tree import check_root
+from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, update_index
+from twostream.data.storage.packed import SHORT_SIDE, packed_folder
 from twostream.files.one_at_a_time import alone
 from twostream.files.writable import is_writable, require_writable
 

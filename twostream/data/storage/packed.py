@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.container import Container, ContainerError, write_container
 from twostream.data.decoding import VideoError, iterate_frames, progressing
 from twostream.data.picture import decode_picture
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.data.storage.container import Container, ContainerError, write_container
 
 SHORT_SIDE = 256  # the papers' size before cropping
 QUALITY = 95
@@ -72,7 +72,7 @@ def packed_path(folder: Path, video_id: str) -> Path:
 
 
 class Packed:
-    """`Footage` that `pack_clip` has written into `folder`. Frames have its short side, and JPEG's loss.
+    """`FrameSource` that `pack_clip` has written into `folder`. Frames have its short side, and JPEG's loss.
 
     Raises ValueError where there is no such folder; when a video is read, VideoError where it is absent from it,
     damaged, or the packed frames are of another file.

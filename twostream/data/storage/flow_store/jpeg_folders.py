@@ -13,9 +13,9 @@ from jaxtyping import Int8, UInt8
 
 from twostream.data.decoding import count_frames, probe
 from twostream.data.flow import OpticalFlow
-from twostream.data.flow_store.recording import Recording
 from twostream.data.picture import decode_picture
 from twostream.data.sources import Video
+from twostream.data.storage.flow_store.recording import Recording
 
 # number of the first field, and how the files of both components are named
 NAMINGS = {

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from twostream.data.decoding import VideoError, probe
 from twostream.data.flow import OpticalFlow, pin_threads
-from twostream.data.flow_store import (
+from twostream.data.sources import Video
+from twostream.data.storage.flow_store import (
     QUALITY,
     ClipResult,
     FromVideo,
@@ -25,7 +26,6 @@ from twostream.data.flow_store import (
     read_manifest,
     remove_stale_claim,
 )
-from twostream.data.sources import Video
 from twostream.data.tasks import run_tasks
 from twostream.files.errors import say
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from twostream.config import build_data, build_source, compose_config
-from twostream.data import packed as packed_module
-from twostream.data.container import Container, write_container
 from twostream.data.decoding import VideoError, read_frames
-from twostream.data.packed import Packed, pack_clip, packed_path
 from twostream.data.sources import Video
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
+from twostream.data.storage import packed as packed_module
+from twostream.data.storage.container import Container, write_container
+from twostream.data.storage.packed import Packed, pack_clip, packed_path
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +33,20 @@ def folder(source, tmp_path_factory) -> Path:
 
 
 def test_any_frame_is_that_of_decoding(source, folder) -> None:
-    footage, wanted = pickle.loads(pickle.dumps(Packed(folder))), [7, 0, 11, 7]
+    frame_source, wanted = pickle.loads(pickle.dumps(Packed(folder))), [7, 0, 11, 7]
     for video in source.train[:4]:
-        found, expected = footage.read(video, wanted), read_frames(video.path, wanted)
+        found, expected = frame_source.read(video, wanted), read_frames(video.path, wanted)
         assert found.shape == (4, 64, 64, 3)
         assert found.dtype == np.uint8
-        assert footage.count(video) == 12
+        assert frame_source.count(video) == 12
         gray = (found.astype(int) @ [299, 587, 114] - expected.astype(int) @ [299, 587, 114]) / 1000
         assert np.abs(gray).mean() < 2, "JPEG, not another frame"
         for other in (6, 1, 10):
             assert np.abs(gray).mean() < np.abs(found[0].astype(int) - read_frames(video.path, [other])[0]).mean() / 2
-    assert footage.read(source.train[0], []).shape == (0, 64, 64, 3)
+    assert frame_source.read(source.train[0], []).shape == (0, 64, 64, 3)
     for index in (12, -1):
         with pytest.raises(IndexError, match=f"frame {index} does not exist; there are 12"):
-            footage.read(source.train[0], [index])
+            frame_source.read(source.train[0], [index])
 
 
 def test_large_frames_become_smaller_and_small_ones_stay(source, tmp_path) -> None:

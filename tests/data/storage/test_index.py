@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from twostream.bench_index import write_index
-from twostream.data import index as index_module
 from twostream.data.decoding import count_frames
-from twostream.data.footage import Decoded
-from twostream.data.index import VideoIndex, find_index, open_index, update_index
+from twostream.data.frames import Decoded
 from twostream.data.sources import Video
+from twostream.data.storage import index as index_module
+from twostream.data.storage.index import VideoIndex, find_index, open_index, update_index
 
 
 def write_clip(path: Path, num_frames: int, *, codec: str = "mpeg4") -> Path:
@@ -101,15 +101,15 @@ def test_training_takes_counts_of_files_that_are_as_they_were(tree: Path, monkey
     update_index(tree, workers=1)
     path = tree / "a" / "five (ü).avi"
     video = Video(id="a/five (ü).avi", path=path, label=0, group="")
-    footage = pickle.loads(pickle.dumps(Decoded(counts=find_index(tree))))
-    monkeypatch.setattr("twostream.data.footage.count_frames", lambda *_, **__: pytest.fail("decoded"))
-    assert footage.count(video) == 5
-    monkeypatch.setattr("twostream.data.footage.count_frames", count_frames)
+    frame_source = pickle.loads(pickle.dumps(Decoded(counts=find_index(tree))))
+    monkeypatch.setattr("twostream.data.frames.count_frames", lambda *_, **__: pytest.fail("decoded"))
+    assert frame_source.count(video) == 5
+    monkeypatch.setattr("twostream.data.frames.count_frames", count_frames)
     os.utime(path, ns=(0, 12345))
     write_clip(tree / "d" / "unknown.avi", 3)
     assert find_index(tree).count(path) is None, "another time of change"  # type: ignore[union-attr]
-    assert footage.count(video) == 5
-    assert footage.count(Video(id="", path=tree / "d" / "unknown.avi", label=0, group="")) == 3
+    assert frame_source.count(video) == 5
+    assert frame_source.count(Video(id="", path=tree / "d" / "unknown.avi", label=0, group="")) == 3
     assert find_index(tree / "d") is None
 
 

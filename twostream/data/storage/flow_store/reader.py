@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int8
 
-from twostream.data.container import Container, ContainerError
 from twostream.data.flow import OpticalFlow, dequantise
-from twostream.data.flow_store.encodings import LEVELS, decode_halves
-from twostream.data.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
 from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.data.storage.container import Container, ContainerError
+from twostream.data.storage.flow_store.encodings import LEVELS, decode_halves
+from twostream.data.storage.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
 
 HEADER = {"!source": FACTS}
 

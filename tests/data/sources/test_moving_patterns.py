@@ -7,7 +7,7 @@ import pytest
 
 from twostream.data.decoding import count_frames, read_frames
 from twostream.data.sampling import Chunks
-from twostream.data.synthetic import (
+from twostream.data.sources.moving_patterns import (
     FRAMES,
     MOTIONS,
     PERIOD,
@@ -48,7 +48,7 @@ def test_same_seed_same_pixels_other_split_other_pixels(tmp_path) -> None:
 
 
 def test_an_interrupted_rendering_is_not_taken_as_whole(tmp_path, monkeypatch) -> None:
-    import twostream.data.synthetic as synthetic
+    import twostream.data.sources.moving_patterns as synthetic
 
     write, written = synthetic.write_video, []
 

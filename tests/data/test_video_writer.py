@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twostream.data.decoding import VideoError, camera_frames, claimed_seconds, probe, timed_frames
-from twostream.data.film import Film
+from twostream.data.video_writer import Film
 
 
 def test_a_film_is_read_back(tmp_path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from twostream.data.flow import OpticalFlow
-from twostream.data.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.data.sources import Video
+from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.files.atomic import aside_of, remove_left_behind
 from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_json

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.data.container import Container, ContainerError, write_container
 from twostream.data.flow import OpticalFlow, pin_threads
-from twostream.data.flow_store.encodings import QUALITY, encode_field
-from twostream.data.flow_store.manifest import FULL, clip_path, read_manifest
-from twostream.data.flow_store.recording import FromVideo, Recorder, Recording
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
+from twostream.data.storage.container import Container, ContainerError, write_container
+from twostream.data.storage.flow_store.encodings import QUALITY, encode_field
+from twostream.data.storage.flow_store.manifest import FULL, clip_path, read_manifest
+from twostream.data.storage.flow_store.recording import FromVideo, Recorder, Recording
 from twostream.files.lock import Claim
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twostream.data.container import Container, ContainerError, write_container
+from twostream.data.storage.container import Container, ContainerError, write_container
 
 BLOBS = [b"first", b"", bytes(range(256)) * 20, b"last"]
 

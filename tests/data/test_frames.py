@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from av import VideoFrame
 
-from twostream.data import footage as module
+from twostream.data import frames as module
 from twostream.data.decoding import DECODERS, VideoError, frames, progressing
 from twostream.data.decoding.pyav_reader import PyAVReader
-from twostream.data.footage import Cached, Decoded, Guarded, remove_left_over
+from twostream.data.frames import Cached, Decoded, Guarded, remove_left_over
 from twostream.data.sources import Video
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
 
 VIDEO = Video(id="a/b.avi", path=Path("b.avi"), label=0, group="x")
 
@@ -114,7 +114,7 @@ def test_workers_share_the_cache_and_it_goes_with_its_owner(tmp_path: Path) -> N
     cached.read(VIDEO, [0])
     copy = pickle.loads(pickle.dumps(cached))
     assert copy.read(VIDEO, [2])[0, 0, 0, 0] == 2
-    assert copy.footage.reads == 1, "the copy found the file"
+    assert copy.frame_source.reads == 1, "the copy found the file"
     del copy
     child = multiprocessing.get_context("fork").Process(target=cached._finalizer)
     child.start()

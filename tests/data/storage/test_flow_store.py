@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.data.container import Container, write_container
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import VideoError, read_frames
 from twostream.data.flow import DIS, TVL1, Farneback, quantise
-from twostream.data.flow_store import (
+from twostream.data.frames import Decoded
+from twostream.data.sampling import Chunks
+from twostream.data.sources import Video
+from twostream.data.sources.moving_patterns import MovingPatterns
+from twostream.data.storage.container import Container, write_container
+from twostream.data.storage.flow_store import (
     ENCODINGS,
     Claim,
     FlowStore,
@@ -29,10 +33,6 @@ from twostream.data.flow_store import (
     make_store,
     store_clip,
 )
-from twostream.data.footage import Decoded
-from twostream.data.sampling import Chunks
-from twostream.data.sources import Video
-from twostream.data.synthetic import MovingPatterns
 from twostream.data.transform import CentreCrop
 
 FLOW = DIS(length=3, preset="ultrafast")
@@ -69,7 +69,7 @@ def test_u_does_not_ring_into_v() -> None:
 
 def test_clips_from_the_store_are_those_that_are_computed(source, store) -> None:
     options = {"sampling": Chunks(2, stride=(2, 2)), "transform": CentreCrop(size=64, crop_fraction=1.0)}
-    options |= {"flow": FLOW, "footage": Decoded()}
+    options |= {"flow": FLOW, "frame_source": Decoded()}
     computed = ClipDataset(source.train, **options)
     stored = ClipDataset(source.train, flow_store=FlowStore(store, FLOW), **options)
     lossless = json.loads((store / "manifest.json").read_text())["encoding"] == "png"
@@ -93,7 +93,7 @@ def test_flow_alone_opens_no_video(source, store, monkeypatch) -> None:
 
     options = {"sampling": Chunks(2, stride=(2, 2)), "transform": CentreCrop(size=64), "flow": FLOW}
     dataset = ClipDataset(
-        source.train, flow_store=FlowStore(store, FLOW), footage=Closed(), streams=("flow",), **options
+        source.train, flow_store=FlowStore(store, FLOW), frame_source=Closed(), streams=("flow",), **options
     )
     assert dataset[(0, 0)].flow.shape == (1, 2, 6, 64, 64)
     assert dataset.num_frames(0) == 12

@@ -29,7 +29,7 @@ MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
 SPARE = 0.1  # of that memory stays free: the loader hands its batches over in it
 
 
-class Footage(Protocol):
+class FrameSource(Protocol):
     """Frames by index; index i is the i-th frame that decoding the whole video yields.
 
     Both raise `VideoError` (from `twostream.data.decoding`) for a video that cannot be read.
@@ -45,7 +45,7 @@ class Footage(Protocol):
 
 
 class Counts(Protocol):
-    """Numbers of frames that are known already, such as `twostream.data.index.VideoIndex`."""
+    """Numbers of frames that are known already, such as `twostream.data.storage.index.VideoIndex`."""
 
     def count(self, path: Path, decoder: str) -> int | None:
         """How many frames `decoder` yields exactly; None where that is not known of the file as it is now."""
@@ -77,23 +77,23 @@ class Decoded:
 
 
 class Guarded:
-    """Footage that raises `VideoError` where counting or reading gets no further for `seconds`.
+    """FrameSource that raises `VideoError` where counting or reading gets no further for `seconds`.
 
     Every frame that is decoded starts the time anew, so that a long video may take as long as it needs. A decoder that
     hangs cannot be stopped: its thread stays behind, asleep, until the process ends.
     """
 
-    def __init__(self, footage: Footage, seconds: float) -> None:
+    def __init__(self, frame_source: FrameSource, seconds: float) -> None:
         if not seconds > 0:
             raise ValueError(f"decode_timeout={seconds!r}: must be a positive number of seconds, or null")
-        self.footage = footage
+        self.frame_source = frame_source
         self.seconds = seconds
 
     def count(self, video: Video) -> int:
-        return self._within(video, lambda: self.footage.count(video))
+        return self._within(video, lambda: self.frame_source.count(video))
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
-        return self._within(video, lambda: self.footage.read(video, indices))
+        return self._within(video, lambda: self.frame_source.read(video, indices))
 
     def _within(self, video: Video, work: Callable[[], T]) -> T:
         outcome: list[Any] = []
@@ -123,15 +123,15 @@ class Guarded:
 
 
 class Cached:
-    """Footage that decodes every video once, and then keeps all of its frames in memory, as uint8.
+    """FrameSource that decodes every video once, and then keeps all of its frames in memory, as uint8.
 
     They lie in files of a folder in memory (/dev/shm; elsewhere the folder for temporary files), so that all workers
     share them, and vanish with the process that made this. Where it gets full, the videos that no longer fit are
     decoded every time, with one warning.
     """
 
-    def __init__(self, footage: Footage, *, memory: Path | None = None) -> None:
-        self.footage = footage
+    def __init__(self, frame_source: FrameSource, *, memory: Path | None = None) -> None:
+        self.frame_source = frame_source
         memory = memory or (MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir()))
         remove_left_over(memory)
         self.folder = Path(tempfile.mkdtemp(prefix=f"twostream-{os.getpid()}-", dir=memory))
@@ -140,11 +140,11 @@ class Cached:
 
     def count(self, video: Video) -> int:
         frames = self._frames(video)
-        return self.footage.count(video) if frames is None else len(frames)
+        return self.frame_source.count(video) if frames is None else len(frames)
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         frames = self._frames(video)
-        return self.footage.read(video, indices) if frames is None else frames[np.asarray(indices)]
+        return self.frame_source.read(video, indices) if frames is None else frames[np.asarray(indices)]
 
     def _frames(self, video: Video) -> np.ndarray | None:
         """All frames of a video, mapped from memory; None where they do not fit."""
@@ -154,7 +154,7 @@ class Cached:
             return np.load(path, mmap_mode="r")
         if self._full:
             return None
-        frames = self.footage.read(video, range(self.footage.count(video)))
+        frames = self.frame_source.read(video, range(self.frame_source.count(video)))
         disk = shutil.disk_usage(self.folder)
         if disk.free - frames.nbytes < SPARE * disk.total:
             self._full = True

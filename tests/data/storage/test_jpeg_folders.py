@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from twostream.data.flow import DIS
-from twostream.data.flow_store import FlowStore, FlowStoreError, FromJPEGs, StoreClip, make_store
-from twostream.data.flow_store.jpeg_folders import levels_of
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
+from twostream.data.storage.flow_store import FlowStore, FlowStoreError, FromJPEGs, StoreClip, make_store
+from twostream.data.storage.flow_store.jpeg_folders import levels_of
 
 FLOW = DIS()
 NAMES = {

@@ -10,11 +10,11 @@ import pytest
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import TimedFrame, timed_frames
 from twostream.data.flow import DIS
-from twostream.data.footage import Decoded
+from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
 from twostream.data.transform import CentreCrop
-from twostream.data.view import View, Windows, steps
+from twostream.data.windows import View, Windows, steps
 
 
 def view(sampling=None, streams=("rgb", "flow"), length: int = 5) -> View:
@@ -90,7 +90,7 @@ def test_kept_memory_does_not_grow() -> None:
 @pytest.mark.parametrize("name", ["five_frames.avi", "one_frame.avi", "rotate90_flag.mp4"])
 def test_clips_are_those_of_the_data_set(real_data, name, sampling) -> None:
     path, seen = real_data / "hard" / "derived" / name, view(sampling)
-    data = ClipDataset([Video(name, path, 0, name)], footage=Decoded("pyav"), **seen._replace()._asdict())
+    data = ClipDataset([Video(name, path, 0, name)], frame_source=Decoded("pyav"), **seen._replace()._asdict())
     clip = data[0, 0]
     collector = Windows(seen, length=1000, stride=500)
     assert not any(collector.add(step) for step in steps(timed_frames(path), seen.flow))

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import pytest
 from warm import Warm
 
-from twostream.data import extract as extract_file
-from twostream.data.container import Container, ContainerError
-from twostream.data.extract import extract
 from twostream.data.flow import DIS
-from twostream.data.flow_store import Claim, clip_path, make_store, store_clip, writer
 from twostream.data.sources import Video
-from twostream.data.synthetic import MovingPatterns
+from twostream.data.sources.moving_patterns import MovingPatterns
+from twostream.data.storage import extract as extract_file
+from twostream.data.storage.container import Container, ContainerError
+from twostream.data.storage.extract import extract
+from twostream.data.storage.flow_store import Claim, clip_path, make_store, store_clip, writer
 
 CLIPS = 48
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.data.decoding import VideoError, compare_frames, probe
-from twostream.data.footage import Decoded, Guarded
+from twostream.data.frames import Decoded, Guarded
 from twostream.data.sources import Video
 from twostream.data.sources.class_folders import OURS
 from twostream.data.tasks import Outcome, run_tasks
@@ -221,8 +221,8 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
         entry = entry._replace(sha256=file_hash(file))
         facts = probe(file)
         entry = entry._replace(**{name: value for name, value in vars(facts).items() if name in Entry._fields})
-        footage = Guarded(Examined(decoder), PATIENCE)
-        entry = entry._replace(num_frames=footage.count(Video(id=path, path=file, label=0, group=path)))
+        frame_source = Guarded(Examined(decoder), PATIENCE)
+        entry = entry._replace(num_frames=frame_source.count(Video(id=path, path=file, label=0, group=path)))
         after = file.stat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise VideoError(file, "changed while it was read")
@@ -232,7 +232,7 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
 
 
 class Examined(Decoded):
-    """Footage whose frames are compared with PyAV's when they are counted."""
+    """FrameSource whose frames are compared with PyAV's when they are counted."""
 
     def count(self, video: Video) -> int:
         count = super().count(video)
@@ -254,7 +254,7 @@ def open_index(path: Path, *, write: bool) -> sqlite3.Connection:
         raise ValueError(f"{path}: no index; make one with `twostream prepare`")
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
     try:
-        # other threads: footage may be read in one, and SQLite locks by itself
+        # other threads: frame_source may be read in one, and SQLite locks by itself
         connection = sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
         if write and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(connection)
