@@ -26,18 +26,10 @@ from twostream.config import (
     build_run,
     build_source,
     cautions,
-    choose_epochs,
-    claimed,
     few_note,
-    identity,
     mirror_note,
     mirrors,
-    needs_own_process,
     needs_videos,
-    notes_errors,
-    recovery_of,
-    run_command,
-    run_own_process,
     settle,
     starts,
     told,
@@ -48,6 +40,16 @@ from twostream.files.digest import sha256
 from twostream.files.errors import checked
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
+from twostream.launch import (
+    choose_epochs,
+    claimed,
+    identity,
+    needs_own_process,
+    notes_errors,
+    recovery_of,
+    run_command,
+    run_own_process,
+)
 from twostream.metrics import confusion_of
 from twostream.metrics.plots import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.metrics.scores import Scores

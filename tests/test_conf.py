@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from twostream.config import build_flow, build_network, build_system, compose_config, conf_folder, describe_config
 from twostream.data.clip import Clip
-from twostream.description import count_parameters
+from twostream.models.network.description import count_parameters
 
 CONF = conf_folder()
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))

@@ -20,8 +20,8 @@ from twostream.config import build_run, build_source, build_views, compose_confi
 from twostream.data.clip import Clip
 from twostream.data.flow import DIS
 from twostream.data.history import History
-from twostream.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
-from twostream.evaluation_report import write_csv
+from twostream.evaluation.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
+from twostream.evaluation.report import write_csv
 from twostream.files.atomic import atomic_folder
 from twostream.files.digest import sha256
 from twostream.metrics.scores import Scores

@@ -23,11 +23,11 @@ from omegaconf import OmegaConf
 import twostream
 from twostream.config.clips import build_clips
 from twostream.config.loaded import load_run
-from twostream.config.resume import continued
 from twostream.config.saved import blamed, change_config, load_config
 from twostream.data.decoding import VideoError, probe
 from twostream.data.history import History
 from twostream.files.errors import UserError
+from twostream.launch.resume import continued
 from twostream.metrics.plots import save_confusion_matrix
 from twostream.models.backbone import load_weights, tiny
 from twostream.runs.checkpoint import load_plain, read_checkpoint

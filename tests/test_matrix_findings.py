@@ -9,7 +9,7 @@ import torch
 
 from twostream.config import build_run, check_device, compose_config
 from twostream.config.values import check_choices
-from twostream.evaluate import Plan, accelerator_of
+from twostream.evaluation.evaluate import Plan, accelerator_of
 from twostream.files.errors import UserError
 
 

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from twostream.config import compose_config, mirror_note
 from twostream.config.clips import build_transform
 from twostream.config.data import mirrors
+from twostream.config.protocols import CROPS, PROTOCOLS
 from twostream.config.saved import change_config, load_config
-from twostream.protocols import CROPS, PROTOCOLS
 from twostream.report.tables import data_of
 from twostream.runs.folders import Cell
 

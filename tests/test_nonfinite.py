@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twostream.config import build_run, compose_config
 from twostream.files.errors import ExpectedError
-from twostream.replay import first_nonfinite, replay
+from twostream.launch.replay import first_nonfinite, replay
 from twostream.runs.results import write_text
 from twostream.training import finiteness as nonfinite
 from twostream.training.finiteness import FiniteLoss

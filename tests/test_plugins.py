@@ -16,11 +16,11 @@ from omegaconf import OmegaConf
 import twostream
 from twostream.cli import main
 from twostream.config import build_source, compose_config
-from twostream.config.resume import continued
 from twostream.config.saved import known_targets, load_config
 from twostream.config.trust import TYPED_IN, check_trust, plugin_packages
 from twostream.export.hub import download_run
 from twostream.files.errors import UserError
+from twostream.launch.resume import continued
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / part) for part in ("export", "data/prepare")]

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.config import processes as starting
 from twostream.data.module import share
 from twostream.files.errors import UserError
 from twostream.files.lock import Claim
+from twostream.launch import processes as starting
+from twostream.launch.replay import replay
 from twostream.metrics.scores import Scores
-from twostream.replay import replay
 
 ROOT = Path(__file__).parent.parent
 

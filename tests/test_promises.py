@@ -17,8 +17,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from test_conf import PAPER_PARAMETERS
 
-from twostream import bench_flow, bench_guards, bench_store, doctor, evaluate, protocols
-from twostream.config import build_network, compose_config, conf_folder
+from twostream import bench_flow, bench_guards, bench_store, doctor
+from twostream.config import build_network, compose_config, conf_folder, protocols
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
 from twostream.data import dataset, video_files
@@ -28,11 +28,12 @@ from twostream.data.sources import class_folders, sides
 from twostream.data.sources import moving_patterns as synthetic
 from twostream.data.storage import index, packed
 from twostream.data.storage.flow_store import encodings
-from twostream.description import count_parameters
+from twostream.evaluation import evaluate
 from twostream.export import graph
 from twostream.export import run as export_run
 from twostream.files.signals import Stopped
 from twostream.metrics import calibration
+from twostream.models.network.description import count_parameters
 from twostream.models.network.tower import STAGES
 from twostream.runs.results import RESULTS
 from twostream.runs.sweep import LEDGER

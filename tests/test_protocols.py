@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from twostream.config import build_network, compose_config
+from twostream.config.protocols import CROPS, PROTOCOLS, num_views, sampling_of, scores_frame_by_frame
 from twostream.data.sampling import Chunks, Segments, rgb_indices
 from twostream.data.transform import CentreCrop
-from twostream.protocols import CROPS, PROTOCOLS, num_views, sampling_of, scores_frame_by_frame
 
 
 def starts(protocol: str, own, num_frames: int, *, frame_by_frame: bool = False) -> list[list[int]]:

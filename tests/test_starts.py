@@ -12,8 +12,8 @@ from twostream.config import build_network, build_run, build_system, compose_con
 from twostream.config.network import check_starts, start_of, without_starts
 from twostream.config.run import check_training
 from twostream.config.saved import load_config
-from twostream.config.sweep import difference, identity
 from twostream.files.errors import UserError, checked
+from twostream.launch.sweep import difference, identity
 from twostream.models.backbone import weights as weights_module
 
 REAL = ("ucf101", "hmdb51", "folder")

@@ -10,10 +10,14 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from twostream.config import compose_config, identity
-from twostream.config import sweep as sweep_file
+from twostream.config import compose_config
 from twostream.config.data import build_lists, build_source
-from twostream.config.sweep import (
+from twostream.data.record import summary_of
+from twostream.files.errors import UserError
+from twostream.files.lock import Claim
+from twostream.launch import identity
+from twostream.launch import sweep as sweep_file
+from twostream.launch.sweep import (
     BASIC_SWEEPER,
     Ledger,
     cell_name,
@@ -24,9 +28,6 @@ from twostream.config.sweep import (
     plan,
     sweep_name,
 )
-from twostream.data.record import summary_of
-from twostream.files.errors import UserError
-from twostream.files.lock import Claim
 from twostream.report import as_text, build_report
 from twostream.runs.results import validation_accuracy, write_json
 from twostream.runs.sweep import read_sweep

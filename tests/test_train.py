@@ -20,7 +20,7 @@ from twostream.config import build_run, compose_config, conf_folder
 from twostream.config.run import check_training
 from twostream.data.clip import Clip
 from twostream.data.history import History
-from twostream.evaluate import Plan, prepare, score
+from twostream.evaluation.evaluate import Plan, prepare, score
 from twostream.files.digest import sha256
 from twostream.files.errors import UserError, checked, one_line
 from twostream.metrics.scores import Scores

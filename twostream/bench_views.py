@@ -15,7 +15,7 @@ import torch
 from twostream.config import build_source, build_views
 from twostream.config.loaded import load_run
 from twostream.data.dataset import ClipDataset
-from twostream.evaluate import by_size, views_at_once
+from twostream.evaluation.evaluate import by_size, views_at_once
 from twostream.models.memory_order import channels_last
 from twostream.training.system import TwoStreamSystem
 

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from twostream.config import build_system, compose_config, conf_folder
 from twostream.data.clip import Clip
-from twostream.description import count_parameters
 from twostream.models.fusion import BilinearFusion
+from twostream.models.network.description import count_parameters
 from twostream.models.pooling import BilinearPool, CompactBilinear, NetVLAD
 from twostream.training.system import TwoStreamSystem
 

@@ -298,7 +298,7 @@ def make_scores(folder: Path) -> None:
 
 
 def read_scores(folder: Path) -> None:
-    from twostream.evaluation_report import metrics_of
+    from twostream.evaluation.report import metrics_of
     from twostream.metrics.scores import Scores
 
     scores = Scores.load(folder / "scores.npz")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from twostream.config import build_network, compose_config
-from twostream.inspection import activation_map, grad_cam, maps_to_explain
+from twostream.explain import activation_map, grad_cam, maps_to_explain
 
 
 class ByHand(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twostream.config import build_network, compose_config
-from twostream.inspection import first_filters, fusion_shares, learned_fusions, learned_taps, tap_norms
+from twostream.explain import first_filters, fusion_shares, learned_fusions, learned_taps, tap_norms
 from twostream.models.fusion import ConvFusion
 from twostream.models.temporal import gaussian_cube
 

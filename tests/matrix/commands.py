@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from warm import Warm
 
+from twostream.config.protocols import PROTOCOLS
 from twostream.data.sources import Video
 from twostream.metrics.scores import Scores
-from twostream.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("safetensors", "torch-export", "onnx")

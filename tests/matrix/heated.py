@@ -29,7 +29,7 @@ def heat() -> None:
     for name in ("save_learning_curves", "save_confusion_matrix", "save_reliability"):
         setattr(pictures, name, blank)
     import twostream.cli.evaluate
-    import twostream.export.command
-    import twostream.inspection.command
-    import twostream.prediction.command
+    import twostream.cli.export
+    import twostream.cli.inspect
+    import twostream.cli.predict
     import twostream.report  # noqa: F401

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from twostream.description import count_parameters
 from twostream.metrics import ranks
 from twostream.metrics.score_fusion import fuse
 from twostream.metrics.scores import Scores
@@ -27,6 +26,7 @@ from twostream.models.fusion import (
     ZeroPadAlign,
 )
 from twostream.models.network import OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network.description import count_parameters
 from twostream.models.network.late import LateFusion
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d

@@ -14,8 +14,8 @@ import pytest
 from matplotlib.image import imread
 
 from twostream.cli import main
+from twostream.cli.predict import find_videos
 from twostream.data.decoding import probe, timed_frames
-from twostream.prediction.command import find_videos
 from twostream.prediction.predictor import Predictor
 
 

@@ -10,8 +10,8 @@ import pytest
 from made_sweeps import CHOICES, results, sweep, write
 
 from twostream.cli import main
-from twostream.config.command import end_sweep
-from twostream.config.sweep import Ledger
+from twostream.launch.command import end_sweep
+from twostream.launch.sweep import Ledger
 from twostream.report import build_report
 from twostream.report.csv_files import groups_as_csv
 from twostream.report.notes import notes

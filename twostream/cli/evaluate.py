@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.evaluate import Plan, of_splits
-from twostream.evaluate import prepare as prepare_evaluation
-from twostream.evaluate import score as score_videos
-from twostream.evaluation_report import mean_of, metrics_table, summary, write_evaluation
+from twostream.config.protocols import PROTOCOLS
+from twostream.evaluation.evaluate import Plan, of_splits
+from twostream.evaluation.evaluate import prepare as prepare_evaluation
+from twostream.evaluation.evaluate import score as score_videos
+from twostream.evaluation.report import mean_of, metrics_table, summary, write_evaluation
 from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
 from twostream.metrics.scores import PARTS
 from twostream.options.arguments import Parser, value_of
-from twostream.protocols import PROTOCOLS
 from twostream.runs.results import write_json
 
 
@@ -78,7 +78,7 @@ def numbers(text: str) -> list[int]:
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """The options of an evaluation; their names are the fields of `twostream.evaluate.Plan`."""
+    """The options of an evaluation; their names are the fields of `twostream.evaluation.evaluate.Plan`."""
     add, whole = parser.add_argument, value_of("whole")
     add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as train.py tested")
     add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twostream.evaluation_report import metrics_of, metrics_table
+from twostream.evaluation.report import metrics_of, metrics_table
 from twostream.files.errors import checked, say
 from twostream.metrics.score_fusion import fuse as fuse_scores
 from twostream.metrics.score_fusion import parse_weights, search

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from twostream.cli.code import add_overrides, composed
 from twostream.config import cautions, describe_config
-from twostream.description import table
 from twostream.files.errors import checked, say
+from twostream.models.network.description import table
 from twostream.options.arguments import Parser, value_of
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.files.errors import checked, say
+from twostream.launch.replay import find_kept
+from twostream.launch.replay import replay as replay_step
 from twostream.options.arguments import Parser
-from twostream.replay import find_kept
-from twostream.replay import replay as replay_step
 
 
 def replay(arguments: Sequence[str]) -> None:

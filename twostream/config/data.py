@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
+from twostream.config.protocols import CROPS, check_protocol, sampling_of
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import Cached, Decoded, FrameSource, Guarded
@@ -25,7 +26,6 @@ from twostream.data.storage.flow_store import FlowStore, clip_path, read_manifes
 from twostream.data.storage.index import find_index
 from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
-from twostream.protocols import CROPS, check_protocol, sampling_of
 
 READING = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
 NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
@@ -140,7 +140,7 @@ def unsafe_mirror(trained: DictConfig, cfg: DictConfig) -> str:
 
 
 def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame_by_frame: bool) -> ClipDataset:
-    """The test or the validation videos of a run, in the views of a protocol; see `twostream.protocols`."""
+    """The test or the validation videos of a run, in the views of a protocol; see `twostream.config.protocols`."""
     if part not in PARTS:
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
     videos = build_lists(cfg, source)[part]

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import names_of, streams_of
-from twostream.description import Description, describe
 from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network.description import Description, describe
 from twostream.models.pooling import GAP
 from twostream.training.optimizers import roles
 

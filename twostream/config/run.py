@@ -38,9 +38,9 @@ from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.module import VideoDataModule, share
-from twostream.description import Description
 from twostream.files.errors import UserError, checked
 from twostream.models.memory_order import channels_last
+from twostream.models.network.description import Description
 from twostream.probe.start import StartFromProbe
 from twostream.runs.checkpoint import load_mapped
 from twostream.runs.checkpoint_io import WholeCheckpoints

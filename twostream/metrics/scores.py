@@ -27,7 +27,7 @@ class Scores:
 
     - `videos`: their ids, unique and sorted. `labels`: positions in `classes`.
     - `logits`: averaged over the views of a video, before softmax.
-    - `protocol`: "train" is the configuration's own test protocol; others: `twostream.protocols`.
+    - `protocol`: "train" is the configuration's own test protocol; others: `twostream.config.protocols`.
     - `checkpoint`: SHA-256 of the file of the weights; "" where there is none.
     - `data`, `split`, `part`: such as "ucf101", 1, and "test" or "validation".
     - `leaked`: how many of the videos the weights were trained on.

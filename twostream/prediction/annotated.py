@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from twostream.data.transform import Box
 from twostream.data.video_writer import Film
 from twostream.data.windows import Step, View, Window
-from twostream.inspection.overlay import full_colour, heat_over, motion_picture
+from twostream.explain.overlay import full_colour, heat_over, motion_picture
 from twostream.prediction.canvas import (
     GAP,
     INK,

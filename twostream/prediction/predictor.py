@@ -19,7 +19,7 @@ from twostream.config.saved import blamed, config_file
 from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
 from twostream.data.windows import Step, View, Window, Windows, steps
-from twostream.inspection import grad_cam, maps_to_explain
+from twostream.explain import grad_cam, maps_to_explain
 
 AnyPath = str | PathLike[str]
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twostream.data.windows import Window
-from twostream.inspection.pictures import Column, column_rows, draw_columns
+from twostream.explain.pictures import Column, column_rows, draw_columns
 from twostream.metrics.plots import plain_text, save_figure
 from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Prediction, Seen, best

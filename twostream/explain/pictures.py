@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from twostream.inspection.overlay import clip_motion, clip_picture, heat_over, motion_picture
-from twostream.inspection.weights import Shares, Taps
+from twostream.explain.overlay import clip_motion, clip_picture, heat_over, motion_picture
+from twostream.explain.weights import Shares, Taps
 from twostream.metrics.plots import save_figure
 
 COLOURS = {"rgb": "C0", "flow": "C1", "fused": "C2"}

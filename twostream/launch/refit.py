@@ -12,15 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.accept import same_data
 from twostream.config.data import build_flow, build_lists, build_record, build_store
-from twostream.config.resume import recovery_of, same_configuration
 from twostream.config.run import Run, build_run
-from twostream.config.sweep import identity
 from twostream.data.frames import FrameSource
 from twostream.data.record import Record
 from twostream.files.errors import checked
 from twostream.files.json_yaml import read_json
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
+from twostream.launch.resume import recovery_of, same_configuration
+from twostream.launch.sweep import identity
 from twostream.probe.start import StartFromProbe
 from twostream.runs.results import finite_or_none, write_json
 from twostream.training.callbacks import Alive

@@ -30,10 +30,10 @@ from omegaconf import DictConfig
 
 from twostream.config.compose import run_in
 from twostream.config.run import check_device, quieten
-from twostream.config.sweep import STARTED_BY, as_typed, claimed
 from twostream.data.module import share
 from twostream.files.errors import UserError, checked, is_expected, one_line
 from twostream.files.lock import Claim
+from twostream.launch.sweep import STARTED_BY, as_typed, claimed
 from twostream.training.distributed import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed

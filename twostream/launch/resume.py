@@ -12,11 +12,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.compose import compose_config, run_in
 from twostream.config.saved import check_targets, leaves, own_interpolations
-from twostream.config.sweep import difference, file_name, hash_of, identity
 from twostream.config.trust import TYPED_IN
 from twostream.files.errors import UserError
 from twostream.files.json_yaml import read_json, read_yaml
 from twostream.files.signals import INTERACTIVE, slurm_job
+from twostream.launch.sweep import difference, file_name, hash_of, identity
 from twostream.training.recovery import newest_recovery, read_recovery
 
 OVERRIDES = "overrides.json"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from twostream.evaluate import Outcome
+from twostream.evaluation.evaluate import Outcome
 from twostream.files.atomic import atomic_folder
 from twostream.files.spreadsheet import inert
 from twostream.metrics import (

@@ -8,10 +8,7 @@ from pathlib import Path
 from twostream.cli.code import add_trust
 from twostream.config.loaded import load_run
 from twostream.data.windows import Window
-from twostream.files.errors import checked, say
-from twostream.files.foreign import inside
-from twostream.files.writable import require_writable
-from twostream.inspection.pictures import (
+from twostream.explain.pictures import (
     Column,
     save_columns,
     save_flow_filters,
@@ -19,7 +16,10 @@ from twostream.inspection.pictures import (
     save_rgb_filters,
     save_taps,
 )
-from twostream.inspection.weights import first_filters, learned_fusions, learned_taps
+from twostream.explain.weights import first_filters, learned_fusions, learned_taps
+from twostream.files.errors import checked, say
+from twostream.files.foreign import inside
+from twostream.files.writable import require_writable
 from twostream.metrics.plots import plain_text
 from twostream.options.arguments import Parser
 from twostream.prediction.looks import Looks

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 from twostream.config import build_source, build_views, cautions, check_device, mirror_note, mirrors, quieten
 from twostream.config.data import unsafe_mirror
 from twostream.config.loaded import TrainedRun, load_run, unfinished
+from twostream.config.protocols import CROPS, num_views, scores_frame_by_frame
 from twostream.config.saved import blamed, change_config, differing_parts, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -29,7 +30,6 @@ from twostream.files.errors import ExpectedError
 from twostream.metrics.scores import Scores, one_of_each
 from twostream.models.memory_order import channels_last
 from twostream.options import check_plain
-from twostream.protocols import CROPS, num_views, scores_frame_by_frame
 from twostream.training.distributed import of_all_processes
 from twostream.training.system import TwoStreamSystem, logits_by_video
 

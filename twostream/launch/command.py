@@ -18,15 +18,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from twostream.config.processes import ProcessError, end_rank, end_with_parent
-from twostream.config.resume import continued
-from twostream.config.sweep import BASIC_SWEEPER, Ledger
 from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_words, unknown_name
 from twostream.config.values import check_choices, check_values
 from twostream.files.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
 from twostream.files.resources import raise_file_limit, shortages_told
 from twostream.files.signals import Stopped, requeue
+from twostream.launch.processes import ProcessError, end_rank, end_with_parent
+from twostream.launch.resume import continued
+from twostream.launch.sweep import BASIC_SWEEPER, Ledger
 from twostream.runs.results import write_text
 from twostream.runs.sweep import read_sweep
 from twostream.training.distributed import rank_of

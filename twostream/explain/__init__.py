@@ -1,7 +1,7 @@
 """What a trained network looks at, and what its filters have become."""
 
-from twostream.inspection.grad_cam import activation_map, grad_cam, maps_to_explain
-from twostream.inspection.weights import (
+from twostream.explain.grad_cam import activation_map, grad_cam, maps_to_explain
+from twostream.explain.weights import (
     Shares,
     Taps,
     first_filters,
