@@ -17,7 +17,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from test_conf import PAPER_PARAMETERS
 
-from twostream import bench_flow, bench_guards, bench_store, doctor
+from benchmarks import flow as bench_flow
+from benchmarks import guards as bench_guards
+from benchmarks import store as bench_store
+from twostream.cli import doctor
 from twostream.config import build_network, compose_config, conf_folder, protocols
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
@@ -216,8 +219,8 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ),
 ]
 DATA: list[tuple[str, Callable[[], bool]]] = [
-    ("A.avi B.avi C.avi`: 9 frame pairs", lambda: says("twostream/bench_flow.py", '"--pairs", type=int, default=3')),
-    ("(T=5, L=10, 224)", lambda: says("twostream/bench_flow.py", '"--size", type=int, default=224')),
+    ("A.avi B.avi C.avi`: 9 frame pairs", lambda: says("benchmarks/flow.py", '"--pairs", type=int, default=3')),
+    ("(T=5, L=10, 224)", lambda: says("benchmarks/flow.py", '"--size", type=int, default=224')),
     (
         "| ms | 64×64 | 160×120 | 320×240 | 640×480 |",
         lambda: bench_flow.SIZES == ((64, 64), (120, 160), (240, 320), (480, 640)),
@@ -243,11 +246,11 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
     ("T=5, L=10: 50 fields", lambda: bench_store.FIELDS == 50),
     (
         "out of 100 entries as out of 100,000; training on a folder of 200,000 videos",
-        lambda: says("twostream/bench_index.py", "default=200_000", "100_000"),
+        lambda: says("benchmarks/index.py", "default=200_000", "100_000"),
     ),
     (
         "2,000 opened videos with each decoder, then 50 epochs",
-        lambda: says("twostream/soak.py", '"--opens", type=int, default=2000', '"--epochs", type=int, default=50'),
+        lambda: says("benchmarks/soak.py", '"--opens", type=int, default=2000', '"--epochs", type=int, default=50'),
     ),
     ("`prepare` compares five frames over each file", lambda: frames.COMPARED == 5),
     ("`twostream doctor FILE…` compares nine, with every decoder", lambda: doctor.COMPARED == 9),
@@ -335,7 +338,7 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "docs/layers.md",
         "forward and backward of 16 maps of 512×14×14",
-        lambda: says("twostream/layer_costs.py", "batch: int = 16, channels: int = 512, side: int = 14"),
+        lambda: says("benchmarks/layer_costs.py", "batch: int = 16, channels: int = 512, side: int = 14"),
     ),
     ("docs/layers.md", "NetVLAD with 64 clusters", lambda: option("pooling/netvlad")["clusters"] == 64),
     (

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twostream.layer_costs import PeakMemory, naive_netvlad
+from benchmarks.layer_costs import PeakMemory, naive_netvlad
 from twostream.models.pooling import ActionVLAD, GhostVLAD, NetVLAD
 from twostream.models.pooling.kmeans import k_means
 from twostream.models.pooling.vlad import sharpness

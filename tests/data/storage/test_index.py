@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from twostream.bench_index import write_index
+from benchmarks.index import write_index
 from twostream.data.decoding import count_frames
 from twostream.data.frames import Decoded
 from twostream.data.sources import Video

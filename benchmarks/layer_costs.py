@@ -1,4 +1,4 @@
-"""What layers cost, side by side in one run: `python -m twostream.layer_costs`."""
+"""What layers cost, side by side in one run: `python -m benchmarks.layer_costs`."""
 
 from __future__ import annotations
 

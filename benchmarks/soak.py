@@ -1,4 +1,4 @@
-"""Does anything grow? Memory and open files over many opened videos and epochs: `python -m twostream.soak`."""
+"""Does anything grow? Memory and open files over many opened videos and epochs: `python -m benchmarks.soak`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def report(title: str, samples: Iterable[Sample]) -> list[Sample]:
 
 def main() -> None:
     """Print and draw how memory and open files develop."""
-    parser = argparse.ArgumentParser("python -m twostream.soak", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.soak", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="videos to open; none: those of the embedded set")
     parser.add_argument("--opens", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=50)

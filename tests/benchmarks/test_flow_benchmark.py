@@ -1,11 +1,11 @@
-"""The figures of `python -m twostream.bench_flow` are those that their names say."""
+"""The figures of `python -m benchmarks.flow` are those that their names say."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from twostream.bench_flow import end_point_distance, enlarge, photometric_error
+from benchmarks.flow import end_point_distance, enlarge, photometric_error
 
 RAMP = np.tile(np.arange(0, 160, 10, dtype=np.uint8), (16, 1))  # 10 grey levels a pixel, to the right
 

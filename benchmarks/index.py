@@ -1,6 +1,6 @@
 """What a long data set costs: a clip out of 100 and out of 100,000, and the start of training on 200,000.
 
-`python -m twostream.bench_index`: a synthetic index and empty files, for nothing is decoded before the first batch.
+`python -m benchmarks.index`: a synthetic index and empty files, for nothing is decoded before the first batch.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def bench_start(folder: Path, size: int) -> tuple[float, float, float]:
 
 def main() -> None:
     """Print both."""
-    parser = argparse.ArgumentParser("python -m twostream.bench_index", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.index", description=__doc__)
     parser.add_argument("--videos", type=int, default=200_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

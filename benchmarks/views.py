@@ -1,4 +1,4 @@
-"""What more views of a video cost, side by side in one run: `python -m twostream.bench_views RUN_DIR`.
+"""What more views of a video cost, side by side in one run: `python -m benchmarks.views RUN_DIR`.
 
 One view is the central crop of the clip in the middle; ten are its corners and centre, also mirrored. They share
 decoded frames and flow, so that only crops and the network are paid for ten times.
@@ -65,7 +65,7 @@ def bench_views(folder: Path, *, videos: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m twostream.bench_views", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.views", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
     parser.add_argument("--videos", type=int, default=20)
     options = parser.parse_args()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from twostream.layer_costs import PeakMemory, naive_netvlad, outer_products, time_options
+from benchmarks.layer_costs import PeakMemory, naive_netvlad, outer_products, time_options
 from twostream.models.fusion import BilinearFusion
 from twostream.models.pooling import NetVLAD
 

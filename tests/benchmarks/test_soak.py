@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from warm import Warm
 
-from twostream import soak
+from benchmarks import soak
 
 SCRIPT = """
 import mmap, os
-from twostream import soak
+from benchmarks import soak
 soak.usage()
 memory, files = soak.usage()
 block = mmap.mmap(-1, 64 << 20)  # not from malloc, which may have that much in hand

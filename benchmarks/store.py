@@ -1,4 +1,4 @@
-"""What storing flow and frames is worth, both sides of a ratio in one run: `python -m twostream.bench_store VIDEO…`."""
+"""What storing flow and frames is worth, both sides of a ratio in one run: `python -m benchmarks.store VIDEO…`."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def compare(
 
 def main() -> None:
     """Print the ratios that the README states."""
-    parser = argparse.ArgumentParser("python -m twostream.bench_store", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.store", description=__doc__)
     parser.add_argument("videos", nargs="+", type=Path, help="clips to measure on")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=3, help="turns of one and two processes; 0: none")

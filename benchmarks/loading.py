@@ -1,4 +1,4 @@
-"""Where the time of a sample goes, on one core, side by side in one run: `python -m twostream.bench_loading VIDEO…`."""
+"""Where the time of a sample goes, on one core, side by side in one run: `python -m benchmarks.loading VIDEO…`."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def bench_step(*, repeats: int) -> None:
 
 def main() -> None:
     """Print the ratios that the README states."""
-    parser = argparse.ArgumentParser("python -m twostream.bench_loading", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.loading", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="clips to measure loading on; none: the step alone")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

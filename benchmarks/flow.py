@@ -1,6 +1,6 @@
-"""What each flow algorithm costs for a pair of frames of several sizes: `python -m twostream.bench_flow`.
+"""What each flow algorithm costs for a pair of frames of several sizes: `python -m benchmarks.flow`.
 
-With videos, `python -m twostream.bench_flow VIDEO…`, also what a training sample costs, and how far each is from TV-L1.
+With videos, `python -m benchmarks.flow VIDEO…`, also what a training sample costs, and how far each is from TV-L1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from twostream.bench_loading import seconds
+from benchmarks.loading import seconds
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import count_frames, read_frames
 from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
@@ -103,7 +103,7 @@ def print_sizes(repeats: int) -> None:
 
 def main() -> None:
     """Print a row for each algorithm, all in one run on one core."""
-    parser = argparse.ArgumentParser("python -m twostream.bench_flow", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.flow", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="clips to measure on")
     parser.add_argument("--pairs", type=int, default=3, help="of each video, compared with TV-L1: seconds each")
     parser.add_argument("--size", type=int, default=224, help="pixels of the crop")

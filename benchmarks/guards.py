@@ -1,4 +1,4 @@
-"""What do recovery checkpoints and guards cost? `python -m twostream.bench_guards [OVERRIDE …]`: the same training
+"""What do recovery checkpoints and guards cost? `python -m benchmarks.guards [OVERRIDE …]`: the same training
 with and without them, in turns."""
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def bare_run(overrides: list[str], folder: Path, steps: Steps) -> Run:
 
 def main() -> None:
     """Print both times of each round, and the median of their ratios."""
-    parser = argparse.ArgumentParser("python -m twostream.bench_guards", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.guards", description=__doc__)
     parser.add_argument("overrides", nargs="*", default=["epochs=3", "logger=csv"], metavar="OVERRIDE")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()

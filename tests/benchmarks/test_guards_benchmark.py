@@ -8,7 +8,7 @@ import pytest
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.loggers import CSVLogger
 
-from twostream.bench_guards import Steps, bare_run, guarded_run
+from benchmarks.guards import Steps, bare_run, guarded_run
 from twostream.files.lock import is_held
 from twostream.files.signals import Signals
 from twostream.runs.checkpoint_io import WholeCheckpoints
