@@ -24,15 +24,17 @@ COMMANDS = {  # where the function of that name is
     "probe": "twostream.cli.probe",
     "replay": "twostream.cli.replay",
     "report": "twostream.cli.report",
+    "train": "twostream.cli.train",
 }
 
 
 def main() -> None:
     """Run one subcommand; wrong input ends in one line and exit code 1."""
-    parser = Parser("twostream", description="Two-stream action recognition; training is train.py.")
+    parser = Parser("twostream", description="Two-stream action recognition.")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    sys.argv = [f"twostream {options.command}", *options.arguments]  # where Hydra looks
     raise_file_limit()
     print_any_name()
     try:

@@ -22,9 +22,9 @@ from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
 from twostream.metrics.plots import plain_text
 from twostream.options.arguments import Parser
-from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Predictor, Seen
-from twostream.training.loggers import finish, log_pictures, wandb_logger
+from twostream.prediction.window_sample import WindowSample
+from twostream.training.loggers import finishing, log_pictures, wandb_logger
 
 
 @checked()
@@ -49,8 +49,8 @@ def inspect(arguments: Sequence[str]) -> None:
     if options.wandb:
         settings = (run.cfg.logger or {}).get("wandb") or {}
         logger = wandb_logger(folder, project=settings.get("project") or "twostream", tags=["inspection"])
-        log_pictures([logger], {f"inspection/{name}": path for name, path in pictures.items()}, 0)
-        finish([logger])
+        with finishing([logger]):
+            log_pictures([logger], {f"inspection/{name}": path for name, path in pictures.items()}, 0)
 
 
 def draw_weights(network: object, folder: Path) -> dict[str, Path]:
@@ -70,9 +70,9 @@ def draw_weights(network: object, folder: Path) -> dict[str, Path]:
 
 def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
     """Grad-CAM of the window in the middle of a video, every chunk of it."""
-    looks = Looks()
-    predictor.predict(video, observers=[looks])
-    window, seen = looks.kept[len(looks.kept) // 2]
+    sample = WindowSample()
+    predictor.predict(video, observers=[sample])
+    window, seen = sample.kept[len(sample.kept) // 2]
     columns = chunk_columns(window, seen)
     path = folder / "grad_cam.png"
     label = f"{predictor.classes[seen.label]} {seen.scores[seen.label]:.2f}"

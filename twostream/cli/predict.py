@@ -17,10 +17,10 @@ from twostream.files.errors import checked, one_line, say
 from twostream.files.video_files import divide_by_suffix, files_below, left_out, why_absent
 from twostream.options.arguments import Parser, value_of
 from twostream.prediction.annotated import AnnotatedFilm
-from twostream.prediction.looks import Looks
 from twostream.prediction.output import save_csv, save_json, table
 from twostream.prediction.predictor import Observer, Prediction, Predictor, load
 from twostream.prediction.sheet import save_sheet
+from twostream.prediction.window_sample import WindowSample
 
 Video = str | int
 
@@ -107,7 +107,7 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
     """Predict one video, with its film and its sheet; `name`: of a video in a folder, whose outputs are folders."""
     film, sheet = (output(path, name, suffix) for path, suffix in ((options.film, ".mp4"), (options.sheet, ".png")))
     observers: list[Observer] = []
-    looks = Looks()
+    sample = WindowSample()
     with ExitStack() as stack:
         if film is not None:
             shown = os.path.basename(video) if isinstance(video, str) else f"camera {video}"
@@ -121,13 +121,13 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
             )
             observers.append(stack.enter_context(annotated))
         if sheet is not None:
-            observers.append(looks)
+            observers.append(sample)
         stop = stack.enter_context(interruptible()) if isinstance(video, int) else lambda: False
         prediction = predictor.predict(
             video, window=options.window, stride=options.stride, limit=options.limit, stop=stop, observers=observers
         )
     if sheet is not None:
-        save_sheet(looks, prediction, sheet, bound=predictor.view.flow.bound)
+        save_sheet(sample, prediction, sheet, bound=predictor.view.flow.bound)
     return prediction
 
 

@@ -20,6 +20,7 @@ from twostream.data.history import History
 from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_yaml_text
 from twostream.options import conf_folder
+from twostream.runs.old_names import with_present_names
 from twostream.training.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
@@ -58,21 +59,22 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
 
 
 def read_config(path: Path) -> DictConfig:
-    """A configuration of anybody's, as plain values.
+    """A configuration of anybody's, as plain values; code that has moved is named where it is now.
 
     Raises ValueError for a file that is none, and for `${…}`, which would look up this machine's environment and files.
     """
     text = read_yaml_text(path)
     try:
         cfg = OmegaConf.load(io.StringIO(text))
-        found = [value for value in leaves(OmegaConf.to_container(cfg)) if isinstance(value, str) and "${" in value]
+        values: Any = OmegaConf.to_container(cfg)
+        found = [value for value in leaves(values) if isinstance(value, str) and "${" in value]
     except Exception as error:  # every kind of damage is an exception of its own
         raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
     if found:
         raise ValueError(f"{path}: {found[0]!r}: values that are looked up when read are not taken from others")
     if not isinstance(cfg, DictConfig):
         raise ValueError(f"{path}: is no configuration of a run")
-    return cfg
+    return DictConfig(with_present_names(values))
 
 
 @contextmanager

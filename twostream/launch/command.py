@@ -26,7 +26,7 @@ from twostream.files.resources import raise_file_limit, shortages_told
 from twostream.files.signals import Stopped, requeue
 from twostream.launch.processes import ProcessError, end_rank, end_with_parent
 from twostream.launch.resume import continued
-from twostream.launch.sweep import BASIC_SWEEPER, Ledger
+from twostream.launch.sweep import BASIC_SWEEPER, Ledger, typed_as
 from twostream.runs.results import write_text
 from twostream.runs.sweep import read_sweep
 from twostream.training.distributed import rank_of
@@ -128,5 +128,5 @@ def then(folder: Path, *, alone: bool) -> str:
         return "the same command goes on"
     if not (folder / "overrides.json").exists():
         return BEGINS
-    start = "torchrun …" if "TORCHELASTIC_RUN_ID" in os.environ else "python"
-    return f"{start} train.py {shlex.quote(f'resume={folder}')} goes on"
+    start = "torchrun … train.py" if "TORCHELASTIC_RUN_ID" in os.environ else typed_as()
+    return f"{start} {shlex.quote(f'resume={folder}')} goes on"

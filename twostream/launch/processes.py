@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from hydra.conf import HydraConf
@@ -33,7 +33,7 @@ from twostream.config.run import check_device, quieten
 from twostream.data.module import share
 from twostream.files.errors import UserError, checked, is_expected, one_line
 from twostream.files.lock import Claim
-from twostream.launch.sweep import STARTED_BY, as_typed, claimed
+from twostream.launch.sweep import STARTED_BY, TWOSTREAM_TRAIN, as_typed, claimed
 from twostream.training.distributed import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
@@ -74,10 +74,9 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
         hydra_config = HydraConfig.get()
         swept = hydra_config.mode == RunMode.MULTIRUN
         words = as_typed(hydra_config.overrides.task) if swept else sys.argv[1:]
-        main: str = sys.modules["__main__"].__file__ or sys.argv[0]
         command = [
             sys.executable,
-            os.path.abspath(main),
+            *program(),
             *(config_dirs(hydra_config) if swept else ()),
             *words,
             run_in(folder),
@@ -93,6 +92,14 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
             raise ProcessError(f"rank {failed[0]} of {len(processes)}: {reason(failed[1], folder)}")
         if received and any(process.returncode for process in processes):
             sys.exit(128 + received[0])
+
+
+def program() -> list[str]:
+    """How Python is to start the program that this process runs."""
+    main: Any = sys.modules["__main__"]
+    if sys.argv[0] == TWOSTREAM_TRAIN:
+        return ["-m", "twostream.train"]
+    return ["-m", main.__spec__.name] if main.__spec__ else [os.path.abspath(main.__file__ or sys.argv[0])]
 
 
 def config_dirs(hydra_config: HydraConf) -> list[str]:

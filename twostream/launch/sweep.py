@@ -31,12 +31,14 @@ from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
 from twostream.files.errors import UserError, checked, one_line
 from twostream.files.lock import Claim
+from twostream.runs.old_names import with_first_names
 from twostream.runs.results import read_results, write_json
 from twostream.runs.sweep import LEDGER, NO_DIFFERENCE
 from twostream.training.distributed import rank_of
 from twostream.training.recovery import has_begun
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+TWOSTREAM_TRAIN = "twostream train"  # in place of the name of a script, in sys.argv
 STARTED_BY = "TWOSTREAM_STARTED_BY"  # in the environment of the processes of a run: the one that watches over them
 
 
@@ -142,7 +144,7 @@ class Ledger(Callback):
         else:  # it decides as it goes
             swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
-        command = shlex.join(["python", *sys.argv])
+        command = f"{typed_as(sys.argv[0])} {shlex.join(sys.argv[1:])}"
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
         Ledger.ended, Ledger.failed = None, ()
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
@@ -183,6 +185,15 @@ def check_cells(config: DictConfig) -> None:
             check_values(cell, only=[name])
 
 
+def typed_as(script: str = "train.py") -> str:
+    """The command that trains, as it was typed in a shell.
+
+    >>> typed_as("train.py"), typed_as("../my train.py")
+    ('python train.py', "python '../my train.py'")
+    """
+    return TWOSTREAM_TRAIN if sys.argv[0] == TWOSTREAM_TRAIN else f"python {shlex.quote(script)}"
+
+
 def without_hydra(config: DictConfig) -> DictConfig:
     """The configuration of the run alone."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
@@ -190,7 +201,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 def identity(cfg: DictConfig) -> str:
     """A hash of the resolved configuration, without what makes no difference to the results."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    values = with_first_names(OmegaConf.to_container(cfg, resolve=True))
     return hash_of({key: value for key, value in values.items() if key not in NO_DIFFERENCE})
 
 
@@ -233,7 +244,7 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
         otherwise = "delete them, or choose another folder"
         if HydraConfig.get().mode == RunMode.RUN:
             words = shlex.join(as_typed(HydraConfig.get().overrides.task))
-            otherwise = f"a finished run does not go on; in a folder of its own trains anew: python train.py {words}"
+            otherwise = f"a finished run does not go on; in a folder of its own trains anew: {typed_as()} {words}"
         raise UserError(f"{folder}: has the results of another configuration ({changes}); {otherwise}")
     top1 = results["metrics"].get("test/top1")
     print(f"{folder}: finished before; test/top1 {'n/a' if top1 is None else f'{top1:.4f}'}")

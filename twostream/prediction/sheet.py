@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from twostream.data.windows import Window
 from twostream.explain.pictures import Column, column_rows, draw_columns
 from twostream.metrics.plots import plain_text, save_figure
-from twostream.prediction.looks import Looks
 from twostream.prediction.predictor import Prediction, Seen, best
+from twostream.prediction.window_sample import WindowSample
 
 COLUMNS, LEAST_COLUMNS = 6, 3
 CLASSES = 5  # in the plot over time
 
 
-def save_sheet(looks: Looks, prediction: Prediction, path: Path, *, bound: float) -> None:
+def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, bound: float) -> None:
     """Columns spread over the video above the confidences over time; written aside, then renamed."""
-    columns = [sheet_column(prediction, window, seen) for window, seen in looks.spread(COLUMNS)]
+    columns = [sheet_column(prediction, window, seen) for window, seen in sample.spread(COLUMNS)]
     rows = len(column_rows(columns[0], bound))
     places = max(LEAST_COLUMNS, len(columns))
     figure = Figure(figsize=(1.4 + 1.7 * places, 1.75 * rows + 3.2), layout="constrained")

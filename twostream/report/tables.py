@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twostream.files.json_yaml import read_yaml
 from twostream.runs.folders import Cell, value_of
+from twostream.runs.old_names import with_present_names
 from twostream.runs.sweep import Sweep, make_sweep, read_folder
 
 READING = ("cache", "mirror", "frames", "packed")  # of a data set: how its frames are read and shown
@@ -33,7 +34,7 @@ def data_of(cell: Cell) -> str:
     """The data of a run, as its configuration describes them; "" where that is not known (yet)."""
     assert cell.folder is not None
     try:
-        described = read_yaml(cell.folder / "config.yaml")["data"]
+        described = with_present_names(read_yaml(cell.folder / "config.yaml")["data"])
         reading = READING if "packed" in described else READING[:2]  # another thing in the embedded data set
         values = {key: value for key, value in described.items() if key not in reading}
         return json.dumps(values, sort_keys=True)

@@ -6,8 +6,8 @@ import logging
 import os
 import shutil
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -240,8 +240,16 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
                 logger.experiment.add_image(key, pixels, step, dataformats="HWC")
 
 
-def finish(loggers: list[Logger], error: BaseException | None = None) -> None:
-    """Close the runs of the loggers, ended by an error or not, so that the next run of a sweep is one of its own."""
-    for logger in loggers:
-        if isinstance(logger, PatientWandb):
-            logger.finish(error)
+@contextmanager
+def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close the loggers' runs at the end of the block, with its error if it has one: the next cell begins its own."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        for logger in loggers:
+            if isinstance(logger, PatientWandb):
+                logger.finish(error)

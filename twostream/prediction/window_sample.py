@@ -8,7 +8,7 @@ from twostream.data.windows import Step, Window
 from twostream.prediction.predictor import Observer, Seen
 
 
-class Looks(Observer):
+class WindowSample(Observer):
     """Keeps windows evenly spread over a video, between `most` / 2 and `most` of them, however many there are."""
 
     def __init__(self, most: int = 12) -> None:

@@ -1,0 +1,20 @@
+"""`twostream train`, which `python train.py` is, too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from twostream.options.help import print_help
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train and test one network, or with -m a sweep of them; Hydra reads the same arguments from `sys.argv`."""
+    if {"-h", "--help"} & {*arguments}:  # before what follows, which takes seconds
+        print_help(arguments)
+        return
+    # Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported
+    from twostream.train import main, run_command
+
+    run_command(main)

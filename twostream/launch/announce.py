@@ -1,0 +1,61 @@
+"""What a run says: before it trains, and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from twostream.config import Run, cautions, few_note, mirror_note, starts, told
+from twostream.runs.results import worse_than_probe
+
+
+def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
+    """Say what is going to be trained, and on which videos."""
+    print(
+        f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
+        f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
+        f"{run.summary.parameters:,} parameters -> {folder}",
+        flush=True,
+    )
+    print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
+    if note := told(typed, cfg):
+        print(note)
+    if note := mirror_note(cfg):
+        print(note)
+    for caution in cautions(cfg):
+        print(f"WARNING: {caution}", flush=True)
+    for line in run.without_effect:
+        print(f"NOTE: {line}", flush=True)
+    if note := few_note(len(run.data.test_set)):
+        print(f"NOTE: {note}", flush=True)
+    if run.leaked_validation:
+        print(
+            f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos: "
+            "the checkpoint that validation chooses may not be the best one",
+            flush=True,
+        )
+
+
+def announce_refit(run: Run, epochs: int) -> None:
+    """Say for how long all training videos are going to train."""
+    length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "no epoch: none was better than the start"
+    print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
+
+
+def conclude(results: Mapping[str, Any], run: Run) -> None:
+    """Say what came out, and what a reader has to know of it."""
+    if run.leaked:
+        print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
+    if skipped := results["skipped_steps"]:
+        print(f"{skipped} steps were left out, whose loss or gradient was not a finite number (nonfinite=skip)")
+    sizes = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
+    for name, videos in results["unreadable"].items():
+        print(f"{name}: {len(videos)} of {len(sizes[name])} videos could not be read and were left out (broken=skip)")
+    metrics = {name: float("nan") if value is None else value for name, value in results["metrics"].items()}
+    print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+    if worse := worse_than_probe(metrics, results["probe"]):
+        lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)
+        print(f"WARNING: training has made it worse than the probe that it started from: {lower}", flush=True)

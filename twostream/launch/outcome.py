@@ -1,0 +1,146 @@
+"""What a run leaves in its folder: its configuration, its scores and pictures, `results.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from twostream.config import Run, cautions, mirrors, starts
+from twostream.data.dataset import ClipDataset
+from twostream.data.record import summary_of
+from twostream.data.sources import Source
+from twostream.files.digest import sha256
+from twostream.launch.sweep import identity
+from twostream.metrics import confusion_of
+from twostream.metrics.plots import read_curves, save_confusion_matrix, save_learning_curves
+from twostream.metrics.scores import Scores
+from twostream.probe.start import StartFromProbe
+from twostream.runs.results import finite_or_none, git_revision, versions, write_json, write_text
+from twostream.training.callbacks import Speed
+from twostream.training.distributed import of_all_processes
+from twostream.training.finiteness import FiniteLoss
+from twostream.training.loggers import log_pictures
+from twostream.training.recovery import SELECTION
+
+
+def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
+    """Write what is trained: only once all of the checkpoint that a run goes on from has been accepted."""
+    for logger in run.trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if not run.trainer.is_global_zero:
+        return
+    leave_config(cfg, folder)
+    if isinstance(run.source, Source):  # the embedded data set follows from its configuration
+        run.source.write_split(folder / "split.csv")
+
+
+def leave_config(cfg: DictConfig, folder: Path) -> None:
+    """What was typed, and all that follows from it: enough to go on."""
+    overrides = HydraConfig.get().overrides.task
+    write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def weights_file(run: Run) -> Path:
+    """The checkpoint that validation chose; where nothing was trained, the only one there is."""
+    checkpoint: Any = run.trainer.checkpoint_callback
+    return Path(checkpoint.best_model_path or Path(checkpoint.dirpath, f"{checkpoint.filename}.ckpt"))
+
+
+def leave_scores(run: Run, folder: Path, cfg: DictConfig) -> None:
+    """What the network said of each test video, as `test_scores.npz`; and the pictures of a run."""
+    scores = Scores.of(
+        run.data.test_set.videos,
+        run.system.test_logits,
+        classes=run.system.classes,
+        protocol="train",
+        checkpoint=sha256(weights_file(run)),
+        data=run.source.name,
+        split=run.source.split,
+        part="test",
+        leaked=run.leaked,
+        mirror=mirrors(cfg),
+    )
+    scores.save(folder / "test_scores.npz")
+    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
+    selection = folder / SELECTION / "metrics.csv"  # its training beside its validation, where that chose the epochs
+    curves = read_curves(selection if selection.is_file() else folder / "metrics.csv")
+    save_learning_curves(curves, pictures["learning_curves"])
+    save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
+    log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
+
+
+def leave_results(
+    run: Run,
+    folder: Path,
+    typed: DictConfig,
+    cfg: DictConfig,
+    metrics: Mapping[str, float],
+    *,
+    epochs: int,
+    chosen: float | None,
+    seconds: float,
+    finite: FiniteLoss,
+    speed: Speed,
+) -> dict[str, Any]:
+    """Write `results.json`; returns its content, and {} in processes other than the first.
+
+    `chosen`: top-1 on the held-out videos that have chosen the number of `epochs`, where some have.
+    """
+    unreadable = unreadable_videos(run)
+    if not run.trainer.is_global_zero:
+        return {}
+    hydra_config: Any = HydraConfig.get()
+    batches = {"batch_size": run.data.batch_size, "accumulate": run.trainer.accumulate_grad_batches}
+    if cfg.accumulate == "auto":
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge(cfg, batches), resolve=True))
+    best: Any = run.trainer.checkpoint_callback.best_model_score if chosen is None else chosen  # type: ignore[union-attr]
+    probed = next((c for c in run.trainer.callbacks if isinstance(c, StartFromProbe)), None)  # type: ignore[attr-defined]
+    choices = {group: option for group, option in hydra_config.runtime.choices.items() if "hydra" not in group}
+    results = {
+        "choices": choices,
+        "layer": cfg.layer if isinstance(cfg.layer, str) else list(cfg.layer),
+        "split": cfg.split,
+        "seed": cfg.seed,
+        **batches,
+        "data": summary_of(run.source.classes, {name: part.videos for name, part in parts_of(run).items()}),
+        "weights": starts(run.system.network),
+        "metrics": finite_or_none(metrics),
+        "probe": None if probed is None else finite_or_none(probed.accuracy),
+        "epochs": epochs,
+        "steps": run.trainer.global_step,
+        "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
+        "unreadable": unreadable,
+        "leaked": run.leaked,
+        "leaked_validation": run.leaked_validation,
+        "cautions": cautions(cfg),
+        "skipped_steps": finite.skipped,
+        "parameters": run.summary.parameters,
+        "flops": run.summary.flops,
+        "clips_per_second": speed.clips_per_second,
+        "seconds": round(seconds, 2),
+        "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
+        "cell": identity(typed),
+        "versions": versions(),
+        "git": git_revision(Path(__file__).parent),
+    }
+    write_json(folder / "results.json", results)
+    return results
+
+
+def parts_of(run: Run) -> dict[str, ClipDataset]:
+    """The videos of each side."""
+    return {"train": run.data.train_set, "validation": run.data.validation_set, "test": run.data.test_set}
+
+
+def unreadable_videos(run: Run) -> dict[str, list[str]]:
+    """Those that no process could read, by side (train, val, test); all processes have to ask."""
+    found = {}
+    for name, part in parts_of(run).items():
+        if videos := sorted(set().union(*of_all_processes(part.unreadable()))):
+            found["val" if name == "validation" else name] = videos
+    return found

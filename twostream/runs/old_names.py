@@ -1,0 +1,48 @@
+"""Code that has moved since configurations named it: those of old runs go on being read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+MOVED = {  # where it was when the first runs named it -> where it is
+    "twostream.data.synthetic.": "twostream.data.sources.moving_patterns.",
+    "twostream.loggers.": "twostream.training.loggers.",
+    "twostream.optimization.": "twostream.training.optimizers.",
+    "twostream.processes.": "twostream.training.distributed.",
+}
+
+
+def with_present_names(config: Any) -> Any:
+    """Plain values, with every `_target_` where its code is now.
+
+    >>> with_present_names({"optimizer": {"_target_": "twostream.optimization.sgd", "nesterov": False}})
+    {'optimizer': {'_target_': 'twostream.training.optimizers.sgd', 'nesterov': False}}
+    """
+    return _renamed(config, lambda name: _moved(name, MOVED))
+
+
+def with_first_names(config: Any) -> Any:
+    """Plain values, with every `_target_` where its code was at first: what is hashed stays the same.
+
+    >>> with_first_names([{"_target_": "twostream.training.optimizers.sgd"}, {"_target_": "mylab.sgd"}])
+    [{'_target_': 'twostream.optimization.sgd'}, {'_target_': 'mylab.sgd'}]
+    """
+    back = {new: old for old, new in MOVED.items()}
+    return _renamed(config, lambda name: _moved(name, back))
+
+
+def _renamed(config: Any, rename: Callable[[str], str]) -> Any:
+    if isinstance(config, dict):
+        return {
+            key: rename(value) if key == "_target_" and isinstance(value, str) else _renamed(value, rename)
+            for key, value in config.items()
+        }
+    return [_renamed(value, rename) for value in config] if isinstance(config, list) else config
+
+
+def _moved(name: str, table: dict[str, str]) -> str:
+    for start, other in table.items():
+        if name.startswith(start):
+            return other + name[len(start) :]
+    return name

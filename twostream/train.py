@@ -1,0 +1,116 @@
+"""A run: what was typed is composed and built, the network is trained and tested, its results are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from twostream.config import Run, build_run, build_source, needs_videos, settle
+from twostream.files.errors import checked
+from twostream.files.lock import Claim
+from twostream.files.signals import Signals
+from twostream.launch import (
+    choose_epochs,
+    claimed,
+    identity,
+    needs_own_process,
+    notes_errors,
+    recovery_of,
+    run_command,
+    run_own_process,
+)
+from twostream.launch.announce import announce, announce_refit, conclude
+from twostream.launch.outcome import begin, leave_config, leave_results, leave_scores, weights_file
+from twostream.options import conf_folder
+from twostream.runs.results import validation_accuracy
+from twostream.training.callbacks import Alive, Begins, Speed
+from twostream.training.finiteness import FiniteLoss
+from twostream.training.loggers import finishing
+from twostream.training.recovery import Recovery, fit
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+@notes_errors
+def main(cfg: DictConfig) -> float | None:
+    """One run, or one cell of a sweep, unless its folder has the results; returns its best validation accuracy."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if needs_own_process(cfg):
+        run_own_process(cfg, folder)
+    else:
+        with claimed(cfg, folder) as claim, Signals() as signals:
+            if claim is not None:
+                train(cfg, folder, claim, signals)
+    return validation_accuracy(folder)
+
+
+def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> dict[str, Any]:
+    """Build -> fit -> test -> results.json, whose content is returned; {} in processes other than the first."""
+    with checked():
+        source = build_source(typed) if needs_videos(typed) or typed.refit else None
+        cfg = settle(typed, source)
+    start = recovery_of(typed, folder)
+
+    choice = frame_source = None
+    if cfg.refit and cfg.epochs > 0:
+        begun = partial(begin_selection, typed, cfg, folder)
+        choice, frame_source = choose_epochs(typed, cfg, folder, claim, signals, begun, source)
+    epochs = cfg.epochs if choice is None else choice.epochs
+
+    recovery = Recovery(folder, minutes=cfg.checkpoint_minutes, cell=identity(typed), signals=signals)
+    begins = Begins(lambda: begin(cfg, run, folder))
+    finite, speed = FiniteLoss(folder, nonfinite=cfg.nonfinite), Speed()
+    callbacks = [Alive(claim), recovery, begins, finite, speed]
+    run = build_run(cfg, folder, callbacks, start, source=source, frame_source=frame_source, last_epoch=epochs)
+    if run.trainer.is_global_zero:  # one process of several speaks, and writes
+        if frame_source is None:  # else the selection has said it
+            announce(typed, cfg, run, folder)
+        if choice is not None:
+            announce_refit(run, epochs)
+
+    with finishing(run.trainer.loggers):
+        fits = cfg.epochs > 0 or cfg.start == "probe"
+        if not fits:
+            begins.begin()
+        metrics = fit_and_test(run, fits=fits, start=start)
+        if run.trainer.is_global_zero:
+            leave_scores(run, folder, cfg)
+    seconds = recovery.seconds + (choice.seconds if choice else 0)
+    chosen = None if choice is None else choice.top1
+    results = leave_results(
+        run, folder, typed, cfg, metrics, epochs=epochs, chosen=chosen, seconds=seconds, finite=finite, speed=speed
+    )
+    if results:
+        recovery.forget()
+        conclude(results, run)
+    return results
+
+
+def begin_selection(typed: DictConfig, cfg: DictConfig, folder: Path, run: Run) -> None:
+    """Announce a run whose number of epochs is chosen first, and leave its configuration."""
+    announce(typed, cfg, run, folder)
+    leave_config(cfg, folder)
+
+
+def fit_and_test(run: Run, *, fits: bool, start: Path | None) -> Mapping[str, float]:
+    """Train, test the best checkpoint once; returns the test metrics.
+
+    Without an epoch, the weights that the run starts from are tested, and kept as its best.
+    """
+    if fits:
+        fit(run.trainer, run.system, run.data, start)
+    if trained := run.trainer.checkpoint_callback.best_model_path:  # type: ignore[union-attr]
+        run.system.load_weights(trained)
+    [metrics] = run.trainer.test(run.system, run.data, verbose=False)
+    if not trained:
+        run.trainer.save_checkpoint(weights_file(run), weights_only=True)
+    return metrics
+
+
+if __name__ == "__main__":
+    run_command(main)
