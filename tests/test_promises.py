@@ -137,9 +137,9 @@ README: list[tuple[str, Callable[[], bool]]] = [
         "with three seeds, the first four with one chunk and with four, and asserts the bounds (trained on 800 videos) "
         "and at least 0.9 where",
         lambda: (
-            constant("tests/test_bounds.py", "CHUNKS") == ("sampling.num_chunks=1", "sampling.num_chunks=4")
-            and len(constant("tests/test_bounds.py", "SEEDS")) == 3
-            and says("tests/test_bounds.py", '"data.train_clips=800"', ">= 0.9")
+            constant("tests/config/test_bounds.py", "CHUNKS") == ("sampling.num_chunks=1", "sampling.num_chunks=4")
+            and len(constant("tests/config/test_bounds.py", "SEEDS")) == 3
+            and says("tests/config/test_bounds.py", '"data.train_clips=800"', ">= 0.9")
         ),
     ),
     (
@@ -289,7 +289,7 @@ EMBEDDED: list[tuple[str, Callable[[], bool]]] = [
         "Accuracy on 400 test videos, seeds 0, 1, 2; trained on `data.train_clips=800`, fusion in the middle on 2,000",
         lambda: (
             (config().data.test_clips, synthetic.TRAIN_CLIPS["motion"]) == (400, 2000)
-            and constant("tests/test_bounds.py", "SEEDS") == ("seed=0", "seed=1", "seed=2")
+            and constant("tests/config/test_bounds.py", "SEEDS") == ("seed=0", "seed=1", "seed=2")
         ),
     ),
 ]
@@ -384,7 +384,7 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "docs/processes.md",
         "29 training and 17 test videos in batches of 14",
-        lambda: says("tests/test_processes.py", '"data.train_clips=45", "data.test_clips=17"', '"batch_size=14"'),
+        lambda: says("tests/launch/test_processes.py", '"data.train_clips=45", "data.test_clips=17"', '"batch_size=14"'),
     ),
     ("docs/sweeps.md", "`ledger.json` has what was planned", lambda: LEDGER == "ledger.json"),
     ("docs/sweeps.md", "| one after the other | the default |", lambda: "launcher" not in str(option("config"))),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 VIDEOS = 400  # of the test
 SEEDS = ("seed=0", "seed=1", "seed=2")
 CHUNKS = ("sampling.num_chunks=1", "sampling.num_chunks=4")

@@ -135,7 +135,7 @@ def test_another_backbone_for_the_flow_stream() -> None:
 
 
 def test_readme_names_every_option() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     missing = []
     for option in OPTIONS:
         group, name = option.split("/")

@@ -23,7 +23,7 @@ from twostream.launch import processes as starting
 from twostream.launch.replay import replay
 from twostream.metrics.scores import Scores
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_batch_is_shared_equally_or_refused() -> None:
@@ -189,7 +189,7 @@ def test_a_loss_that_is_nan_in_one_process(nonfinite: str, trainer: str, tmp_pat
     folder, environment = tmp_path / "run", {**os.environ, "TWOSTREAM_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     words = [*SMALL, *TWO, f"trainer={trainer}", "epochs=1", f"nonfinite={nonfinite}", f"hydra.run.dir={folder}"]
-    command = [*start, str(ROOT / "tests" / "poisoned_train.py"), *words]
+    command = [*start, str(ROOT / "tests" / "launch" / "poisoned_train.py"), *words]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     if nonfinite == "skip":
         assert done.returncode == 0, done.stderr

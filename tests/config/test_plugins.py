@@ -22,7 +22,7 @@ from twostream.export.hub import download_run
 from twostream.files.errors import UserError
 from twostream.launch.resume import continued
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / part) for part in ("export", "data/prepare")]
 MODULE = """
 import os

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def main() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     sys.path.insert(0, str(root))
     from twostream.training.finiteness import FiniteLoss
     from twostream.training.system import TwoStreamSystem

@@ -23,7 +23,7 @@ from twostream.models.backbone import tiny
 from twostream.runs.results import write_json, write_text
 from twostream.training.recovery import CHOICE, SELECTION, has_begun
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 FEW = ["data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34", "num_workers=0", "batch_size=16"]
 SMALL = [*FEW, "logger=csv", "transform.size=32", "refit=true", "epochs=3", "flow.length=2", "streams=flow"]

@@ -26,7 +26,7 @@ from twostream.files.atomic import atomic_folder
 from twostream.files.digest import sha256
 from twostream.metrics.scores import Scores
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TINY = [
     *("data.train_clips=32", "data.test_clips=16", "validation_fraction=0.5", "num_workers=0", "batch_size=8"),
     *("flow.preset=ultrafast", "flow.length=2", "sampling.num_chunks=2", "sampling.stride=[1,3]", "logger=csv"),

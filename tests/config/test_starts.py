@@ -27,7 +27,7 @@ def check(overrides: list[str]) -> None:
 
 @pytest.mark.parametrize("data", REAL)
 def test_real_data_start_from_imagenet_as_the_readme_says(data: str) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert "`backbone=resnet18` with\nImageNet weights" in readme
     cfg = compose_config([f"data={data}"])
     assert (cfg.backbone["_target_"].rpartition(".")[2], cfg.backbone.weights) == ("resnet18", "imagenet")

@@ -21,7 +21,7 @@ from twostream.export.run import LEFT_BY_RUN
 from twostream.files.atomic import aside_of
 from twostream.files.errors import checked, nobody_reads
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / part) for part in ("export", "data/prepare")]
 FEW = ["data.train_clips=16", "data.test_clips=16", "num_workers=0", "logger=csv"]
 TINY = [*FEW, "backbone.width=0.25", "batch_size=16", "flow.preset=ultrafast", "sampling.num_chunks=1"]

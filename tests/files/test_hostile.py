@@ -33,9 +33,9 @@ from twostream.models.backbone import load_weights, tiny
 from twostream.runs.checkpoint import load_plain, read_checkpoint
 from twostream.training.recovery import damage
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = Path(twostream.__file__).parent
-sys.path[:0] = [str(Path(__file__).parent / part) for part in ("export", "data/prepare")]
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("export", "data/prepare")]
 SCRIPT, VIDEO = "<script>alert(1)</script>".replace("/", "∕"), "$(touch x).avi"  # no file name holds a slash
 CLASSES = (SCRIPT, "$x$ `touch x`", "caf\udce9")  # the last one is not UTF-8 on disk
 
