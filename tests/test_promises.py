@@ -384,7 +384,9 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "docs/processes.md",
         "29 training and 17 test videos in batches of 14",
-        lambda: says("tests/launch/test_processes.py", '"data.train_clips=45", "data.test_clips=17"', '"batch_size=14"'),
+        lambda: says(
+            "tests/launch/test_processes.py", '"data.train_clips=45", "data.test_clips=17"', '"batch_size=14"'
+        ),
     ),
     ("docs/sweeps.md", "`ledger.json` has what was planned", lambda: LEDGER == "ledger.json"),
     ("docs/sweeps.md", "| one after the other | the default |", lambda: "launcher" not in str(option("config"))),

@@ -1,20 +1,51 @@
-"""Two-stream networks for video action recognition: where and how to fuse appearance and motion."""
+"""Two-stream networks for video action recognition: where and how to fuse appearance and motion.
+
+`import twostream` loads nothing heavy; PyTorch comes with the first name that needs it.
+"""
 
 TYPE_CHECKING = False  # what tools read as true; no module is loaded for it
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from os import PathLike
+    from twostream.config.create import create_model
+    from twostream.data.sources import HMDB51, UCF101, Folder
+    from twostream.models import MultiLevelNetwork, SingleStreamNetwork, TwoStreamNetwork
+    from twostream.prediction import Predictor, load
 
-    from twostream.prediction import Predictor
+_PLACES = {  # public name -> where it is
+    "Folder": "twostream.data.sources",
+    "HMDB51": "twostream.data.sources",
+    "MultiLevelNetwork": "twostream.models",
+    "Predictor": "twostream.prediction",
+    "SingleStreamNetwork": "twostream.models",
+    "TwoStreamNetwork": "twostream.models",
+    "UCF101": "twostream.data.sources",
+    "create_model": "twostream.config.create",
+    "load": "twostream.prediction",
+}
 
-__version__ = "0.1.0"
+__all__ = [
+    "HMDB51",
+    "UCF101",
+    "Folder",
+    "MultiLevelNetwork",
+    "Predictor",
+    "SingleStreamNetwork",
+    "TwoStreamNetwork",
+    "create_model",
+    "load",
+]
 
 
-def load(run_dir: "str | PathLike[str]", *, device: str = "auto", trust: "Sequence[str]" = ()) -> "Predictor":
-    """The trained network of a run folder: `twostream.load("runs/…").predict("video.mp4").top()`.
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
 
-    A run with code of your own: `trust=["mylab"]` names the packages that the folder may take it from.
-    """
-    from twostream.prediction import load  # PyTorch is loaded now, not with the package
+        return version("twostream")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'twostream' has no attribute {name!r}")
+    from importlib import import_module
 
-    return load(run_dir, device=device, trust=trust)
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

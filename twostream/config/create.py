@@ -1,0 +1,47 @@
+"""A network by the names that its options have on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
+
+
+def create_model(*overrides: str, num_classes: int, **options: Any) -> nn.Module:
+    """The network that `python train.py` trains with the same options, from the same files of conf/.
+
+    `options` are groups and plain values (`fusion="conv", layer=["conv5", "fc8"], weights="imagenet"`); `overrides` are
+    written as on the command line, for values inside a group (`"flow.length=5"`). Without weights it is random.
+
+    The network takes RGB frames (n, t, 3, h, w) in grey levels from 0 to 255, and stacks of L = `flow.length` flow
+    fields (n, t, 2L, h, w) in grey levels around zero (`twostream.data.flow.quantise`). It returns the scores of its m
+    heads before softmax, (m, n, k): in training each head has a loss of its own. `combine` makes of them the one score
+    (n, k) of each class that is evaluated.
+
+    >>> import torch
+    >>> network = create_model("flow.length=10", fusion="conv", layer="conv5", num_classes=5).eval()
+    >>> heads = network(torch.zeros(2, 1, 3, 64, 64), torch.zeros(2, 1, 20, 64, 64))
+    >>> heads.shape, network.combine(heads).shape
+    (torch.Size([1, 2, 5]), torch.Size([2, 5]))
+
+    Raises ValueError for an option or a value that there is not, and for what cannot be combined.
+    """
+    words = [*(f"{name}={as_word(value)}" for name, value in options.items()), *overrides]
+    return build_network(compose_config(words), num_classes)
+
+
+def as_word(value: Any) -> str:
+    """A Python value as it is typed.
+
+    >>> as_word(["conv5", "fc8"]), as_word(None), as_word(True), as_word(0.5)
+    ('[conv5,fc8]', 'null', 'true', '0.5')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{','.join(map(as_word, value))}]"
+    return str(value)
