@@ -15,7 +15,7 @@ import cv2
 import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from test_conf import PAPER_PARAMETERS
+from paper_numbers import PAPER_PARAMETERS
 
 from benchmarks import flow as bench_flow
 from benchmarks import guards as bench_guards
@@ -24,7 +24,7 @@ from twostream.cli import doctor
 from twostream.config import build_network, compose_config, conf_folder, protocols
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
-from twostream.data import dataset, video_files
+from twostream.data import dataset
 from twostream.data.decoding import DECODERS, frames
 from twostream.data.flow.opencv import DIS_PRESETS, coarsest_level
 from twostream.data.sources import class_folders, sides
@@ -34,6 +34,7 @@ from twostream.data.storage.flow_store import encodings
 from twostream.evaluation import evaluate
 from twostream.export import graph
 from twostream.export import run as export_run
+from twostream.files import video_files
 from twostream.files.signals import Stopped
 from twostream.metrics import calibration
 from twostream.models.network.description import count_parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from twostream.data.history import History
 from twostream.evaluation.evaluate import Plan, prepare, score
 from twostream.files.digest import sha256
 from twostream.files.errors import UserError, checked, one_line
+from twostream.launch.announce import announce
 from twostream.metrics.scores import Scores
 from twostream.runs.sweep import read_sweep
 
@@ -150,7 +150,7 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
     run = build_run(compose_config([*overrides, "allow_leak=true"]), tmp_path)
     assert run.leaked == 3
     assert run.leaked_validation == 16, "the list of training is that of validation, too"
-    runpy.run_path(str(ROOT / "train.py"))["announce"](cfg := compose_config(overrides), cfg, run, tmp_path)
+    announce(cfg := compose_config(overrides), cfg, run, tmp_path)
     assert "WARNING: the weights were trained on 16 of the validation videos" in capsys.readouterr().out
     towers = [f"init.rgb={finished}", f"init.flow={finished}"]
     honest = build_run(compose_config([*SMALL, "logger=csv", *towers]), tmp_path)

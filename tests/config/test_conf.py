@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from paper_numbers import PAPER_PARAMETERS
 
 from twostream.config import build_flow, build_network, build_system, compose_config, conf_folder, describe_config
 from twostream.data.clip import Clip
@@ -41,37 +42,6 @@ def test_every_option_composes_and_builds_a_network(option: str) -> None:
 
 
 UNTRAINED = ["weights=null", "init.rgb=null", "init.flow=null"]  # no trained streams here
-PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
-    "paper": 97_761_221,
-    "t1_bilinear": 13_137_248 + (512 * 512 + 1) * 101,
-    "t1_concat": 172_733_893,
-    "t1_conv": 97_761_221,
-    "t1_conv_fc8": 181_335_594 + (2 * 101 + 1) * 101,
-    "t1_conv_gaussian": 97_761_221,
-    "t1_late": 181_335_594,
-    "t1_max": 97_236_421,
-    "t1_sum": 97_236_421,
-    "t1_sum_fc8": 181_335_594,
-    "t2_conv2": 91_467_973,
-    "t2_conv3": 93_041_605,
-    "t2_conv3_conv5_fc6": 207_346_117,
-    "t2_conv4": 95_401_413,
-    "t2_conv5": 97_761_221,
-    "t2_conv5_fc8": 181_860_394,
-    "t3_vgg16_late": 269_358_474,
-    "t3_vgg16_spatial": 134_674_341,
-    "t3_vgg16_temporal": 134_684_133,
-    "t3_vgg_m_late": 181_335_594,
-    "t3_vgg_m_spatial": 90_627_813,
-    "t3_vgg_m_temporal": 90_707_781,
-    "t4_conv2d_pool2d": 225_382_122 + 524_800,
-    "t4_conv2d_pool3d": 225_382_122 + 524_800,
-    "t4_conv3d_pool3d": 239_538_410,
-    "t5_vgg16_late": 269_358_474,
-    "t5_vgg16_single_tower": 163_555_109,
-    "t5_vgg16_two_towers": 283_514_762,
-    "t5_vgg16_vgg_m": 239_538_410,
-}
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)

@@ -71,7 +71,7 @@ def quick(monkeypatch) -> None:
     def in_this_process(function, items, **_):
         return (Outcome(item, function(item)) for item in items)
 
-    for place in ("data.index", "data.prepare.copies"):
+    for place in ("data.storage.index", "data.prepare.copies"):
         monkeypatch.setattr(f"twostream.{place}.run_tasks", in_this_process)
 
 

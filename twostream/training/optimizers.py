@@ -12,12 +12,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
 from twostream.models.network.heads import classifiers
+from twostream.models.network.parts import parts
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeSchedule = Callable[..., list[dict[str, Any]]]
 
 
-FUSION = ("fusions.", "fusion.", "align.", "late.")  # what a two-stream network has between its towers
+FUSION = ("fusion", "align", "temporal", "late")  # roles of the parts that join streams or times
 
 
 def parameter_groups(
@@ -80,10 +81,16 @@ def roles(network: nn.Module) -> dict[str, str]:
     flow = (name for name, p in network.named_parameters() if name.startswith("flow.backbone.stages.") and p.ndim == 4)
     first = next(flow, "").removesuffix("weight")
     found, heads = dict.fromkeys(trained, "tower"), classifiers(network)
+    joining = {
+        name
+        for part in parts(network)
+        for name, _ in part.module.named_parameters(prefix=part.name)
+        if part.role in FUSION or name.startswith(f"{part.name}.temporal.")  # the latter: of a head
+    }
     for name in trained:
         if name.rpartition(".")[0] in heads:
             found[name] = "head"
-        elif name.startswith(FUSION) or ".temporal." in name:
+        elif name in joining:
             found[name] = "fusion"
         elif first and name.startswith(first):
             found[name] = "flow_conv1"

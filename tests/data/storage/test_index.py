@@ -161,7 +161,7 @@ def test_an_interrupted_update_keeps_what_it_has(tmp_path: Path, number: signal.
         write_clip(tmp_path / "root" / "a" / f"{i}.avi", 3)
     script = tmp_path / "update.py"
     script.write_text(
-        "import sys, time\nfrom pathlib import Path\nfrom twostream.data import index\n"
+        "import sys, time\nfrom pathlib import Path\nfrom twostream.data.storage import index\n"
         "index.COMMIT_EVERY = 0\nexamine = index.examine\n"
         "def slow(*arguments):\n    time.sleep(0.1)\n    return examine(*arguments)\n"
         "index.examine = slow\n"

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from twostream.models.network import STAGES
+from .parts import parts
+
+SHOWN = ("stage", "attention", "fusion", "temporal", "head")
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
         nonlocal activations
         activations += output.numel() if isinstance(output, Tensor) else 0
 
-    parts = list(_parts(network))
-    handles = [module.register_forward_hook(note(path)) for path, _, _, module in parts]
+    shown = [part for part in parts(network) if part.role in SHOWN and (part.stage or part.role == "head")]
+    handles = [part.module.register_forward_hook(note(part.name)) for part in shown]
     handles += [m.register_forward_hook(count) for m in network.modules() if not list(m.children())]
     side = (image_size, image_size)
     rgb = torch.zeros(1, num_chunks, 3, *side, device="meta")
@@ -78,13 +80,15 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
         handle.remove()
 
     rows = []
-    for path, part, name, module in parts:
-        shape = (
-            shapes[path][-4:] if len(shapes[path]) > 2 else (1, shapes[path][-1], 1, 1)
-        )  # of one clip, whether time has an axis of its own or lies with the clips
-        tower: Any = network.get_submodule(part) if part in ("rgb", "flow") else None
-        stride = tower.backbone.strides[name] if tower and name.startswith("conv") else None
-        rows.append(Row(part, name, _title(module), shape, stride, count_parameters(module)))
+    for part in shown:
+        found = shapes[part.name]
+        # of one clip, whether time has an axis of its own or lies with the clips
+        shape = found[-4:] if len(found) > 2 else (1, found[-1], 1, 1)
+        tower: Any = network.get_submodule(part.stream) if part.role == "stage" else None
+        stride = tower.backbone.strides[part.stage] if tower and part.stage.startswith("conv") else None
+        label = f"{part.stream} {'' if part.role == 'stage' else part.role}".strip()
+        name = part.stage or str(int(part.name.rpartition(".")[2]) + 1)  # of a head: its number
+        rows.append(Row(label, name, _title(part.module), shape, stride, count_parameters(part.module)))
     parameters = count_parameters(network)
     return Description(
         rows=tuple(rows),
@@ -94,27 +98,6 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
         weights_bytes=3 * 4 * parameters,
         training_bytes_per_clip=4 * activations,
     )
-
-
-def _parts(network: nn.Module) -> list[tuple[str, str, str, nn.Module]]:
-    """(path, part, stage, module) of all parts, in the order in which data meets them."""
-    parts = []
-    for stage in STAGES:
-        for kind in ("backbone.stages", "attention", "fusions", "temporal"):
-            owners = [""] if kind == "fusions" else ["rgb.", "flow."]
-            for owner in owners:
-                path = f"{owner}{kind}.{stage}"
-                try:
-                    module = network.get_submodule(path)
-                except AttributeError:
-                    continue
-                kind_name = {"backbone.stages": "", "fusions": "fusion"}.get(kind, kind)
-                part = f"{owner.rstrip('.')} {kind_name}".strip()
-                parts.append((path, part, stage, module))
-    for name, module in network.named_children():
-        if name == "heads":
-            parts += [(f"heads.{i}", "head", str(i + 1), head) for i, head in enumerate(module.children())]
-    return parts
 
 
 def _title(module: nn.Module) -> str:
