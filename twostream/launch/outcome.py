@@ -26,6 +26,8 @@ from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import log_pictures
 from twostream.training.recovery import SELECTION
 
+CLONE = Path(__file__).parents[2]  # or, of an installed wheel, a folder that is none
+
 
 def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
     """Write what is trained: only once all of the checkpoint that a run goes on from has been accepted."""
@@ -126,7 +128,7 @@ def leave_results(
         "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
         "cell": identity(typed),
         "versions": versions(),
-        "git": git_revision(Path(__file__).parent),
+        "git": git_revision(CLONE) if (CLONE / "train.py").is_file() else None,
     }
     write_json(folder / "results.json", results)
     return results
