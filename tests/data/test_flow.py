@@ -18,8 +18,6 @@ from twostream.data.flow import (
     Farneback,
     OpticalFlow,
     dequantise,
-    interleave,
-    mirror,
     pin_threads,
     quantise,
 )
@@ -118,7 +116,7 @@ def test_flow_of_mirrored_transposed_and_resized_frames(option):
     field = flow.compute(still, moved)
 
     mirrored = flow.compute(still[:, ::-1].copy(), moved[:, ::-1].copy())
-    assert distance(mirrored, mirror(field))[INSIDE].mean() < 0.1
+    assert distance(mirrored, field[:, ::-1] * np.float32([-1, 1]))[INSIDE].mean() < 0.1
     assert distance(mirrored, field[:, ::-1])[INSIDE].mean() > 4.5  # u not negated: wrong by 2 · 2.5
 
     transposed = flow.compute(still.T.copy(), moved.T.copy())
@@ -301,7 +299,7 @@ def test_working_resolution_gives_its_own_pixels_and_the_crop_rescales_them():
     assert np.median(cropped[0], axis=(1, 2)) == pytest.approx((8.0, -2.0), abs=0.2)
 
 
-# ---------------------------------------------------------------- levels, mirror, stack
+# ---------------------------------------------------------------- levels
 
 
 def test_quantise_known_levels():
@@ -325,26 +323,6 @@ def test_dequantise_is_within_half_a_level_and_keeps_every_level():
     levels = np.arange(-127, 128, dtype=np.int8)
     for bound in (20.0, 7.3, 1.0):
         assert np.array_equal(quantise(dequantise(levels, bound), bound), levels)
-
-
-def test_mirror_twice_restores_and_only_u_changes_sign():
-    fields = np.random.default_rng(0).normal(scale=9, size=(4, 5, 6, 2)).astype(np.float32)
-    once = mirror(fields)
-    assert np.array_equal(mirror(once), fields)
-    assert np.array_equal(once[..., 0], -fields[:, :, ::-1, 0])
-    assert np.array_equal(once[..., 1], fields[:, :, ::-1, 1])  # mirrored, not inverted
-    # levels too, exactly: the paper's 255 - v turns no motion, 128, into 127
-    assert np.array_equal(quantise(once, 20.0)[..., 0], -quantise(fields, 20.0)[:, :, ::-1, 0])
-    assert not quantise(mirror(np.zeros_like(fields)), 20.0).any()
-
-
-def test_interleave_orders_u_v_by_field():
-    stacks = np.zeros((2, 5, 3, 2, 4, 4), np.int8)  # (v, t, L, 2, h, w)
-    for field in range(3):
-        stacks[:, :, field, 0], stacks[:, :, field, 1] = 10 + field, 20 + field
-    channels = interleave(stacks)
-    assert channels.shape == (2, 5, 6, 4, 4)
-    assert channels[1, 4, :, 2, 2].tolist() == [10, 20, 11, 21, 12, 22]
 
 
 # ---------------------------------------------------------------- real clips

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from flow_stores import store_clip
 
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
@@ -26,7 +27,7 @@ from twostream.data.flow import DIS, RAFT, TVL1, Farneback, OpticalFlow
 from twostream.data.frames import Cached, Decoded, Guarded
 from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
-from twostream.data.storage.flow_store import FlowStore, make_store, store_clip
+from twostream.data.storage.flow_store import FlowStore, make_store
 from twostream.data.storage.packed import Packed, pack_clip
 from twostream.data.transform import CentreCrop, JitterCrop, MultiScaleCrop
 

@@ -206,8 +206,9 @@ def read_index(folder: Path) -> None:
 
 
 def make_store(folder: Path) -> None:
+    from flow_stores import store_clip
+
     from twostream.data.storage.flow_store import make_store as make
-    from twostream.data.storage.flow_store import store_clip
 
     for encoding in ("jpeg", "png", "small"):
         make(folder / encoding, _flow(), encoding=encoding)

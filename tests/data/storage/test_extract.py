@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from flow_stores import store_clip
 from warm import Warm
 
 from twostream.data.flow import DIS
@@ -22,7 +23,7 @@ from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.storage import extract as extract_file
 from twostream.data.storage.container import Container, ContainerError
 from twostream.data.storage.extract import extract
-from twostream.data.storage.flow_store import Claim, clip_path, make_store, store_clip, writer
+from twostream.data.storage.flow_store import Claim, clip_path, make_store, writer
 
 CLIPS = 48
 

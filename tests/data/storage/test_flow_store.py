@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flow_stores import decode_field, store_clip
 
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import VideoError, read_frames
@@ -28,10 +29,8 @@ from twostream.data.storage.flow_store import (
     FlowStore,
     FlowStoreError,
     clip_path,
-    decode_field,
     encode_field,
     make_store,
-    store_clip,
 )
 from twostream.data.transform import CentreCrop
 

@@ -1,7 +1,7 @@
 """Frame pairs -> displacement fields; their 8-bit form, mirroring and stacking."""
 
 from twostream.data.flow.colours import colour_wheel, flow_colours
-from twostream.data.flow.levels import dequantise, interleave, mirror, quantise
+from twostream.data.flow.levels import dequantise, quantise
 from twostream.data.flow.opencv import DIS, TVL1, Farneback
 from twostream.data.flow.optical_flow import OpticalFlow, pin_threads
 from twostream.data.flow.raft import RAFT
@@ -15,8 +15,6 @@ __all__ = [
     "colour_wheel",
     "dequantise",
     "flow_colours",
-    "interleave",
-    "mirror",
     "pin_threads",
     "quantise",
 ]

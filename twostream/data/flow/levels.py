@@ -29,22 +29,3 @@ def dequantise(levels: Int8[np.ndarray, "*any"], bound: float) -> Float32[np.nda
     array([-20.,   0.,  20.], dtype=float32)
     """
     return levels.astype(np.float32) * np.float32(bound / 127)
-
-
-def mirror(fields: Float32[np.ndarray, "*any h w 2"]) -> Float32[np.ndarray, "*any h w 2"]:
-    """The fields of the mirrored scene: left and right exchanged, and u negated; v stays as it is.
-
-    >>> mirror(np.float32([[[1, 2], [3, 4]]])).tolist()
-    [[[-3.0, 4.0], [-1.0, 2.0]]]
-    """
-    return fields[..., ::-1, :] * np.array([-1, 1], np.float32)  # a mirrored scene moves the other way in x
-
-
-def interleave(stacks: np.ndarray) -> np.ndarray:
-    """Stacks of L fields (…, L, 2, h, w) -> flow channels (…, 2L, h, w) in the order u1, v1, u2, v2, …
-
-    >>> interleave(np.arange(6).reshape(3, 2, 1, 1)).ravel()
-    array([0, 1, 2, 3, 4, 5])
-    """
-    *leading, length, components, height, width = stacks.shape
-    return stacks.reshape(*leading, length * components, height, width)

@@ -5,12 +5,12 @@ decoding of an independent blob. JPEG at quality 90 is off by a small fraction o
 constant picture, which every encoding keeps exactly.
 """
 
-from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, decode_field, encode_field
+from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, encode_field
 from twostream.data.storage.flow_store.jpeg_folders import NAMINGS, FromJPEGs
 from twostream.data.storage.flow_store.manifest import FlowStoreError, clip_path, make_store, read_manifest
 from twostream.data.storage.flow_store.reader import FlowStore
 from twostream.data.storage.flow_store.recording import FromVideo, Recorder
-from twostream.data.storage.flow_store.writer import ClipResult, StoreClip, is_stored, store_clip
+from twostream.data.storage.flow_store.writer import ClipResult, StoreClip, is_stored
 from twostream.files.lock import Claim, is_held, remove_stale_claim
 
 __all__ = [
@@ -26,12 +26,10 @@ __all__ = [
     "Recorder",
     "StoreClip",
     "clip_path",
-    "decode_field",
     "encode_field",
     "is_held",
     "is_stored",
     "make_store",
     "read_manifest",
     "remove_stale_claim",
-    "store_clip",
 ]

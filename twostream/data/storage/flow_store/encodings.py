@@ -65,12 +65,6 @@ def decode_halves(blob: bytes, height: int, width: int) -> tuple[UInt8[np.ndarra
     return picture[:, :width], picture[:, half : half + width]
 
 
-def decode_field(blob: bytes, height: int, width: int) -> Int8[np.ndarray, "h w 2"]:
-    """The grey levels of a field; -128 does not occur."""
-    shifted: Any = cv2.merge(decode_halves(blob, height, width))
-    return LEVELS[shifted]
-
-
 def _encode_h264(picture: UInt8[np.ndarray, "h w"]) -> bytes:
     import av  # FFmpeg, for this encoding alone
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.data.flow import OpticalFlow, pin_threads
+from twostream.data.flow import pin_threads
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 from twostream.data.storage.container import Container, ContainerError, write_container
 from twostream.data.storage.flow_store.encodings import QUALITY, encode_field
 from twostream.data.storage.flow_store.manifest import FULL, clip_path, read_manifest
-from twostream.data.storage.flow_store.recording import FromVideo, Recorder, Recording
+from twostream.data.storage.flow_store.recording import Recorder, Recording
 from twostream.files.lock import Claim
 
 
@@ -31,7 +31,11 @@ class ClipResult(NamedTuple):
 
 
 class StoreClip:
-    """`store_clip` as a task for `run_tasks`, with one thread: the fields of a video from a recorder into the store."""
+    """A task for `run_tasks`, with one thread: the fields of a video from a recorder into the store.
+
+    Unless they are there, or another process is about it. Frames are read one after the other, few at a time in memory.
+    The file appears whole or not at all.
+    """
 
     def __init__(self, root: Path, recorder: Recorder) -> None:
         self.root = root
@@ -77,14 +81,6 @@ class StoreClip:
             yield encode_field(field, manifest["encoding"], manifest.get("quality", QUALITY))
             count, size = count + 1, field.shape[:2]
         header |= {"fields": count, "frame": list(recording.frame_size), "field": list(size)}
-
-
-def store_clip(root: Path, video: Video, flow: OpticalFlow, *, decoder: str = "pyav") -> ClipResult:
-    """Compute and store the fields of one video, unless they are there or another process is about it.
-
-    Frames are read one after the other, few at a time in memory. The file appears whole or not at all.
-    """
-    return StoreClip(root, FromVideo(flow, decoder))(video)
 
 
 def is_stored(path: Path, video: Video) -> bool:
