@@ -16,6 +16,7 @@ from twostream.data.picture import decode_picture
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.data.storage.absent import absent_videos
 from twostream.data.storage.container import Container, ContainerError, write_container
 
 SHORT_SIDE = 256  # the papers' size before cropping
@@ -86,14 +87,7 @@ class Packed:
 
     def require(self, videos: Sequence[Video]) -> None:
         """Raises ValueError, with number and first names, where videos are not in it. Opens none of them."""
-        listings: dict[Path, frozenset[str]] = {}
-        absent = []
-        for video in videos:
-            path = packed_path(self.folder, video.id)
-            if path.parent not in listings:
-                listings[path.parent] = frozenset(os.listdir(path.parent)) if path.parent.is_dir() else frozenset()
-            if path.name not in listings[path.parent]:
-                absent.append(video.id)
+        absent = absent_videos(videos, lambda video: packed_path(self.folder, video.id))
         if absent:
             what = f"{len(absent):,} of {len(videos):,} videos are not there"
             raise ValueError(f"{self.folder}: {what}; pack them with `twostream prepare`: {first_ten(absent)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from twostream.data.flow import OpticalFlow, dequantise
 from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
+from twostream.data.storage.absent import absent_videos
 from twostream.data.storage.container import Container, ContainerError
 from twostream.data.storage.flow_store.encodings import LEVELS, decode_halves
 from twostream.data.storage.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
@@ -87,14 +87,7 @@ class FlowStore:
 
     def require(self, videos: Sequence[Video]) -> None:
         """Raises `FlowStoreError`, with number and first names, where videos are not in it. Opens none of them."""
-        listings: dict[Path, frozenset[str]] = {}
-        absent = []
-        for video in videos:
-            path = clip_path(self.root, video)
-            if path.parent not in listings:
-                listings[path.parent] = frozenset(os.listdir(path.parent)) if path.parent.is_dir() else frozenset()
-            if path.name not in listings[path.parent]:
-                absent.append(video.id)
+        absent = absent_videos(videos, lambda video: clip_path(self.root, video))
         if absent:
             what = f"{len(absent):,} of {len(videos):,} videos are not there"
             raise FlowStoreError(f"{self.root}: {what}; complete it with `twostream flow`: {first_ten(absent)}")
