@@ -83,7 +83,7 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
     for part in shown:
         found: tuple[int, ...] = shapes[part.name]
         # of one clip, whether time has an axis of its own or lies with the clips
-        shape = found[-4:] if len(found) > 2 else (1, found[-1], 1, 1)
+        shape = found[-4:] if len(found) > 2 else (1, *found[-1:], 1, 1)
         tower: Any = network.get_submodule(part.stream) if part.role == "stage" else None
         stride = tower.backbone.strides[part.stage] if tower and part.stage.startswith("conv") else None
         label = f"{part.stream} {'' if part.role == 'stage' else part.role}".strip()
