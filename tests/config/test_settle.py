@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import build_network, compose_config, settle, told
+from twostream.config import build_network, compose_config, settle, settled_note
 from twostream.config.run import check_training
 from twostream.config.settle import FEW, fits
 from twostream.data.sources import Video
@@ -38,7 +38,7 @@ def test_few_videos_with_weights(tmp_path: Path, weights: Path) -> None:
     assert (cfg.start, cfg.refit, cfg.batch_statistics, cfg.data.cache) == ("probe", True, "kept", "ram")
     assert cfg.epochs == 15  # 16 videos, 2 steps an epoch
     line = "auto: start=probe epochs=15 refit=true batch_statistics=kept optimizer.head_factor=1.0 data.cache=ram"
-    assert told(typed, cfg) == line
+    assert settled_note(typed, cfg) == line
     assert settle(cfg) == cfg
 
 
@@ -72,7 +72,7 @@ def test_what_is_given_stays(tmp_path: Path, weights: Path) -> None:
     given.append("optimizer.head_factor=2")
     typed, cfg = settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", *given)
     assert cfg == typed
-    assert told(typed, cfg) == ""
+    assert settled_note(typed, cfg) == ""
 
 
 def test_the_embedded_set_has_nothing_to_settle_but_its_start() -> None:

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 import twostream
 from twostream.config.clips import build_clips
 from twostream.config.loaded import load_run
-from twostream.config.saved import blamed, change_config, load_config
+from twostream.config.saved import change_config, errors_name_file, load_config
 from twostream.data.decoding import VideoError, probe
 from twostream.data.history import History
 from twostream.files.errors import UserError
@@ -222,7 +222,7 @@ def test_numbers_without_end_are_refused(run: Path, key: str) -> None:
     cfg = load_config(run)
     OmegaConf.update(cfg, key, 10**9)
     told = rf"x/config\.yaml: .*{key.rpartition('.')[2]}=1000000000: must be .*at most"
-    with pytest.raises(ValueError, match=told), blamed(Path("x/config.yaml")):
+    with pytest.raises(ValueError, match=told), errors_name_file(Path("x/config.yaml")):
         build_clips(cfg, [])
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from twostream.data.workers import start_worker
-from twostream.files.resources import ShortageError, raise_file_limit, shortage, shortages_told
+from twostream.files.resources import ShortageError, explain_shortages, raise_file_limit, shortage
 
 LOADER = "DataLoader worker (pid 4711) is killed by signal: "
 ERRORS = [
@@ -52,7 +52,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "told"), ERRORS, ids=lambda value: str(value)[:40])
 def test_each_shortage_has_its_line(error: Exception, told: str) -> None:
-    with pytest.raises(ShortageError, match=told) as raised, shortages_told(lambda: "train.py resume=a goes on"):
+    with pytest.raises(ShortageError, match=told) as raised, explain_shortages(lambda: "train.py resume=a goes on"):
         raise error
     assert str(raised.value).endswith("What was saved before is whole; train.py resume=a goes on")
     assert "\n" not in str(raised.value)
@@ -65,12 +65,12 @@ def test_what_led_to_an_error_counts_and_what_did_not_is_left_alone() -> None:
     settled = ValueError("layer='conv9'")
     settled.__context__, settled.__suppress_context__ = OSError(errno.ENOSPC, "No space left on device"), True
     assert shortage(settled) is None
-    with pytest.raises(FileNotFoundError), shortages_told():
+    with pytest.raises(FileNotFoundError), explain_shortages():
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/dev/shm/x")
 
 
 def test_a_shortage_is_told_once() -> None:
-    with pytest.raises(ShortageError) as raised, shortages_told(lambda: "outer"), shortages_told(lambda: "inner"):
+    with pytest.raises(ShortageError) as raised, explain_shortages(lambda: "outer"), explain_shortages(lambda: "inner"):
         raise MemoryError
     assert str(raised.value).endswith("; inner")
     assert "outer" not in str(raised.value)
@@ -104,7 +104,7 @@ class NoHandle:
 
 def test_a_batch_that_a_worker_cannot_hand_over_is_an_error_and_no_endless_wait() -> None:
     loader = DataLoader(Unpicklable(), batch_size=None, num_workers=1, worker_init_fn=start_worker, timeout=20)
-    with pytest.raises(ShortageError, match=r"^too many open files"), shortages_told():
+    with pytest.raises(ShortageError, match=r"^too many open files"), explain_shortages():
         next(iter(loader))
 
 

@@ -328,12 +328,12 @@ def make_run(folder: Path) -> None:
 def read_run(folder: Path) -> None:
     from twostream.config.clips import build_clips
     from twostream.config.loaded import load_run
-    from twostream.config.saved import blamed
+    from twostream.config.saved import errors_name_file
     from twostream.prediction.predictor import Predictor
 
     run = load_run(folder)
     Predictor(run, device="cpu")
-    with blamed(folder / "config.yaml"):
+    with errors_name_file(folder / "config.yaml"):
         build_clips(run.cfg, [])
 
 

@@ -7,7 +7,7 @@ import importlib
 import sys
 
 from twostream.files.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name
-from twostream.files.resources import raise_file_limit, shortages_told
+from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.options.arguments import Parser
 
 COMMANDS = {  # where the function of that name is
@@ -38,7 +38,7 @@ def main() -> None:
     raise_file_limit()
     print_any_name()
     try:
-        with shortages_told():
+        with explain_shortages():
             getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:

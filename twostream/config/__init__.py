@@ -5,7 +5,7 @@ from twostream.config.compose import compose_config, conf_folder, streams_of
 from twostream.config.data import READING, build_data, build_flow, build_source, build_views, mirror_note, mirrors
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.run import Run, build_run, build_system, check_device, quieten
-from twostream.config.settle import few_note, needs_videos, settle, told
+from twostream.config.settle import few_note, needs_videos, settle, settled_note
 
 __all__ = [
     "READING",
@@ -28,7 +28,7 @@ __all__ = [
     "needs_videos",
     "quieten",
     "settle",
+    "settled_note",
     "starts",
     "streams_of",
-    "told",
 ]

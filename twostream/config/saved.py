@@ -78,7 +78,7 @@ def read_config(path: Path) -> DictConfig:
 
 
 @contextmanager
-def blamed(path: str | Path) -> Iterator[None]:
+def errors_name_file(path: str | Path) -> Iterator[None]:
     """Around what is built from a configuration of anybody's: whatever fails is told as ValueError about `path`."""
     try:
         yield

@@ -115,7 +115,7 @@ def few_note(tests: int) -> str:
     return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
 
 
-def told(before: DictConfig, cfg: DictConfig) -> str:
+def settled_note(before: DictConfig, cfg: DictConfig) -> str:
     """One line of what `auto` stands for; empty where nothing was left open."""
     names = ("start", "epochs", "refit", "batch_statistics", "optimizer.head_factor", "data.cache")
     open_ = [name for name in names if OmegaConf.select(before, name) == "auto"]

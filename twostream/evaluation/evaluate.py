@@ -19,7 +19,7 @@ from twostream.config import build_source, build_views, cautions, check_device, 
 from twostream.config.data import unsafe_mirror
 from twostream.config.loaded import TrainedRun, load_run, unfinished
 from twostream.config.protocols import CROPS, num_views, scores_frame_by_frame
-from twostream.config.saved import blamed, change_config, differing_parts, load_config
+from twostream.config.saved import change_config, differing_parts, errors_name_file, load_config
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
@@ -112,7 +112,7 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     settings += [] if plan.root is None else [f"data.root={plan.root}"]
     settings += [] if plan.split is None else [f"split={plan.split}"]
     cfg = change_config(run.cfg, settings, trust=plan.trust)
-    with blamed(folder):
+    with errors_name_file(folder):
         source = build_source(cfg)
         check_classes(source.classes, run.system.classes)
         alone = scores_frame_by_frame(run.system.network)

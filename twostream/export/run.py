@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from twostream.config.clips import build_clips
 from twostream.config.loaded import TrainedRun, load_run
-from twostream.config.saved import CONFIGS, blamed, config_file
+from twostream.config.saved import CONFIGS, config_file, errors_name_file
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -76,7 +76,7 @@ def export_run(
     for name in READ:
         inside(Path(folder), name)
     run = load_run(folder, trust=trust)
-    with blamed(config_file(folder)):
+    with errors_name_file(config_file(folder)):
         clips = build_clips(run.cfg, videos)
     to = inside(Path(folder), "export") if to is None else to
     require_writable(to, "name another folder with --to DIR")

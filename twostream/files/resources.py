@@ -30,7 +30,7 @@ class ShortageError(ExpectedError):
 
 
 @contextmanager
-def shortages_told(then: Callable[[], str] = lambda: "the same command goes on") -> Iterator[None]:
+def explain_shortages(then: Callable[[], str] = lambda: "the same command goes on") -> Iterator[None]:
     """Turns the errors of something that has run out into a `ShortageError`; `then` says what to do afterwards."""
     try:
         yield

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from twostream.config import Run, cautions, few_note, mirror_note, starts, told
+from twostream.config import Run, cautions, few_note, mirror_note, settled_note, starts
 from twostream.runs.results import worse_than_probe
 
 
@@ -21,7 +21,7 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
         flush=True,
     )
     print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
-    if note := told(typed, cfg):
+    if note := settled_note(typed, cfg):
         print(note)
     if note := mirror_note(cfg):
         print(note)

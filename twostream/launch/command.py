@@ -22,7 +22,7 @@ from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_words, unknown_name
 from twostream.config.values import check_choices, check_values
 from twostream.files.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
-from twostream.files.resources import raise_file_limit, shortages_told
+from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.files.signals import Stopped, requeue
 from twostream.launch.processes import ProcessError, end_rank, end_with_parent
 from twostream.launch.resume import continued
@@ -42,7 +42,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         hydra_config = HydraConfig.get()
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
-            with shortages_told(lambda: then(folder, alone=alone)):
+            with explain_shortages(lambda: then(folder, alone=alone)):
                 find_own_code(OmegaConf.to_container(cfg))
                 with checked():
                     check_values(cfg)
@@ -87,7 +87,7 @@ def run_command(main: Callable[[], None]) -> None:
         with checked():
             check_words(words)
             check_choices(words)
-        with shortages_told(lambda: BEGINS):  # before a run has its folder
+        with explain_shortages(lambda: BEGINS):  # before a run has its folder
             main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from twostream.config import build_data, build_source
-from twostream.config.saved import blamed, build_trained_system, load_config
+from twostream.config.saved import build_trained_system, errors_name_file, load_config
 from twostream.data.history import History
 from twostream.files.json_yaml import has_shape
 from twostream.runs.checkpoint import read_plain
@@ -46,7 +46,7 @@ def replay(path: Path, *, trust: Sequence[str] = ()) -> Replay:
     kept = read_plain(path)
     if not has_shape(kept, KEPT):
         raise ValueError(f"{path}: is not what a run keeps of a step that is not finite")
-    with blamed(path):
+    with errors_name_file(path):
         return _replay(cfg, kept)
 
 

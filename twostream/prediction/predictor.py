@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from twostream.config.loaded import TrainedRun, load_run
-from twostream.config.saved import blamed, config_file
+from twostream.config.saved import config_file, errors_name_file
 from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
 from twostream.data.windows import Step, View, Window, Windows, steps
@@ -76,7 +76,7 @@ class Predictor:
         self.device = torch.device(device)
         self.network: Any = run.system.network.eval().to(self.device)
         self.classes = run.system.classes
-        with blamed(config_file(run.folder)):
+        with errors_name_file(config_file(run.folder)):
             self.view: View = build_view(run.cfg)
         self.layers = maps_to_explain(self.network)
 
