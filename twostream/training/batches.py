@@ -1,4 +1,4 @@
-"""`accumulate=auto`: a step's batch in as few parts as the memory allows."""
+"""`accumulate=auto`: splits a step's batch into as few parts as the memory allows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from twostream.training.recovery import read_recovery
 
 
 class SplitBatches(pl.Callback):
-    """Before training, finds the largest part of `batch_size` clips that can be trained on in one go.
+    """Before training, splits a batch of `batch_size` clips into the fewest equal parts that fit into memory.
 
-    A step still is the gradient of `batch_size` clips, whose parts are accumulated, so that the learning rate keeps its
-    meaning; only batch normalisation sees parts. A run that goes on keeps the parts it began with.
+    A step still has the gradient of `batch_size` clips, since the gradients of the parts are accumulated: the learning
+    rate keeps its meaning. Only batch normalisation sees parts. A resumed run keeps the parts that it began with.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
@@ -40,7 +40,7 @@ class SplitBatches(pl.Callback):
 
 
 def fewest_parts(trainer: pl.Trainer, system: Any, data: VideoDataModule) -> int:
-    """Into how many equal parts a batch has to be split. Raises ExpectedError where one clip is too much."""
+    """Returns into how many equal parts a batch has to be split. Raises ExpectedError if one clip is too much."""
     clip = any_clip(data.train_set)
     mine = share(data.batch_size, trainer.world_size)
     for parts in divisors(mine):
@@ -50,7 +50,8 @@ def fewest_parts(trainer: pl.Trainer, system: Any, data: VideoDataModule) -> int
 
 
 def divisors(number: int) -> Iterator[int]:
-    """
+    """Yields the divisors of a number, the smallest first.
+
     >>> list(divisors(12))
     [1, 2, 3, 4, 6, 12]
     """
@@ -58,13 +59,13 @@ def divisors(number: int) -> Iterator[int]:
 
 
 def any_clip(videos: ClipDataset) -> Clip:
-    """The first that can be read: all clips of training have one size."""
+    """Returns the first clip that can be read: all training clips have the same size."""
     clips = (videos[0, index] for index in range(len(videos)))
     return next(clip for clip in clips if clip is not None)
 
 
 def fits(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> bool:
-    """Whether a step of these clips has enough memory; weights and random numbers are as before."""
+    """Returns whether a step of these clips has enough memory; leaves weights and random numbers as they were."""
     before = {name: value.cpu().clone() for name, value in system.state_dict().items()}
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -76,17 +77,17 @@ def fits(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> bool:
     finally:
         system.zero_grad(set_to_none=True)
         system.load_state_dict(before)
-    gc.collect()  # now that the error is forgotten, and with it what its frames held
+    gc.collect()  # the error is gone by now, and with it the tensors that its frames held
     torch.cuda.empty_cache()
     return False
 
 
 def try_step(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> None:
-    """One step, with all that is in memory at once."""
+    """Takes one step, with everything in memory that training holds there at once."""
     device = trainer.strategy.root_device
     system.to(device).train()
     system.on_train_start()
-    spare = [torch.empty_like(weight) for weight in system.parameters()]  # of the average, or of DDP's gradients
+    spare = [torch.empty_like(weight) for weight in system.parameters()]  # as large as an average, or DDP's gradients
     optimizer = system.make_optimizer(system.network)
     batch = system.transfer_batch_to_device(collate(clips), device, 0)
     with trainer.precision_plugin.train_step_context():
@@ -98,7 +99,7 @@ def try_step(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> None:
 
 
 def anywhere(trainer: pl.Trainer, failed: bool) -> bool:
-    """Whether it failed in any of the processes: all have to split alike."""
+    """Returns whether it failed in any of the processes: all have to split alike."""
     if trainer.world_size == 1:
         return failed
     number = torch.tensor(int(failed), device=trainer.strategy.root_device)

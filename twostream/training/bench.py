@@ -1,4 +1,4 @@
-"""Where the time of training goes, stage by stage, on the user's own configuration, data and machine."""
+"""Measures where the time of training goes, stage by stage, on the user's own configuration, data and machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ from twostream.training.system import TwoStreamSystem
 
 LOADING = ("open", "decode", "flow", "transform", "collate")
 TRAINING = ("copy", "forward", "backward", "optimizer")
-ENOUGH = 1.1  # a loader that is so many times as fast as the network keeps it fed
+ENOUGH = 1.1  # a loader this many times as fast as the network keeps it busy
 
 
 @dataclass
 class Bench:
-    """`loading`, `training`: seconds of each stage for one clip, in one process. `workers`: clips/s of the loader by
-    number of processes. `peak_share`: of the device's measured bf16 matrix arithmetic; GPU only, as `peak_memory`."""
+    """What was measured.
+
+    - `loading`, `training`: seconds of each stage for one clip, in one process.
+    - `workers`: {number of loader processes: clips/s}.
+    - `peak_share`: share of the device's measured bf16 matrix arithmetic that training reaches; None without a GPU.
+    - `peak_memory`: bytes; None without a GPU.
+    """
 
     configuration: dict[str, Any]
     device: str
@@ -41,7 +46,7 @@ class Bench:
 
     @property
     def trained(self) -> float:
-        """Clips/s that the network takes, were they there."""
+        """Clips/s that the network could train on if the loader delivered them."""
         return 1 / sum(self.training.values())
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,7 +54,7 @@ class Bench:
 
 
 class Stopwatch:
-    """Adds up the seconds spent in named calls; what one call spends inside another counts for the inner one alone."""
+    """Adds up the seconds of named calls. Time in a call inside another one counts for the inner call only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -84,9 +89,9 @@ def bench(
     flops: int,
     configuration: dict[str, Any],
 ) -> Bench:
-    """Measure the stages for about `seconds` in all; reads training videos only. `flops`: of a clip, forward.
+    """Measures the stages for about `seconds` in all, on training videos only. `flops`: of one clip, forward.
 
-    Raises `VideoError` where a video cannot be read.
+    Raises `VideoError` if a video cannot be read.
     """
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     result = Bench(configuration, name, available_cores())
@@ -99,7 +104,7 @@ def bench(
     result.training = time_training(system.to(device).train(), batch, device, seconds / 4, precision=precision)
     if device.type == "cuda":
         result.peak_memory = torch.cuda.max_memory_allocated()
-        result.peak_share = 3 * flops * result.trained / peak_flops(device)  # backward is twice as much as forward
+        result.peak_share = 3 * flops * result.trained / peak_flops(device)  # backward takes twice as many as forward
     numbers = sorted({0, *(2**i for i in range(10) if 2**i < result.cores), result.cores})
     for workers in numbers:
         result.workers[workers] = time_loader(data, workers, seconds / 2 / len(numbers))
@@ -107,14 +112,14 @@ def bench(
 
 
 def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[dict[str, float], list[Clip]]:
-    """Seconds of each stage for one clip, after a first one that warms up; and the clips that were made."""
+    """Returns the seconds of each stage for one clip, and the clips made; a first clip, to warm up, is not counted."""
     clock, clips = Stopwatch(), []
     frame_source, flow, store = dataset.frame_source, dataset.flow, dataset.flow_store
     _ = dataset[(0, 0)]
     dataset.frame_source = Timed(frame_source, clock, count="open", read="decode")  # type: ignore[assignment]
     dataset.flow = Timed(flow, clock, fields="flow")  # type: ignore[assignment]
     dataset.flow_store = store and Timed(store, clock, fields="flow", count="open")  # type: ignore[assignment]
-    make = clock.around("transform", dataset.__getitem__)  # what is left: crops, colour, quantisation
+    make = clock.around("transform", dataset.__getitem__)  # what the other stages leave: crops, colour, quantisation
     started = time.perf_counter()
     try:
         for index in range(len(dataset)):
@@ -131,7 +136,7 @@ def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[di
 
 
 class Timed:
-    """Passes on to `inner`; the calls named in `stages` are timed."""
+    """Passes everything on to `inner`, and times the calls of some of its methods. `stages`: {method: stage}."""
 
     def __init__(self, inner: Any, clock: Stopwatch, **stages: str) -> None:
         self.inner = inner
@@ -145,12 +150,15 @@ class Timed:
 def time_training(
     system: TwoStreamSystem, batch: Clip, device: torch.device, seconds: float, *, precision: str
 ) -> dict[str, float]:
-    """Seconds of each stage of a step for one clip of a batch, over as many steps as fit, after a first one."""
+    """Returns the seconds of each stage of a training step for one clip of the batch.
+
+    Averages over as many steps as fit into `seconds`, without the first one.
+    """
     optimizer = system.make_optimizer(system.network)
     half = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
     started = time.perf_counter()
     for step in range(10_000):
-        if step == 1:  # compiled, and all memory allocated
+        if step == 1:  # the first step has compiled the network and allocated all memory
             started, clock = time.perf_counter(), Stopwatch()
         elif step == 0:
             clock = Stopwatch()
@@ -171,7 +179,7 @@ def time_training(
 
 @contextmanager
 def synchronised(clock: Stopwatch, name: str, device: torch.device) -> Iterator[None]:
-    """Times what is inside until the device has done it."""
+    """Times the block until the device has finished its work."""
     with clock(name):
         yield
         if device.type == "cuda":
@@ -179,7 +187,7 @@ def synchronised(clock: Stopwatch, name: str, device: torch.device) -> Iterator[
 
 
 def time_loader(data: VideoDataModule, workers: int, seconds: float) -> float:
-    """Clips/s of the training loader with so many processes, after a first batch of each."""
+    """Returns the clips/s of the training loader with `workers` processes, without a first batch of each process."""
     dataset = data.train_set
     loader = DataLoader(
         dataset,
@@ -203,7 +211,7 @@ def time_loader(data: VideoDataModule, workers: int, seconds: float) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """FLOPs a second of a large bf16 matrix product, the most that this device does in practice."""
+    """Returns the FLOPs per second of a large bf16 matrix product, the most that this device reaches in practice."""
     a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
     for _ in range(3):
         torch.matmul(a, a)
@@ -216,7 +224,7 @@ def peak_flops(device: torch.device) -> float:
 
 
 def verdict(result: Bench) -> str:
-    """What bounds training here, and what would help, in plain words.
+    """Says in plain words what bounds training here, and what would help.
 
     >>> times = {"open": 0, "decode": 0.01, "flow": 0.07, "transform": 0.01, "collate": 0}
     >>> measured = Bench({}, "CPU", 2, times, dict.fromkeys(TRAINING, 0.001), {0: 10.0, 2: 20.0})
@@ -250,7 +258,7 @@ def verdict(result: Bench) -> str:
 
 
 def table(result: Bench) -> str:
-    """The result as text for a terminal."""
+    """Returns the result as text for a terminal."""
     lines = [f"{result.device}, {result.cores} cores; one clip, ms (loading on one core)"]
     for title, stages in (("loading", result.loading), ("training", result.training)):
         lines.append(f"{title:<10}" + "".join(f"{name:>11}" for name in (*stages, "whole")))
@@ -263,7 +271,7 @@ def table(result: Bench) -> str:
 
 
 def save_chart(result: Bench, path: Path) -> None:
-    """Stages of a clip as bars, and clips/s against the number of workers, with what the network takes."""
+    """Draws the stages of a clip as bars, and clips/s against the number of workers, beside what the network takes."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     stages, rates = figure.subplots(1, 2)
     values = {**result.loading, **result.training}

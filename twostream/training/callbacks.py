@@ -51,7 +51,10 @@ class EpochLine(pl.Callback):
 
 
 class Speed(pl.Callback):
-    """Training clips per second, of all processes: waiting for the loader counts, validation does not."""
+    """Measures the training clips per second of all processes.
+
+    Time spent waiting for the loader counts, time spent on validation does not.
+    """
 
     def __init__(self) -> None:
         self.clips: Tensor | int = 0
@@ -61,7 +64,7 @@ class Speed(pl.Callback):
 
     @property
     def clips_per_second(self) -> float | None:
-        """None before the second step; the first one has the start of everything in it."""
+        """The rate without the first step, in which everything starts; None until the second step has ended."""
         return round(float(self.clips) / self.seconds, 2) if self.seconds else None
 
     def on_train_epoch_start(self, *_: Any) -> None:
@@ -72,17 +75,17 @@ class Speed(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._started:
-            self.clips = self.clips + pl_module.last_clips  # on a GPU: read once, at the end
+            self.clips = self.clips + pl_module.last_clips  # on a GPU a tensor, read once at the end
             self.seconds += time.perf_counter() - self._since
         self._started = True
         self._since = time.perf_counter()
 
 
 class MovingAverage(WeightAveraging):
-    """An exponential moving average of weights and running means, which is what is validated, tested and saved.
+    """Keeps an exponential moving average of weights and running means, which is validated, tested and saved.
 
-    Buffers of whole numbers, as the bins of a sketch, are those of the network: an average of equal numbers may be
-    rounded to another one.
+    Buffers of whole numbers, such as the bins of a sketch, are copied from the network: an average of equal whole
+    numbers may be rounded to another one.
     """
 
     def __init__(self, decay: float) -> None:
@@ -90,7 +93,8 @@ class MovingAverage(WeightAveraging):
 
 
 def averaged(before: Tensor, now: Tensor, steps: Tensor, *, decay: float) -> Tensor:
-    """
+    """Returns `decay` · before + (1 - `decay`) · now; of whole numbers, now.
+
     >>> averaged(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(1), decay=0.75)
     tensor(1.2500)
     >>> bins = torch.arange(8192)  # 3 × .9 + 3 × (1 - .9) would be stored as 2
@@ -101,7 +105,7 @@ def averaged(before: Tensor, now: Tensor, steps: Tensor, *, decay: float) -> Ten
 
 
 class Alive(pl.Callback):
-    """Shows that the process which holds the claim on a run folder lives, also to other machines."""
+    """Keeps the claim on a run folder fresh, which shows other processes and machines that its holder is alive."""
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -117,7 +121,7 @@ class Alive(pl.Callback):
 
 
 class Begins(pl.Callback):
-    """Calls `begin` once, when training begins: by then all of a checkpoint that it goes on from has been loaded."""
+    """Calls `begin` once, when training begins: by then the checkpoint to go on from has been loaded as a whole."""
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin: Callable[[], None] | None = begin
@@ -129,18 +133,18 @@ class Begins(pl.Callback):
         self.begin()  # no epoch was left to train
 
     def begin(self) -> None:
-        """Now, unless that is done."""
+        """Calls `begin`, unless that was done before."""
         begin, self._begin = self._begin, None
         if begin is not None:
             begin()
 
 
 class InitialiseVLAD(pl.Callback):
-    """Before training: k-means centres of training descriptors for every VLAD layer that has none yet.
+    """Before training, sets the centres of every VLAD layer that has none yet, by k-means of training descriptors.
 
-    The descriptors are those that the layer itself gets when the network sees clips of the first epoch:
-    `num_descriptors` of them for each layer, evenly out of the clips of at most `num_batches` batches; the same
-    however many processes share these. Layers out of a checkpoint stay as they are.
+    The descriptors are what the layer itself gets when the network sees clips of the first epoch: `num_descriptors` for
+    each layer, in equal numbers from the clips of at most `num_batches` batches. They are the same however many
+    processes share the clips. Layers that were loaded from a checkpoint stay as they are.
     """
 
     def __init__(self, *, num_descriptors: int = 20_000, num_batches: int = 20, seed: int = 0) -> None:
@@ -161,17 +165,17 @@ class InitialiseVLAD(pl.Callback):
                 layer.initialise(descriptors, seed=self.seed)
             except ValueError as error:
                 raise MisconfigurationException(f"pooling by VLAD, k-means at the start: {error}") from error
-            # should the processes round differently: all start from the centres of the first
+            # processes may round differently: all start from the centres of the first
             layer.load_state_dict(trainer.strategy.broadcast(layer.state_dict()))
 
     @torch.no_grad()
     def _collect(
         self, loader: DataLoader, layers: list[SoftVLAD], trainer: pl.Trainer, system: pl.LightningModule
     ) -> list[list[tuple[int, Float[Tensor, "m c"]]]]:
-        """For each layer the clips that this process makes: their places in the list of videos, and descriptors."""
+        """Returns for each layer the clips of this process: (position in the list of videos, descriptors)."""
         batches = min(self.num_batches, len(loader))
         num_clips = min(batches * trainer.datamodule.batch_size, len(loader.dataset))  # type: ignore[attr-defined,arg-type]
-        wanted = -(-self.num_descriptors // num_clips)  # of each
+        wanted = -(-self.num_descriptors // num_clips)  # descriptors of each clip
         found: dict[nn.Module, list[tuple[int, Tensor]]] = {layer: [] for layer in layers}
         indices: list[int] = []
 
@@ -185,7 +189,7 @@ class InitialiseVLAD(pl.Callback):
         training = system.training
         system.eval()
         try:
-            with torch.compiler.set_stance("force_eager"):  # a compiled network would leave the hooks out
+            with torch.compiler.set_stance("force_eager"):  # a compiled network would not call the hooks
                 for _, batch in zip(range(batches), loader, strict=False):
                     if indices := batch.index.tolist():
                         system(trainer.strategy.batch_to_device(batch))

@@ -1,4 +1,4 @@
-"""One training in several processes, each with a share of every batch: what they tell each other."""
+"""One training in several processes, each with a share of every batch: their ranks, exchanges and shards."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from twostream.files.signals import INTERACTIVE
 
 Value = TypeVar("Value")
-SHARDED_FROM = 100_000  # parameters; smaller stages travel with what is around them
+SHARDED_FROM = 100_000  # parameters; smaller stages are sharded with the layers around them
 
 
 def rank_of(environment: Mapping[str, str]) -> int | None:
-    """The number of this process among those that train together; None for one that trains alone.
+    """Returns the number of this process among those that train together, or None if it trains alone.
 
     >>> rank_of({"RANK": "3"}), rank_of({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}), rank_of({"SLURM_PROCID": "0"})
     (3, 1, None)
@@ -31,12 +31,12 @@ def rank_of(environment: Mapping[str, str]) -> int | None:
 
 
 def world_size() -> int:
-    """How many processes train together, once Lightning has connected them."""
+    """Returns how many processes train together, once Lightning has connected them; 1 before."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def of_all_processes(value: Value) -> list[Value]:
-    """What each process has, in the order of their ranks. All have to call it."""
+    """Returns each process's `value`, in the order of their ranks. All processes have to call it."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -45,7 +45,7 @@ def of_all_processes(value: Value) -> list[Value]:
 
 
 def lost_others(error: BaseException | None) -> bool:
-    """Whether an error says no more than that another process is gone.
+    """Returns whether an error only says that another process is gone.
 
     >>> lost_others(RuntimeError("[…/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242"))
     True
@@ -58,9 +58,9 @@ def lost_others(error: BaseException | None) -> bool:
 
 
 class FullySharded(ModelParallelStrategy):
-    """Every process keeps its share of the parameters, of their gradients and of the optimizer's state (FSDP2).
+    """Gives every process a share of the parameters, of their gradients and of the optimizer's state (FSDP2).
 
-    Checkpoints are those of any other run: whole, in one file.
+    Checkpoints are whole, in one file, as those of any other run are.
     """
 
     def __init__(self) -> None:
@@ -72,15 +72,15 @@ class FullySharded(ModelParallelStrategy):
 
 
 def shard(network: nn.Module, mesh: Any) -> None:
-    """Spread the parameters over the processes of a device mesh, stage by stage; once more changes nothing.
+    """Spreads the parameters over the processes of a device mesh, stage by stage. A second call changes nothing.
 
-    Those of a stage (a chain of layers, which is called as a whole) are together only while it is computed.
+    The parameters of a stage (a chain of layers that is called as a whole) are gathered only while it is computed.
     """
     if isinstance(network, FSDPModule):
         return
 
     def own(module: nn.Module) -> int:
-        """Parameters that would travel with this module."""
+        """Returns how many parameters would be gathered with this module."""
         inner = sum(own(child) for child in module.children() if not isinstance(child, FSDPModule))
         return inner + sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
@@ -90,10 +90,13 @@ def shard(network: nn.Module, mesh: Any) -> None:
 
 
 def whole_state(module: nn.Module) -> dict[str, Any]:
-    """`state_dict` on the CPU, whole also where each process has a share: in the first, and all have to call it."""
+    """Returns the `state_dict` on the CPU, whole even if each process has a share of the parameters.
+
+    Only the first process gets it, but all have to call it.
+    """
     return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def load_whole(module: nn.Module, state: dict[str, Any]) -> None:
-    """`load_state_dict` of a whole state, also where each process has a share of the parameters."""
+    """Loads a whole `state_dict`, also if each process has a share of the parameters."""
     set_model_state_dict(module, state, options=StateDictOptions(full_state_dict=True))

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite numbers: what is kept of them, and doing without their steps."""
+"""Finds losses and gradients that are not finite: saves what is needed to replay the step, or leaves the step out."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from twostream.training.distributed import of_all_processes, whole_state
 from twostream.training.recovery import random_state
 
 NONFINITE = ("stop", "skip")
-MOST_IN_A_ROW = 20  # steps that are left out: what comes back every time is not the fault of a batch
+MOST_IN_A_ROW = 20  # left-out steps after which training ends: single batches are not the cause
 log = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-    """A batch; the gradients of one, or of several that are accumulated, make a step."""
+    """One batch of an optimizer step; a step has several with `accumulate`."""
 
     index: Tensor
-    random: dict[str, Any]  # before it
-    loss: Tensor  # of the clips of this process
-    mean: Tensor  # of those of all
+    random: dict[str, Any]  # the state of random numbers before the batch
+    loss: Tensor  # over the clips of this process
+    mean: Tensor  # over the clips of all processes
 
 
 class FiniteLoss(pl.Callback):
-    """At a loss or gradient that is not finite stops, and keeps what `twostream replay` needs; or leaves the step out.
+    """Handles a loss or gradient that is not finite: stops and saves what `twostream replay` needs, or skips the step.
 
-    Looks once a step, between backward pass and optimizer, where all processes have the same gradient.
-    `nonfinite="skip"`: no gradient of that step is used, buffers (running means of batch normalisation) are put back,
-    a loss that is not finite is not part of the epoch's, and `skipped` counts the step. Weights are as if its batches
-    had not been; a moving average of them (`ema`) takes them in once more, as they are.
+    The check runs once a step, between backward pass and optimizer, where all processes have the same gradient. With
+    `nonfinite="skip"` no gradient of that step is used, buffers (running means of batch normalisation) are restored, a
+    loss that is not finite does not count in the epoch's loss, and `skipped` counts the step. The weights are as if its
+    batches had not been there; a moving average of weights (`ema`) takes in the unchanged weights once more.
+
+    Raises ValueError for an unknown `nonfinite`, and ExpectedError when it stops: also after 20 skipped steps in a row.
     """
 
     def __init__(self, folder: Path, *, nonfinite: str = "stop") -> None:
@@ -49,9 +51,9 @@ class FiniteLoss(pl.Callback):
         self.skip = nonfinite == "skip"
         self.skipped = 0
         self._in_a_row = 0
-        self._buffers: dict[str, Tensor] = {}  # before the step
-        self._parts: list[Part] = []  # of the step
-        self._begun: tuple[Tensor, dict[str, Any]]  # the batch in work
+        self._buffers: dict[str, Tensor] = {}  # as they were before the step
+        self._parts: list[Part] = []  # the batches of the current step
+        self._begun: tuple[Tensor, dict[str, Any]]  # positions and random state of the current batch
 
     def state_dict(self) -> dict[str, Any]:
         return {"skipped": self.skipped}
@@ -70,9 +72,9 @@ class FiniteLoss(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Optimizer) -> None:
         numbers = [part.mean for part in self._parts]
-        if getattr(trainer.precision_plugin, "scaler", None) is None:  # it seeks its scale by gradients that are not
+        if getattr(trainer.precision_plugin, "scaler", None) is None:  # a scaler searches by infinite gradients
             numbers.append(gradient_norm(pl_module.parameters()).to(numbers[0]))
-        if torch.stack(numbers).isfinite().all():  # the device is waited for here
+        if torch.stack(numbers).isfinite().all():  # waits for the device
             self._in_a_row = 0
             return
         what, parts = "gradient", self._parts
@@ -97,7 +99,7 @@ class FiniteLoss(pl.Callback):
         self._in_a_row += 1
 
     def _keep(self, trainer: pl.Trainer, pl_module: Any, what: str, parts: Sequence[Part]) -> str:
-        """Writes the file for `twostream replay`, in the first process; returns the message, the same one in all."""
+        """Writes the file for `twostream replay` in the first process. Returns the error message, the same in all."""
         epoch, batch = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx
         path = self.folder / f"nonfinite-{epoch:05d}-{batch:07d}.pt"
         parts = [part._replace(index=part.index.cpu(), loss=part.loss.cpu(), mean=part.mean.cpu()) for part in parts]
@@ -111,7 +113,7 @@ class FiniteLoss(pl.Callback):
                 "state_dict": {name: buffers.get(name, value) for name, value in state.items()},
             }
             save_whole(content, path)
-        trainer.strategy.barrier()  # the first process that ends with an error ends all
+        trainer.strategy.barrier()  # wait for the file: the first process that raises ends all
         return (
             f"epoch {epoch + 1}, batch {batch + 1}: the {what} is not a finite number; its videos: "
             f"{videos(trainer, parts)}; `twostream replay {path}` does this step again; "
@@ -120,12 +122,15 @@ class FiniteLoss(pl.Callback):
 
 
 def videos(trainer: pl.Trainer, parts: Sequence[Part]) -> str:
-    """Names of the videos of some batches."""
+    """Returns the ids of the videos in some batches, separated by commas."""
     known = trainer.datamodule.train_set.videos  # type: ignore[attr-defined]
     return ", ".join(known[index].id for part in parts for index in part.index.tolist())
 
 
 def gradient_norm(weights: Iterable[Tensor]) -> Tensor:
-    """NaN or infinite if any gradient is, or too large to be squared; where processes share weights, of all of them."""
+    """Returns the norm of all gradients, over all processes if these share the weights.
+
+    It is NaN or infinite if any gradient is, or if one is too large to be squared.
+    """
     norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm

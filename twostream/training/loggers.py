@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 def csv_logger(folder: Path) -> Logger:
-    """`metrics.csv` in the run folder itself."""
+    """Returns a logger that writes `metrics.csv` into the run folder itself."""
     return WholeRows(save_dir=folder, name="", version="")
 
 
 class WholeRows(CSVLogger):
-    """Lightning's, but a full disk or a kill leaves all rows that were there, and no half of one."""
+    """Lightning's CSV logger, made safe: a full disk or a kill loses no earlier row and leaves no half-written one."""
 
     @property
     @rank_zero_experiment
@@ -48,15 +48,15 @@ class WholeRows(CSVLogger):
 
 
 class WholeRowsWriter(ExperimentWriter):
-    """A file of before stays until the first rows take its place, or are added where `goes_on` says so."""
+    """Replaces an earlier file at the first save, or adds to it if `goes_on` is true."""
 
     goes_on = False
 
     def _check_log_dir_exists(self) -> None:
-        """Lightning's deletes the file, before it is known whether a run may go on."""
+        """Does nothing: Lightning's method deletes the file before it is known whether the run may go on."""
 
     def save(self) -> None:
-        """Add the rows to a copy, which then takes the file's place."""
+        """Adds the rows to a copy of the file, which then takes the file's place."""
         path, rows, names = Path(self.metrics_file_path), self.metrics, list(self.metrics_keys)
         if not rows:
             return
@@ -68,7 +68,7 @@ class WholeRowsWriter(ExperimentWriter):
                 super().save()
             self.goes_on = True
         except OSError:
-            self.metrics, self.metrics_keys = rows, names  # of the file that is still there
+            self.metrics, self.metrics_keys = rows, names  # the unsaved rows, and the columns of the file as it is
             raise
         finally:
             self.metrics_file_path = str(path)
@@ -83,7 +83,10 @@ def wandb_logger(
     tags: list[str] | None = None,
     patience: float = 60.0,
 ) -> Logger:
-    """Weights & Biases; never prompts: without an account it writes to the run folder (`wandb sync` uploads it)."""
+    """Returns a Weights & Biases logger that never prompts. Raises ValueError for an unknown mode.
+
+    Without an account it writes to the run folder, which `wandb sync` uploads later.
+    """
     if mode not in WANDB_MODES:
         raise ValueError(f"logger.wandb.mode={mode!r}: choose from {', '.join(WANDB_MODES)}")
     if mode == "auto":
@@ -103,22 +106,22 @@ def wandb_logger(
 
 
 def previous_run(folder: Path) -> str | None:
-    """The id of the newest W&B run in a run folder, so that a run that goes on is one run there, too."""
+    """Returns the id of the newest W&B run in a run folder, or None; a resumed run goes on in that W&B run."""
     names = sorted(path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*"))  # DATE_TIME-ID
     return names[-1].partition("-")[2] if names else None  # an id may have hyphens of its own
 
 
 class PatientWandb(WandbLogger):
-    """A W&B run that neither stops nor delays what it logs.
+    """A W&B logger that neither stops nor delays the training.
 
-    A server that does not answer at the start: the run is written to its folder, as with mode=offline. Later W&B works
-    in a process of its own and uploads from files that it writes first; at the end it is given `patience` seconds for
-    the rest. Should that process die, the run goes on without W&B.
+    If the server does not answer at the start, the run is written to its folder, as with mode=offline. Afterwards W&B
+    works in its own process and uploads from files that it writes first; at the end it gets `patience` seconds for the
+    rest. If that process dies, the training goes on without W&B.
     """
 
     def __init__(self, *, mode: str, patience: float, **options: Any) -> None:
         super().__init__(mode=mode, **options)
-        self._wandb_init.pop("anonymous", None)  # W&B warns that it has no effect, which nobody here asked for
+        self._wandb_init.pop("anonymous", None)  # Lightning sets this option, and W&B warns that it has no effect
         self.patience = patience
         self.lost = False
 
@@ -142,12 +145,12 @@ class PatientWandb(WandbLogger):
         return self._offline_experiment()
 
     def _offline_experiment(self) -> Any:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it tries for 10 s, at the end, to send some
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B spends 10 s at the end on sending some
         return super().experiment
 
     @property
     def files(self) -> Path:
-        """The folders of its runs, as `wandb sync` wants them."""
+        """The pattern of the folders of W&B runs, as `wandb sync` takes it."""
         return Path(self.save_dir or ".") / "wandb" / "*run-*"
 
     @rank_zero_only
@@ -164,9 +167,10 @@ class PatientWandb(WandbLogger):
 
     @rank_zero_only
     def finish(self, error: BaseException | None = None) -> None:
-        """Close the W&B run, if there is one; the next one is a run of its own.
+        """Closes the W&B run, if there is one; the next run of this process gets a W&B run of its own.
 
-        With an error it has failed; where that is a signal it is preempted. W&B lets both be gone on with.
+        With an error the W&B run is marked as failed; if the error is a signal (`Stopped`), as preempted. W&B allows
+        both to be resumed.
         """
         if self._experiment is None:
             return
@@ -180,7 +184,7 @@ class PatientWandb(WandbLogger):
             return
         try:
             call(*arguments, **options)
-        except Exception as error:  # whatever it is: a run of days is worth more than its curves on a web page
+        except Exception as error:  # any error: days of training are worth more than their curves on a web page
             self.lost = True
             told = f"{one_line(error)}; the run goes on without it. metrics.csv has every number"
             log.warning("W&B: %s; what W&B got until now: wandb sync %s", told, self.files)
@@ -188,7 +192,10 @@ class PatientWandb(WandbLogger):
 
 
 def forget_wandb() -> None:
-    """Let go of W&B's process, which has died: it is not waited for at the end, and the next run starts another."""
+    """Drops W&B's process, which has died.
+
+    So the program does not wait for it at the end, and the next run starts another one.
+    """
     import wandb
 
     with suppress(Exception):
@@ -196,7 +203,7 @@ def forget_wandb() -> None:
 
 
 def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:
-    """Whether a server says anything, be it an error, within so many seconds, the lookup of its name included."""
+    """Returns whether a server answers, even with an error, within `seconds`, the lookup of its name included."""
     said: list[bool] = []
 
     def ask() -> None:
@@ -205,18 +212,18 @@ def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:
         except HTTPError:
             pass
         except OSError as error:
-            if not isinstance(getattr(error, "reason", error), ssl.SSLError):  # W&B may trust its certificate
+            if not isinstance(getattr(error, "reason", error), ssl.SSLError):  # an answer: W&B may trust it
                 return
         said.append(True)
 
-    thread = Thread(target=ask, daemon=True)  # a name server that is silent knows no time limit
+    thread = Thread(target=ask, daemon=True)  # the lookup of a name has no time limit of its own
     thread.start()
     thread.join(seconds)
     return bool(said)
 
 
 def tensorboard_logger(folder: Path) -> Logger:
-    """TensorBoard event files in the run folder."""
+    """Returns a logger of TensorBoard event files in the run folder. Raises ValueError if tensorboard is missing."""
     try:
         import tensorboard  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -227,7 +234,7 @@ def tensorboard_logger(folder: Path) -> Logger:
 
 
 def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) -> None:
-    """Show PNG files in the loggers that show pictures; keys are their names there."""
+    """Shows PNG files in the loggers that can show pictures. `pictures`: {name in the logger: file}."""
     import matplotlib.image
 
     shown: list[Any] = list(loggers)
@@ -242,7 +249,10 @@ def log_pictures(loggers: list[Logger], pictures: dict[str, Path], step: int) ->
 
 @contextmanager
 def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Close the loggers' runs at the end of the block, with its error if it has one: the next cell begins its own."""
+    """Closes the loggers' W&B runs at the end of the block, with the block's error if it raised one.
+
+    So the next cell of a sweep begins a W&B run of its own.
+    """
     error: BaseException | None = None
     try:
         yield

@@ -1,4 +1,4 @@
-"""Optimizers with a rate for every role of a parameter, and learning-rate schedules."""
+"""Optimizers with a learning rate for every role of a parameter, and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def parameter_groups(
     flow_conv1_factor: float = 1.0,
     random_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """One group for each learning rate and decay: names, parameters, `lr`, `weight_decay`.
+    """Returns one group for each learning rate and decay: its name, parameters, `lr`, `weight_decay`.
 
-    Biases, the parameters of normalisation layers and all others of one dimension or none (weights of a fusion,
-    exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the classifiers, of the
-    spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN trains
-    them faster); `random_factor` that of towers that start from random values, and of all else where all do.
-    Frozen parameters belong to no group.
+    Biases, the parameters of normalisation layers, and all other parameters of one dimension or none (weights of a
+    fusion, exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the classifiers, of
+    the spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN
+    trains them faster). `random_factor` multiplies the rate of towers that start from random values, and that of all
+    other parameters, too, if all towers do. Frozen parameters belong to no group. Raises ValueError if every parameter
+    is frozen.
     """
     factors = {"tower": 1.0, "head": head_factor, "fusion": fusion_factor, "flow_conv1": flow_conv1_factor}
     groups: dict[str, dict[str, Any]] = {}
@@ -68,7 +69,7 @@ def parameter_groups(
 
 
 def starts_random(network: nn.Module) -> set[str]:
-    """Names of the parameters of towers without weights to start from; all names where no tower has any."""
+    """Returns the names of the parameters of towers that start from random values; all names if every tower does."""
     towers = {name: getattr(network, name) for name in ("rgb", "flow") if hasattr(network, name)}
     random = tuple(f"{name}." for name, tower in towers.items() if tower.backbone.report is None)
     names = {name for name, _ in network.named_parameters()}
@@ -76,7 +77,7 @@ def starts_random(network: nn.Module) -> set[str]:
 
 
 def roles(network: nn.Module) -> dict[str, str]:
-    """{name of a parameter that is trained: "head" (a classifier), "fusion", "flow_conv1" or "tower"}."""
+    """Returns {name of a trained parameter: "head" (a classifier), "fusion", "flow_conv1" or "tower"}."""
     trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     flow = (name for name, p in network.named_parameters() if name.startswith("flow.backbone.stages.") and p.ndim == 4)
     first = next(flow, "").removesuffix("weight")
@@ -85,7 +86,7 @@ def roles(network: nn.Module) -> dict[str, str]:
         name
         for part in parts(network)
         for name, _ in part.module.named_parameters(prefix=part.name)
-        if part.role in FUSION or name.startswith(f"{part.name}.temporal.")  # the latter: of a head
+        if part.role in FUSION or name.startswith(f"{part.name}.temporal.")  # the latter: those of a head
     }
     for name in trained:
         if name.rpartition(".")[0] in heads:
@@ -110,7 +111,7 @@ def adamw(network: nn.Module, *, learning_rate: float, **groups: float) -> Optim
 
 
 def warmup(step: int, warmup_steps: int) -> float:
-    """The linear warm-up factor of optimizer step `step`.
+    """Returns the linear warm-up factor of optimizer step `step`.
 
     >>> [warmup(step, 4) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
@@ -125,7 +126,7 @@ def _per_step(optimizer: Optimizer, factor: Callable[[int], float]) -> list[dict
 def constant(
     optimizer: Optimizer, *, steps_per_epoch: float, epochs: int, warmup_epochs: float = 0.0
 ) -> list[dict[str, Any]]:
-    """The same rate throughout, after the warm-up."""
+    """Keeps the rate the same throughout, after the warm-up."""
     rise = round(warmup_epochs * steps_per_epoch)
     return _per_step(optimizer, lambda step: warmup(step, rise))
 
@@ -139,7 +140,7 @@ def step(
     gamma: float = 0.1,
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """The rate times `gamma` at each milestone; milestones are epochs."""
+    """Multiplies the rate by `gamma` at each milestone; milestones are epochs."""
     rise, drops = round(warmup_epochs * steps_per_epoch), [round(m * steps_per_epoch) for m in milestones]
     return _per_step(optimizer, lambda now: warmup(now, rise) * gamma ** sum(now >= drop for drop in drops))
 
@@ -152,9 +153,9 @@ def cosine(
     final_factor: float = 0.0,
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Half a cosine from the full rate to `final_factor` of it, which the step after the last one would have.
+    """Lowers the rate along half a cosine, to `final_factor` of it, which the step after the last one would have.
 
-    While the rate rises (`warmup_epochs`), it is that share of the cosine.
+    During the warm-up (`warmup_epochs`) the warm-up factor multiplies the cosine.
     """
     rise, total = round(warmup_epochs * steps_per_epoch), max(1, round(epochs * steps_per_epoch))
 
@@ -175,14 +176,15 @@ def plateau(
     monitor: str = "val/top1",
     warmup_epochs: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """The rate times `gamma` after `patience` epochs in a row without a new best `monitor` (the paper's rule).
+    """Multiplies the rate by `gamma` after `patience` epochs without a new best `monitor` (the paper's rule).
 
-    Of a loss the best is the lowest, else the highest; equal is not better. Raises ValueError unless patience >= 1.
+    The epochs are counted in a row. The best loss is the lowest, the best of any other metric the highest; an equal
+    value is no new best. Raises ValueError unless patience >= 1.
     """
     if patience < 1:
         raise ValueError(f"schedule.patience={patience!r}: must be at least 1 epoch without a new best")
     mode = "min" if monitor.endswith("loss") else "max"
-    # PyTorch's patience is how many such epochs are put up with: it drops the rate at the next one
+    # PyTorch tolerates as many such epochs as its patience says, and drops the rate at the next one
     drop = ReduceLROnPlateau(optimizer, mode=mode, factor=gamma, patience=patience - 1, threshold=0.0)
     schedules: list[dict[str, Any]] = [{"scheduler": drop, "interval": "epoch", "monitor": monitor}]
     rise = round(warmup_epochs * steps_per_epoch)

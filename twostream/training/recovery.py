@@ -1,4 +1,4 @@
-"""Going on after a crash: checkpoints from which a run continues as if nothing had happened."""
+"""Recovery checkpoints: after a crash a run continues from one as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ from twostream.runs.checkpoint import check_size, load_without_memory, read_plai
 from twostream.runs.results import write_text
 from twostream.training.distributed import lost_others, of_all_processes
 
-KEPT = 2  # of the newest
-SELECTION = "selection"  # in a run's folder: where it has found out how long to train (refit=true)
-CHOICE = "choice.json"  # there: what came out
-SHARE = 0.02  # of the time of training that may go into checkpoints at the ends of epochs
-GRACE_SECONDS = 15.0  # for which a validation goes on after a signal
-STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # the shape of what is in one
-WORTH_SECONDS = 60.0  # of training, before a validation in which nothing can be saved
+KEPT = 2  # recovery checkpoints that are kept, the newest ones
+SELECTION = "selection"  # folder in a run's folder: the training that chose the epochs (refit=true)
+CHOICE = "choice.json"  # file in that folder: what was chosen
+SHARE = 0.02  # share of training time that checkpoints at the ends of epochs may take
+GRACE_SECONDS = 15.0  # how long a validation goes on after a signal
+STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # what a recovery checkpoint has to contain
+WORTH_SECONDS = 60.0  # of unsaved training, after which to save before a validation: none is possible in it
 
 
 class Recovery(pl.Callback):
-    """Writes `checkpoints/recovery-EPOCH-BATCH.ckpt` every so many minutes, at ends of epochs and before stopping.
+    """Writes `checkpoints/recovery-EPOCH-BATCH.ckpt` every `minutes` minutes, at ends of epochs and before stopping.
 
-    Beside what Lightning saves they hold the random numbers of every process, the place in the epoch, the metrics of
-    the epoch so far and `metrics.csv`. They are written between two batches, so that nothing is done twice.
+    Besides what Lightning saves, a file has the random numbers of every process, the place in the epoch, the metrics of
+    the epoch so far and `metrics.csv`. Files are written between two batches, so that no batch is trained on twice.
+
+    Raises ValueError for negative `minutes`.
     """
 
     def __init__(self, folder: Path, *, minutes: float, cell: str, signals: Signals) -> None:
@@ -49,23 +51,23 @@ class Recovery(pl.Callback):
         self.minutes = minutes
         self.cell = cell
         self.signals = signals
-        self.seconds_before = 0.0  # of training, before this process
+        self.seconds_before = 0.0  # that earlier processes spent on this run
         self._began = time.perf_counter()
         self._saved_at = time.monotonic()
-        self._cost = 0.0  # seconds, of the last save
+        self._cost = 0.0  # seconds that the last save took
         self._saving: tuple[int, int] | None = None
-        self._between: tuple[int, int] | None = None  # epoch and batch that come next, while no batch is in work
+        self._between: tuple[int, int] | None = None  # the next epoch and batch; None while a batch is trained on
         self._restored: dict[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
-        """Of all processes that have worked on the run."""
+        """Seconds that all processes until now have spent on the run."""
         return self.seconds_before + time.perf_counter() - self._began
 
-    # when
+    # when to save
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.ckpt_path:  # fsdp makes the loader before it loads the rest
+        if stage == "fit" and trainer.ckpt_path:  # FSDP makes the loader before the rest is loaded
             state = read_recovery(Path(trainer.ckpt_path))
             trainer.datamodule.begin_at(*place_in(state, trainer.datamodule.record))  # type: ignore[attr-defined]
 
@@ -80,7 +82,7 @@ class Recovery(pl.Callback):
         self._accept(trainer)  # no epoch was left to train
 
     def _accept(self, trainer: pl.Trainer) -> None:
-        """All of the checkpoint has been loaded: from here on files of the run are written."""
+        """Restores `metrics.csv`: the checkpoint has been loaded as a whole, so the run's files may be written now."""
         if self._restored is not None and trainer.is_global_zero:
             restore_csv(trainer, self._restored["metrics.csv"])
 
@@ -117,7 +119,7 @@ class Recovery(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.signals.patient = False
         if self._between is not None and trainer.world_size == 1 and not isinstance(exception, Stopped):
-            with suppress(Exception):  # what went wrong first is what the user has to see
+            with suppress(Exception):  # the user has to see the first error, not this one
                 self.save(trainer, *self._between)
         if self.signals.received is not None and follows(exception):
             raise Stopped(self.signals.received) from exception
@@ -138,10 +140,10 @@ class Recovery(pl.Callback):
         last = batch_idx == trainer.num_training_batches - 1
         return last and bool(trainer.limit_val_batches) and elapsed > WORTH_SECONDS
 
-    # what
+    # what is saved
 
     def save(self, trainer: pl.Trainer, epoch: int, batch: int) -> None:
-        """The state before a batch of an epoch; all processes have to call it."""
+        """Saves the state before batch `batch` of epoch `epoch`. All processes have to call it."""
         started = time.monotonic()
         for logger in trainer.loggers:
             logger.save()
@@ -157,12 +159,12 @@ class Recovery(pl.Callback):
         self._cost = self._saved_at - started
 
     def forget(self) -> None:
-        """The run has its results: nothing is left to go on with."""
+        """Deletes the recovery checkpoints of a run that has its results."""
         for path in recovery_files(self.folder):
             path.unlink(missing_ok=True)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if self._saving is None:  # the best one, not ours
+        if self._saving is None:  # Lightning saves the best checkpoint
             return
         epoch, batch = self._saving
         unreadable = trainer.datamodule.unreadable()  # type: ignore[attr-defined]
@@ -187,10 +189,13 @@ class Recovery(pl.Callback):
         }
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Runs when the weights are there, before callbacks, loops and optimizers get theirs."""
+        """Restores the run's state from a checkpoint.
+
+        Lightning calls it when the weights are loaded, before callbacks, loops and optimizers get their states.
+        """
         state = checkpoint["recovery"]
         if place_in(state, trainer.datamodule.record)[1] != state["batch"]:  # type: ignore[attr-defined]
-            state = {**state, "batch": 0, "metrics": {}}  # the epoch begins again: its order is another one
+            state = {**state, "batch": 0, "metrics": {}}  # the order of videos has changed: the epoch begins again
             loop = checkpoint["loops"]["fit_loop"]
             checkpoint["loops"]["fit_loop"] = between_batches(loop, state["epoch"], 0)
         self._restored = state
@@ -205,25 +210,28 @@ class Recovery(pl.Callback):
 
 
 def fit(trainer: pl.Trainer, system: pl.LightningModule, data: pl.LightningDataModule, start: Path | None) -> None:
-    """`Trainer.fit` from a recovery checkpoint, which callbacks know of when they are set up."""
+    """Calls `Trainer.fit`, from the recovery checkpoint `start` if given; callbacks know of it in their `setup`."""
     trainer.ckpt_path = start
     trainer.fit(system, datamodule=data, weights_only=True)
-    trainer.ckpt_path = None  # the test has weights of its own
+    trainer.ckpt_path = None  # the test loads other weights
 
 
 def recovery_files(folder: Path) -> list[Path]:
-    """The recovery checkpoints of a run's `checkpoints` folder, newest first."""
+    """Returns the recovery checkpoints of a run's `checkpoints` folder, newest first."""
     return sorted(folder.glob("recovery-*.ckpt"), reverse=True)
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run folder has anything to go on with."""
+    """Returns whether a run folder has anything to resume from."""
     parts = (folder, folder / SELECTION)
     return any(recovery_files(part / "checkpoints") for part in parts) or (folder / SELECTION / CHOICE).exists()
 
 
 def tidy(folder: Path, written: Path) -> None:
-    """Keep the newest ones; what seems newer than the one just written is damaged, and was passed over."""
+    """Deletes all recovery checkpoints but `written` and the newest ones before it, `KEPT` in all.
+
+    Files that seem newer than `written` are damaged ones, which the run did not go on from; they are deleted, too.
+    """
     files = recovery_files(folder)
     place = files.index(written)
     for path in (*files[:place], *files[place + KEPT :]):
@@ -231,7 +239,10 @@ def tidy(folder: Path, written: Path) -> None:
 
 
 def newest_recovery(folder: Path) -> Path | None:
-    """The newest whole recovery checkpoint in a run folder; says which damaged ones are passed over."""
+    """Returns the newest undamaged recovery checkpoint of a run folder, or None.
+
+    Prints which damaged ones it passes over.
+    """
     for path in recovery_files(folder / "checkpoints"):
         problem = damage(path)
         if problem is None:
@@ -241,7 +252,7 @@ def newest_recovery(folder: Path) -> Path | None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, whose parts have check sums; None where nothing is."""
+    """Returns what is wrong with a recovery checkpoint, whose parts have check sums, or None if nothing is."""
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the check sums
             check_size(path)
@@ -254,12 +265,15 @@ def damage(path: Path) -> str | None:
 
 
 def read_recovery(path: Path) -> dict[str, Any]:
-    """What `Recovery` wrote of itself into a checkpoint."""
+    """Returns what `Recovery` itself has written into a checkpoint."""
     return load_without_memory(path)["recovery"]
 
 
 def place_in(state: Mapping[str, Any], record: Record) -> tuple[int, int]:
-    """Epoch and batch to go on at: the batch is 0 where the list of training videos, so its order, is another one."""
+    """Returns the epoch and batch to go on at.
+
+    The batch is 0 if the list of training videos, and so their order, has changed.
+    """
     if state["batch"] == 0 or "data" not in state:
         return state["epoch"], 0
     same = Record.from_text(state["data"]).order("train") == record.order("train")
@@ -267,7 +281,7 @@ def place_in(state: Mapping[str, Any], record: Record) -> tuple[int, int]:
 
 
 def follows(error: BaseException) -> bool:
-    """Whether an error only says that a signal has ended another process.
+    """Returns whether an error only says that a signal has ended another process.
 
     >>> follows(RuntimeError("DataLoader worker (pid 12) is killed by signal: Terminated."))
     True
@@ -276,16 +290,19 @@ def follows(error: BaseException) -> bool:
 
 
 def settle(trainer: pl.Trainer, state: dict[str, Any]) -> None:
-    """Before the first batch: the random numbers, and Lightning's counters as if it had not been restarted."""
+    """Restores the random numbers before the first batch.
+
+    Sets Lightning's counters as if it had not been restarted.
+    """
     states = state["random"]
     if trainer.global_rank < len(states):
         set_random_state(states[trainer.global_rank])
-    trainer.fit_loop.restarting = False  # else no plateau schedule at the end of this epoch
+    trainer.fit_loop.restarting = False  # else Lightning skips the plateau schedule at the end of this epoch
     trainer.fit_loop.epoch_loop._batches_that_stepped = state["steps"]
 
 
 def between_batches(loop: dict[str, Any], epoch: int, batch: int) -> dict[str, Any]:
-    """Lightning's progress as it is when `epoch` epochs and `batch` batches are done, and no batch is half done."""
+    """Returns Lightning's progress after `epoch` epochs and `batch` batches, with no batch half done."""
     begun = epoch + (batch > 0)
     epochs = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
     batches = loop["epoch_loop.batch_progress"]
@@ -302,9 +319,9 @@ def between_batches(loop: dict[str, Any], epoch: int, batch: int) -> dict[str, A
 
 
 def later_best(folder: Path, step: int, key: str) -> dict[str, Any]:
-    """The state of the ModelCheckpoint that saved the best weights, where that was after `step`; else nothing.
+    """Returns the state of the ModelCheckpoint that saved the best weights, if it did so after `step`; else {}.
 
-    They are kept, with their own score: training from `step` on may come out otherwise on a GPU.
+    These weights are kept with their own score: training again from `step` may come out differently on a GPU.
     """
     path = folder / "best.ckpt"
     best: dict[str, Any] = read_plain(path) if path.exists() else {"global_step": step}
@@ -312,7 +329,7 @@ def later_best(folder: Path, step: int, key: str) -> dict[str, Any]:
 
 
 def moved_to(folder: Path, state: dict[str, Any]) -> None:
-    """The state of a ModelCheckpoint whose run folder may have another place by now."""
+    """Sets the paths in a ModelCheckpoint's state to `folder`, since the run folder may have been moved."""
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
         if state.get(key):
             state[key] = str(folder / Path(state[key]).name)
@@ -321,7 +338,10 @@ def moved_to(folder: Path, state: dict[str, Any]) -> None:
 
 
 def agreed(trainer: pl.Trainer, due: bool, number: int) -> tuple[bool, int]:
-    """What any of the processes wants; only the first one knows what is due."""
+    """Returns whether a save is due, and the signal that any process has received (0: none), the same in all.
+
+    Only the first process knows whether a save is due.
+    """
     if trainer.world_size == 1:
         return due, number
     wanted = torch.tensor([int(due and trainer.is_global_zero), number], device=trainer.strategy.root_device)
@@ -331,18 +351,21 @@ def agreed(trainer: pl.Trainer, due: bool, number: int) -> tuple[bool, int]:
 
 
 def random_state() -> dict[str, Any]:
-    """Of all random number generators of this process, as tensors and plain values: no code is needed to read it."""
+    """Returns the state of all random number generators of this process.
+
+    It consists of tensors and plain values, so that nothing has to be unpickled to read it.
+    """
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of its own device
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of this process's device
         "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss),
         "python": random.getstate(),
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Undo all that drew random numbers since."""
+    """Restores the random number generators to what `random_state` returned."""
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
@@ -353,13 +376,13 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def metrics_state(module: torch.nn.Module) -> dict[str, dict[str, torch.Tensor]]:
-    """What the metrics have counted in this epoch."""
+    """Returns what the metrics have counted in this epoch: {module name: {state name: tensor}}."""
     metrics = [(name, metric) for name, metric in module.named_modules() if isinstance(metric, Metric)]
     return {name: {key: value.cpu() for key, value in metric.metric_state.items()} for name, metric in metrics}  # type: ignore[misc]
 
 
 def summed(states: list[dict[str, dict[str, torch.Tensor]]]) -> dict[str, dict[str, torch.Tensor]]:
-    """Of all processes: all that we measure is counts and sums."""
+    """Adds up the metric states of all processes: every state is a count or a sum."""
     first, *others = states
     return {
         name: {key: sum((other[name][key] for other in others), start=value) for key, value in state.items()}
@@ -368,25 +391,25 @@ def summed(states: list[dict[str, dict[str, torch.Tensor]]]) -> dict[str, dict[s
 
 
 def load_metrics(module: torch.nn.Module, states: dict[str, dict[str, torch.Tensor]]) -> None:
-    """Go on counting."""
+    """Loads metric states, so that the metrics go on counting from them."""
     for name, metric in module.named_modules():
         if isinstance(metric, Metric) and name in states:
             for key, value in states[name].items():
-                setattr(metric, key, value.to(metric.device, copy=True))  # where fsdp has it already
-            metric._update_count = 1  # it has been updated, else it warns
+                setattr(metric, key, value.to(metric.device, copy=True))  # under FSDP the metric is on the GPU by now
+            metric._update_count = 1  # else the metric warns that it was never updated
             metric._computed = None
 
 
 def csv_path(trainer: pl.Trainer) -> Path:
-    """Where this run's `metrics.csv` is."""
+    """Returns the path of this run's `metrics.csv`."""
     return Path(trainer.default_root_dir) / "metrics.csv"
 
 
 def restore_csv(trainer: pl.Trainer, text: str) -> None:
-    """`metrics.csv` as it was: the rows after it are going to be written again."""
+    """Writes `metrics.csv` as it was at the checkpoint: the rows after it are going to be written again."""
     path = csv_path(trainer)
     write_text(path, text)
     for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger):  # appends to what is there, under the same header
+        if isinstance(logger, CSVLogger):  # have it append to the file, under the same header
             logger.experiment.metrics_keys = text.splitlines()[0].split(",") if text else []
             logger.experiment.goes_on = True  # type: ignore[attr-defined]

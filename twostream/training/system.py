@@ -23,7 +23,7 @@ from twostream.training.accumulation import StepMean
 from twostream.training.distributed import FullySharded, load_whole, of_all_processes, shard
 from twostream.training.optimizers import MakeOptimizer, MakeSchedule
 
-LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class"}  # name of a metric: in the log
+LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class"}  # {name of a metric: its name in the log}
 
 
 class TwoStreamSystem(pl.LightningModule):
@@ -45,31 +45,31 @@ class TwoStreamSystem(pl.LightningModule):
         history: History | None = None,
     ) -> None:
         super().__init__()
-        self.planned_epochs: int | None = None  # of the schedule, where training ends sooner; None: the trainer's
+        self.planned_epochs: int | None = None  # length of the schedule, if training ends sooner; None: the trainer's
         self.history = history or History()  # written into every checkpoint
         self.network = network
         self.classes = classes
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.label_smoothing = label_smoothing
-        self.frozen = list(frozen)  # a plain list: they are part of the network already
+        self.frozen = list(frozen)  # a plain list: the modules are registered with the network already
         self.loss_means = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
         self.accuracies = nn.ModuleDict(
             {f"{stage}_": RunningAccuracy(len(classes)) for stage in ("train", "val", "test")}
         )
-        self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the training step: over own clips, over all clips
-        self.last_clips: Tensor | int = 0  # of it, of all processes
+        self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the last training batch: over own clips, all clips
+        self.last_clips: Tensor | int = 0  # clips of the last training batch, in all processes
         self._last_scores = torch.zeros(())
         self._step = StepMean()
-        self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {the video's position in the list: (k,)}
-        self.validation_losses: dict[int, float] = {}  # of the last validation, by position likewise
+        self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {position of the video: (k,)}
+        self.validation_losses: dict[int, float] = {}  # of the last validation: {position of the video: loss}
 
     def forward(
         self, clip: Clip, views_at_once: int | None = None
     ) -> tuple[Float[Tensor, "m n k"], Float[Tensor, "n k"]]:
-        """The scores of each head, averaged over the views, and the one score that is evaluated.
+        """Returns the scores of each of the m heads, averaged over views, and the combined scores that are evaluated.
 
-        The network is given so many of the n·v views at once; None: all.
+        The network gets `views_at_once` of the n·v views at a time; None: all at once.
         """
         n, v = clip.rgb.shape[:2]
         views = (part.flatten(0, 1).split(views_at_once or n * v) for part in (clip.rgb, clip.flow))
@@ -78,9 +78,9 @@ class TwoStreamSystem(pl.LightningModule):
         return heads, self.network.combine(heads)
 
     def loss(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-        """The sum over heads of the cross-entropy, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
+        """Returns the sum of the heads' cross-entropies, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
         if not len(label):
-            return heads.float().sum()  # zero, from which every parameter gets its gradient, zero
+            return heads.float().sum()  # a zero that gives every parameter a gradient of zero
         smoothing = self.label_smoothing if self.training else 0.0
         return sum(
             (F.cross_entropy(head, label, label_smoothing=smoothing) for head in heads.float()),
@@ -88,7 +88,7 @@ class TwoStreamSystem(pl.LightningModule):
         )
 
     def losses(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Of each video, without label smoothing: the sum over heads."""
+        """Returns the loss of each video: the sum of the heads' cross-entropies, without label smoothing."""
         return sum(
             (F.cross_entropy(head, label, reduction="none") for head in heads.float()),
             start=torch.zeros(len(label), device=heads.device),
@@ -100,11 +100,11 @@ class TwoStreamSystem(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.global_rank:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)  # each process drops out others than the first
+            torch.manual_seed(torch.initial_seed() + self.global_rank)  # each process has its own dropout
 
     def on_train_start(self) -> None:
         for module in self.frozen:
-            module.eval()  # nor do the statistics of their batch normalisation move
+            module.eval()  # so that the statistics of their batch normalisation stay, too
 
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         heads, combined = self(clip)
@@ -118,7 +118,10 @@ class TwoStreamSystem(pl.LightningModule):
         self._step.finish(self.parameters(), self.trainer.accumulate_grad_batches)
 
     def on_train_batch_end(self, outputs: Any, batch: Clip, batch_index: int) -> None:
-        """Measures only now: it waits for the device, which has then been given the backward pass, too."""
+        """Measures the batch that `training_step` has scored.
+
+        Measuring waits for the device. Here, unlike in `training_step`, the device already has the backward pass to do.
+        """
         loss, _ = self.last_losses
         if loss.isfinite():
             self._measure("train", loss, self._last_scores, batch.label)
@@ -137,7 +140,7 @@ class TwoStreamSystem(pl.LightningModule):
         self.test_logits |= logits_by_video(clip.index, self._evaluate("test", clip)[1])
 
     def _evaluate(self, stage: str, clip: Clip) -> tuple[Tensor, Tensor]:
-        heads, combined = self(clip)  # also of no clips: others may wait for this process's share of the parameters
+        heads, combined = self(clip)  # also without clips: other processes may wait for this one's parameters
         self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
         return heads, combined
 
@@ -180,14 +183,14 @@ class TwoStreamSystem(pl.LightningModule):
         checkpoint["trained_on"] = self.history.to_checkpoint()
 
     def load_weights(self, checkpoint: str | Path) -> None:
-        """The weights that were validated: of the moving average, where there is one.
+        """Loads the weights that were validated: those of the moving average, if there is one.
 
-        Not `Trainer.test(ckpt_path=…)`: after training with `MovingAverage` that restores the weights which go on
-        being trained in place of the averaged ones.
+        Do not use `Trainer.test(ckpt_path=…)` for this: after training with `MovingAverage` it restores the weights
+        that are trained on, not the averaged ones.
         """
         load_whole(self, load_plain(Path(checkpoint))["state_dict"])
 
 
 def logits_by_video(index: Int[Tensor, " n"], logits: Float[Tensor, "n k"]) -> dict[int, np.ndarray]:
-    """{position of the video in its list: its logits}, off the device."""
+    """Returns {position of the video in its list: its logits (k,)}, as float32 arrays on the CPU."""
     return dict(zip(index.tolist(), logits.detach().float().cpu().numpy(), strict=True))

@@ -1,4 +1,4 @@
-"""Whether W&B would get runs: by the rules of W&B itself, without loading it or asking anybody."""
+"""Finds out whether W&B would get runs: by W&B's own rules, without importing it and without prompting."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # before and since 0.31
+HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # W&B's server before version 0.31, and since
 
 
 def usual_mode() -> str:
-    """What mode=auto is: WANDB_MODE, else online where there is a key; never prompts."""
+    """Returns what mode=auto means: WANDB_MODE, else online if there is a key, else offline. Never prompts."""
     return os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
 
 
 def has_key() -> bool:
-    """Whether `wandb login` was done here: a key in the environment, or for its server in the netrc file."""
+    """Returns whether `wandb login` was done here.
+
+    That is, whether there is a key in the environment, or one for W&B's server in the netrc file.
+    """
     if os.environ.get("WANDB_API_KEY"):
         return True
     url = os.environ.get("WANDB_BASE_URL")
@@ -30,7 +33,7 @@ def has_key() -> bool:
 
 
 def netrc_file() -> Path:
-    """The file named by NETRC, ~/.netrc, or ~/_netrc as on Windows."""
+    """Returns the file named by NETRC, else ~/.netrc, or ~/_netrc as on Windows if only that exists."""
     if named := os.environ.get("NETRC"):
         return Path(named).expanduser()
     usual = [Path(name).expanduser() for name in ("~/.netrc", "~/_netrc")]
