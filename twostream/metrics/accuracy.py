@@ -1,7 +1,7 @@
-"""How many videos are right: top-1, top-5, their means over classes, the confusion matrix.
+"""Counts the videos that are right: top-1, top-5, their means over classes, the confusion matrix.
 
-Of equal scores the first class comes first, as for `argmax`: scores of 16 bits are often equal. One that is NaN is
-never right.
+Among classes of equal scores the first one wins, as in `argmax`; 16-bit scores are often equal. A video is never right
+if the score of its class is NaN.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-TOP = {"top1": 1, "top5": 5}  # name: how many places count as right
+TOP = {"top1": 1, "top5": 5}  # {name: how many of the best classes count}
 
 
 class Right(NamedTuple):
-    """Numbers of videos of each class: all of them, and for each name in `TOP` those that are right."""
+    """The numbers of videos of each class: all of them, and for each name in `TOP` those that are right."""
 
     videos: Int[np.ndarray, " k"]
     right: Mapping[str, Int[np.ndarray, " k"]]
 
 
 def ranks(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How many classes come before the true one: top-k is right where this is less than k.
+    """Returns how many classes rank before each video's true one: top-k is right if this is less than k.
 
     >>> ranks(np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0], [np.nan, 0, 0]]), np.array([2, 1, 0])).tolist()
     [1, 1, 3]
@@ -34,7 +34,8 @@ def ranks(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> In
 
 
 def count_right(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Right:
-    """
+    """Counts the videos of each class, and those that are right.
+
     >>> count_right(np.array([[2.0, 1.0], [3.0, 1.0], [5.0, 4.0]]), np.array([0, 1, 0])).right["top1"].tolist()
     [2, 0]
     """
@@ -44,9 +45,11 @@ def count_right(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"])
 
 
 def accuracies(counted: Right) -> dict[str, float]:
-    """`top1`: right videos / all videos. `mean_class_top1`: the mean of that over the classes that have videos.
+    """Returns the accuracies of counted videos; they are NaN if there are no videos.
 
-    Top-5 likewise, where there are more than five classes. NaN without videos.
+    - `top1`: right videos / all videos.
+    - `mean_class_top1`: the mean of each class's accuracy, over the classes that have videos.
+    - `top5`, `mean_class_top5`: the same for top-5, if there are more than five classes.
 
     >>> accuracies(count_right(np.array([[1.0, 0.0]] * 4), np.array([0, 0, 0, 1])))
     {'top1': 0.75, 'mean_class_top1': 0.5}
@@ -62,7 +65,7 @@ def accuracies(counted: Right) -> dict[str, float]:
 
 
 def class_accuracies(counted: Right, name: str) -> Float[np.ndarray, " k"]:
-    """Each class's share of right videos; NaN for a class without videos.
+    """Returns each class's share of right videos; NaN for a class without videos.
 
     >>> class_accuracies(Right(np.array([4, 0]), {"top1": np.array([3, 0])}), "top1").tolist()
     [0.75, nan]
@@ -71,7 +74,7 @@ def class_accuracies(counted: Right, name: str) -> Float[np.ndarray, " k"]:
 
 
 def confusion_of(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, "k k"]:
-    """Numbers of videos [true class, predicted class].
+    """Returns the numbers of videos, as [true class, predicted class].
 
     >>> confusion_of(np.array([[2, 1], [1, 1], [0, 3]]), np.array([0, 1, 1])).tolist()
     [[1, 0], [1, 1]]
@@ -81,7 +84,7 @@ def confusion_of(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]
 
 
 class Confused(NamedTuple):
-    """`count` videos of class `true`, of which there are `of`, were taken for class `predicted`."""
+    """One kind of mistake: `count` of the `of` videos of class `true` were taken for class `predicted`."""
 
     true: int
     predicted: int
@@ -90,7 +93,7 @@ class Confused(NamedTuple):
 
 
 def confused_pairs(confusion: Int[np.ndarray, "k k"]) -> list[Confused]:
-    """All mistakes, the most frequent first; of equally frequent ones that with the largest share of its class.
+    """Returns all mistakes, the most frequent first; of equally frequent ones that with the largest share of its class.
 
     >>> confused_pairs(np.array([[3, 1, 0], [0, 5, 2], [1, 0, 1]]))[:2]
     [Confused(true=1, predicted=2, count=2, of=7), Confused(true=2, predicted=0, count=1, of=2)]

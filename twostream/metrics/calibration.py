@@ -1,4 +1,4 @@
-"""Whether a network knows how sure it may be."""
+"""Measures calibration: whether a network's confidence says how often it is right."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ BINS = 15  # as in Guo et al. 2017
 
 
 class Calibration(NamedTuple):
-    """`confidence`, `accuracy`: means over the videos of each bin, NaN in an empty one. `count`: how many there are.
-    `error`: the expected calibration error."""
+    """The bins of a reliability diagram.
+
+    - `confidence`, `accuracy`: means over the videos of each bin, NaN for an empty bin.
+    - `count`: the number of videos in each bin.
+    - `error`: the expected calibration error.
+    """
 
     confidence: Float[np.ndarray, " b"]
     accuracy: Float[np.ndarray, " b"]
@@ -23,13 +27,13 @@ class Calibration(NamedTuple):
 
 
 def calibration(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], num_bins: int = BINS) -> Calibration:
-    """How well the confidence, the largest class probability, says how often the prediction is right.
+    """Measures how well the confidence, the largest class probability, says how often the prediction is right.
 
-    Bin m of M holds the videos with confidence in ((m-1)/M, m/M]. Expected calibration error: the sum over bins of
-    (videos in the bin / all videos) · |accuracy - mean confidence| (Guo et al. 2017, equation 3).
+    Bin m of M holds the videos with confidence in ((m-1)/M, m/M]. The expected calibration error is the sum over bins
+    of (videos in the bin / all videos) · |accuracy - mean confidence| (Guo et al. 2017, equation 3).
     """
     confidence = np.exp(log_softmax(logits).max(1))
-    bins = np.digitize(confidence, np.arange(1, num_bins) / num_bins, right=True)  # on an edge: in the bin below it
+    bins = np.digitize(confidence, np.arange(1, num_bins) / num_bins, right=True)  # an edge belongs to the bin below
     count = np.bincount(bins, minlength=num_bins)
     some = np.where(count > 0, count, np.nan)
     means = [np.bincount(bins, values, num_bins) / some for values in (confidence, ranks(logits, labels) == 0)]
@@ -38,7 +42,7 @@ def calibration(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"],
 
 
 def log_softmax(logits: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
-    """Logs of the class probabilities, in float64.
+    """Returns the logarithms of the class probabilities, in float64.
 
     >>> np.exp(log_softmax(np.array([[0.0, 0.0]]))).tolist()
     [[0.5, 0.5]]

@@ -1,8 +1,8 @@
-"""How far an accuracy of few videos may lie from that of many: intervals of 95 %.
+"""Confidence intervals of 95 % for accuracies that were measured on few videos.
 
-Two things widen them, and neither formula nor resampling alone has both: videos of one group are alike, which only a
-sample of whole groups shows; and where all videos are right, or none, every sample is the same and has no width. So the
-numbers over classes take the outer ends of both.
+Two things widen an interval, and neither a formula nor resampling alone covers both. Videos of one group are alike,
+which only resampling of whole groups shows. If all videos are right, or none, then all samples are equal, and only a
+formula gives an interval that has a width. So the interval of a mean over classes takes the outer ends of both.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Z = 1.959963984540054  # of 95 %
+Z = 1.959963984540054  # of an interval of 95 %
 DRAWS = 2000
-SHARE = (2.5, 97.5)  # per cent
+SHARE = (2.5, 97.5)  # per cent: the ends of the middle 95 %
 
 Interval = tuple[float, float]
 
 
 def wilson(right: int, videos: int) -> Interval:
-    """Of a share of independent videos (Wilson 1927): of 0 or all of them, too.
+    """Returns the interval of a share of independent videos (Wilson 1927), also if none or all of them are right.
 
     >>> [round(end, 4) for end in wilson(10, 10)], [round(end, 4) for end in wilson(1, 2)], wilson(0, 0)
     ([0.7225, 1.0], [0.0945, 0.9055], (0.0, 1.0))
@@ -35,7 +35,9 @@ def wilson(right: int, videos: int) -> Interval:
 
 
 def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Interval:
-    """Of the difference second - first of two shares of right videos, of the same videos (Newcombe 1998, method 10).
+    """Returns the interval of a difference, second - first, of two shares of right videos (Newcombe 1998, method 10).
+
+    Both shares are of the same videos.
 
     >>> same = np.array([True, True, False, False])
     >>> low, high = paired(same, same)  # no video differs: symmetric, and the narrower the more videos
@@ -46,7 +48,7 @@ def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Int
     a, b, c, d = (int((one & two).sum()) for one in (first, ~first) for two in (second, ~second))
     product = (a + b) * (c + d) * (a + c) * (b + d)
     together = a * d - b * c
-    together = max(0.0, together - n / 2) if together > 0 else together  # his correction for continuity
+    together = max(0.0, together - n / 2) if together > 0 else together  # Newcombe's correction for continuity
     agreement = together / sqrt(product) if product else 0.0
     before, after = first.mean(), second.mean()
     (low1, high1), (low2, high2) = wilson(a + b, n), wilson(a + c, n)
@@ -60,7 +62,7 @@ def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Int
 
 
 def over_classes(estimates: Sequence[float], intervals: Sequence[Interval]) -> Interval:
-    """Of the mean of independent numbers with an interval each (MOVER; Zou & Donner 2008).
+    """Returns the interval of the mean of independent numbers that have an interval each (MOVER; Zou & Donner 2008).
 
     >>> over_classes([0.5, 0.5], [(0.2, 0.9), (0.1, 0.8)])  # ± half of the hypotenuses of .3, .4 and of .4, .3
     (0.25, 0.75)
@@ -72,9 +74,9 @@ def over_classes(estimates: Sequence[float], intervals: Sequence[Interval]) -> I
 
 
 def draws_of_groups(labels: Int[np.ndarray, " n"], groups: Sequence[str], *, seed: int = 0) -> Float[np.ndarray, "b n"]:
-    """How often each video is in each of `DRAWS` samples of whole groups, with replacement, of each class by itself.
+    """Returns how often each video is in each of `DRAWS` samples of whole groups, drawn with replacement.
 
-    So every class is in every sample.
+    The groups of each class are drawn by themselves, so that every class is in every sample.
     """
     generator, counts = np.random.default_rng(seed), np.zeros((DRAWS, len(labels)))
     for label in np.unique(labels):
@@ -88,7 +90,10 @@ def draws_of_groups(labels: Int[np.ndarray, " n"], groups: Sequence[str], *, see
 def resampled(
     values: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], draws: Float[np.ndarray, "b n"]
 ) -> Interval:
-    """Of the mean over classes of the classes' means of `values`: the middle 95 % of what the samples give."""
+    """Returns the interval of the mean over classes of the classes' means of `values`.
+
+    It is the middle 95 % of the means that the samples give.
+    """
     members = [labels == label for label in np.unique(labels)]
     means = np.mean([draws[:, own] @ values[own] / draws[:, own].sum(1) for own in members], axis=0)
     low, high = np.percentile(means, SHARE)
@@ -96,7 +101,7 @@ def resampled(
 
 
 def outer(*intervals: Interval) -> Interval:
-    """From the lowest to the highest end.
+    """Returns the interval from the lowest to the highest end of several.
 
     >>> outer((0.1, 0.5), (0.2, 0.6))
     (0.1, 0.6)

@@ -1,4 +1,4 @@
-"""Scores -> numbers of a result table."""
+"""Computes the numbers of a result table from scores."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .calibration import calibration, log_softmax
 
 
 def measure(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Top-1 and, with more than five classes, top-5, of all videos and as the mean over classes; loss; ECE.
+    """Returns top-1 and, with more than five classes, top-5, of all videos and as the mean over classes; loss; ECE.
 
-    `loss`: the mean cross-entropy of these scores. In training `test/loss` is the sum over a network's heads, which
-    differs where it has several. Raises ValueError where there is no video, or where a score is not finite: the
-    training has diverged.
+    `loss` is the mean cross-entropy of these scores. `test/loss` of training is the sum over a network's heads, so it
+    differs if there are several. Raises ValueError if there is no video, or if a score is not finite, as after training
+    that has diverged.
     """
     if not len(labels):
         raise ValueError("no video was scored")

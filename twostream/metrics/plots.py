@@ -15,9 +15,9 @@ from twostream.metrics import Calibration
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Metric -> (epochs, values), from Lightning's metrics.csv; epochs count from 1, per-step values are left out.
+    """Returns {metric: (epochs, values)} from Lightning's metrics.csv, without per-step values; epochs count from 1.
 
-    Raises ValueError, OSError where it cannot be read.
+    Raises ValueError or OSError if the file cannot be read.
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
     try:
@@ -34,13 +34,13 @@ def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
-    """As a PNG file, whole or not at all."""
+    """Saves a figure as a PNG file, whole or not at all."""
     with atomic_file(path) as aside:
         figure.savefig(aside, dpi=dpi, format="png")
 
 
 def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
-    """Loss and accuracies over epochs, training against validation."""
+    """Draws loss and accuracies over epochs, training against validation."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for stage, style in (("train", "--"), ("val", "-")):
@@ -71,7 +71,7 @@ def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], pat
 
 
 def plain_text(text: str) -> str:
-    r"""Any name for matplotlib, which reads what stands between two $ as a formula, and cannot draw every character.
+    r"""Escapes a name for matplotlib, which reads text between two $ as a formula and cannot draw every character.
 
     >>> plain_text("$x$\n\udcff")
     '\\$x\\$ ?'
@@ -80,7 +80,10 @@ def plain_text(text: str) -> str:
 
 
 def save_confusion_matrix(counts: Int[np.ndarray, "k k"], classes: tuple[str, ...], path: Path) -> None:
-    """Each row is a true class; the colour is the share of its videos, the number their count (up to 30 classes)."""
+    """Draws a confusion matrix with a row for each true class.
+
+    The colour is the share of the class's videos, the number their count (with up to 30 classes).
+    """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(16.0, max(4.0, 1.6 + 0.32 * len(classes)))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -100,7 +103,7 @@ def save_confusion_matrix(counts: Int[np.ndarray, "k k"], classes: tuple[str, ..
 
 
 def save_reliability(found: Calibration, path: Path) -> None:
-    """Reliability diagram: accuracy over mean confidence of each bin, and how many videos there are in it."""
+    """Draws a reliability diagram: each bin's accuracy over its mean confidence, and its number of videos."""
     num_bins = len(found.count)
     left = np.arange(num_bins) / num_bins
     figure = Figure(figsize=(4.6, 5.6), layout="constrained")

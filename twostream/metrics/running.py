@@ -11,9 +11,9 @@ from .accuracy import TOP, Right, accuracies, count_right
 
 
 class RunningAccuracy(Metric):
-    """See `accuracies`: counts of the videos of each class, summed over batches and processes.
+    """Computes `accuracies` from the counts of each class's videos, summed over batches and processes.
 
-    They are kept where the module is, and counted on the CPU.
+    The counts are kept on the module's device; the counting is done on the CPU.
     """
 
     full_state_update = False

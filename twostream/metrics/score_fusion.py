@@ -1,4 +1,4 @@
-"""Score fusion: files of scores of the same videos -> one (late fusion after training)."""
+"""Score fusion: combines several files of scores of the same videos into one (late fusion after training)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ MOST = 4  # files in a search: 1,771 combinations
 
 
 def parse_weights(text: str, number: int) -> tuple[float, ...]:
-    """`1:1.5` -> (1.0, 1.5). Raises ValueError unless there is one weight for each file, none of them negative.
+    """Parses `1:1.5` as (1.0, 1.5).
+
+    Raises ValueError unless there is one weight for each file, none of them negative and not all 0.
 
     >>> parse_weights("1:1.5", 2)
     (1.0, 1.5)
@@ -34,7 +36,8 @@ def parse_weights(text: str, number: int) -> tuple[float, ...]:
 
 
 def example(number: int) -> str:
-    """
+    """Returns an example of weights for so many files.
+
     >>> example(3)
     '1:1.5:1'
     """
@@ -42,7 +45,10 @@ def example(number: int) -> str:
 
 
 def check_alike(files: Sequence[Scores], names: Sequence[str]) -> None:
-    """ValueError, with counts and the first ids, unless all are of the same videos, labels and classes."""
+    """Raises ValueError unless all files are of the same videos, labels and classes.
+
+    The same holds for data, split, part and `mirror`. The message has counts and the first ids.
+    """
     if len(files) < 2:
         raise ValueError("name two files of scores or more")
     first = files[0]
@@ -74,11 +80,11 @@ def check_alike(files: Sequence[Scores], names: Sequence[str]) -> None:
 
 
 def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, names: Sequence[str]) -> Scores:
-    """The weighted mean of the scores of files that are alike; the weights are divided by their sum.
+    """Returns the weighted mean of the scores of several files; the weights are divided by their sum.
 
-    Of logits (Feichtenhofer et al. 2016 average FC8 outputs; Wang et al. 2016 weigh before softmax, too), or with
-    `softmax` of class probabilities (Simonyan & Zisserman 2014 average softmax scores): then the fused logits are the
-    logs of the fused probabilities.
+    By default the logits are averaged (Feichtenhofer et al. 2016 average FC8 outputs; Wang et al. 2016 weigh before
+    softmax, too), with `softmax` the class probabilities (Simonyan & Zisserman 2014 average softmax scores): then the
+    fused logits are the logarithms of the fused probabilities. Raises ValueError as `check_alike` does.
     """
     check_alike(files, names)
     first = files[0]
@@ -99,14 +105,14 @@ def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, na
 
 
 def ready(scores: Scores, *, softmax: bool) -> Float[np.ndarray, "n k"]:
-    """What is averaged: logits, or the logs of probabilities, in float64."""
+    """Returns what is averaged, in float64: the logits, or with `softmax` the logarithms of probabilities."""
     return log_softmax(scores.logits) if softmax else scores.logits.astype(np.float64)
 
 
 def weighted_mean(
     parts: Sequence[Float[np.ndarray, "n k"]], weights: Sequence[float], *, softmax: bool
 ) -> Float[np.ndarray, "n k"]:
-    """Of what is `ready`; with `softmax` the log of the mean probabilities, however small they are."""
+    """Returns the mean of what `ready` returned; with `softmax` the log of mean probabilities, however small."""
     shares = [(weight / sum(weights), part) for weight, part in zip(weights, parts, strict=True) if weight]
     if softmax:
         return np.logaddexp.reduce([np.log(share) + part for share, part in shares])
@@ -114,10 +120,11 @@ def weighted_mean(
 
 
 def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, Any]]:
-    """The best weights, multiples of 1/20 that sum to 1, and their metrics.
+    """Returns the best weights, multiples of 1/20 that sum to 1, and their metrics.
 
-    Best: the highest top-1 accuracy; among those the lowest loss, to nine digits; then the most even. Raises
-    ValueError for scores of test videos: what was chosen on them cannot be measured on them.
+    The best ones have the highest top-1 accuracy; among those the lowest loss, to nine digits; among those the most
+    even weights. Raises ValueError for scores of test videos, since what was chosen on them cannot be measured on them,
+    and for more than four files.
     """
     tested = [name for name, scores in zip(names, files, strict=True) if scores.part == "test"]
     if tested:
@@ -140,7 +147,7 @@ def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> t
 
 
 def grid(number: int, steps: int = STEPS) -> Iterator[tuple[float, ...]]:
-    """All weights that are multiples of 1/steps and sum to 1.
+    """Yields all weights that are multiples of 1/steps and sum to 1.
 
     >>> list(grid(2, 2))
     [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]

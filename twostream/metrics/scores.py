@@ -1,4 +1,4 @@
-"""What a network said of each video of a test: a file that metrics and score fusion are computed from."""
+"""The scores of a network for each video of a test, and their file, which metrics and score fusion read."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from twostream.files.atomic import atomic_file
 
 PARTS = ("test", "validation")
 Value = TypeVar("Value")
-MOST_BYTES = 1 << 30  # that may come out of a file, beyond 50 times what it has
+MOST_BYTES = 1 << 30  # that a file may unpack to, beyond 50 times its own size
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One row for each video that could be read.
+    """Scores with one row for each video that could be read.
 
     - `videos`: their ids, unique and sorted. `labels`: positions in `classes`.
     - `logits`: averaged over the views of a video, before softmax.
-    - `protocol`: "train" is the configuration's own test protocol; others: `twostream.config.protocols`.
-    - `checkpoint`: SHA-256 of the file of the weights; "" where there is none.
+    - `protocol`: "train" is the configuration's own test protocol; for the others see `twostream.config.protocols`.
+    - `checkpoint`: SHA-256 of the file of the weights; "" if there is none.
     - `data`, `split`, `part`: such as "ucf101", 1, and "test" or "validation".
     - `leaked`: how many of the videos the weights were trained on.
-    - `mirror`: `data.mirror` in this test; None where an older file does not tell.
+    - `mirror`: `data.mirror` in this test; None if an older file does not say.
 
-    Raises ValueError where these do not fit each other.
+    Raises ValueError if the fields do not fit each other.
     """
 
     videos: tuple[str, ...]
@@ -62,9 +62,9 @@ class Scores:
 
     @classmethod
     def of(cls, videos: Sequence[Video], logits: Mapping[int, np.ndarray], **described: Any) -> Scores:
-        """From the logits of some of `videos`, by their position there; `described`: the other fields.
+        """Makes scores from {position of a video in `videos`: its logits (k,)}; `described`: the other fields.
 
-        Raises ValueError where two of the videos have the same id.
+        Raises ValueError if two of the videos have the same id.
         """
         order = sorted(logits, key=lambda index: videos[index].id)
         ids = tuple(videos[index].id for index in order)
@@ -79,7 +79,7 @@ class Scores:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write aside, then rename: a partial file never looks whole."""
+        """Writes the file aside, then renames it: a partial file never looks whole."""
         path = Path(path)
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.mirror is None:
@@ -91,7 +91,7 @@ class Scores:
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
-        """Raises ValueError, naming the file, for one that does not hold all of this."""
+        """Reads a file of scores. Raises ValueError, naming the file, if it does not hold all of their fields."""
         try:
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
@@ -114,16 +114,16 @@ class Scores:
             raise ValueError(f"{path}: is no file of scores ({' '.join(str(error).split())})") from None
 
 
-KINDS = {  # in the file: kinds of NumPy, dimensions
+KINDS = {  # {name in the file: (NumPy's kinds of its type, number of dimensions)}
     **dict.fromkeys(("videos", "classes"), ("U", 1)),
     **dict.fromkeys(("protocol", "checkpoint", "data", "part"), ("U", 0)),
     **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0), "leaked": ("iu", 0), "mirror": ("b", 0)},
 }
-LATER = ("leaked", "mirror")  # older files do not tell
+LATER = ("leaked", "mirror")  # fields that older files lack
 
 
 def one_of_each(parts: Iterable[Mapping[int, Value]]) -> dict[int, Value]:
-    """What several processes have of each video put together, in order; no video may be there twice.
+    """Joins what several processes have of each video, sorted by position; no video may be there twice.
 
     >>> list(one_of_each([{0: np.zeros(2), 2: np.ones(2)}, {1: np.ones(2)}]))
     [0, 1, 2]
