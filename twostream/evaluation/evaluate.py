@@ -1,4 +1,4 @@
-"""The videos of a test through a trained network, view by view -> scores."""
+"""Scores the videos of a test with a trained network, view by view."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from twostream.options import check_plain
 from twostream.training.distributed import of_all_processes
 from twostream.training.system import TwoStreamSystem, logits_by_video
 
-CPU_VALUES = 6_000_000  # of the input at once on a CPU, a view of 5 × 23 × 224 × 224: more take longer, for memory
+CPU_VALUES = 6_000_000  # values of input at once on a CPU, a view of 5 × 23 × 224 × 224; more are slower, due to memory
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to evaluate, and how; None: as the run was configured. See `twostream evaluate --help`."""
+    """What to evaluate, and how. None means: as the run was configured. See `twostream evaluate --help`."""
 
     protocol: str = "train"
     part: str = "test"
@@ -71,10 +71,10 @@ class Prepared(NamedTuple):
     data: str
     split: int
     views: int  # of each video
-    leaked: int  # of its videos the weights were trained on; not 0 only with allow_leak
+    leaked: int  # how many videos the weights were trained on; 0 without allow_leak
     mirror: bool  # whether the data may be mirrored
-    notes: list[str]  # on the weights of a run that goes on, and on mirrored views
-    cautions: list[str]  # what is said of the data, and does not hold in these views
+    notes: list[str]  # about the weights of an unfinished run, and about mirrored views
+    cautions: list[str]  # claims about the data that do not hold in these views
 
 
 class Outcome(NamedTuple):
@@ -91,7 +91,10 @@ class Outcome(NamedTuple):
 
 
 def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence[str] = ()) -> list[Path]:
-    """The run folders in the order of `splits`. ValueError unless they are one run of each, and of one network."""
+    """Returns the run folders in the order of `splits`.
+
+    Raises ValueError unless there is one run of each split, and all are of the same network.
+    """
     configs = {folder: load_config(folder, trust=trust) for folder in folders}
     found = sorted(int(cfg.split) for cfg in configs.values())
     if found != sorted(set(splits)) or not len(splits) == len(folders) == len(configs):
@@ -105,7 +108,10 @@ def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence
 
 
 def prepare(folder: str | Path, plan: Plan) -> Prepared:
-    """Raises ValueError for whatever cannot be evaluated, also for videos that the weights were trained on."""
+    """Loads a run and prepares the views that it is to score.
+
+    Raises ValueError for anything that cannot be evaluated, also if the weights were trained on some of the videos.
+    """
     run = load_run(folder, trust=plan.trust)
     check_device(accelerator_of(plan, run.cfg), plan.precision or run.cfg.precision)
     settings = [*plan.settings]
@@ -133,7 +139,7 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
 
 
 def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
-    """ValueError unless the data have the classes of the checkpoint, in the same order."""
+    """Raises ValueError unless the data have the classes of the checkpoint, in the same order."""
     if tuple(found) == tuple(learned):
         return
     differing = next((pair for pair in zip(found, learned, strict=False) if pair[0] != pair[1]), None)
@@ -142,7 +148,10 @@ def check_classes(found: Sequence[str], learned: Sequence[str]) -> None:
 
 
 def score(prepared: Prepared, plan: Plan) -> Outcome | None:
-    """Score every view of every video; None in all processes but the first. Raises `VideoError` as training does."""
+    """Scores every view of every video. Returns None in all processes but the first.
+
+    Raises `VideoError` as training does, and ExpectedError if scores are not finite numbers.
+    """
     started = time.perf_counter()
     run, dataset = prepared.run, prepared.dataset
     views_per_batch = plan.views_per_batch or run.cfg.batch_size
@@ -187,24 +196,27 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
 
 
 def accelerator_of(plan: Plan, cfg: Any) -> str:
-    """A CPU for a run of the CPU, unless another one is asked for."""
+    """Returns the accelerator: the CPU for a run that was trained on a CPU, unless the plan asks for another one."""
     return "cpu" if plan.accelerator == "auto" and cfg.trainer.accelerator == "cpu" else plan.accelerator
 
 
 def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
-    """Lightning's, for a test alone: on a GPU where there is one, unless the run was one of the CPU."""
+    """Returns Lightning's trainer for a test only.
+
+    It uses a GPU if there is one, unless the run was trained on a CPU.
+    """
     quieten()
     return pl.Trainer(
         accelerator=accelerator_of(plan, cfg),
         devices=plan.devices,
         strategy="ddp" if plan.devices > 1 else "auto",
-        precision=plan.precision or cfg.precision,  # type: ignore[arg-type]  # Lightning says which there are
+        precision=plan.precision or cfg.precision,  # type: ignore[arg-type]  # Lightning checks the value
         logger=False,
         callbacks=[RichProgressBar()] if sys.stdout.isatty() else [],
         enable_progress_bar=sys.stdout.isatty(),
         enable_checkpointing=False,
         enable_model_summary=False,
-        use_distributed_sampler=False,  # ours gives every video to exactly one process
+        use_distributed_sampler=False,  # our own sampler gives every video to exactly one process
     )
 
 
@@ -244,14 +256,14 @@ class Scorer(pl.LightningModule):
 
 
 def views_at_once(clip: Clip, most: int) -> int:
-    """How many views the network is given at once: on a CPU no more than fit `CPU_VALUES`."""
+    """Returns how many views the network gets at once: `most`, but on a CPU no more than fit into `CPU_VALUES`."""
     if clip.rgb.device.type != "cpu":
         return most
     return max(1, min(most, CPU_VALUES // (clip.rgb[0, 0].numel() + clip.flow[0, 0].numel())))
 
 
 def by_size(clips: Sequence[Clip | None]) -> list[Clip]:
-    """Batches of the clips that could be read, one for each size of their frames: whole frames come in several."""
+    """Returns batches of the clips that could be read, one for each frame size: whole frames come in several sizes."""
     sizes: dict[torch.Size, list[Clip]] = {}
     for clip in clips:
         if clip is not None:

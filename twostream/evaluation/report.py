@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: `RUN_DIR/evaluation/<protocol>-<part>/`, and a table for the console."""
+"""Writes the results of an evaluation to `RUN_DIR/evaluation/<protocol>-<part>/`, and as a table for the console."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from twostream.metrics.scores import Scores
 from twostream.runs.results import write_json
 
 PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
-SHOWN = 5  # of the most confused pairs
+SHOWN = 5  # how many of the most confused pairs
 TITLES = {"mean_class_top1": "class top1", "mean_class_top5": "class top5", "ece": "ECE"}
 
 
 def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
-    """A short table for the console."""
+    """Returns a short table for the console."""
     scores = outcome.scores
     views = f"{outcome.views} view{'s' * (outcome.views > 1)}"
     lines = [
@@ -56,17 +56,23 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
 
 
 def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric, all rows alike whatever their number of videos, as papers report three splits."""
+    """Returns the mean of each metric over the rows, as papers report three splits.
+
+    All rows count the same, whatever their number of videos.
+    """
     return {name: sum(metrics[name] for metrics in rows) / len(rows) for name in rows[0]}
 
 
 def metrics_of(scores: Scores) -> dict[str, float]:
-    """See `twostream.metrics.measure`."""
+    """Returns the metrics of scores: see `twostream.metrics.measure`."""
     return measure(scores.logits, scores.labels)
 
 
 def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float]]:
-    """Write a folder in `out` aside, then rename; an earlier one is replaced. Returns it, and the metrics."""
+    """Writes a folder in `out`; returns its path and the metrics.
+
+    The folder is written aside, then renamed, and replaces an earlier one.
+    """
     scores = outcome.scores
     metrics = metrics_of(scores)
     name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
@@ -88,7 +94,7 @@ def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float
 
 
 def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The content of metrics.json."""
+    """Returns the content of metrics.json."""
     scores = outcome.scores
     return {
         "metrics": dict(metrics),
@@ -105,7 +111,7 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
 
 
 def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
-    """One row for each class, in the order of their labels; empty where a class has no videos."""
+    """Yields one row for each class, in the order of labels; accuracies are empty for a class without videos."""
     confusion = confusion_of(scores.logits, scores.labels)
     counted = count_right(scores.logits, scores.labels)
     top1, top5 = class_accuracies(counted, "top1"), class_accuracies(counted, "top5")
@@ -140,7 +146,7 @@ def confused_rows(confusion: Int[np.ndarray, "k k"], classes: Sequence[str]) -> 
 
 
 def calibration_rows(found: Calibration) -> Iterator[dict[str, Any]]:
-    """One row for each bin."""
+    """Yields one row for each bin."""
     num_bins = len(found.count)
     for index in range(num_bins):
         yield {
@@ -153,7 +159,7 @@ def calibration_rows(found: Calibration) -> Iterator[dict[str, Any]]:
 
 
 def number(value: Any) -> str:
-    """For a CSV file; empty where there is none.
+    """Formats a number for a CSV file; NaN becomes an empty field.
 
     >>> number(0.5), number(float("nan"))
     ('0.500000', '')
@@ -162,7 +168,7 @@ def number(value: Any) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """With the keys of the first row as its header; names of files need not be UTF-8."""
+    """Writes rows below a header, the keys of the first one; names of files in them need not be UTF-8."""
     rows = list(rows)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -170,7 +176,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, float]], first: str = "") -> str:
-    """Rows of metrics in percent.
+    """Returns rows of metrics in percent, as text.
 
     >>> print(metrics_table({"a": {"top1": 0.5, "ece": 0.125}}, "file"))
     file     top1      ECE
