@@ -1,4 +1,4 @@
-"""What a trained network says of videos: scores over time, films, sheets."""
+"""Predictions of a trained network for videos: scores over time, films, sheets."""
 
 from twostream.prediction.predictor import Observer, Prediction, Predictor, Seen, load
 

@@ -1,4 +1,4 @@
-"""The film of a prediction: frames, flow, Grad-CAM and the classes' bars, at the video's own pace."""
+"""Draws the film of a prediction: frames, flow, Grad-CAM and the classes' bars, at the video's own pace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAPS = {"rgb": "Grad-CAM, RGB", "flow": "Grad-CAM, flow", "fused": "Grad-CAM, fu
 
 
 class Shown(NamedTuple):
-    """A frame that waits for the window that it is shown with."""
+    """A frame that waits for the window whose scores are shown beside it."""
 
     index: int
     second: float
@@ -47,10 +47,10 @@ class Shown(NamedTuple):
 
 
 class AnnotatedFilm(Observer):
-    """Writes the film while the video is looked at; each frame goes with the window whose middle is nearest.
+    """Writes the film during the prediction; each frame is shown with the window whose middle is nearest.
 
-    So frames wait until the window after theirs, as small pictures: memory does not grow with the video. `duration`:
-    of the video in seconds, where it is known.
+    So a frame waits, as a small picture, until the window after its own is full: memory does not grow with the video.
+    `duration`: seconds of the video, or None if unknown.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class AnnotatedFilm(Observer):
         self._layout: Layout | None = None
         self._waiting: deque[Shown] = deque()
         self._count = 0
-        self._looks: list[tuple[Window, Seen]] = []  # the last two
+        self._looks: list[tuple[Window, Seen]] = []  # the last two windows
         self._times: list[float] = []
         self._scores: list[np.ndarray] = []
-        self._largest: float | None = None  # motion, which gets the full colour
+        self._largest: float | None = None  # pixels of motion that get the full colour
 
     def frame(self, step: Step) -> None:
         height, width = step.rgb.shape[:2]
@@ -104,11 +104,11 @@ class AnnotatedFilm(Observer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._film is not None:  # not ended: nothing is left of it
+        if self._film is not None:  # `end` was not called: the unfinished file is deleted
             self._film.__exit__(kind or InterruptedError, error, trace)
 
     def _write(self, *, before: float, look: int) -> None:
-        """Draw the waiting frames before an index with one of the last two windows."""
+        """Writes the waiting frames before the index `before`, drawn with one of the last two windows."""
         if not self._waiting or self._film is None:
             return
         window, seen = self._looks[look]
@@ -117,8 +117,8 @@ class AnnotatedFilm(Observer):
             ready.append(self._waiting.popleft())
         if not ready:
             return
-        largest = float(np.median([full_colour(shown.motion) for shown in ready]))  # not that of a cut between scenes
-        self._largest = largest if self._largest is None else (self._largest + largest) / 2  # colours change slowly
+        largest = float(np.median([full_colour(shown.motion) for shown in ready]))  # a cut between scenes counts little
+        self._largest = largest if self._largest is None else (self._largest + largest) / 2  # to change colours slowly
         for shown in ready:
             self._film.write(self._draw(shown, window, seen, largest=self._largest), shown.second)
 
@@ -144,7 +144,7 @@ class AnnotatedFilm(Observer):
         return np.asarray(canvas)
 
     def _pictures(self, shown: Shown, window: Window, seen: Seen, *, largest: float) -> dict[str, np.ndarray]:
-        """{caption: picture} in the order of the cells."""
+        """Returns {caption: picture} in the order of the cells."""
         pictures = {"RGB": shown.rgb}
         motion = None
         if "flow" in self.view.streams:
@@ -161,7 +161,7 @@ class AnnotatedFilm(Observer):
 
 
 def in_box(picture: np.ndarray, heat: np.ndarray, *, largest: float, box: Box) -> UInt8[np.ndarray, "h w 3"]:
-    """A map over the part of the picture that it is of; the rest, which the network did not see, is dimmed."""
+    """Draws a map over the part of the picture that the network saw, and dims the rest."""
     rows, columns = box.pixels(*picture.shape[:2])
     dimmed = picture // 3
     dimmed[rows, columns] = heat_over(np.ascontiguousarray(picture[rows, columns]), heat, largest)

@@ -1,4 +1,4 @@
-"""Pictures, text and bars on one canvas: a frame of a film."""
+"""Draws pictures, text and bars on one canvas: a frame of a film."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Bar(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Cells of a grid of `columns`; pictures of `width` × `height` in cells that leave room for their captions."""
+    """A grid of cells with `columns` and `rows`; a cell has a picture of `width` × `height` pixels below a caption."""
 
     width: int
     height: int
@@ -45,19 +45,22 @@ class Layout(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the canvas; even, as H.264 needs."""
+        """Width and height of the canvas in pixels; even, as H.264 needs."""
         width = GAP + self.columns * (self.cell + GAP)
         height = HEAD + self.rows * (self.height + CAPTION + GAP) + STRIP + GAP
         return width + width % 2, height + height % 2
 
     def corner(self, place: int) -> tuple[int, int]:
-        """Left and top of a cell."""
+        """Returns left and top of a cell."""
         row, column = divmod(place, self.columns)
         return GAP + column * (self.cell + GAP), HEAD + row * (self.height + CAPTION + GAP)
 
 
 def make_layout(height: int, width: int, pictures: int) -> Layout:
-    """For frames of a size: one cell more than `pictures`, for the bars; never larger than MOST_WIDTH × HEIGHT."""
+    """Returns the layout for frames of a size, with one cell more than `pictures`, for the bars.
+
+    A picture is never larger than MOST_WIDTH × HEIGHT.
+    """
     scale = min(HEIGHT / height, MOST_WIDTH / width)
     columns = 3 if pictures > 3 else 2
     rows = -(-(pictures + 1) // columns)
@@ -65,7 +68,7 @@ def make_layout(height: int, width: int, pictures: int) -> Layout:
 
 
 def draw_bars(draw: ImageDraw.ImageDraw, layout: Layout, bars: Sequence[Bar], *, place: int) -> None:
-    """Classes with their probabilities, the longest first."""
+    """Draws classes with bars as long as their probabilities, in the order given."""
     left, top = layout.corner(place)
     draw.text((left, top + 4), "this window", font=font(13), fill=FAINT)
     step = min(46, (layout.height - 4) // max(1, len(bars)))
@@ -81,7 +84,7 @@ def draw_bars(draw: ImageDraw.ImageDraw, layout: Layout, bars: Sequence[Bar], *,
 def draw_picture(
     canvas: Image.Image, layout: Layout, picture: UInt8[np.ndarray, "h w 3"], *, place: int, caption: str
 ) -> None:
-    """A picture in the middle of its cell, below its caption."""
+    """Draws a picture in the middle of its cell, below its caption."""
     left, top = layout.corner(place)
     ImageDraw.Draw(canvas).text((left, top + 4), caption, font=font(13), fill=FAINT)
     canvas.paste(Image.fromarray(picture), (left + (layout.cell - layout.width) // 2, top + CAPTION))
@@ -97,7 +100,10 @@ def draw_strip(
     now: float,
     end: float,
 ) -> None:
-    """Probabilities over time, from 0 to `end` seconds, as far as they are known; a line where the film is."""
+    """Draws the probabilities of the classes `labels` over time, from 0 to `end` seconds, as far as they are known.
+
+    A vertical line marks the second `now` of the film. Shapes: `times` (w,), `scores` (w, k).
+    """
     right, bottom = layout.size[0] - GAP, layout.size[1] - 2 * GAP - 10
     left, top = GAP + 26, bottom - STRIP + CAPTION
 
@@ -120,18 +126,18 @@ def draw_strip(
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
-    """The same for a class in every frame."""
+    """Returns the colour of a class, the same in every frame."""
     return COLOURS[label % len(COLOURS)]
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own, which knows most letters."""
+    """Returns the font that comes with matplotlib, which has most letters."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
 def shortened(text: str, width: int, size: int = 14) -> str:
-    """The text as far as it fits into so many pixels."""
+    """Cuts a text off so that it fits into `width` pixels."""
     text = printable(text[:1000])
     if font(size).getlength(text) <= width:
         return text

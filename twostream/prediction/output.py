@@ -18,7 +18,7 @@ from twostream.runs.results import write_json
 
 
 def table(prediction: Prediction, top: int = 5) -> str:
-    """The best classes, and how sure the network was of them over time."""
+    """Returns the best classes as text, with how sure the network was of them over time."""
     count, end = len(prediction.scores), float(prediction.seconds.max())
     name = os.fsencode(prediction.video).decode("utf-8", "replace")  # a name in another encoding cannot be printed
     classes = [printable(name) for name in prediction.classes]
@@ -31,7 +31,8 @@ def table(prediction: Prediction, top: int = 5) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """
+    """Returns a number and its noun, in the singular or plural.
+
     >>> counted(1, "frame"), counted(2, "frame")
     ('1 frame', '2 frames')
     """
@@ -39,7 +40,7 @@ def counted(number: int, what: str) -> str:
 
 
 def sparkline(values: np.ndarray, width: int = 40) -> str:
-    """Numbers from 0 to 1 over time as blocks, at most `width` of them.
+    """Draws numbers from 0 to 1 over time as blocks, at most `width` of them.
 
     >>> sparkline(np.array([0, 0.5, 1.0]))
     '▁▅█'
@@ -49,7 +50,7 @@ def sparkline(values: np.ndarray, width: int = 40) -> str:
 
 
 def as_dict(prediction: Prediction, top: int = 5) -> dict[str, Any]:
-    """One video of the JSON file; scores are in the order of the file's `classes`."""
+    """Returns one video of the JSON file; scores are in the order of the file's `classes`."""
     return {
         "video": prediction.video,
         "frames": prediction.num_frames,
@@ -76,7 +77,7 @@ def save_json(
     failed: Mapping[str, str],
     top: int,
 ) -> None:
-    """All videos, with those that could not be read and why."""
+    """Writes all videos, and for those that could not be read the reason."""
     content = {
         "run": str(run),
         "classes": list(classes),
@@ -87,7 +88,7 @@ def save_json(
 
 
 def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
-    """A row for each window (counted from 0), and one, `all`, for the whole video; a column for each class."""
+    """Writes a row for each window (counted from 0) and one, `all`, for the whole video; a column for each class."""
     with atomic_file(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["video", "window", "from_second", "to_second", "top", *map(inert, classes)])
@@ -102,5 +103,5 @@ def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[st
 
 
 def rounded(number: float) -> float:
-    """To six digits behind the point."""
+    """Rounds to six digits behind the point."""
     return round(float(number), 6)

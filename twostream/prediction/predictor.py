@@ -1,4 +1,4 @@
-"""A trained network that is shown videos."""
+"""Predicts the classes of videos with a trained network, window by window."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ AnyPath = str | PathLike[str]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one video.
+    """What a network says of one video, with w windows and k classes.
 
-    - `seconds`: first and last frame of each window. `scores`: probabilities of the classes in each window.
-    - `overall`: of the whole video, from the windows' mean before softmax, as for the views of a test.
+    - `seconds`: first and last frame of each window.
+    - `scores`: probabilities of the classes in each window.
+    - `overall`: probabilities for the whole video, from the windows' mean before softmax, as for the views of a test.
     """
 
     video: str
@@ -40,16 +41,16 @@ class Prediction:
     overall: Float32[np.ndarray, " k"]
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes, the best first, with their probabilities."""
+        """Returns the most probable classes with their probabilities, the best first."""
         return [(self.classes[k], float(self.overall[k])) for k in best(self.overall, count)]
 
 
 class Seen(NamedTuple):
-    """What the network said of a window; `maps`: where in it, if that was asked for."""
+    """What the network said of a window; `maps`: where in the window it looked, if that was asked for."""
 
     heads: Float32[np.ndarray, "m k"]
     scores: Float32[np.ndarray, " k"]
-    maps: dict[str, Float32[np.ndarray, "t g v"]]  # Grad-CAM for the best class: of rgb, flow, fused
+    maps: dict[str, Float32[np.ndarray, "t g v"]]  # Grad-CAM for the best class; keys: rgb, flow, fused
 
     @property
     def label(self) -> int:
@@ -57,7 +58,7 @@ class Seen(NamedTuple):
 
 
 class Observer(Protocol):
-    """Is shown all frames of a video, each window when it is full, and the end."""
+    """Receives all frames of a video, each window when it is full, and the end of the video."""
 
     def frame(self, step: Step) -> None: ...
     def window(self, window: Window, seen: Seen) -> None: ...
@@ -65,7 +66,10 @@ class Observer(Protocol):
 
 
 class Predictor:
-    """The network of a run, and how it looks at videos: crop, sampling and flow are those of its training."""
+    """Shows videos to the network of a run, with the crop, sampling and flow of its training.
+
+    Raises ValueError for an unknown `device`.
+    """
 
     def __init__(self, run: TrainedRun, *, device: str = "auto") -> None:
         if device not in ("auto", "cpu", "cuda"):
@@ -90,13 +94,14 @@ class Predictor:
         stop: Callable[[], bool] = lambda: False,
         observers: Sequence[Observer] = (),
     ) -> Prediction:
-        """Look at a video, or with a whole number through that camera, window by window.
+        """Predicts the classes of a video, or, given a whole number, of what that camera sees, window by window.
 
-        `window`, `stride`: seconds (default: as many frames as a clip of training spans, and half of a window).
-        `limit`: seconds after which to stop; `stop` is asked after each frame whether to. Memory does not grow with
-        the video.
+        - `window`, `stride`: seconds (default: as many frames as a clip of training spans, and half of a window).
+        - `limit`: seconds after which to stop.
+        - `stop`: called after each frame; stops if it returns True.
 
-        Raises `VideoError` where it cannot be read, ValueError for lengths that are no windows.
+        Memory does not grow with the video. Raises `VideoError` if the video cannot be read, ValueError for lengths
+        that make no windows.
         """
         for key, seconds in (("window", window), ("stride", stride), ("limit", limit)):
             if seconds is not None and not 0 < seconds < inf:
@@ -123,7 +128,7 @@ class Predictor:
     def _windows(
         self, frames: Iterator[TimedFrame], collector: Windows, observers: Sequence[Observer]
     ) -> Iterator[Window]:
-        """The windows of the frames, each as soon as it is full; the observers are shown the frames."""
+        """Yields the windows of the frames, each as soon as it is full; shows every frame to the observers."""
         for one in steps(frames, self.view.flow if "flow" in self.view.streams else None):
             for observer in observers:
                 observer.frame(one)
@@ -133,7 +138,10 @@ class Predictor:
             yield window
 
     def window_frames(self, video: AnyPath | int, window: float | None, stride: float | None) -> tuple[int, int]:
-        """Seconds -> the length and stride of windows in frames."""
+        """Returns the length and stride of windows in frames, from seconds.
+
+        Raises ValueError if the stride is longer than the window.
+        """
         rate = FRAME_RATE if isinstance(video, int) else frame_rate(video)
         length = self.view.length if window is None else max(1, round(window * rate))
         step = max(1, length // 2) if stride is None else max(1, round(stride * rate))
@@ -142,7 +150,7 @@ class Predictor:
         return length, step
 
     def look(self, window: Window, *, explain: bool = False) -> Seen:
-        """What the network says of one window, with `explain` also where in it."""
+        """Returns what the network says of one window; with `explain` also the Grad-CAM maps."""
         rgb, flow = (torch.from_numpy(x)[None].to(self.device) for x in (window.rgb, window.flow))
         if explain:
             heads, maps = grad_cam(self.network, self.layers, rgb=rgb, flow=flow)
@@ -153,13 +161,13 @@ class Predictor:
         return Seen(said, self.probabilities(said), {name: array(map_[0]) for name, map_ in maps.items()})
 
     def probabilities(self, heads: Float32[np.ndarray, "m k"]) -> Float32[np.ndarray, " k"]:
-        """Of the classes, from the scores of the heads."""
+        """Returns the probabilities of the classes, from the scores of the heads."""
         with torch.inference_mode():
             combined = self.network.combine(torch.from_numpy(heads)[:, None].to(self.device))
         return array(combined[0].float().softmax(0))
 
     def summary(self, name: str, num_frames: int, looks: Sequence[tuple[Window, Seen]]) -> Prediction:
-        """The windows put together."""
+        """Puts the windows together into one prediction."""
         heads = np.stack([seen.heads for _, seen in looks]).mean(0)
         return Prediction(
             video=name,
@@ -175,10 +183,10 @@ NOTHING: Any = np.zeros((0, 0, 0, 0), np.uint8)  # in place of pixels that are n
 
 
 def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:
-    """The network of a run folder, or of the Hub, "hf://OWNER/NAME", to be shown videos.
+    """Loads the network of a run folder, or of the Hub ("hf://OWNER/NAME"), to be shown videos.
 
-    `trust`: packages of your own whose code it may name. Raises ValueError like `twostream.config.loaded.load_run` and
-    `twostream.export.download_run`.
+    `trust`: packages of your own whose code the run may name. Raises ValueError like `twostream.config.loaded.load_run`
+    and `twostream.export.download_run`.
     """
     if str(run_dir).startswith("hf://"):
         from twostream.export import download_run  # the exporters are not needed for a folder
@@ -194,7 +202,7 @@ def frames_of(video: AnyPath | int) -> Iterator[TimedFrame]:
 def until(
     frames: Iterator[TimedFrame], limit: float | None, stop: Callable[[], bool]
 ) -> Generator[TimedFrame, None, None]:
-    """The frames of the first `limit` seconds, or fewer where it is told to stop; at least one."""
+    """Yields the frames of the first `limit` seconds, or fewer if `stop` returns True; at least one."""
     with closing(frames):  # type: ignore[type-var]
         for frame in frames:
             if limit is not None and frame.second > limit:
@@ -205,7 +213,7 @@ def until(
 
 
 def best(scores: Float32[np.ndarray, " k"], count: int) -> list[int]:
-    """The positions of the highest scores, the highest first.
+    """Returns the positions of the highest scores, the highest first.
 
     >>> best(np.float32([0.2, 0.5, 0.3]), 2)
     [1, 2]

@@ -1,4 +1,4 @@
-"""One picture of a whole video: what was seen and where, and how sure the network was over time."""
+"""Draws one picture of a whole video: what was seen and where, and how sure the network was over time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = 5  # in the plot over time
 
 
 def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, bound: float) -> None:
-    """Columns spread over the video above the confidences over time; written aside, then renamed."""
+    """Draws columns spread over the video, above the probabilities over time; written aside, then renamed."""
     columns = [sheet_column(prediction, window, seen) for window, seen in sample.spread(COLUMNS)]
     rows = len(column_rows(columns[0], bound))
     places = max(LEAST_COLUMNS, len(columns))
@@ -38,7 +38,7 @@ def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, boun
 
 
 def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:
-    """The chunk in the middle of a window."""
+    """Returns the column for the chunk in the middle of a window."""
     middle = len(window.shown) // 2
     second = sum(window.seconds) / 2
     return Column(
@@ -51,7 +51,7 @@ def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:
 
 
 def draw_confidence(axes: Axes, prediction: Prediction) -> None:
-    """The probabilities of the best classes in every window."""
+    """Draws the probabilities of the best classes in every window."""
     middles = prediction.seconds.mean(1)
     for k in best(prediction.overall, CLASSES):
         axes.plot(
@@ -64,5 +64,5 @@ def draw_confidence(axes: Axes, prediction: Prediction) -> None:
 
 
 def class_colour(label: int) -> str:
-    """The same for a class in every picture; classes ten apart share one."""
+    """Returns the colour of a class, the same in every picture; classes ten apart share one."""
     return f"C{label % 10}"

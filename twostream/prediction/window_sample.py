@@ -1,4 +1,4 @@
-"""A few windows out of any number of them."""
+"""Keeps a few windows of a video that may have any number of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from twostream.prediction.predictor import Observer, Seen
 
 
 class WindowSample(Observer):
-    """Keeps windows evenly spread over a video, between `most` / 2 and `most` of them, however many there are."""
+    """Keeps windows evenly spread over a video, at most `most` of them.
+
+    At least `most` / 2 are kept, if the video has so many.
+    """
 
     def __init__(self, most: int = 12) -> None:
         self.most = most
@@ -31,6 +34,6 @@ class WindowSample(Observer):
         pass
 
     def spread(self, count: int) -> list[tuple[Window, Seen]]:
-        """So many of those kept, from the first to the last; fewer where there are fewer."""
+        """Returns `count` of the windows kept, spread from the first to the last; all of them if there are fewer."""
         places = np.unique(np.linspace(0, len(self.kept) - 1, min(count, len(self.kept))).round().astype(int))
         return [self.kept[place] for place in places]
