@@ -1,4 +1,4 @@
-"""What a trained network looks at, and what its filters have become."""
+"""Shows what a trained network looks at, and what its filters have learned."""
 
 from twostream.explain.grad_cam import activation_map, grad_cam, maps_to_explain
 from twostream.explain.weights import (

@@ -1,4 +1,4 @@
-"""Where in the frames the evidence for a class is: Grad-CAM of either stream, and of the fused map.
+"""Grad-CAM of each stream and of the fused map: shows where in the frames the evidence for a class is.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
 """
@@ -24,15 +24,15 @@ def grad_cam(
     flow: Num[Tensor, "n t b h w"],
     label: Int[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "m n k"], dict[str, Float[Tensor, "n t g v"]]]:
-    """The scores of the heads, and of each layer's map where it speaks for class `label` (None: the best class).
+    """Returns the scores of the m heads, and for each layer a map of the places that speak for class `label`.
 
-    What is explained is the class's score before softmax, the mean of those of the network's heads. `layers` as
-    `maps_to_explain` gives them; all maps come out of one pass forward and one back.
+    With `label` None this is the best class of each clip. The maps explain the class's score before softmax, averaged
+    over the network's heads. `layers` comes from `maps_to_explain`. All maps need one pass forward and one back.
     """
     with torch.enable_grad(), watched(layers) as maps:
         heads = network(rgb, flow)
     wanted = network.combine(heads.detach()).argmax(1) if label is None else label
-    score = heads.mean(0).gather(1, wanted[:, None]).sum()  # clips do not know each other: one sum for all gradients
+    score = heads.mean(0).gather(1, wanted[:, None]).sum()  # clips are independent: one sum gives all gradients
     gradients = torch.autograd.grad(score, list(maps.values()), allow_unused=True)
     n, t = (rgb if rgb.shape[2] else flow).shape[:2]
     found = {}
@@ -43,27 +43,28 @@ def grad_cam(
 
 
 def activation_map(maps: Float[Tensor, "n t c h w"], gradient: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t h w"]:
-    """ReLU of the channels' sum, each weighed by the mean of its gradient (equations 1 and 2 of the paper).
+    """Returns the ReLU of the channels' sum, each weighted by its mean gradient (equations 1 and 2 of the paper).
 
-    The mean runs over a clip's frames as over the places in them: a channel has one weight for the whole clip.
+    The mean runs over a clip's frames as well as the places in them: a channel has one weight for the whole clip.
     """
     weight = gradient.mean(dim=(1, 3, 4), keepdim=True)
     return (weight * maps).sum(2).relu()
 
 
 def maps_to_explain(network: Any) -> dict[str, nn.Module]:
-    """The last map with places in it of each stream before it meets the other, and of the fused stream.
+    """Returns the layers of a network to explain: {"rgb", "flow" or "fused": layer}.
 
-    Of `rgb`, `flow`, `fused` those that the network has: late fusion, and fusion of vectors, leave no fused map.
+    For a stream this is the layer with its last spatial map before it meets the other stream, for "fused" that with the
+    last spatial map of both. Late fusion, and fusion of vectors, have no fused map.
     """
     towers = {stream: getattr(network, stream) for stream in STREAMS if hasattr(network, stream)}
     layers = {stream: end_of(tower, last_map(tower)) for stream, tower in towers.items()}
-    if hasattr(network, "fusion"):  # of several levels, none of which goes back into a tower
+    if hasattr(network, "fusion"):  # fuses several levels, none of which goes back into a tower
         return {**layers, "fused": network.fusion}
     fused: list[str] = [name for name in getattr(network, "layers", ()) if name.startswith("conv")]
     if not fused:
         return layers
-    layers["rgb"] = end_of(network.rgb, fused[0])  # from there on flow is in it, never the other way round
+    layers["rgb"] = end_of(network.rgb, fused[0])  # from there on it has flow in it; flow's tower never has RGB
     end = last_map(network.rgb)
     fusion = network.fusions[end] if end in fused else None
     if fusion is None or fusion.keeps_map:
@@ -72,23 +73,26 @@ def maps_to_explain(network: Any) -> dict[str, nn.Module]:
 
 
 def last_map(tower: Any) -> str:
-    """The last stage of a tower that returns a map."""
+    """Returns the name of the last stage of a tower that returns a spatial map."""
     return [name for name in tower.stages if name.startswith("conv")][-1]
 
 
 def end_of(tower: Any, name: str) -> nn.Module:
-    """What gives out the map of stage `name`: its attention, or else itself."""
+    """Returns the module that outputs the map of stage `name`: its attention, or else the stage itself."""
     return tower.attention[name] if name in tower.attention else tower.stages[name]
 
 
 @contextmanager
 def watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """What the layers give out while they run, with a way back for gradients. Of several maps, the last."""
+    """Yields what the layers output while they run, in a form that gradients can reach.
+
+    If a layer outputs several maps, the last one is kept.
+    """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, output: Any) -> None:
         outputs[name] = output[-1] if isinstance(output, list) else output
-        if not outputs[name].requires_grad:  # nothing below it is trained
+        if not outputs[name].requires_grad:  # nothing below the layer is trained
             outputs[name].requires_grad_()
 
     handles = [

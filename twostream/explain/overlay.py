@@ -1,4 +1,4 @@
-"""Maps and filters as colours."""
+"""Draws maps of evidence, and motion, as colours."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from jaxtyping import Float, UInt8
 from twostream.data.flow import dequantise, flow_colours
 
 FULL_AT = 99  # the percentile of motion that gets the full colour: a few wrong vectors do not make the rest pale
-LEAST = 0.5  # pixels; below it is noise, which stays pale
+LEAST = 0.5  # pixels; smaller motion is noise, which stays pale
 
 
 def heat_over(
     picture: UInt8[np.ndarray, "h w 3"], heat: Float[np.ndarray, "g v"], largest: float
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A map of evidence laid over a grey picture: nothing where it is 0, red where it is `largest`."""
+    """Lays a map of evidence over a grey picture: nothing where the map is 0, red where it is `largest`."""
     height, width = picture.shape[:2]
     share = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     share = np.clip(share / largest if largest > 0 else 0 * share, 0, 1)
@@ -29,23 +29,26 @@ def heat_over(
 
 
 def clip_picture(rgb: UInt8[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame as a network reads it -> a picture."""
+    """Turns a frame as a network reads it into a picture."""
     return np.ascontiguousarray(np.moveaxis(rgb, 0, -1))
 
 
 def clip_motion(flow: np.ndarray, bound: float) -> Float[np.ndarray, "h w 2"]:
-    """The mean motion of a stack (2L, h, w) of quantised fields, in pixels of the crop."""
+    """Returns the mean motion of a stack (2L, h, w) of quantised fields, in pixels of the crop."""
     fields = dequantise(flow, bound).reshape(-1, 2, *flow.shape[-2:])
     return np.moveaxis(fields.mean(0), 0, -1)
 
 
 def full_colour(motion: Float[np.ndarray, "*any 2"]) -> float:
-    """How many pixels of motion get the full colour."""
+    """Returns how many pixels of motion get the full colour."""
     return max(LEAST, float(np.percentile(np.linalg.norm(motion, axis=-1), FULL_AT)))
 
 
 def motion_picture(motion: Float[np.ndarray, "h w 2"], largest: float | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Motion as colours of the Middlebury wheel."""
+    """Draws motion in the colours of the Middlebury wheel.
+
+    `largest`: pixels of motion that get the full colour; None: see `full_colour`.
+    """
     return flow_colours(motion, full_colour(motion) if largest is None else largest)
 
 

@@ -1,4 +1,4 @@
-"""Views inside a network as PNG files."""
+"""Saves what goes on inside a network as PNG files: Grad-CAM, filters, fusion weights."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Column(NamedTuple):
     rgb: UInt8[np.ndarray, "a h w"]
     flow: np.ndarray  # int8 (2L, h, w)
     maps: Mapping[str, Float[np.ndarray, "g v"]]
-    largest: Mapping[str, float]  # of the maps in the whole clip: one colour means one value there
+    largest: Mapping[str, float]  # the maps' largest values in the whole clip, so that a colour has one meaning
 
 
 def column_rows(column: Column, bound: float) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """{caption: picture} of a column: RGB, flow, and the maps over the stream that they are of."""
+    """Returns {caption: picture} of a column: RGB, flow, and each map over the stream that it is of."""
     rows: dict[str, np.ndarray] = {}
     if len(column.rgb):
         rows["RGB"] = clip_picture(column.rgb)
@@ -50,7 +50,7 @@ def caption_of(name: str) -> str:
 
 
 def draw_columns(axes: np.ndarray, columns: Sequence[Column], bound: float) -> None:
-    """Fill a grid of axes with columns."""
+    """Draws columns into a grid of axes."""
     for place, column in enumerate(columns):
         nothing = [caption_of(name) for name in column.maps if not column.largest[name] > 0]
         for axis, (caption, picture) in zip(axes[:, place], column_rows(column, bound).items(), strict=True):
@@ -64,7 +64,7 @@ def draw_columns(axes: np.ndarray, columns: Sequence[Column], bound: float) -> N
 
 
 def save_columns(columns: Sequence[Column], path: Path, *, bound: float, title: str) -> None:
-    """Chunks of a clip side by side: frames, flow, Grad-CAM."""
+    """Draws the chunks of a clip side by side: frames, flow, Grad-CAM."""
     rows = len(column_rows(columns[0], bound))
     figure = Figure(figsize=(max(5.0, 1.2 + 1.6 * len(columns)), 0.6 + 1.6 * rows), layout="constrained")
     axes = figure.subplots(rows, len(columns), squeeze=False)
@@ -74,7 +74,10 @@ def save_columns(columns: Sequence[Column], path: Path, *, bound: float, title: 
 
 
 def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
-    """Every filter as a small colour picture, grey where it is zero, of full contrast each; the strongest first."""
+    """Draws every filter as a small colour picture, the strongest first.
+
+    Zero is grey, and each filter has full contrast.
+    """
     weight = strongest_first(weight)
     columns = min(len(weight), 16)
     tiles = 0.5 + 0.5 * weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
@@ -88,7 +91,10 @@ def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
 
 
 def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
-    """The strongest filters over their L fields: a row each, u at the left and v at the right; red is positive."""
+    """Draws the strongest filters over their L fields, the strongest first.
+
+    Each filter has a row, with u at the left and v at the right; red is positive.
+    """
     strongest = strongest_first(weight)[:MOST_FILTERS]
     length = weight.shape[1] // 2
     pairs = strongest / strongest.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
@@ -113,12 +119,12 @@ def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
 
 
 def save_fusion(name: str, found: Shares, path: Path) -> None:
-    """The size of each weight that fuses, rgb's channels at the left; and each output channel's share of rgb."""
+    """Draws the size of each fusion weight, rgb's channels at the left, and each output channel's share of rgb."""
     order = torch.argsort(found.shares[:, 0], descending=True)
     figure = Figure(figsize=(10, 4), layout="constrained")
     matrix, shares = figure.subplots(1, 2, width_ratios=(3, 2))
     largest = float(found.weight.max()) or 1.0
-    values = found.weight.clamp_min(largest / 1000).numpy()  # it starts as identities: the rest is far smaller
+    values = found.weight.clamp_min(largest / 1000).numpy()  # it starts as identities: other weights are far smaller
     scale = LogNorm(largest / 1000, largest)
     image = matrix.imshow(values, cmap="magma", aspect="auto", norm=scale, interpolation="nearest")
     matrix.axvline(found.rgb_channels - 0.5, color="white", linewidth=1)
@@ -138,7 +144,7 @@ def save_fusion(name: str, found: Shares, path: Path) -> None:
 
 
 def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
-    """How strong 3-D filters are at each of their times."""
+    """Draws how strong 3-D filters are at each of their times."""
     figure = Figure(figsize=(1.2 + 3.4 * len(taps), 3.2), layout="constrained")
     for axis, (name, found) in zip(figure.subplots(1, len(taps), squeeze=False)[0], taps.items(), strict=True):
         times = np.arange(found.norms.shape[1]) - found.norms.shape[1] // 2
@@ -159,7 +165,7 @@ def strongest_first(weight: Float[Tensor, "d c h w"]) -> Float[Tensor, "d c h w"
 
 
 def mosaic(tiles: Tensor, *, columns: int, gap: float = 1.0) -> np.ndarray:
-    """Tiles (n, h, w) or (n, h, w, 3) in rows of `columns`, with a line between them.
+    """Puts tiles (n, h, w) or (n, h, w, 3) into rows of `columns`, with a line between them.
 
     >>> mosaic(torch.zeros(2, 1, 1), columns=2).tolist()
     [[0.0, 1.0, 0.0]]

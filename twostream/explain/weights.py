@@ -1,4 +1,4 @@
-"""What the learned weights say without any video (pure functions, but for finding the layers)."""
+"""Tells what learned weights say without any video (pure functions, except for finding the layers)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from twostream.models.temporal import Conv3d
 
 
 class Shares(NamedTuple):
-    """Of a filter that reads both streams: `weight`, rgb's channels first; `shares`: see `fusion_shares`."""
+    """The weights of a filter that reads both streams, and how much it takes from each (see `fusion_shares`)."""
 
-    weight: Float[Tensor, "d c"]  # without places and times: their norm
+    weight: Float[Tensor, "d c"]  # the norm over places and times; rgb's channels first
     rgb_channels: int
     shares: Float[Tensor, "d 2"]
 
 
 class Taps(NamedTuple):
-    """The norm of a 3-D filter at each of its times, for every stream it reads ("fused": one that is both)."""
+    """The norms of a 3-D filter at each of its times, for every stream that it reads ("fused": one that is both)."""
 
     streams: tuple[str, ...]
     norms: Float[Tensor, "s t"]
@@ -31,16 +31,17 @@ class Taps(NamedTuple):
 def split_streams(
     weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block"
 ) -> tuple[Float[Tensor, "d a *k"], Float[Tensor, "d b *k"]]:
-    """The part of a filter that reads rgb, and the one that reads flow; `order` is as in ConcatFusion."""
+    """Returns the part of a filter that reads rgb, and the part that reads flow; `order` is as in ConcatFusion."""
     if order == "interleaved":
         return weight[:, 1::2], weight[:, 0::2]  # even channels are flow
     return weight[:, :rgb_channels], weight[:, rgb_channels:]
 
 
 def fusion_shares(weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block") -> Float[Tensor, "d 2"]:
-    """How much each output channel takes from rgb and from flow: the norms of both parts of its filter, of sum 1.
+    """Returns how much each output channel takes from rgb and from flow.
 
-    A filter that is all zeros takes half from each.
+    These are the norms of both parts of the channel's filter, divided by their sum. A filter of zeros takes half from
+    each.
 
     >>> fusion_shares(torch.tensor([[3.0, 0.0, 0.0, 1.0]]), rgb_channels=2)
     tensor([[0.7500, 0.2500]])
@@ -52,7 +53,7 @@ def fusion_shares(weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: 
 
 
 def tap_norms(weight: Float[Tensor, "d c t h w"]) -> Float[Tensor, " t"]:
-    """The norm of a 3-D filter at each of its times.
+    """Returns the norm of a 3-D filter at each of its times.
 
     >>> tap_norms(torch.tensor([3.0, 0.0, 1.0]).view(1, 1, 3, 1, 1))
     tensor([3., 0., 1.])
@@ -61,13 +62,16 @@ def tap_norms(weight: Float[Tensor, "d c t h w"]) -> Float[Tensor, " t"]:
 
 
 def first_filters(network: Any) -> dict[str, Float[Tensor, "d c h w"]]:
-    """The filters that read the frames, of each stream that the network has."""
+    """Returns the filters that read the frames: {stream: weight}, for each stream that the network has."""
     towers = {stream: getattr(network, stream, None) for stream in STREAMS}
     return {name: tower.backbone.first[1].weight.detach() for name, tower in towers.items() if tower is not None}
 
 
 def learned_fusions(network: nn.Module) -> dict[str, Shares]:
-    """{name of the layer: shares} of all filters that read both streams: conv fusions, 3-D filters behind concat."""
+    """Returns {name of the layer: shares} of all filters that read both streams.
+
+    These are conv fusions, and 3-D filters behind concat.
+    """
     found = {}
     for name, module in network.named_modules():
         if isinstance(module, ConvFusion):
@@ -78,7 +82,7 @@ def learned_fusions(network: nn.Module) -> dict[str, Shares]:
 
 
 def learned_taps(network: nn.Module) -> dict[str, Taps]:
-    """{name of the layer: norms over time} of all 3-D filters."""
+    """Returns {name of the layer: norms over time} of all 3-D filters."""
     stacked = filters_behind_concat(network)
     found = {}
     for name, module in network.named_modules():
@@ -97,7 +101,7 @@ def learned_taps(network: nn.Module) -> dict[str, Taps]:
 
 
 def filters_behind_concat(network: Any) -> dict[str, tuple[ConcatFusion, Conv3d, int]]:
-    """{name: (concatenation, the 3-D filter that reads it, channels of rgb)}."""
+    """Returns {name of the layer: (concatenation, the 3-D filter that reads it, rgb's number of channels)}."""
     found = {}
     for name, fusion in getattr(network, "fusions", {}).items():
         temporal = dict(network.rgb.temporal.items()).get(name)
@@ -107,7 +111,7 @@ def filters_behind_concat(network: Any) -> dict[str, tuple[ConcatFusion, Conv3d,
 
 
 def read_shares(weight: Tensor, fusion: ConcatFusion, rgb_channels: int) -> Shares:
-    """The shares of a filter that reads what `fusion` has stacked."""
+    """Returns the shares of a filter that reads what `fusion` has stacked."""
     weight = weight.detach()
     parts = split_streams(weight, rgb_channels=rgb_channels, order=fusion.order)
     matrix = torch.cat(parts, dim=1).flatten(2).norm(dim=2)
