@@ -1,4 +1,4 @@
-"""Networks for use elsewhere: one file, its preprocessing, its card; to and from the Hugging Face Hub."""
+"""Exports networks for use elsewhere: one file, its preprocessing, its card; to and from the Hugging Face Hub."""
 
 from twostream.export.graph import FORMATS
 from twostream.export.hub import check_push, download_run, push_folder

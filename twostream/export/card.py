@@ -1,4 +1,4 @@
-"""The model card, README.md: what a run was, from its own logs."""
+"""Writes the model card, README.md, which tells what a run was, from its own logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twostream.models.network.description import count_parameters
 from twostream.runs.results import read_results
 
 LICENSE = "apache-2.0"  # as LICENSE says
-DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51"}  # those of data= that the Hub knows
+DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51"}  # data sets of data= that the Hub knows
 METRICS = {"test/top1": "top-1 accuracy", "test/top5": "top-5 accuracy", "test/mean_class": "mean class accuracy"}
 RECIPE = (
     "epochs", "batch_size", "accumulate", "optimizer", "schedule", "dropout", "label_smoothing", "gradient_clip", "ema",
@@ -29,9 +29,11 @@ ARCHITECTURE = (
 
 
 def model_card(run: TrainedRun, test_clips: ClipDataset, files: Collection[str], *, repo: str | None = None) -> str:
-    """Markdown with the Hub's metadata in front; `test_clips` has the views of the run's own test.
+    """Returns Markdown with the Hub's metadata in front.
 
-    `files` are those that lie beside the card; `repo` is where on the Hub it will be, if it will.
+    - `test_clips`: has the views of the run's own test.
+    - `files`: names of the files that lie beside the card.
+    - `repo`: where on the Hub the card will be, or None.
     """
     found = read_results(run.folder)
     results = None if found is None else shareable_results(found)
@@ -55,7 +57,7 @@ def model_card(run: TrainedRun, test_clips: ClipDataset, files: Collection[str],
 
 
 def title(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
-    """Such as "conv at conv5, tiny, moving_patterns"."""
+    """Returns the title, such as "conv at conv5, tiny, moving_patterns"."""
     data, backbone = data_of(cfg, choices), choices.get("backbone") or _target(cfg["backbone"])
     if isinstance(cfg["streams"], str) or len(cfg["streams"]) == 1:
         stream = cfg["streams"] if isinstance(cfg["streams"], str) else cfg["streams"][0]
@@ -65,12 +67,12 @@ def title(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
 
 
 def data_of(cfg: Mapping[str, Any], choices: Mapping[str, str]) -> str:
-    """The data set's name: ucf101, hmdb51, folder, moving_patterns …"""
+    """Returns the data set's name: ucf101, hmdb51, folder, moving_patterns …"""
     return one_line(choices.get("data") or _target(cfg["data"]).lower())
 
 
 def front_matter(cfg: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
-    """The Hub's metadata, as YAML between two lines of dashes."""
+    """Returns the Hub's metadata, as YAML between two lines of dashes."""
     choices = (results or {}).get("choices", {})
     data = data_of(cfg, choices)
     content: dict[str, Any] = {
@@ -124,7 +126,7 @@ def _metrics(run: TrainedRun, results: Mapping[str, Any] | None, clips: ClipData
 
 
 def protocol(clips: ClipDataset) -> str:
-    """How a video was scored in the test, in one sentence."""
+    """Describes how a video was scored in the test."""
     length = clips.flow.length
     starts = clips.sampling.fixed(10_000, length)
     crops = len(clips.transform.fixed(240, 320))
@@ -178,7 +180,7 @@ def _recipe(
 
 
 def _curves(run: TrainedRun) -> Iterator[str]:
-    """The best epoch and the last, out of metrics.csv."""
+    """Yields a sentence on the epoch that validation chose, or nothing if metrics.csv does not tell."""
     try:
         curves = read_curves(run.folder / "metrics.csv")
     except (OSError, ValueError):
@@ -249,7 +251,7 @@ def _versions(results: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _target(config: Any) -> str:
-    """The last word of what a configuration names.
+    """Returns the last word of the `_target_` of a configuration.
 
     >>> _target({"_target_": "twostream.models.fusion.ConvFusion"})
     'ConvFusion'
@@ -258,7 +260,7 @@ def _target(config: Any) -> str:
 
 
 def _words(value: Any, choice: str | None = None) -> str:
-    """A value of the configuration in one line; of an option also its numbers.
+    """Returns a value of the configuration on one line; of an option also its numbers.
 
     >>> _words({"_target_": "x.sgd", "_partial_": True, "momentum": 0.9}), _words(["rgb", "flow"])
     ('sgd (momentum 0.9)', 'rgb, flow')

@@ -1,7 +1,8 @@
-"""A network -> one file that runs without this package: a PyTorch program (.pt2) or ONNX.
+"""Writes a network as one file that runs without this package: a PyTorch program (.pt2) or ONNX.
 
-Its inputs are those of `Clip`, one view: rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), any n; t, L, h, w
-are those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before softmax.
+Its inputs are those of `Clip`, one view: rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), with any n; t, L, h
+and w are those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before
+softmax.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from torch.utils import _pytree as pytree
 
 from twostream.runs.checkpoint import SAFE
 
-FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": SAFE}  # --format: the file
-FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: what an option names
-LARGEST_FILE = 1_900_000_000  # bytes of weights in one ONNX file, which ends at 2 GiB; more go into a file beside it
+FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": SAFE}  # {--format: name of the file}
+FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: an option names a part
+LARGEST_FILE = 1_900_000_000  # bytes of weights in an ONNX file (at most 2 GiB); more go into a file beside it
 
 Streams = Mapping[str, Tensor]  # {"rgb": …, "flow": …}, or one of them
 Predict = Callable[[Streams], Float[Tensor, "n k"]]
 
 
 class TwoStreams(nn.Module):
-    """The one score of a network of two streams."""
+    """Computes the combined score of a network with two streams."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -43,33 +44,33 @@ class TwoStreams(nn.Module):
 
 
 class OnlyRGB(TwoStreams):
-    """The one score of a network that sees RGB alone."""
+    """Computes the combined score of a network that sees RGB alone."""
 
     def forward(self, rgb: Tensor) -> Float[Tensor, "n k"]:  # type: ignore[override]
-        return super().forward(rgb, rgb)  # it does not look at the second one
+        return super().forward(rgb, rgb)  # the network ignores the second one
 
 
 class OnlyFlow(TwoStreams):
-    """The one score of a network that sees flow alone."""
+    """Computes the combined score of a network that sees flow alone."""
 
     def forward(self, flow: Tensor) -> Float[Tensor, "n k"]:  # type: ignore[override]
         return super().forward(flow, flow)
 
 
 def scorer(network: nn.Module, streams: Sequence[str]) -> nn.Module:
-    """The network as a module from its streams to its score."""
+    """Returns the network as a module from its streams to its score."""
     kinds = {("rgb", "flow"): TwoStreams, ("rgb",): OnlyRGB, ("flow",): OnlyFlow}
     return kinds[tuple(streams)](network).eval()
 
 
 def write_pt2(module: nn.Module, example: Streams, path: Path) -> None:
-    """With torch.export; `torch.export.load(path).module()(rgb, flow)` runs it."""
+    """Writes a program with torch.export; `torch.export.load(path).module()(rgb, flow)` runs it."""
     with quiet():
         torch.export.save(program(module, example), path)
 
 
 def load_pt2(path: Path) -> Predict:
-    """The program in a file."""
+    """Returns a function that runs the program in a file."""
     loaded = torch.export.load(path).module()
 
     def predict(inputs: Streams) -> Tensor:
@@ -80,7 +81,10 @@ def load_pt2(path: Path) -> Predict:
 
 
 def write_onnx(module: nn.Module, example: Streams, path: Path) -> None:
-    """As ONNX; inputs `rgb` and `flow`, output `score`. Weights of 2 GB lie in a file of their own beside it."""
+    """Writes ONNX with the inputs `rgb` and `flow` and the output `score`.
+
+    Weights of 2 GB lie in a file of their own beside it.
+    """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     with quiet():
         onnx = to_onnx(module, example, input_names=list(example), output_names=["score"])
@@ -88,12 +92,12 @@ def write_onnx(module: nn.Module, example: Streams, path: Path) -> None:
 
 
 def to_onnx(module: nn.Module, example: Any, **names: Any) -> Any:
-    """The ONNX program of a module; as `program`."""
+    """Returns the ONNX program of a module; see `program`."""
     return torch.onnx.export(program(module, example), dynamo=True, verbose=False, **names)
 
 
 def load_onnx(path: Path) -> Predict:
-    """The network in a file, run by ONNX Runtime on the CPU."""
+    """Returns a function that runs the network in a file, with ONNX Runtime on the CPU."""
     session = require_onnx().InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def predict(inputs: Streams) -> Tensor:
@@ -104,23 +108,24 @@ def load_onnx(path: Path) -> Predict:
 
 
 def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
-    """The operations of a module whose inputs may have any first size; `example` has 2, since 0 and 1 are special.
+    """Returns the operations of a module, for inputs of any batch size.
 
-    Raises whatever PyTorch says of a module that cannot be exported so.
+    The batch size of `example` is 2, since PyTorch treats 0 and 1 as special. Raises whatever PyTorch raises for a
+    module that it cannot export.
     """
     arguments = tuple(example.values()) if isinstance(example, Mapping) else tuple(example)
     dynamic = pytree.tree_map(lambda _: {0: Dim.DYNAMIC}, arguments)
     made = torch.export.export(module, arguments, dynamic_shapes=dynamic)
     for part in made.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
-            node.meta.pop("stack_trace", None)  # where our files lie on this machine
+            node.meta.pop("stack_trace", None)  # it names paths on this machine
     return made
 
 
 def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
-    """The innermost part of a network that `convert` cannot take even by itself, in words.
+    """Returns, in words, the innermost part of a network that `convert` cannot take even by itself.
 
-    Backbones come last: they have the most parts, and are the least likely.
+    Backbones are tried last: they have the most parts, and are the least likely.
     """
     seen: dict[str, Any] = {}
 
@@ -143,7 +148,7 @@ def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, A
 
 
 def _words(name: str, part: nn.Module) -> str:
-    """What a part is to who chose it; "" for one that no option names.
+    """Describes a part by the option that chose it; "" for a part that no option names.
 
     >>> _words("network.rgb.backbone.stages.conv3", nn.ReLU()), _words("network.late", nn.ReLU())
     ('backbone ReLU (at rgb.backbone.stages.conv3)', '')
@@ -155,7 +160,7 @@ def _words(name: str, part: nn.Module) -> str:
 
 
 def require_onnx() -> Any:
-    """ONNX Runtime, where what writes ONNX is installed, too; ImportError that names the extra where not."""
+    """Returns ONNX Runtime. Raises ImportError, naming the extra, if it or what writes ONNX is missing."""
     try:
         import onnx  # noqa: F401 - an extra, as are the others
         import onnxruntime
@@ -167,7 +172,7 @@ def require_onnx() -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the exporters say of themselves; what fails is raised."""
+    """Silences what the exporters log and warn inside the block; errors are raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

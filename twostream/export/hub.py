@@ -1,4 +1,4 @@
-"""Exported folders to and from the Hugging Face Hub."""
+"""Sends exported folders to the Hugging Face Hub, and fetches them from there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twostream.files.foreign import inside
 from twostream.runs.checkpoint import SAFE
 
 REQUIRED = ("config.json", SAFE)
-FILES = (  # what is sent and fetched: nothing that is pickled
+FILES = (  # what is sent and fetched; none of it is pickled
     *REQUIRED,
     "README.md",
     "preprocessing.json",
@@ -24,11 +24,14 @@ FILES = (  # what is sent and fetched: nothing that is pickled
     "model.onnx",
     "model.onnx.data",
 )
-NOT_FETCHED = ("model.onnx", "model.onnx.data")  # our own network needs no other copy of its weights
+NOT_FETCHED = ("model.onnx", "model.onnx.data")  # further copies of the weights, which our own network does not need
 
 
 def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
-    """Send an exported folder to the Hub as one commit; returns its address. The login is huggingface_hub's own."""
+    """Sends an exported folder to the Hub as one commit; returns its address. Uses huggingface_hub's own login.
+
+    Raises ValueError if the name is wrong, a file is missing, or the Hub cannot be reached or refuses.
+    """
     repo = check_repo(repo)
     hub = require_hub()
     if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
@@ -48,11 +51,11 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
 def download_run(
     repo: str, *, revision: str | None = None, cache: Path | None = None, trust: Sequence[str] = ()
 ) -> Path:
-    """Fetch a network of the Hub, `OWNER/NAME` or `hf://OWNER/NAME`; returns the folder for `load_run`.
+    """Fetches a network from the Hub, `OWNER/NAME` or `hf://OWNER/NAME`; returns its folder, for `load_run`.
 
     Files are kept in huggingface_hub's cache, or in `cache`. Only weights without pickles and plain values are fetched.
-    Raises ValueError where they cannot be, and where the configuration names code that is not twostream's own, nor of
-    a package of `trust`.
+    Raises ValueError if they cannot be fetched, or if the configuration names code outside of twostream and the
+    packages `trust`.
     """
     repo = check_repo(repo.removeprefix("hf://"))
     hub = require_hub()
@@ -74,7 +77,7 @@ def download_run(
 
 
 def check_push(repo: str, form: str | None) -> None:
-    """Before anything is made: ValueError for a name that is none, and for a format that is not sent."""
+    """Raises ValueError, before anything is made, for a bad repository name or a format that is not sent."""
     check_repo(repo)
     require_hub()
     if form == "torch-export":
@@ -82,14 +85,14 @@ def check_push(repo: str, form: str | None) -> None:
 
 
 def check_repo(repo: str) -> str:
-    """ValueError unless it is OWNER/NAME."""
+    """Returns `repo`. Raises ValueError unless it is OWNER/NAME."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, flags=re.ASCII):
         raise ValueError(f"{repo!r}: name a repository of the Hub as OWNER/NAME")
     return repo
 
 
 def require_hub() -> Any:
-    """The library; ImportError that names the extra where it is missing."""
+    """Returns the library huggingface_hub. Raises ImportError, naming the extra, if it is missing."""
     try:
         import huggingface_hub  # an extra
     except ImportError:

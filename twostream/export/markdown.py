@@ -1,4 +1,4 @@
-"""Text of others inside Markdown: shown as it is, whatever it holds."""
+"""Escapes foreign text for Markdown: it is shown as it is, whatever it contains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def escaped(text: Any) -> str:
-    r"""On one line, with every character that Markdown or HTML gives a meaning taken literally.
+    r"""Returns text on one line, with every character that has a meaning in Markdown or HTML escaped.
 
     >>> print(escaped("<b>a|b</b>\n[x](y) `c` *d* www.e.org"))
     \<b\>a\|b\</b\> \[x\]\(y\) \`c\` \*d\* www\.e\.org
@@ -19,12 +19,12 @@ def escaped(text: Any) -> str:
 
 
 def one_line(text: Any) -> str:
-    """Without line breaks and what cannot be seen."""
+    """Replaces line breaks and invisible characters by single spaces."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 def block(lines: Iterable[str], language: str = "") -> list[str]:
-    """Lines of a code block, in a fence that none of them can end.
+    """Returns the lines of a code block, in a fence that none of them can end.
 
     >>> block(["a", "```"])
     ['````', 'a', '```', '````']
@@ -36,6 +36,6 @@ def block(lines: Iterable[str], language: str = "") -> list[str]:
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
-    """Lines of a table; every cell is escaped."""
+    """Returns the lines of a table; every cell is escaped."""
     lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in (head, *body)]
     return [lines[0], "|---" * len(head) + "|", *lines[1:]]

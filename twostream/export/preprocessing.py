@@ -1,4 +1,4 @@
-"""What lies between a video file and a network's input, in words and numbers: `preprocessing.json`."""
+"""Describes how a video file becomes a network's input, in words and numbers: `preprocessing.json`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FLOW = (
 
 
 def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]:
-    """Everything that the input of an exported network depends on, for one view: the centre of a video and frame."""
+    """Returns all that the input of an exported network depends on, for one view: the centre of video and frame."""
     streams = [name for name in STREAMS if name in clips.streams]
     length, size = clips.flow.length, clips.transform.size
     chunks = clips.sampling.fixed(1, length).shape[1]
@@ -94,10 +94,10 @@ def _flow(clips: ClipDataset) -> dict[str, Any]:
 
 
 def _norm(system: TwoStreamSystem, stream: str) -> dict[str, Any]:
-    """What the network itself does to its input first: (x - mean) / std."""
+    """Returns what the network itself does to its input first: (x - mean) / std."""
     tower: Any = system.network.get_submodule(stream)
     mean, std = (getattr(tower.input, name).flatten().tolist() for name in ("mean", "std"))
-    if stream == "flow":  # the same of all channels
+    if stream == "flow":  # all channels have the same
         mean, std = mean[:1], std[:1]
     return {"done_by": "the network", "mean": mean, "std": std}
 
@@ -107,7 +107,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def random_inputs(clips: ClipDataset, count: int, seed: int = 0) -> dict[str, Tensor]:
-    """`count` clips of noise, as the network takes them: one view, every value that is possible."""
+    """Returns `count` clips of noise, as the network takes them: one view, with every possible value."""
     random = torch.Generator().manual_seed(seed)
     size, length = clips.transform.size, clips.flow.length
     chunks = clips.sampling.fixed(1, length).shape[1]

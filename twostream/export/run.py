@@ -1,4 +1,4 @@
-"""A run folder -> a folder for others: the network in one file, its preprocessing, its card."""
+"""Turns a run folder into a folder for others: the network in one file, its preprocessing, its card."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from twostream.runs.checkpoint import SAFE, read_checkpoint, write_safetensors
 from twostream.runs.results import read_results, write_json
 from twostream.training.system import TwoStreamSystem
 
-TOLERANCE = 1e-4  # largest difference of a score from the original's
-COUNTS = (1, 3)  # clips in the batches of noise that are compared; a graph is made from 2
+TOLERANCE = 1e-4  # largest difference of a score from the original's that is accepted
+COUNTS = (1, 3)  # batch sizes of the noise that is compared; a graph is made from a batch of 2
 LEFT_BY_RUN = ("metrics.csv", "learning_curves.png", "confusion_matrix.png")
-READ = (*LEFT_BY_RUN, *CONFIGS, "results.json", "checkpoints/best.ckpt", SAFE)  # all that others will get to see
+READ = (*LEFT_BY_RUN, *CONFIGS, "results.json", "checkpoints/best.ckpt", SAFE)  # all files whose content is published
 
 Say = Callable[[str], None]
 
@@ -62,12 +62,14 @@ def export_run(
     trust: Sequence[str] = (),
     say: Say = print,
 ) -> Path:
-    """Write the network of a run and what its users need into the folder `to` (RUN_DIR/export); returns it.
+    """Writes the network of a run and what its users need into the folder `to` (default: RUN_DIR/export); returns it.
 
-    The written file is read back and compared with the original on noise and on `videos`. Raises ValueError, and
-    leaves no file, for a network that cannot be exported, where a link leads out of the run's folder (what is there is
-    not to be published), and where a score differs by more than 1e-4, and by more than float32 rounds the original
-    itself. `repo`, for the card: where on the Hub it will lie.
+    The written file is read back and compared with the original on noise and on `videos`. `repo`: where on the Hub it
+    will lie, for the card.
+
+    Raises ValueError, and leaves no file, if the network cannot be exported, if a link leads out of the run's folder
+    (what is there must not be published), or if a score differs by more than 1e-4 and by more than three times what
+    float32 rounding changes in the original itself. Raises ImportError if an extra is missing.
     """
     if form not in FORMATS:
         raise ValueError(f"--format {form!r}: choose from {', '.join(FORMATS)}")
@@ -100,23 +102,23 @@ def export_run(
 
 
 def check(system: TwoStreamSystem, predict: Predict, clips: ClipDataset, *, form: str, say: Say) -> None:
-    """Compare what a file says with what the network says. Raises ValueError where a score differs."""
+    """Compares the scores of a file with those of the network. Raises ValueError if a score differs too much."""
     for name, inputs in examples(clips):
         difference = compare(from_system(system), predict, inputs)
         say(f"{FORMATS[form]}: {name}: largest difference of a score {difference:.1e}")
-        if not difference <= max(TOLERANCE, 3 * rounding(system, inputs, difference)):  # nor NaN
+        if not difference <= max(TOLERANCE, 3 * rounding(system, inputs, difference)):  # fails for NaN, too
             raise ValueError(f"--format {form}: the scores of {name} differ by {difference:.1e} from the original's")
 
 
 def refuse_others(to: Path, work: Path) -> None:
-    """ValueError where `to` holds files of another network: they would be taken for those of this one."""
+    """Raises ValueError if `to` holds files of another network, which would be taken for those of this one."""
     for name in ("config.json", "preprocessing.json"):
         if (to / name).is_file() and (to / name).read_bytes() != (work / name).read_bytes():
             raise ValueError(f"{to}: holds files of another network ({name} differs); delete them, or choose --to")
 
 
 def _describe(run: TrainedRun, clips: ClipDataset, work: Path) -> None:
-    """All files but the network's."""
+    """Writes all files but the network's."""
     write_json(work / "config.json", shareable_config(run.cfg))
     write_json(work / "preprocessing.json", {**preprocessing(clips, run.system), "checkpoint": sha256(run.checkpoint)})
     if (results := read_results(run.folder)) is not None:
@@ -127,9 +129,9 @@ def _describe(run: TrainedRun, clips: ClipDataset, work: Path) -> None:
 
 
 def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Path) -> Predict:
-    """Write the network as a graph; returns what the file computes.
+    """Writes the network as a graph; returns a function that computes what the file computes.
 
-    Raises ValueError naming the part that cannot be exported.
+    Raises ValueError that names the part that cannot be exported.
     """
     example = random_inputs(clips, 2)
     module = scorer(system.network, tuple(example))
@@ -137,7 +139,7 @@ def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Pa
     write, load, convert = (write_onnx, load_onnx, to_onnx) if form == "onnx" else (write_pt2, load_pt2, program)
     try:
         write(module, example, path)
-    except Exception as error:  # the exporters have many kinds
+    except Exception as error:  # the exporters raise many kinds
         if of_the_disk(error) is not None:
             raise
         part = culprit(module, example, convert)
@@ -146,7 +148,7 @@ def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Pa
 
 
 def first_cause(error: BaseException) -> str:
-    """The first line of what the exporters stumbled over; around it they say what one might try.
+    """Returns the first line of the error at the root; the exporters wrap it in advice on what to try.
 
     >>> first_cause(ValueError("\\n\\x1b[96mno such operation\\x1b[0m, sorry\\nNext steps:"))
     'no such operation, sorry'
@@ -158,7 +160,7 @@ def first_cause(error: BaseException) -> str:
 
 
 def from_system(system: TwoStreamSystem) -> Predict:
-    """The scores of our own network."""
+    """Returns a function that computes the scores of our own network."""
 
     def predict(inputs: Streams) -> Tensor:
         views = {name: tensor.unsqueeze(1) for name, tensor in inputs.items()}
@@ -172,7 +174,7 @@ def from_system(system: TwoStreamSystem) -> Predict:
 
 
 def examples(clips: ClipDataset) -> Iterator[tuple[str, Streams]]:
-    """What is compared: batches of noise, then every video."""
+    """Yields (name, inputs) of what is compared: batches of noise, then every video."""
     for count in COUNTS:
         yield f"noise, n = {count}", random_inputs(clips, count, seed=count)
     for index, video in enumerate(clips.videos):
@@ -182,14 +184,14 @@ def examples(clips: ClipDataset) -> Iterator[tuple[str, Streams]]:
 
 
 def compare(one: Predict, other: Predict, inputs: Streams) -> float:
-    """The largest absolute difference of a score."""
+    """Returns the largest absolute difference of a score."""
     return (one(inputs) - other(inputs)).abs().max().item()
 
 
 def rounding(system: TwoStreamSystem, inputs: Streams, difference: float) -> float:
-    """How far the original is from itself in float64, where the answer matters.
+    """Returns how far the original's scores are from its own in float64; 0 if `difference` is small anyway.
 
-    Scores of 100,000, as noise may have, are off by more than 1e-4 in float32, whoever computes them.
+    Scores of 100,000, which noise may have, are off by more than 1e-4 in float32, whatever computes them.
     """
     if difference <= TOLERANCE:
         return 0.0
@@ -198,7 +200,7 @@ def rounding(system: TwoStreamSystem, inputs: Streams, difference: float) -> flo
 
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """A folder to write into; its files move into `folder` only if nothing is raised."""
+    """Yields a folder to write into; its files move into `folder` only if the block raises nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     remove_left_behind(folder)
     work = aside_of(folder / "export", "new")
