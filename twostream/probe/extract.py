@@ -1,4 +1,4 @@
-"""Videos through a frozen network -> features, those of before from the store."""
+"""Computes the features of videos with a frozen network, or reads them from the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from twostream.probe.store import Features, FeatureStore
 
 
 class Extracted(NamedTuple):
-    """`features`: by position in the data set's list; what could not be read is not there. `stored`: from the store."""
+    """The features of videos.
+
+    - `features`: {position in the data set's list: features}, without videos that could not be read.
+    - `stored`: how many videos' features came from the store.
+    """
 
     features: dict[int, Features]
     stored: int
@@ -33,10 +37,11 @@ def extract(
     workers: int,
     watch: Callable[[Iterator[int], int], Iterator[int]] = lambda positions, total: positions,
 ) -> Extracted:
-    """What each video gives the classifiers of the network, view by view; what is new is kept, video by video.
+    """Returns what each video gives the classifiers of the network, view by view; stores what is new, video by video.
 
-    So a command that was stopped goes on where it was. `watch` may see positions pass; it is told how many there are.
-    Raises `VideoError` for a video that cannot be read, unless the data set leaves it out.
+    So a command that was stopped goes on where it was. `watch` wraps the iterator over new positions, such as to show
+    progress, and gets their number. Raises `VideoError` for a video that cannot be read, unless the data set leaves it
+    out.
     """
     streams = [stream for stream in ("rgb", "flow") if stream in dataset.streams]
     found = {position: store.read(video, streams) for position, video in enumerate(dataset.videos)}
@@ -56,14 +61,14 @@ def extract(
 
 
 def features_of(network: nn.Module, clip: Clip, streams: Sequence[str], device: torch.device) -> Features:
-    """{stream: (v, d)} of a batch of one video, in the order of its views. A tower has one classifier."""
+    """Returns {stream: (v, d)} of a batch of one video, in the order of its views; a tower has one classifier."""
     inputs = head_features(network, [clip], device=device).inputs
     assert [name.partition(".")[0] for name in inputs] == list(streams)
     return {name.partition(".")[0]: values.astype(np.float32) for name, values in inputs.items()}
 
 
 def loaded(dataset: ClipDataset, positions: Sequence[int], workers: int) -> Iterator[Clip]:
-    """The videos at these positions, each a batch of its own, without those that cannot be read."""
+    """Yields the videos at these positions, each a batch of its own, without those that cannot be read."""
     keys = [[(0, position)] for position in positions]
     loader = DataLoader(
         dataset,
@@ -76,6 +81,6 @@ def loaded(dataset: ClipDataset, positions: Sequence[int], workers: int) -> Iter
 
 
 def one_clip(clips: Sequence[Clip | None]) -> Clip | None:
-    """A batch of one video."""
+    """Returns a batch of one video, or None if it could not be read."""
     (clip,) = clips
     return None if clip is None else Clip(*(tensor[None] for tensor in clip))

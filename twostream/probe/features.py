@@ -1,4 +1,4 @@
-"""What the classifiers of a network are given: the features that a linear probe is fitted to."""
+"""Collects what the classifiers of a network get as input: the features that a linear probe is fitted to."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class HeadFeatures(NamedTuple):
     """One row for each view of each video; `index`: the video's position in its list."""
 
     index: Int[np.ndarray, " m"]
-    inputs: Mapping[str, Float[np.ndarray, "m d"]]  # {name of the classifier: what it gets}
+    inputs: Mapping[str, Float[np.ndarray, "m d"]]  # {name of the classifier: its input}
 
 
 @torch.no_grad()
 def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device | str = "cpu") -> HeadFeatures:
-    """What each classifier gets of each view, averaged over space and time, in evaluation mode."""
+    """Returns what each classifier gets of each view, averaged over space and time, in evaluation mode."""
     layers = classifiers(network)
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
     index: list[Tensor] = []
@@ -41,7 +41,7 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
     training = network.training
     network.eval()
     try:
-        with torch.compiler.set_stance("force_eager"):  # a compiled network would leave the hooks out
+        with torch.compiler.set_stance("force_eager"):  # a compiled network would not call the hooks
             for clip in batches:
                 if not (count := len(clip.label)):
                     continue
@@ -57,9 +57,9 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
 
 
 def per_video(parts: Sequence[HeadFeatures]) -> HeadFeatures:
-    """The mean over the views of each video, in the order of the list: of all processes that had a share.
+    """Returns the mean over the views of each video, in the order of the list; `parts` are those of all processes.
 
-    A linear classifier's mean score over views is its score of the mean view, so that this is what is tested.
+    A linear classifier's mean score over views is its score of the mean view, so this is what is tested.
     """
     index, place = np.unique(np.concatenate([part.index for part in parts]), return_inverse=True)
     views = np.bincount(place)[:, None]

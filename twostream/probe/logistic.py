@@ -1,4 +1,4 @@
-"""Regularised multinomial logistic regression on features, its strength chosen inside the training part."""
+"""Regularised multinomial logistic regression on features; its strength is chosen inside the training part."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 4))  # mean loss + |weight|² / (2·strength)
+STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 4))  # minimised is mean loss + |weight|² / (2·strength)
 FOLDS = 5
-LEAST = 1e-3  # of the largest deviation: what hardly varies in training would be anything elsewhere, times a thousand
+LEAST = 1e-3  # least divisor, as a share of the largest deviation: features that hardly vary in training stay small
 ABSENT = -30.0  # the bias of a class without a training sample, relative to the lowest of the others
 
 Fold = tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]
@@ -34,10 +34,11 @@ class Linear(NamedTuple):
 def fit_linear(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], groups: Sequence[str], *, num_classes: int
 ) -> Linear:
-    """The classifier of all samples; its strength is the one of STRENGTHS with the lowest loss on held-out groups.
+    """Fits a classifier to all samples, with the strength of STRENGTHS that has the lowest loss on held-out groups.
 
-    Features are standardised, and the classifier is given in their own units. Samples of one group are never on both
-    sides of a fold. Of a class without a sample the score is below all others. Raises ValueError for one class alone.
+    Features are standardised for the fit; the classifier returned takes them in their own units. Samples of one group
+    are never on both sides of a fold. A class without a sample scores below all others. Raises ValueError if the
+    samples are of one class alone.
     """
     features = np.asarray(features, np.float64)
     if len(np.unique(labels)) < 2:
@@ -54,9 +55,9 @@ def fit_linear(
 def choose_strength(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], groups: Sequence[str], *, num_classes: int
 ) -> float:
-    """The strength with the lowest cross-entropy over all held-out samples; of equal ones the smallest.
+    """Returns the strength with the lowest cross-entropy over all held-out samples; of equal ones the smallest.
 
-    Where all samples are of one group, nothing can be held out: 1.
+    Returns 1 if all samples are of one group, so that nothing can be held out.
     """
     folds = grouped_folds(labels, groups, FOLDS)
     losses = dict.fromkeys(STRENGTHS, 0.0)
@@ -70,7 +71,9 @@ def choose_strength(
 
 
 def grouped_folds(labels: Int[np.ndarray, " n"], groups: Sequence[str], folds: int, *, seed: int = 0) -> list[Fold]:
-    """(training, held-out) positions of at most so many folds: whole groups, classes as evenly as they allow.
+    """Returns (training, held-out) positions of at most `folds` folds; none if there is only one group.
+
+    Groups stay whole, and classes are spread as evenly as the groups allow.
 
     >>> folds = grouped_folds(np.array([0, 0, 1, 1]), ["a", "b", "a", "b"], 5)
     >>> sorted(held.tolist() for _, held in folds)
@@ -91,11 +94,11 @@ def grouped_folds(labels: Int[np.ndarray, " n"], groups: Sequence[str], folds: i
 def solve(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], strength: float, *, num_classes: int
 ) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
-    """Weight and bias that minimise mean cross-entropy + |weight|² / (2·strength)."""
+    """Returns the weight and bias that minimise mean cross-entropy + |weight|² / (2·strength)."""
     two = len(np.unique(labels)) == 2  # scikit-learn then has one row w, whose halves ±w/2 have half the penalty
     model = LogisticRegression(C=(1 + two) * strength / len(labels), max_iter=1000)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes is greater")  # of few videos it is
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")  # with few videos it is
         model.fit(features, labels)
     present, weight, bias = model.classes_, model.coef_, np.asarray(model.intercept_)
     if two:
@@ -108,7 +111,11 @@ def solve(
 def rotated(
     features: Float[np.ndarray, "n d"],
 ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "m d"] | None]:
-    """n samples of d > n features in the m <= n directions that they span: the same fit, without the d columns."""
+    """Returns the samples in the directions that they span, and these directions.
+
+    For n samples of d > n features there are m <= n of them: the fit is the same, with fewer columns. For d <= n
+    returns the features as they are, and None.
+    """
     if features.shape[1] <= features.shape[0]:
         return features, None
     left, length, right = np.linalg.svd(features, full_matrices=False)
@@ -116,6 +123,6 @@ def rotated(
 
 
 def cross_entropy(scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> float:
-    """The sum over samples, each at most as bad as an absent class makes it."""
+    """Returns the sum of the cross-entropy over samples; finite also for a class that was absent in the fit."""
     shifted = scores - scores.max(1, keepdims=True)
     return float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]).sum())

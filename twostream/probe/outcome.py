@@ -1,4 +1,4 @@
-"""Scores of videos that were not fitted on -> the numbers of a probe, and what they say in plain words."""
+"""Computes the numbers of a probe from scores of held-out videos, and puts them into plain words."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from twostream.metrics.intervals import (
 )
 from twostream.probe.scoring import BOTH
 
-FEW = 50  # test videos, below which the width of the intervals is said
+FEW = 50  # with fewer test videos a warning tells how wide the intervals are
 
 
 class Number(NamedTuple):
-    """A number and its interval of 95 %."""
+    """A number and its interval of 95 %, from `low` to `high`."""
 
     value: float
     low: float
@@ -36,16 +36,18 @@ class Number(NamedTuple):
 
     @property
     def signed(self) -> str:
-        """As a difference."""
+        """The text of a difference, with signs."""
         return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a probe found. `top1`, `mean_class`: by stream, and both; a class without test videos is in none of them.
+    """What a probe found; a class without test videos counts in none of its means.
 
-    `classes`: {name: {"videos": count, stream: accuracy, "gain": both - rgb}}; `gain`: the mean of those over classes.
-    Without both streams there is no gain. `largest`: (class, top-1, mean-class) of answering it always.
+    - `top1`, `mean_class`: {stream or "both": number}.
+    - `classes`: {name: {"videos": count, stream: accuracy, "gain": both - rgb}}.
+    - `gain`: the mean over classes of their gains; None without both streams.
+    - `largest`: (class, top-1, mean-class) of always answering the class with the most training videos.
     """
 
     videos: int
@@ -65,7 +67,7 @@ def measured(
     classes: Sequence[str],
     fitted: Int[np.ndarray, " k"],
 ) -> Outcome:
-    """The numbers of scores by stream (and both). `fitted`: how many training videos each class has."""
+    """Computes the numbers from scores by stream (and both). `fitted`: each class's number of training videos."""
     right = {name: ranks(of, labels) == 0 for name, of in scores.items()}
     draws = draws_of_groups(labels, groups)
     tested = np.unique(labels)
@@ -90,13 +92,14 @@ def measured(
 
 
 def class_row(right: Mapping[str, Bool[np.ndarray, " n"]], own: Bool[np.ndarray, " n"]) -> dict[str, Any]:
-    """Of the videos `own` of a class: how many, each accuracy, and what flow adds."""
+    """Returns the row of a class, whose videos are `own`: their number, each accuracy, and what flow adds."""
     row: dict[str, Any] = {"videos": int(own.sum()), **{name: share(found[own]) for name, found in right.items()}}
     return row | ({"gain": gain_of(right["rgb"][own], right[BOTH][own])} if BOTH in right else {})
 
 
 def share(right: Bool[np.ndarray, " n"]) -> Number:
-    """
+    """Returns the share of right videos, with its interval.
+
     >>> print(share(np.array([True] * 10)))
     1.00 (0.72 to 1.00)
     """
@@ -104,7 +107,7 @@ def share(right: Bool[np.ndarray, " n"]) -> Number:
 
 
 def gain_of(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Number:
-    """How much larger the second share is, of the same videos."""
+    """Returns how much larger the second share of right videos is than the first, of the same videos."""
     return Number(float(second.mean() - first.mean()), *paired(first, second))
 
 
@@ -114,7 +117,10 @@ def mean_number(
     draws: Float[np.ndarray, "b n"],
     of_classes: Sequence[Number],
 ) -> Number:
-    """The mean over classes, with the outer ends of samples of groups and of the classes' own intervals."""
+    """Returns the mean over classes.
+
+    Its interval takes the outer ends of resampled groups and of the classes' own intervals.
+    """
     numbers = [number.value for number in of_classes]
     intervals: list[Interval] = [(number.low, number.high) for number in of_classes]
     ends = outer(resampled(values, labels, draws), over_classes(numbers, intervals))
@@ -122,7 +128,7 @@ def mean_number(
 
 
 def sentence(outcome: Outcome) -> str:
-    """The first thing to say: how good, and whether flow helps. Mean-class accuracies."""
+    """Says how good the probe is, and whether flow helps, by mean-class accuracies."""
     if outcome.gain is None:
         name, number = next(iter(outcome.mean_class.items()))
         return f"{name} {number.value:.2f} (95 % {number.low:.2f} to {number.high:.2f}) of each class, on the average"
@@ -140,7 +146,7 @@ def sentence(outcome: Outcome) -> str:
 
 
 def warnings(outcome: Outcome) -> list[str]:
-    """What few videos do to these numbers."""
+    """Returns a warning if there are so few videos that the numbers are uncertain; else an empty list."""
     name, number = next(iter(outcome.top1.items()))
     if outcome.videos >= FEW:
         return []

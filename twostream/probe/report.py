@@ -1,4 +1,4 @@
-"""What a probe leaves behind: probe.json, probe.md, probe.png, each stream's scores; and a table for the console."""
+"""Writes the results of a probe: probe.json, probe.md, probe.png, each stream's scores, and a table for the console."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Probe:
 
 
 def console(probe: Probe) -> str:
-    """The sentence, then the tables."""
+    """Returns the sentence, then the tables, as text."""
     outcome = probe.outcome
     lines = [sentence(outcome), "", probe.title, f"{'':<12}{'mean class (95 %)':<24}{'top-1 (95 %)':<24}".rstrip()]
     lines += [
@@ -69,12 +69,12 @@ def gain_title(outcome: Outcome) -> str:
 
 
 def by_gain(outcome: Outcome) -> list[tuple[str, Mapping[str, Any]]]:
-    """The classes, first those that flow helps most."""
+    """Returns the classes, those that flow helps most first."""
     return sorted(outcome.classes.items(), key=lambda item: -item[1]["gain"].value if "gain" in item[1] else 0.0)
 
 
 def write_probe(probe: Probe, folder: Path) -> None:
-    """Each file whole or not at all; other files of the folder stay."""
+    """Writes each file whole or not at all; other files of the folder stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, scores in probe.scores.items():
         scores.save(folder / f"{name}.npz")
@@ -84,7 +84,7 @@ def write_probe(probe: Probe, folder: Path) -> None:
 
 
 def described(probe: Probe) -> dict[str, Any]:
-    """The content of probe.json; a number is [value, low, high] of its interval of 95 %."""
+    """Returns the content of probe.json; a number is [value, low, high], with its interval of 95 %."""
     outcome = probe.outcome
     name, top1, mean_class = outcome.largest
     return {
@@ -110,7 +110,7 @@ def described(probe: Probe) -> dict[str, Any]:
 
 
 def markdown(probe: Probe) -> str:
-    """The same tables for a page."""
+    """Returns the same tables as Markdown."""
     outcome = probe.outcome
     kinds = list(outcome.top1)
     name, top1, mean_class = outcome.largest
@@ -130,7 +130,7 @@ def markdown(probe: Probe) -> str:
 
 
 def save_picture(probe: Probe, path: Path) -> None:
-    """Bars of both accuracies with intervals; beside them what flow adds to each class, or each class's accuracy."""
+    """Draws both accuracies with intervals; beside them what flow adds to each class, or each class's accuracy."""
     outcome = probe.outcome
     rows = by_gain(outcome)
     if len(rows) > SHOWN:
@@ -170,7 +170,7 @@ def save_picture(probe: Probe, path: Path) -> None:
 
 
 def bar(axes: Any, place: float, number: Number, colour: str, label: str | None) -> None:
-    """One bar with its interval and its number."""
+    """Draws one bar with its interval and its number."""
     axes.bar(place, number.value, 0.25, color=colour, label=label)
     axes.vlines(place, number.low, number.high, "black", linewidth=1.2)
     axes.text(place, 0.02, f"{number.value:.2f}", ha="center", va="bottom", color="white", fontsize=8)

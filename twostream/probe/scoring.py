@@ -1,4 +1,4 @@
-"""Features of videos -> scores of videos that the classifier has not seen."""
+"""Scores videos from their features, with classifiers that have not seen these videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOTH = "both"
 
 
 def kinds(features: dict[str, Float[np.ndarray, "n d"]]) -> dict[str, Float[np.ndarray, "n e"]]:
-    """What is probed: each stream alone, and where there are two, both side by side.
+    """Returns what is probed: each stream alone and, if there are two, both side by side.
 
     `fit_linear` standardises every feature, so that neither stream outweighs the other by its units.
     """
@@ -30,11 +30,11 @@ def unseen_scores(
     *,
     num_classes: int,
 ) -> tuple[dict[int, Float[np.ndarray, " k"]], list[float]]:
-    """({position of a held-out video: its scores before softmax}, the strength of each fold's classifier).
+    """Returns {position of a held-out video: its scores before softmax}, and the strength of each fold's classifier.
 
-    Each fold fits on its training videos alone, and the groups of those choose its strength. A video is one row, the
-    mean of its views: in cross-validation on training lists a row a view was no better, and takes as many times longer.
-    Its score is then also the mean of the views' scores before softmax.
+    Each fold's classifier is fitted to its training videos alone, and the groups of these choose its strength. A video
+    is one row, the mean of its views: in cross-validation on training lists, a row for each view was no better, and
+    takes as many times longer. The score of a video is then also the mean of its views' scores before softmax.
     """
     scores: dict[int, np.ndarray] = {}
     strengths = []

@@ -1,4 +1,4 @@
-"""Probe, then fine-tune: classifiers start from regularised logistic regression on what they are given."""
+"""Probe, then fine-tune: starts classifiers from regularised logistic regression on their inputs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from twostream.training.distributed import of_all_processes
 
 
 class StartFromProbe(pl.Callback):
-    """Before training: every classifier becomes the logistic regression on what it gets of the training videos.
+    """Before training, sets every classifier to the logistic regression on what it gets of the training videos.
 
     A random classifier would first send large, wrong gradients into pretrained layers (Kumar et al. 2022, "Fine-tuning
     can distort pretrained features and underperform out-of-distribution"). The penalty is chosen on held-out groups of
-    `videos`, the training videos in fixed views. `accuracy` is then what the network reaches on `measured` before its
-    first step (top1, mean_class, loss), and `losses` has the loss of each video by its position. A run that goes on
-    has all of this in its checkpoint.
+    `videos`, the training videos in fixed views. Then `accuracy` has what the network reaches on `measured` before its
+    first step (top1, mean_class, loss), and `losses` the loss of each video by its position. A resumed run takes all of
+    this from its checkpoint.
     """
 
     def __init__(self, videos: ClipDataset, measured: ClipDataset) -> None:
@@ -42,7 +42,7 @@ class StartFromProbe(pl.Callback):
         with trainer.precision_plugin.forward_context():  # as in training and tests
             self.fit(pl_module, data.fixed_loader(self.videos))
         state = {name: layer.state_dict() for name, layer in classifiers(pl_module.network).items()}
-        for name, layer in classifiers(pl_module.network).items():  # should the processes round differently
+        for name, layer in classifiers(pl_module.network).items():  # processes may round differently
             layer.load_state_dict(trainer.strategy.broadcast(state[name]))
         with trainer.precision_plugin.forward_context():
             self.measure(pl_module, data.fixed_loader(self.measured))
@@ -52,7 +52,7 @@ class StartFromProbe(pl.Callback):
             print(f"probe: {found}; training starts from it", flush=True)
 
     def fit(self, system: Any, loader: DataLoader) -> None:
-        """Fit and set every classifier of the network."""
+        """Fits and sets every classifier of the network."""
         parts = of_all_processes(head_features(system.network, loader, device=system.device))
         features = per_video(parts)
         videos = [self.videos.videos[place] for place in features.index.tolist()]
@@ -67,7 +67,7 @@ class StartFromProbe(pl.Callback):
 
     @torch.no_grad()
     def measure(self, system: Any, loader: DataLoader) -> None:
-        """Accuracy and losses of the network as it is."""
+        """Measures accuracy and losses of the network as it is."""
         training = system.training
         system.eval()
         found: dict[int, tuple[np.ndarray, int, float]] = {}  # by position: scores, label, loss

@@ -1,4 +1,4 @@
-"""Features that were computed before: one small file a video, in a folder for everything else that they depend on."""
+"""Stores computed features: one small file for each video, in a folder for everything else that they depend on."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ Features = dict[str, Float[np.ndarray, "v d"]]  # of one video: {stream: a row a
 class FeatureStore:
     """Reads and writes the features of single videos.
 
-    `settings`: what the features of every video depend on, as plain values. `files`: those that a video's features are
-    computed from; each is known by its path, size and time of change. A file that is damaged counts as not there.
+    - `settings`: plain values that the features of every video depend on.
+    - `files`: returns the files that a video's features are computed from. Each is known by its path, size and time of
+      change.
+
+    A damaged file of features counts as missing.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any], files: Callable[[Video], Sequence[Path]]) -> None:
@@ -35,22 +38,25 @@ class FeatureStore:
         self.files = files
 
     def read(self, video: Video, streams: Sequence[str]) -> Features | None:
-        """What was written of a video as it is now; None where it lacks anything."""
+        """Returns the stored features of a video as it is now, or None if any of them is missing."""
         try:
             with np.load(self.path(video), allow_pickle=False) as file:
                 return {stream: file[stream] for stream in streams}
-        except Exception:  # absent, or every kind of damage
+        except Exception:  # the file is absent, or damaged in any way
             return None
 
     def write(self, video: Video, features: Features) -> None:
-        """Aside, then renamed."""
+        """Writes the features of a video aside, then renames the file."""
         path = self.path(video)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, tidy=False) as aside, aside.open("wb") as file:
             np.savez(file, **features)  # type: ignore[arg-type]
 
     def path(self, video: Video) -> Path:
-        """Where the features of a video are, by what its files are now. Raises OSError for one that is absent."""
+        """Returns the file of a video's features, whose name depends on the present state of the video's files.
+
+        Raises OSError if one of the video's files is absent.
+        """
         facts = []
         for path in self.files(video):
             stat = os.stat(path)
@@ -59,7 +65,10 @@ class FeatureStore:
 
 
 def network_digest(network: nn.Module, ignore: Sequence[str]) -> str:
-    """Of a network's structure, weights and statistics, without the modules `ignore`, by their dotted names."""
+    """Returns a digest of a network's structure, weights and statistics.
+
+    Modules in `ignore`, by their dotted names, are left out.
+    """
     found = hashlib.sha256()
     for name, module in network.named_modules():
         if any(f"{name}.".startswith(f"{other}.") for other in ignore):
@@ -73,7 +82,7 @@ def network_digest(network: nn.Module, ignore: Sequence[str]) -> str:
 
 
 def digest(text: str) -> str:
-    """Short enough for the name of a file.
+    """Returns a digest that is short enough for the name of a file.
 
     >>> len(digest("any text"))
     32
