@@ -1,4 +1,4 @@
-"""From the runs of a sweep to a table that can be trusted."""
+"""Turns the runs of a sweep into a table that can be trusted."""
 
 from twostream.report.build import Report, build_report
 from twostream.report.terminal import as_text

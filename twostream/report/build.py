@@ -1,4 +1,4 @@
-"""A sweep -> the content of its report, whatever form it is then written in (pure)."""
+"""Computes the content of a sweep's report, whatever form it is then written in (pure functions)."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from twostream.report.paper import Printed
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
 from twostream.runs.sweep import STATES, Cell, Sweep
 
-DEFAULT = "default"  # shown where a run does not say
+DEFAULT = "default"  # shown if a run names no value
 
 
 class Row(NamedTuple):
-    """A group, and what is said of it."""
+    """A group of runs, and what the report says about it."""
 
     group: Group
     best: bool
-    comparison: Comparison | None  # None for the reference, and where there is none
+    comparison: Comparison | None  # with the reference; None for the reference itself, or without one
     printed: Printed | None  # the paper's number
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is written, as numbers."""
+    """The content of a report, as numbers."""
 
     sweep: Sweep
     metric: Metric
     over: tuple[str, ...]  # the axes averaged over
     rows: tuple[Row, ...]
-    reference: int | None  # the row that others are compared with
-    has_baseline: bool  # whether the reference was named; else it is the best
+    reference: int | None  # the row that others are compared with, if there is one
+    has_baseline: bool  # whether the user named the reference; else it is the best row
     pivot_axes: tuple[str, str] | None
     pivots: tuple[Pivot, ...]
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Those that tell rows apart."""
+        """The axes in which rows differ."""
         return tuple(self.rows[0].group.axes)
 
     @property
     def fixed(self) -> Mapping[str, str]:
-        """Axes with one value, which all rows share."""
+        """The axes with a single value, which all rows share."""
         axes = self.sweep.axes
         return {axis: values[0] for axis, values in axes.items() if len(values) == 1 and axis not in self.over}
 
@@ -69,7 +69,10 @@ def build_report(
     baseline: str | None = None,
     printed_number: Callable[[Group], Printed | None] = lambda group: None,
 ) -> Report:
-    """Group, compare, pivot; raises ValueError for a metric, axis or baseline that the sweep does not have."""
+    """Groups, compares and pivots the runs of a sweep.
+
+    Raises ValueError for a sweep without runs, and for a metric, axis or baseline that it does not have.
+    """
     if not sweep.cells:
         raise ValueError(f"{sweep.folder}: holds no runs")
     sweep = _once(_filled(sweep))
@@ -95,7 +98,10 @@ def build_report(
 
 
 def _filled(sweep: Sweep) -> Sweep:
-    """Every cell with a value on every axis, every value among its axis's; runs of no sweep leave defaults out."""
+    """Gives every cell a value on every axis, and every axis all values of its cells.
+
+    Runs that belong to no sweep leave out the values that are defaults.
+    """
     cells = [c._replace(overrides={axis: c.overrides.get(axis) or DEFAULT for axis in sweep.axes}) for c in sweep.cells]
     axes = {
         axis: tuple(dict.fromkeys([*(value or DEFAULT for value in values), *(cell.overrides[axis] for cell in cells)]))
@@ -105,7 +111,7 @@ def _filled(sweep: Sweep) -> Sweep:
 
 
 def _once(sweep: Sweep) -> Sweep:
-    """Finished runs of one configuration count once: a copy of a run is no second measurement."""
+    """Marks finished runs that repeat another one's configuration: a copy of a run is no second measurement."""
     cells, first = [], {}
     for cell in sweep.cells:
         identity = cell.results and cell.results.get("cell")

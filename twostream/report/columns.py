@@ -1,4 +1,4 @@
-"""A report's tables as columns of texts, which every format then writes in its own way (pure)."""
+"""Builds a report's tables as columns of texts, which every format then writes in its own way (pure functions)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twostream.runs.sweep import Cell
 
 
 class Column(NamedTuple):
-    """One column: what is shown, and what it is sorted by."""
+    """One column: what it shows, and what it is sorted by."""
 
     title: str
     texts: tuple[str, ...]
@@ -21,7 +21,7 @@ class Column(NamedTuple):
 
 
 def group_columns(report: Report) -> list[Column]:
-    """The comparison: a row a group; columns that would be empty are left out."""
+    """Returns the comparison, with a row for each group; leaves out columns that would be empty."""
     metric, rows = report.metric, report.rows
     groups = [row.group for row in rows]
     columns = [_words(axis, [group.axes[axis] for group in groups]) for axis in report.axes]
@@ -46,7 +46,7 @@ def group_columns(report: Report) -> list[Column]:
 
 
 def _comparison_columns(report: Report) -> list[Column]:
-    """Against the reference, in whose own row nothing stands but what it is."""
+    """Returns the comparison with the reference, whose own row only says that it is the reference."""
     against = "baseline" if report.has_baseline else "best"
     found = [row.comparison for row in report.rows]
     differences = [c and c.difference for c in found]
@@ -64,7 +64,7 @@ def _comparison_columns(report: Report) -> list[Column]:
 
 
 def cell_columns(report: Report) -> list[Column]:
-    """Every planned run, a row each."""
+    """Returns the table of all planned runs, a row for each."""
     cells = report.sweep.cells
     columns = [_words("run", [cell.name if cell.folder else "" for cell in cells])]
     columns += [_words(axis, [cell.overrides.get(axis, "") for cell in cells]) for axis in report.sweep.axes]
@@ -83,35 +83,38 @@ def cell_columns(report: Report) -> list[Column]:
 
 
 def metric_names(cells: Iterable[Cell], first: Metric) -> list[str]:
-    """Of all finished runs, the report's own before the others."""
+    """Returns the names of the metrics of all finished runs, the report's own first."""
     found = (name for cell in cells if cell.results for name in cell.results["metrics"])
     return list(dict.fromkeys([first.name, *found]))
 
 
 def result(cell: Cell, name: str) -> Any:
-    """A value of results.json; None where the run has not finished or does not have it."""
+    """Returns a value of results.json, or None if the run has not finished or does not have it."""
     return cell.results.get(name) if cell.results else None
 
 
 def probe_of(cell: Cell, metric: Metric) -> float | None:
-    """What the network reached on the test videos before its first step, where it started from a probe."""
+    """Returns what the network reached on the test videos before its first step.
+
+    Returns None for a run that did not start from a probe.
+    """
     return (result(cell, "probe") or {}).get(metric.name.removeprefix("test/"))
 
 
 def mean_probe(cells: Iterable[Cell], metric: Metric) -> float | None:
-    """Of the runs that started from one."""
+    """Returns the mean of `probe_of` over the runs that started from a probe, or None if none did."""
     found = [value for cell in cells if (value := probe_of(cell, metric)) is not None]
     return sum(found) / len(found) if found else None
 
 
 def below_probe(cell: Cell) -> str:
-    """Where a trained network is worse than the probe that it started from; or ""."""
+    """Says where a trained network is worse than the probe that it started from; "" if nowhere."""
     worse = worse_than_probe(result(cell, "metrics") or {}, result(cell, "probe"))
     return ", ".join(f"{name} {Metric(name).text(now)} after {Metric(name).text(then)}" for name, now, then in worse)
 
 
 def note(cell: Cell) -> str:
-    """What a reader has to know of a run before its number is believed."""
+    """Returns what a reader has to know about a run before believing its number; "" if nothing."""
     parts = [cell.error] if cell.error else []
     if leaked := result(cell, "leaked"):
         parts.append(f"trained on {leaked} of its test videos")
@@ -126,12 +129,12 @@ def note(cell: Cell) -> str:
 
 
 def starts_text(cell: Cell) -> str:
-    """What each stream's weights were before training; "" where the run does not say (yet)."""
+    """Says what each stream's weights were before training; "" if the run does not say (yet)."""
     return "; ".join(f"{stream}: {start}" for stream, start in (result(cell, "weights") or {}).items())
 
 
 def pivot_text(report: Report, position: int | None) -> str:
-    """Mean ± std, and what is lacking; "" where no run was planned."""
+    """Returns mean ± std, and which runs are lacking; "" if no run was planned."""
     if position is None:
         return ""
     group = report.rows[position].group
@@ -142,7 +145,7 @@ def pivot_text(report: Report, position: int | None) -> str:
 
 
 def count(value: float) -> str:
-    """With separators.
+    """Formats a number with separators.
 
     >>> count(162912)
     '162,912'
@@ -151,7 +154,7 @@ def count(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """One decimal below 100, and a unit.
+    """Formats a number with one decimal below 100, and a unit.
 
     >>> short(40_000_000), short(2.5e11), short(12.34)
     ('40.0 M', '250 G', '12.3')
@@ -162,7 +165,7 @@ def short(value: float) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """Two digits; n/a where there was nothing to test.
+    """Formats a p value with two digits; "n/a" if there was nothing to test.
 
     >>> p_text(0.25), p_text(0.0004), p_text(1.0), p_text(None)
     ('0.25', '< 0.001', '1.00', 'n/a')

@@ -1,4 +1,4 @@
-"""Which group is best, and whether the others differ from it by more than chance (pure functions)."""
+"""Finds the best group, and whether the others differ from it by more than chance (pure functions)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class Comparison(NamedTuple):
 
 
 def eligible_groups(groups: Sequence[Group]) -> list[int]:
-    """Those whose mean is over all seeds and splits that any group was measured over, and that lack no run.
+    """Returns the positions of the groups that may be best.
 
-    Only if every group lacks one are those that lack some eligible, too.
+    Their mean is over all seeds and splits that any group was measured over, and they lack no run. If every group lacks
+    a run, groups that lack one are eligible, too.
     """
     measured = set().union(*(group.replicates for group in groups))
     alike = [index for index, group in enumerate(groups) if group.values and group.replicates == measured]
@@ -32,7 +33,7 @@ def eligible_groups(groups: Sequence[Group]) -> list[int]:
 
 
 def best_groups(groups: Sequence[Group], metric: Metric) -> tuple[int, ...]:
-    """The positions of the best mean of those that are eligible, several if equal."""
+    """Returns the positions of the eligible groups with the best mean, several if they are equal."""
     means = {index: groups[index].mean for index in eligible_groups(groups)}
     values = [value for value in means.values() if value is not None]
     if not values:
@@ -42,9 +43,9 @@ def best_groups(groups: Sequence[Group], metric: Metric) -> tuple[int, ...]:
 
 
 def compare(groups: Sequence[Group], reference: int) -> list[Comparison | None]:
-    """Every group against `groups[reference]`, Holm-corrected across groups; None for the reference itself.
+    """Compares every group with `groups[reference]`, Holm-corrected; None stands for the reference itself.
 
-    A run whose seed and split an earlier one of its group has is in no pair: it has no partner.
+    A run that has the seed and split of an earlier run of its group is in no pair, since it has no partner.
     """
     found: list[Comparison | None] = []
     for index, group in enumerate(groups):
@@ -57,7 +58,10 @@ def compare(groups: Sequence[Group], reference: int) -> list[Comparison | None]:
 
 
 def find_baseline(text: str, groups: Sequence[Group]) -> int:
-    """The position of the one group that `fusion=sum,layer=conv3` names."""
+    """Returns the position of the one group that a text such as `fusion=sum,layer=conv3` names.
+
+    Raises ValueError if it names none, several, or one without a result.
+    """
     wanted = _parse(text)
     axes = list(groups[0].axes) if groups else []
     for axis, value in wanted.items():
@@ -76,7 +80,7 @@ def find_baseline(text: str, groups: Sequence[Group]) -> int:
 
 
 def _parse(text: str) -> Mapping[str, str]:
-    """Axis -> value; commas inside brackets belong to a value.
+    """Parses a baseline as {axis: value}; commas inside brackets belong to a value.
 
     >>> _parse("fusion=sum,layer=[conv5,fc8]")
     {'fusion': 'sum', 'layer': '[conv5,fc8]'}

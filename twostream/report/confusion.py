@@ -1,4 +1,4 @@
-"""Confusion matrices of groups, from the scores that their runs left behind."""
+"""Computes confusion matrices of groups, from the scores that their runs have written."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from twostream.metrics import confusion_of
 from twostream.metrics.scores import Scores
 from twostream.runs.sweep import Cell
 
-MOST_CLASSES = 5_000  # a matrix of more is no picture
+MOST_CLASSES = 5_000  # with more the matrix is too large for a picture
 
 
 class Confusion(NamedTuple):
-    """The counts of several runs together."""
+    """The confusion matrix of one run, or the sum of those of several."""
 
     classes: tuple[str, ...]
     counts: Int[np.ndarray, "k k"]  # [true class, predicted class]
@@ -25,7 +25,10 @@ class Confusion(NamedTuple):
 
 
 def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
-    """Summed over the finished runs that have test_scores.npz; None if none has, or their classes differ."""
+    """Returns the sum over the finished runs that have test_scores.npz.
+
+    Returns None if no run has it, or if their classes differ.
+    """
     found = [read_confusion(cell.folder / "test_scores.npz") for cell in cells if cell.folder and cell.results]
     matrices = [matrix for matrix in found if matrix is not None]
     if len({matrix.classes for matrix in matrices}) != 1:
@@ -35,7 +38,7 @@ def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
 
 
 def read_confusion(scores_npz: Path) -> Confusion | None:
-    """Of one run; None where the file is absent, cannot be read, or has too many classes."""
+    """Returns the matrix of one run, or None if its file is absent, cannot be read, or has too many classes."""
     try:
         scores = Scores.load(scores_npz)
     except ValueError:

@@ -17,7 +17,7 @@ PROBE = ("probe_top1", "probe_mean_class")  # of the network before its first st
 
 
 def cells_as_csv(report: Report) -> str:
-    """Every planned run, with its state; what it does not have is empty."""
+    """Returns every planned run, with its state; what a run does not have is empty."""
     axes, metrics = list(report.sweep.axes), metric_names(report.sweep.cells, first=report.metric)
     return _csv(
         ["run", *axes, "state", *metrics, *NUMBERS, *PROBE, "weights", "unreadable", "error"],
@@ -42,7 +42,7 @@ def _cell(cell: Cell, axes: Sequence[str], metrics: Sequence[str]) -> list[Any]:
 
 
 def groups_as_csv(report: Report) -> str:
-    """Every group; difference and p are to the reference, over `pairs` runs with the same seed and split."""
+    """Returns every group; difference and p are to the reference, over `pairs` runs with the same seed and split."""
     titles = ["n", "planned", "without_result", "mean", "std", "best", "reference"]
     tested = ["pairs", "difference", "p", "p_holm", "paper", "paper_table", "parameters", "flops", "clips_per_second"]
     rows = (_group(row, is_reference=index == report.reference) for index, row in enumerate(report.rows))
@@ -60,7 +60,7 @@ def _group(row: Row, *, is_reference: bool) -> tuple[list[str], list[Any]]:
 
 
 def _csv(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """None is an empty field."""
+    """Returns rows as CSV text; None becomes an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows(map(inert, row) for row in (titles, *rows))

@@ -1,4 +1,4 @@
-"""Learning curves of many runs, compact enough for one page."""
+"""Reads the learning curves of many runs, compact enough for one page."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from math import isfinite
 from operator import itemgetter
 from pathlib import Path
 
-POINTS = 60  # a curve of more epochs is thinned to so many
+POINTS = 60  # most points of a curve; longer ones are thinned
 
 Curve = tuple[list[int], list[float]]  # epochs from 1, values
 
 
 def run_curves(folder: Path, names: Sequence[str]) -> dict[str, Curve]:
-    """Of a run, in whose folder `selection/` has the validation where all videos train in the end (refit=true)."""
+    """Returns the curves of a run.
+
+    With refit=true all videos train in the end; then `selection/` in the run's folder has the validation curves.
+    """
     chosen = read_curves(folder / "selection" / "metrics.csv", [name for name in names if name.startswith("val/")])
     return read_curves(folder / "metrics.csv", names) | chosen
 
 
 def read_curves(metrics_csv: Path, names: Sequence[str]) -> dict[str, Curve]:
-    """Of the metrics named, those that the file has; nothing of a file that is absent or not yet written.
+    """Returns those of the named metrics that the file has; nothing if it is absent or not yet written.
 
-    Looks into no more columns than it has to: a long run logs thousands of steps.
+    Reads no more columns than needed: a long run logs thousands of steps.
     """
     curves: dict[str, Curve] = {}
     try:
@@ -33,7 +36,7 @@ def read_curves(metrics_csv: Path, names: Sequence[str]) -> dict[str, Curve]:
             if "epoch" not in header or not wanted:
                 return {}
             epoch, columns = header.index("epoch"), [column for column, _ in wanted]
-            chosen = itemgetter(*columns, *columns)  # twice: of a single column it would give no tuple
+            chosen = itemgetter(*columns, *columns)  # twice: for a single column it would return no tuple
             for row in rows:
                 if len(row) == len(header) and any(chosen(row)):  # the last line may be half written
                     for column, name in wanted:
@@ -47,7 +50,7 @@ def read_curves(metrics_csv: Path, names: Sequence[str]) -> dict[str, Curve]:
 
 
 def thin(curve: Curve, points: int = POINTS) -> Curve:
-    """Evenly spread epochs, the first and the last among them; four digits; without what is not finite.
+    """Returns evenly spread epochs, with the first and the last, and values of four digits; drops what is not finite.
 
     >>> thin(([1, 2, 3, 4, 5], [0.1, 0.2, 0.3, 0.4, 0.123456]), points=3)
     ([1, 3, 5], [0.1, 0.3, 0.1235])

@@ -1,4 +1,4 @@
-"""Any text -> text that a format shows as it is (pure)."""
+"""Escapes any text so that a format shows it as it is (pure functions)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    **{symbol: f"{{{symbol}}}" for symbol in "[]*"},  # at the start of a row they would belong to the \\ before it
+    **{symbol: f"{{{symbol}}}" for symbol in "[]*"},  # TeX would take one at the start of a row for an option of \\
     "\0": "{}",
     "±": r"$\pm$",
     "−": r"$-$",
@@ -27,28 +27,28 @@ TEX = {
 
 
 def markdown(text: str) -> str:
-    r"""For a cell of a Markdown table.
+    r"""Escapes text for a cell of a Markdown table.
 
     >>> print(markdown("<script>|a*b_c _d_"))
     &lt;script&gt;\|a\*b_c \_d\_
     """
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*|\[\]~])", r"\\\1", text)
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)  # inside a word it means itself
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)  # inside a word _ is no markup
 
 
 def latex(text: str) -> str:
-    r"""For LaTeX text.
+    r"""Escapes text for LaTeX.
 
     >>> print(latex("50% of a_b ± 1, --baseline, a---b"))
     50\% of a\_b $\pm$ 1, -{}-baseline, a-{}-{}-b
     """
-    text = re.sub("-(?=-)", "-\0", " ".join(text.split()))  # two would become one dash
+    text = re.sub("-(?=-)", "-\0", " ".join(text.split()))  # LaTeX would join two into one dash
     return "".join(TEX.get(letter, letter) for letter in text)
 
 
 def script_json(value: Any) -> str:
-    r"""JSON to stand inside <script>: no letter in it can end the element or begin a comment.
+    r"""Returns JSON that can stand inside <script>: no letter in it can end the element or begin a comment.
 
     >>> print(script_json({"class": "</script>"}))
     {"class":"\u003c/script\u003e"}

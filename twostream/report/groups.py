@@ -1,4 +1,4 @@
-"""Cells -> groups that differ in nothing but what is averaged over (pure functions)."""
+"""Puts cells into groups; the cells of a group differ only in what is averaged over (pure functions)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from twostream.report.metric import Metric
 from twostream.report.statistics import mean, sample_std
 from twostream.runs.sweep import Cell, Sweep
 
-REPEATED = "repeated"  # the state of a run that another one has been counted for
-REPLICATES = ("seed", "split")  # axes that ask for more of the same
-Replicate = tuple[str, ...]  # the values on the axes averaged over, and how many cells before it had the same
+REPEATED = "repeated"  # the state of a run that is not counted: another one has its configuration
+REPLICATES = ("seed", "split")  # axes whose values repeat one setting
+Replicate = tuple[str, ...]  # values on the averaged axes, and how many cells before had the same
 
 
 class Group(NamedTuple):
-    """Cells of one setting."""
+    """The cells of one setting."""
 
     axes: Mapping[str, str]
     cells: tuple[Cell, ...]
-    values: Mapping[Replicate, float]  # of the cells that have one
+    values: Mapping[Replicate, float]  # of the cells that have a value
     lacking: Mapping[str, tuple[str, ...]]  # state -> the cells without a value: ("seed=2",)
 
     @property
     def replicates(self) -> set[Replicate]:
-        """The seeds and splits with a value."""
+        """The seeds and splits that have a value."""
         return {replicate[:-1] for replicate in self.values}
 
     @property
@@ -37,7 +37,10 @@ class Group(NamedTuple):
         return sample_std(list(self.values.values()))
 
     def cost(self, name: str) -> float | None:
-        """The mean of `parameters`, `flops` or `clips_per_second` over the runs that tell it; exact where all agree."""
+        """Returns the mean of `parameters`, `flops` or `clips_per_second` over the runs that have it, or None.
+
+        If all runs agree, it is exact.
+        """
         told = [v for cell in self.cells if cell.results and (v := cell.results.get(name)) is not None]
         return told[0] if len(set(told)) == 1 else mean(told)
 
@@ -47,12 +50,12 @@ class Group(NamedTuple):
 
     @property
     def n(self) -> str:
-        """Runs with a value, of those planned where not all have one."""
+        """The number of runs with a value; with the number of those planned, such as "2/3", if some lack one."""
         return str(len(self.cells)) if self.complete else f"{len(self.values)}/{len(self.cells)}"
 
     @property
     def states(self) -> str:
-        """What became of the others: "failed: seed=2"."""
+        """What became of the cells without a value: "failed: seed=2"."""
         return "; ".join(f"{state}: {', '.join(which)}" for state, which in self.lacking.items())
 
     @property
@@ -61,7 +64,7 @@ class Group(NamedTuple):
 
 
 def label(axes: Mapping[str, str]) -> str:
-    """As it is typed.
+    """Returns a setting as it is typed.
 
     >>> label({"fusion": "sum", "layer": "conv3"}), label({})
     ('fusion=sum layer=conv3', 'all runs')
@@ -70,7 +73,7 @@ def label(axes: Mapping[str, str]) -> str:
 
 
 def averaged_over(axes: Mapping[str, tuple[str, ...]], pivot: Sequence[str] = ()) -> tuple[str, ...]:
-    """Seed and split, where they were swept and are not asked for as axes of the pivot.
+    """Returns seed and split, if they were swept and are not asked for as axes of the pivot.
 
     >>> averaged_over({"fusion": ("sum",), "seed": ("0", "1"), "split": ("1",)}, pivot=("fusion", "split"))
     ('seed',)
@@ -79,12 +82,15 @@ def averaged_over(axes: Mapping[str, tuple[str, ...]], pivot: Sequence[str] = ()
 
 
 def compared_axes(axes: Mapping[str, tuple[str, ...]], over: Sequence[str]) -> tuple[str, ...]:
-    """The axes that tell groups apart."""
+    """Returns the axes in which groups differ."""
     return tuple(axis for axis, values in axes.items() if axis not in over and len(values) > 1)
 
 
 def group_cells(sweep: Sweep, metric: Metric, over: Sequence[str]) -> tuple[Group, ...]:
-    """All groups, in the order of the values typed; every planned cell is in exactly one, but a repeated one."""
+    """Returns all groups, in the order of the values typed.
+
+    Every planned cell is in exactly one group, but a repeated one is in none.
+    """
     axes = compared_axes(sweep.axes, over)
     found: dict[tuple[str, ...], list[Cell]] = {}
     for cell in sweep.cells:
@@ -107,6 +113,6 @@ def _group(axes: Mapping[str, str], cells: Sequence[Cell], metric: Metric, over:
             named = " ".join(f"{axis}={value}" for axis, value in zip(over, replicate, strict=True))
             lacking.setdefault(state, []).append(named or cell.name)
         else:
-            values[(*replicate, str(seen[replicate]))] = value  # equal settings may be of two programs
+            values[(*replicate, str(seen[replicate]))] = value  # cells with equal settings may be of two programs
         seen[replicate] += 1
     return Group(axes, tuple(cells), values, {state: tuple(which) for state, which in lacking.items()})

@@ -1,4 +1,4 @@
-"""`report.html`: one page that needs nothing but itself."""
+"""`report.html`: one page that needs no other file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from twostream.report.notes import headline, notes
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("elements.js", "table.js", "pivot.js", "chart.js", "curves.js", "confusion.js", "main.js")
 MATRICES = 8  # groups whose confusions are shown: the best, and the one that others are compared with
-POINTS = 120_000  # of all learning curves together, about 1 MB; beyond, only the metric's own curves
+POINTS = 120_000  # of all learning curves together, about 1 MB; with more, only the metric's own curves are shown
 
 
 def as_html(report: Report) -> str:
-    """The page, with its data inside; reads the runs' metrics.csv and test_scores.npz."""
+    """Returns the page, with its data inside; reads the runs' metrics.csv and test_scores.npz."""
     parts = {
         "TITLE": html.escape(f"{report.sweep.name}: report"),
         "STYLE": (PAGE / "style.css").read_text(encoding="utf-8"),
@@ -32,12 +32,12 @@ def as_html(report: Report) -> str:
         "SCRIPT": "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     template = (PAGE / "page.html").read_text(encoding="utf-8")
-    pieces = template.split("@@")  # text @@NAME@@ text …; not by replacing: data may hold any of these words
+    pieces = template.split("@@")  # text @@NAME@@ text …; not by replacing: the data may contain such words
     return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """What the scripts draw; texts are made here, so that all formats say the same."""
+    """Returns what the scripts draw. Texts are made here, so that all formats say the same."""
     cells = report.sweep.cells
     means = [row.group.mean for row in report.rows if row.group.mean is not None]
     positions = {id(cell): index for index, cell in enumerate(cells)}
@@ -85,7 +85,7 @@ def _finite(keys: Sequence[Any]) -> list[Any]:
 
 
 def _curves(report: Report) -> dict[str, Any]:
-    """Metric -> {position of the cell: curve}; unfinished runs have theirs, too."""
+    """Returns {metric: {position of the cell: curve}}; unfinished runs have curves, too."""
     own = f"val/{report.metric.name.rsplit('/', 1)[-1]}"
     names = list(dict.fromkeys([own, "val/top1", "val/loss", "train/loss"]))
     found = [run_curves(cell.folder, names) if cell.folder else {} for cell in report.sweep.cells]

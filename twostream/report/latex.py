@@ -12,7 +12,7 @@ from twostream.report.notes import headline, notes
 
 
 def as_latex(report: Report) -> str:
-    """The comparison, then a table for each pivot."""
+    """Returns the comparison, then a table for each pivot."""
     columns = group_columns(report)
     rows = []
     for row, *texts in zip(report.rows, *(column.texts for column in columns), strict=True):

@@ -1,4 +1,4 @@
-"""`report.md`."""
+"""`report.md`: the report as one page of Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twostream.report.notes import headline, notes
 
 
 def as_markdown(report: Report) -> str:
-    """Headline, comparison, pivots, runs without a result, notes."""
+    """Returns headline, comparison, pivots, runs without a result, and notes."""
     parts = [f"# {escape(report.sweep.name)}", escape(headline(report))]
     if report.sweep.command:
         parts.append(f"    {' '.join(report.sweep.command.split())}")

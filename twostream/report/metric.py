@@ -1,4 +1,4 @@
-"""Which number of a run is compared, and how it is written."""
+"""The number of a run that is compared, and how it is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Metric(NamedTuple):
 
     @property
     def title(self) -> str:
-        """With its unit.
+        """The name, with its unit.
 
         >>> Metric("test/top1").title, Metric("test/loss").title
         ('test/top1, %', 'test/loss')
@@ -35,7 +35,7 @@ class Metric(NamedTuple):
         return f"{self.name}, %" if self.is_share else self.name
 
     def text(self, value: float | None, *, signed: bool = False) -> str:
-        """A share in per cent with two decimals, anything else with four; nothing for None.
+        """Formats a share in per cent with two decimals, anything else with four; "" for None.
 
         >>> Metric("test/top1").text(0.85961), Metric("test/loss").text(0.5), Metric().text(-0.01, signed=True)
         ('85.96', '0.5000', '−1.00')
@@ -47,7 +47,7 @@ class Metric(NamedTuple):
         return text.replace("-", "−")
 
     def mean_std(self, mean: float | None, std: float | None) -> str:
-        """Mean and spread; one run has none.
+        """Formats mean and spread; a single run has no spread.
 
         >>> Metric().mean_std(0.5, 0.01), Metric().mean_std(0.5, None), Metric().mean_std(None, None)
         ('50.00 ± 1.00', '50.00', '—')
@@ -57,13 +57,16 @@ class Metric(NamedTuple):
         return self.text(mean) if std is None else f"{self.text(mean)} ± {self.text(std)}"
 
     def of(self, cell: Cell) -> float | None:
-        """The cell's value; None where it has not finished, or its value is absent or not a finite number."""
+        """Returns the cell's value, or None if it has not finished, or its value is absent or not a finite number."""
         value = cell.results["metrics"].get(self.name) if cell.state == "finished" and cell.results else None
         return float(value) if value is not None and isfinite(value) else None
 
 
 def choose_metric(name: str, cells: Sequence[Cell]) -> Metric:
-    """The metric of that name; an error lists those that the finished runs have."""
+    """Returns the metric of that name.
+
+    Raises ValueError, with those that the finished runs have, if none of them has it.
+    """
     measured = [cell.results["metrics"] for cell in cells if cell.results]
     choices = list(dict.fromkeys(metric for metrics in measured for metric in metrics))
     if measured and name not in choices:

@@ -1,4 +1,4 @@
-"""What a reader of the table has to know: how it was computed, and what it cannot say (pure)."""
+"""Says what a reader of the table has to know: how it was computed, and what it cannot say (pure functions)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from twostream.report.statistics import EXACT, RANDOM_FLIPS
 
 
 def headline(report: Report) -> str:
-    """How many runs there are, in which states."""
+    """Says how many runs there are, and in which states."""
     counted = ", ".join(f"{number} {state}" for state, number in report.states.items())
     return f"{number_of_runs(len(report.sweep.cells))}: {counted}"
 
 
 def number_of_runs(number: int, what: str = "") -> str:
-    """
+    """Returns a number of runs in words.
+
     >>> number_of_runs(1), number_of_runs(2, "finished")
     ('1 run', '2 finished runs')
     """
@@ -26,14 +27,17 @@ def number_of_runs(number: int, what: str = "") -> str:
 
 
 def without_result(report: Report) -> list[str]:
-    """Which runs that are there, or seem to be, have no number in the table, and why: a line each."""
+    """Returns a line for each folder without a number in the table, with the reason.
+
+    These are the unfinished runs, and what only seems to be a run.
+    """
     lines = [f"{cell.name}: {cell.state}{f', {cell.error}' if cell.error else ''}" for cell in report.unfinished]
     there = [line for line, cell in zip(lines, report.unfinished, strict=True) if cell.folder is not None]
     return [*there, *report.sweep.left_out]
 
 
 def notes(report: Report) -> list[str]:
-    """One sentence or two each."""
+    """Returns all notes, one or two sentences each."""
     lines = [_values(report)]
     if any(not row.group.complete for row in report.rows):
         lines.append(
@@ -63,14 +67,17 @@ def notes(report: Report) -> list[str]:
 
 
 def _starts(report: Report) -> list[str]:
-    """What the streams of the runs started from, and, where that is not the same for all, how many runs did so."""
+    """Returns what the streams of the runs started from; if that differs, also how many runs did so."""
     found = [starts_text(cell) for cell in report.sweep.cells]
     counted = Counter(text for text in found if text)
     return [text if len(counted) == 1 else f"{text} ({number_of_runs(n)})" for text, n in counted.items()]
 
 
 def _other_videos(report: Report) -> list[str]:
-    """Where runs that should have been tested on the same videos were not: the data were changed between them."""
+    """Warns if runs that should have been tested on the same videos were not.
+
+    In that case the data were changed between them.
+    """
     first: dict[tuple[str, ...], tuple[str, str]] = {}
     others: list[tuple[str, str]] = []
     for cell in report.sweep.cells:
@@ -91,7 +98,7 @@ def _other_videos(report: Report) -> list[str]:
 
 
 def _unequal(report: Report) -> list[str]:
-    """Where a row has all its runs, but not those seeds and splits that others have."""
+    """Warns if a row has all its runs, but not those seeds and splits that others have."""
     groups = [row.group for row in report.rows]
     measured = set().union(*(group.replicates for group in groups))
     if not any(group.values and group.complete and group.replicates != measured for group in groups):

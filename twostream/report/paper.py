@@ -1,4 +1,4 @@
-"""The accuracies that Feichtenhofer, Pinz & Zisserman (CVPR 2016) printed, and which of our runs they belong beside."""
+"""The accuracies that Feichtenhofer, Pinz & Zisserman (CVPR 2016) printed, and the runs that they are shown beside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {"init": (st
 
 
 class Setting(NamedTuple):
-    """What the paper's tables vary; training is not part of it: a shorter one shows beside the same number."""
+    """What the paper's tables vary.
+
+    Training is not part of it: runs that were trained for a shorter time are shown beside the same number.
+    """
 
     backbone: str
     flow_backbone: str
@@ -108,12 +111,15 @@ PRINTED: Mapping[Setting, Printed] = {
 
 
 def printed_number(group: Group) -> Printed | None:
-    """The paper's accuracy for a group's data, network and splits; None where it has none, or no run has finished."""
+    """Returns the paper's accuracy for a group's data, network and splits.
+
+    Returns None if the paper has none, or if no run has finished.
+    """
     finished = [(cell.folder, cell.results) for cell in group.cells if cell.folder and cell.results]
     choices = [results.get("choices", {}) for _, results in finished]
     found = {(chosen.get("data"), chosen.get("backbone")) for chosen in choices}
     if not found & {(setting.data, setting.backbone) for setting in PRINTED}:
-        return None  # before a file is read: most sweeps are none of the paper's
+        return None  # before any file is read, since most sweeps are not in the paper
     splits = _splits(group.cells)
     settings = {_setting(folder, results, splits=splits) for folder, results in finished}
     [setting, *others] = settings
@@ -121,13 +127,16 @@ def printed_number(group: Group) -> Printed | None:
 
 
 def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Of all planned cells: a mean that lacks a split still belongs beside the mean over three."""
+    """Returns the splits of all planned cells: a mean that lacks a split still belongs beside the mean over three."""
     named = {str(cell.overrides.get("split", cell.results.get("split", "") if cell.results else "")) for cell in cells}
     return tuple(sorted(named - {""}))
 
 
 def _setting(folder: Path, results: Mapping[str, Any], *, splits: tuple[str, ...]) -> Setting | None:
-    """What a finished run was; None if its config.yaml is gone, or it has layers that the paper does not know."""
+    """Returns the setting of a finished run.
+
+    Returns None if its config.yaml is gone, or if it has layers that the paper does not know.
+    """
     try:
         config = read_yaml(folder / "config.yaml")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Groups on two axes (pure functions)."""
+"""Puts groups into tables over two axes (pure functions)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeVar
 from twostream.report.groups import compared_axes
 
 Value = TypeVar("Value")
-LARGEST = 100  # values on an axis, for a table of it that nobody asked for
+LARGEST = 100  # an axis of more values is in a pivot only if asked for
 
 
 class Pivot(NamedTuple):
     """One table: positions of groups by their values on two axes."""
 
-    fixed: Mapping[str, str]  # the values on all other axes: there is a table for each, nothing is averaged away
+    fixed: Mapping[str, str]  # the values on all other axes; each combination has a table, none is averaged
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     positions: Mapping[tuple[str, str], int]  # no entry where no run was planned
@@ -23,7 +23,9 @@ class Pivot(NamedTuple):
 def choose_pivot(
     axes: Mapping[str, tuple[str, ...]], over: Sequence[str], wanted: Sequence[str] | None
 ) -> tuple[str, str] | None:
-    """(rows, columns): the wanted axes, or the two with the most values; None where there are fewer than two.
+    """Returns (rows, columns): the wanted axes, or the two with the most values; None if there are fewer than two.
+
+    Raises ValueError for a wanted axis that was not swept, or has one value only.
 
     >>> choose_pivot({"layer": ("conv3", "conv5"), "fusion": ("a", "b", "c"), "seed": ("0", "1")}, ("seed",), None)
     ('fusion', 'layer')
@@ -39,14 +41,17 @@ def choose_pivot(
             raise ValueError(f"pivot={rows!r} twice: name two axes out of {', '.join(axes)}")
         return rows, columns
     found = [axis for axis in compared_axes(axes, over) if len(axes[axis]) <= LARGEST]
-    most = sorted(found, key=lambda axis: -len(axes[axis]))  # stable: as typed where equal
+    most = sorted(found, key=lambda axis: -len(axes[axis]))  # stable: axes of equal length stay as typed
     return (most[0], most[1]) if len(most) > 1 else None
 
 
 def make_pivots(
     groups: Sequence[Mapping[str, str]], axes: Mapping[str, tuple[str, ...]], pivot: tuple[str, str]
 ) -> tuple[Pivot, ...]:
-    """A table for each combination of values on the axes that are not in the pivot; `groups` are their axes."""
+    """Returns a table for each combination of values on the axes that are not in the pivot.
+
+    `groups`: {axis: value} of each group.
+    """
     rows, columns = pivot
     others = [axis for axis in (groups[0] if groups else ()) if axis not in pivot]
     found: dict[tuple[str, ...], dict[tuple[str, str], int]] = {}

@@ -1,4 +1,4 @@
-"""Numbers of a few runs -> mean, standard deviation, significance (pure functions)."""
+"""Mean, standard deviation and significance of the numbers of a few runs (pure functions)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float
 
-EXACT = 30  # pairs up to which every change of signs is counted; 2 · 2^15 sums
+EXACT = 30  # most pairs for which all choices of signs are counted; that takes 2 · 2^15 sums
 RANDOM_FLIPS = 100_000
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The arithmetic mean; None of nothing.
+    """Returns the arithmetic mean, or None if there are no values.
 
     >>> mean([0.5, 1.0]), mean([])
     (0.75, None)
@@ -22,7 +22,7 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def sample_std(values: Sequence[float]) -> float | None:
-    """The sample standard deviation (ddof = 1); None for fewer than two values, which show no spread.
+    """Returns the sample standard deviation (ddof = 1), or None for fewer than two values, which show no spread.
 
     >>> sample_std([1.0, 2.0, 3.0]), sample_std([1.0])
     (1.0, None)
@@ -34,13 +34,13 @@ def sample_std(values: Sequence[float]) -> float | None:
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
-    """Two-sided p of "the mean difference is 0", by flipping signs; None for fewer than two pairs.
+    """Returns the two-sided p of "the mean difference is 0", by flipping signs; None for fewer than two pairs.
 
     If the two settings were alike, each pair's difference would be as likely with the other sign. p is the share of all
     2^n choices of signs whose mean is at least as far from 0 as the one seen. Why this test: the runs of two settings
     share seeds and splits, so they are compared pair by pair; with a handful of pairs a normal distribution cannot be
-    checked, and this needs none. Its price: no p below 2/2^n (0.25 for three pairs), so six pairs at least for 0.05.
-    Beyond 30 pairs the share is of 100,000 random choices (fixed seed) and the one seen.
+    checked, and this test needs none. Its price: p is never below 2/2^n (0.25 for three pairs), so p < 0.05 needs six
+    pairs at least. Beyond 30 pairs the share is of 100,000 random choices (fixed seed) and the one seen.
 
     >>> sign_flip_p([1.0, 2.0, 3.0])  # only + + + and − − − are as far out: 2 of 8
     0.25
@@ -62,7 +62,7 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
 
 def _signed_sums(d: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
-    """The sums under all 2^n choices of signs."""
+    """Returns the sums under all 2^n choices of signs."""
     sums = np.zeros(1)
     for value in d:
         sums = np.concatenate([sums + value, sums - value])
@@ -78,10 +78,11 @@ def _random_sign_flip_p(d: Float[np.ndarray, " n"], seen: float) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction (1979) for as many comparisons as there are p values; None stays None and is not counted.
+    """Corrects p values by Holm's method (1979) for as many comparisons as there are p values.
 
-    The smallest of m is multiplied by m, the next by m − 1, …; none becomes smaller than the one before it, nor more
-    than 1. The chance of any false finding among the rows is then at most the level asked for.
+    None stays None and is not counted. The smallest of m is multiplied by m, the next by m − 1, …; none becomes smaller
+    than the one before it, nor more than 1. The chance of any false finding among the rows is then at most the level
+    asked for.
 
     >>> holm([0.04, 0.01, None, 0.03])  # 3 · 0.01; 2 · 0.03; 0.04, not below 0.06
     [0.06, 0.03, None, 0.06]

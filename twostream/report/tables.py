@@ -1,4 +1,4 @@
-"""The runs of a folder as tables: those on different data are not to be compared."""
+"""Divides the runs of a folder into tables: runs on different data must not be compared."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from twostream.runs.folders import Cell, value_of
 from twostream.runs.old_names import with_present_names
 from twostream.runs.sweep import Sweep, make_sweep, read_folder
 
-READING = ("cache", "mirror", "frames", "packed")  # of a data set: how its frames are read and shown
+READING = ("cache", "mirror", "frames", "packed")  # options of a data set that say how its frames are read and shown
 
 
 def read_tables(folder: str | Path) -> dict[str, Sweep]:
-    """As `read_sweep`, but runs of no sweep are apart where their data are: name of the data -> its runs.
+    """Reads a folder as `read_sweep` does, but divides runs of no sweep by their data: {name of the data: its runs}.
 
-    What has not finished is with the runs of its data; where there are none, it is left out of all tables.
+    Unfinished runs are with the finished runs of their data; if there are none, they are left out of all tables.
     """
     folder, ledger, begun, left_out = read_folder(folder)
     data = {cell.name: data_of(cell) for cell in begun} if ledger is None else {}
@@ -31,11 +31,11 @@ def read_tables(folder: str | Path) -> dict[str, Sweep]:
 
 
 def data_of(cell: Cell) -> str:
-    """The data of a run, as its configuration describes them; "" where that is not known (yet)."""
+    """Returns the data of a run, as its configuration describes them; "" if that is not known (yet)."""
     assert cell.folder is not None
     try:
         described = with_present_names(read_yaml(cell.folder / "config.yaml")["data"])
-        reading = READING if "packed" in described else READING[:2]  # another thing in the embedded data set
+        reading = READING if "packed" in described else READING[:2]  # the embedded data set's `frames` is a number
         values = {key: value for key, value in described.items() if key not in reading}
         return json.dumps(values, sort_keys=True)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -43,7 +43,9 @@ def data_of(cell: Cell) -> str:
 
 
 def name_data(options: Mapping[str, str]) -> dict[str, str]:
-    """Several data and the options they are of -> a name each: the option, and the values in which its data differ.
+    """Returns a name for each of several data: their option, and the values in which data of one option differ.
+
+    `options`: {data: the option that they are of}.
 
     >>> name_data({'{"root": "a"}': "mine", '{"root": "b"}': "mine", '{"root": "c"}': "ucf101"})
     {'{"root": "a"}': 'mine root=a', '{"root": "b"}': 'mine root=b', '{"root": "c"}': 'ucf101'}

@@ -6,12 +6,12 @@ from twostream.report.build import Report
 from twostream.report.columns import group_columns
 from twostream.report.notes import headline, without_result
 
-ROWS = 40  # of more, the files tell
-RUNS = 10  # of those without a result
+ROWS = 40  # most rows that are shown; the files have all
+RUNS = 10  # most runs without a result that are shown
 
 
 def as_text(report: Report) -> str:
-    """Headline and aligned columns; the best are marked with a star."""
+    """Returns headline and aligned columns; the best rows are marked with a star."""
     marks = ["*" if row.best else " " for row in report.rows][:ROWS]
     columns = [["", *marks]]
     alignments = ["<"]

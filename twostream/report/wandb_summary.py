@@ -1,4 +1,4 @@
-"""The comparison as a table and a bar chart in one W&B run beside those of the sweep's cells."""
+"""Logs the comparison to W&B: a table and a bar chart, in one run beside those of the sweep's cells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ COLUMNS = (
 
 
 def wandb_mode(wanted: str | None, cells: Sequence[Cell]) -> str:
-    """off, offline or online; unless told otherwise only for sweeps whose cells are in W&B, and as they are."""
+    """Returns "off", "offline" or "online".
+
+    Unless `wanted` says otherwise, only sweeps whose cells are in W&B are logged, in the usual mode. Raises ValueError
+    for an unknown `wanted`.
+    """
     if wanted is not None and wanted not in MODES:
         raise ValueError(f"wandb={wanted!r}: choose from {', '.join(MODES)}")
     wanted = wanted or ("auto" if any(cell.folder and (cell.folder / "wandb").is_dir() for cell in cells) else "off")
@@ -40,7 +44,10 @@ def wandb_mode(wanted: str | None, cells: Sequence[Cell]) -> str:
 
 
 def log_summary(report: Report, folder: Path, *, mode: str) -> None:
-    """A run named after the sweep, in its group and project; never prompts: offline it is written into `folder`."""
+    """Logs a W&B run that is named after the sweep, in the sweep's group and project.
+
+    It never prompts: offline it is written into `folder`.
+    """
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -69,7 +76,7 @@ def log_summary(report: Report, folder: Path, *, mode: str) -> None:
 
 
 def summary_rows(report: Report) -> list[list[Any]]:
-    """The values of COLUMNS, a row a group."""
+    """Returns the values of COLUMNS, a row for each group."""
     rows = []
     for row in report.rows:
         group = row.group
@@ -82,7 +89,7 @@ def summary_rows(report: Report) -> list[list[Any]]:
 
 
 def _project(cells: Sequence[Cell]) -> str:
-    """Where the cells are."""
+    """Returns the W&B project of the cells, or "twostream"."""
     for folder in (cell.folder for cell in cells if cell.folder):
         try:
             return str(read_yaml(folder / "config.yaml")["logger"]["wandb"]["project"])

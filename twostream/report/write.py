@@ -31,7 +31,7 @@ FORMATS = {
 
 
 def write_report(folder: Path, *, wandb: str | None = None) -> Report:
-    """Write SWEEP_DIR/report/ of a sweep, as it is at its end; see `write_reports`."""
+    """Writes SWEEP_DIR/report/ of a sweep as it is at its end; see `write_reports`."""
     report = build_report(read_sweep(folder), printed_number=printed_number)
     write(report, folder / "report", wandb)
     return report
@@ -46,10 +46,11 @@ def write_reports(
     wandb: str | None = None,
     out: Path | None = None,
 ) -> dict[Path, Report]:
-    """Write DIR/report/ (or `out`), with a folder for each of several data, and, if `wandb` says so, a W&B run each.
+    """Writes DIR/report/ (or `out`), with a folder for each of several data, and a W&B run each if `wandb` says so.
 
-    Raises ValueError for what the runs do not have; where only some of the tables lack it, these are left out, and
-    named. The files are whole before W&B is begun. Only where W&B was asked for by name is its failing an error.
+    Raises ValueError for what the runs do not have; if only some of the tables lack it, these are left out, and named.
+    The files of a table are whole before its W&B run begins. If W&B fails, this is an error only if `wandb` is
+    "offline" or "online".
     """
     tables = read_tables(folder)
     reports, problems = {}, []
@@ -75,7 +76,7 @@ def write_reports(
 
 
 def write(report: Report, output: Path, wandb: str | None = None) -> None:
-    """All formats into a folder, then the W&B run."""
+    """Writes all formats into a folder, then the W&B run."""
     mode = wandb_mode(wandb, report.sweep.cells)
     output.mkdir(parents=True, exist_ok=True)
     for name, written in FORMATS.items():
