@@ -29,14 +29,14 @@ PRESETS = ("ultrafast", "fast", "medium")
 
 
 class Error(NamedTuple):
-    """Of a field between two gray frames."""
+    """The errors of a field between two gray frames."""
 
     photometric: float  # mean absolute difference of the first frame and the second moved back, of 255
     distance: float  # mean end-point distance to a reference field, in pixels
 
 
 def end_point_distance(field: Field, reference: Field) -> float:
-    """The mean over pixels of the length of the difference vector (Otte & Nagel 1994), in pixels.
+    """Returns the mean over pixels of the length of the difference vector (Otte & Nagel 1994), in pixels.
 
     >>> end_point_distance(np.zeros((2, 2, 2), np.float32), np.full((2, 2, 2), [3, 4], np.float32))
     5.0
@@ -45,7 +45,7 @@ def end_point_distance(field: Field, reference: Field) -> float:
 
 
 def photometric_error(first: UInt8[np.ndarray, "h w"], second: UInt8[np.ndarray, "h w"], field: Field) -> float:
-    """Mean |first(x) - second(x + field(x))|, bilinear, over the pixels that stay in the frame."""
+    """Returns the mean |first(x) - second(x + field(x))|, bilinear, over the pixels that stay in the frame."""
     height, width = first.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     x, y = x + field[..., 0], y + field[..., 1]
@@ -55,13 +55,13 @@ def photometric_error(first: UInt8[np.ndarray, "h w"], second: UInt8[np.ndarray,
 
 
 def enlarge(field: Field, height: int, width: int) -> Field:
-    """A field of a working resolution at that of the frames, in their pixels."""
+    """Scales a field from its working resolution to the size of the frames, in their pixels."""
     scale = np.asarray([width / field.shape[1], height / field.shape[0]], np.float32)
     return cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) * scale  # type: ignore[return-value]
 
 
 def errors(flow: OpticalFlow, frames: Sequence[np.ndarray], references: Sequence[Field]) -> Float[np.ndarray, " 2"]:
-    """Mean `Error` over successive frames."""
+    """Returns the mean `Error` over successive frames."""
     found = []
     for i, reference in enumerate(references):
         [field] = flow.fields({0: frames[i], 1: frames[i + 1]}, [(0, 1)]).values()
@@ -72,7 +72,10 @@ def errors(flow: OpticalFlow, frames: Sequence[np.ndarray], references: Sequence
 
 
 def sample_seconds(video: Video, flow: OpticalFlow, streams: tuple[str, ...], size: int, repeats: int) -> float:
-    """One training sample of a video, decoded and cropped: T=5 chunks, with flow L=10 fields of each."""
+    """Returns the seconds of one training sample of a video, decoded and cropped.
+
+    It has T=5 chunks, with flow L=10 fields of each.
+    """
     dataset = ClipDataset(
         [video],
         sampling=Chunks(5, stride=(5, 5)),
@@ -85,7 +88,7 @@ def sample_seconds(video: Video, flow: OpticalFlow, streams: tuple[str, ...], si
 
 
 def pair_seconds(flow: OpticalFlow, height: int, width: int, repeats: int) -> float:
-    """The field between two frames of smooth noise that moves two pixels to the right."""
+    """Returns the seconds of a field between two frames of smooth noise that moves two pixels to the right."""
     noise = np.random.default_rng(0).integers(0, 256, (height, width + 2), dtype=np.uint8)
     still = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
     frames = [np.ascontiguousarray(frame) for frame in (still[:, 2:], still[:, :-2])]
@@ -93,7 +96,7 @@ def pair_seconds(flow: OpticalFlow, height: int, width: int, repeats: int) -> fl
 
 
 def print_sizes(repeats: int) -> None:
-    """A row for each algorithm: milliseconds for a pair of frames of each size."""
+    """Prints a row for each algorithm: milliseconds for a pair of frames of each size."""
     print(f"{'ms for a pair of frames':<36}" + "".join(f"{f'{width}x{height}':>10}" for height, width in SIZES))
     tried = {f"dis flow.preset={preset}": DIS(preset=preset) for preset in PRESETS}
     for name, flow in {**tried, "farneback": Farneback()}.items():
@@ -102,7 +105,7 @@ def print_sizes(repeats: int) -> None:
 
 
 def main() -> None:
-    """Print a row for each algorithm, all in one run on one core."""
+    """Prints a row for each algorithm, all in one run on one core."""
     parser = argparse.ArgumentParser("python -m benchmarks.flow", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="clips to measure on")
     parser.add_argument("--pairs", type=int, default=3, help="of each video, compared with TV-L1: seconds each")
@@ -117,7 +120,7 @@ def main() -> None:
 
 
 def print_samples(options: argparse.Namespace) -> None:
-    """A row for each algorithm: errors, distance to TV-L1, and the cost of a training sample of both streams."""
+    """Prints a row for each algorithm: errors, distance to TV-L1, and the cost of a training sample of both streams."""
     videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in options.videos]
     clips = []
     for video in videos:
@@ -147,7 +150,7 @@ def print_samples(options: argparse.Namespace) -> None:
         pairs = list(zip(clips, references, strict=True))
         photometric, distance = np.mean([errors(flow, frames, fields) for frames, fields in pairs], axis=0)
         row = f"{'flow=' + name:<36}{photometric:>12.2f}{distance:>14.2f}"
-        if flow is not tvl1:  # minutes a sample
+        if flow is not tvl1:  # it takes minutes for a sample
             both = [sample_seconds(v, flow, ("rgb", "flow"), options.size, options.repeats) for v in videos]
             row += f"{1e3 * np.mean(both):>17.0f}{sum(both) / sum(rgb):>7.2f}"
         print(row, flush=True)

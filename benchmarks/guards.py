@@ -25,11 +25,14 @@ guarded: a claim on the folder, kept alive; recovery checkpoints every {minutes}
          waited for; loss and gradients looked at every step (nonfinite={nonfinite}); decode_timeout={timeout};
          checkpoints and rows of metrics.csv that are whole or not there
 bare:    none of these; Lightning's own best checkpoint and metrics.csv"""
-MINUTES = "checkpoint_minutes=0.2"  # so that a training of a minute has some
+MINUTES = "checkpoint_minutes=0.2"  # so that a training of a minute writes some
 
 
 class Steps(pl.Callback):
-    """Seconds from the second step to the end of the last epoch: what comes before is the same for both."""
+    """Measures the seconds from the second step to the end of the last epoch.
+
+    What comes before is the same for both kinds of run.
+    """
 
     def __init__(self) -> None:
         self.began = self.seconds = 0.0
@@ -42,7 +45,7 @@ class Steps(pl.Callback):
 
 
 def seconds_of_training(overrides: list[str], *, guarded: bool) -> float:
-    """Of all steps and validations of a short training; `guarded`: as train.py does it."""
+    """Returns the seconds of all steps and validations of a short training; `guarded`: as train.py does it."""
     steps = Steps()
     with tempfile.TemporaryDirectory() as name:
         if not guarded:
@@ -56,7 +59,7 @@ def seconds_of_training(overrides: list[str], *, guarded: bool) -> float:
 
 
 def guarded_run(overrides: list[str], folder: Path, signals: Signals, steps: Steps) -> Run:
-    """As train.py has it."""
+    """Builds a run with the guards that train.py has."""
     cfg = compose_config([MINUTES, *overrides])
     claim = Claim(folder / "results.json")
     claim.take()
@@ -65,7 +68,7 @@ def guarded_run(overrides: list[str], folder: Path, signals: Signals, steps: Ste
 
 
 def bare_run(overrides: list[str], folder: Path, steps: Steps) -> Run:
-    """As Lightning alone would have it."""
+    """Builds a run as Lightning alone would have it."""
     run = build_run(compose_config([*overrides, "decode_timeout=null"]), folder, [steps])
     run.trainer.strategy.checkpoint_io = TorchCheckpointIO()
     run.trainer.loggers = [CSVLogger(folder, name="", version=""), *run.trainer.loggers[1:]]
@@ -73,7 +76,7 @@ def bare_run(overrides: list[str], folder: Path, steps: Steps) -> Run:
 
 
 def main() -> None:
-    """Print both times of each round, and the median of their ratios."""
+    """Prints both times of each round, and the median of their ratios."""
     parser = argparse.ArgumentParser("python -m benchmarks.guards", description=__doc__)
     parser.add_argument("overrides", nargs="*", default=["epochs=3", "logger=csv"], metavar="OVERRIDE")
     parser.add_argument("--rounds", type=int, default=5)

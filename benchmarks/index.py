@@ -17,11 +17,11 @@ from twostream.data.leaks import same_bytes
 from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 
 CLASSES = 100
-SIZE = 1000  # bytes of every video: the worst case for those who look for copies
+SIZE = 1000  # bytes of every video: equal sizes are the worst case for finding copies
 
 
 def write_index(root: Path, size: int) -> VideoIndex:
-    """An index of `size` videos that does not look whether they are there."""
+    """Writes an index of `size` videos without looking whether they are there."""
     with open_index(root / FILE_NAME, write=True) as connection:
         facts = ("avi", "mpeg4", 320, 240, 0, 25.0)
         entries = (
@@ -38,7 +38,7 @@ def _path(number: int) -> str:
 
 
 def bench_entry(folder: Path, size: int) -> float:
-    """Seconds for what is known of one clip, in an index of `size`."""
+    """Returns the seconds to look up what is known of one clip, in an index of `size` videos."""
     root = folder / str(size)
     root.mkdir()
     index = write_index(root, size)
@@ -53,9 +53,10 @@ def bench_entry(folder: Path, size: int) -> float:
 
 
 def bench_start(folder: Path, size: int) -> tuple[float, float, float]:
-    """Seconds from the configuration to loaders that are ready, and to know whether videos hold the same bytes.
+    """Measures the start of training on a folder of `size` videos, and the search for videos with the same bytes.
 
-    For a folder of `size` videos: the latter with an index, and without.
+    Returns the seconds from the configuration to loaders that are ready, and those of the search with the index's
+    hashes, and without.
     """
     root = folder / "start"
     for number in range(CLASSES):
@@ -81,7 +82,7 @@ def bench_start(folder: Path, size: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    """Print both."""
+    """Prints the results of both measurements."""
     parser = argparse.ArgumentParser("python -m benchmarks.index", description=__doc__)
     parser.add_argument("--videos", type=int, default=200_000)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What layers cost, side by side in one run: `python -m benchmarks.layer_costs`."""
+"""Measures what layers cost, side by side in one run: `python -m benchmarks.layer_costs`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ NUM_CLASSES = 16
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside and still alive, forward and backward; whatever the allocator does.
+    """Counts the bytes of tensors that are made inside the block, forward and backward, while they are alive.
 
-    `peak`: the most at one time. `largest`: the largest single one.
+    The count does not depend on the allocator. `peak`: the most bytes at one time. `largest`: those of the largest
+    tensor.
     """
 
     def __init__(self) -> None:
@@ -55,13 +56,13 @@ class PeakMemory(TorchDispatchMode):
 
 
 def outer_products(rgb: Tensor, flow: Tensor) -> Tensor:
-    """Bilinear fusion as it is defined: the products at each location, (n, a, b, h, w), then their sum."""
+    """Computes bilinear fusion as it is defined: the products at each location, (n, a, b, h, w), then their sum."""
     z = (rgb[:, :, None] * flow[:, None]).sum((3, 4)).flatten(1)
     return F.normalize(z.sign() * (z.abs() + 1e-5).sqrt())
 
 
 def naive_netvlad(layer: NetVLAD, x: Tensor) -> Tensor:
-    """With the tensor of all residuals, (n, K, c, hw)."""
+    """Computes NetVLAD with the tensor of all residuals, (n, K, c, hw)."""
     x = F.normalize(x).flatten(2)
     assignment = (layer.weight @ x + layer.bias[:, None]).softmax(1)
     residuals = x[:, None] - layer.centres[:, :, None]
@@ -70,7 +71,7 @@ def naive_netvlad(layer: NetVLAD, x: Tensor) -> Tensor:
 
 
 def forward_and_backward(layer: Callable[..., Tensor], *maps: Tensor) -> tuple[int, float]:
-    """Peak bytes beside the inputs, and seconds (the better of two, measured without the count)."""
+    """Returns the peak bytes besides the inputs, and the seconds (the better of two, measured without the count)."""
     leaves = [value.requires_grad_() for value in maps]
 
     def run() -> None:
@@ -96,7 +97,7 @@ def print_against_naive(title: str, ours: tuple[int, float], naive: tuple[int, f
 
 
 def compare_with_naive(batch: int = 16, channels: int = 512, side: int = 14) -> None:
-    """Second-order and VLAD layers against the formulas as they are written down; forward and backward."""
+    """Compares second-order and VLAD layers with their formulas as they are written down; forward and backward."""
     print(f"forward and backward of {batch} maps of {channels} x {side} x {side}:")
     rgb, flow = torch.rand(batch, channels, side, side), torch.rand(batch, channels, side, side)
     bilinear = forward_and_backward(BilinearFusion(channels, channels), rgb, flow)
@@ -111,7 +112,7 @@ def compare_with_naive(batch: int = 16, channels: int = 512, side: int = 14) -> 
 
 
 class Candidate:
-    """One option as the embedded data set's network, ready to take steps."""
+    """The embedded data set's network with one option, ready to take steps."""
 
     def __init__(self, option: str, clip: Clip) -> None:
         self.option, self.clip = option, clip
@@ -131,7 +132,10 @@ class Candidate:
 
 
 def time_options(group: str, *, rounds: int = 20, batch: int = 32) -> None:
-    """A training step with each option of a group; the options take turns, so that all meet the same disturbances."""
+    """Times a training step with each option of a group.
+
+    The options take turns, so that all meet the same disturbances.
+    """
     random = torch.Generator().manual_seed(0)
     clip = Clip(
         rgb=torch.randint(0, 256, (batch, 1, 1, 3, 64, 64), generator=random, dtype=torch.uint8),
@@ -151,7 +155,7 @@ def time_options(group: str, *, rounds: int = 20, batch: int = 32) -> None:
 
 
 def main() -> None:
-    """Print the numbers that the README states."""
+    """Prints the numbers that the README states."""
     torch.set_num_threads(1)
     compare_with_naive()
     for group in ("pooling", "attention"):

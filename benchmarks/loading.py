@@ -24,7 +24,7 @@ from twostream.data.transform import JitterCrop, crop_flow
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of a call; the first call, which fills caches, does not count."""
+    """Returns the median time of a call; the first call, which fills caches, does not count."""
     work()
     times = []
     for _ in range(repeats):
@@ -35,7 +35,10 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def bench_loading(paths: list[Path], *, repeats: int) -> None:
-    """Two-stream samples (T=5, L=10, 224) by stage and flow algorithm; RGB-only loading against bare decoding."""
+    """Measures two-stream samples (T=5, L=10, 224) by stage and flow algorithm.
+
+    It also measures RGB-only loading against bare decoding.
+    """
     transform = JitterCrop(size=224)
     sampling = Chunks(5, stride=(5, 5))
     totals: dict[str, float] = {}
@@ -51,7 +54,7 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
             decode = seconds(lambda p=path, n=needed: read_frames(p, n), repeats)
             frames = dict(zip(needed, read_frames(path, needed), strict=True))
             slow = isinstance(flow, TVL1)
-            timed = pairs[:: max(1, len(pairs) // 3)] if slow else pairs  # its cost is that of its pairs
+            timed = pairs[:: max(1, len(pairs) // 3)] if slow else pairs  # its cost is proportional to its pairs
             once = seconds(lambda f=flow, x=frames, p=timed: f.fields(x, p), 1 if slow else repeats)
             computing = once * len(pairs) / len(timed)
             field = next(iter(DIS(preset="ultrafast").fields(frames, pairs[:1]).values()))
@@ -85,12 +88,15 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
 
 
 def bare_decoding(path: Path, last: int) -> None:
-    """What no loader can avoid: decode from the first frame to the last that is needed."""
+    """Decodes from the first frame to the last that is needed, which no loader can avoid."""
     read_frames(path, [last])
 
 
 def bench_step(*, repeats: int) -> None:
-    """One optimizer step in Lightning against the same step in a plain PyTorch loop: same network, same batch."""
+    """Measures one optimizer step in Lightning against the same step in a plain PyTorch loop.
+
+    Both have the same network and the same batch.
+    """
     import pytorch_lightning as pl
 
     from twostream.config import build_network, compose_config, quieten
@@ -157,7 +163,7 @@ def bench_step(*, repeats: int) -> None:
 
 
 def main() -> None:
-    """Print the ratios that the README states."""
+    """Prints the ratios that the README states."""
     parser = argparse.ArgumentParser("python -m benchmarks.loading", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="clips to measure loading on; none: the step alone")
     parser.add_argument("--repeats", type=int, default=3)

@@ -19,7 +19,7 @@ Sample = tuple[float, int]  # MiB, open files; of this process and those that it
 
 
 def usage() -> Sample:
-    """Memory that is resident, in MiB, and open files, of this process and of all below it (Linux)."""
+    """Returns the resident memory in MiB and the open files of this process and of all below it (Linux)."""
     pages, files = 0, 0
     for process in (os.getpid(), *children(os.getpid())):
         try:
@@ -31,7 +31,7 @@ def usage() -> Sample:
 
 
 def children(process: int) -> list[int]:
-    """The processes that `process` has started, and theirs."""
+    """Returns the processes that `process` has started, and those that they have started."""
     found = []
     for task in Path(f"/proc/{process}/task").glob("*/children"):
         for child in map(int, task.read_text().split()):
@@ -40,16 +40,16 @@ def children(process: int) -> list[int]:
 
 
 def opens(videos: Sequence[Path], count: int, decoder: str) -> Iterator[Sample]:
-    """Three frames of one video after the other, `count` times; a sample after every hundredth."""
+    """Reads three frames of one video after the other, `count` times; yields a sample after every hundredth."""
     for number in range(1, count + 1):
-        with suppress(VideoError, IndexError):  # broken ones leak most easily
+        with suppress(VideoError, IndexError):  # broken videos leak most easily
             read_frames(videos[number % len(videos)], [0, 5, 9], decoder=decoder)
         if number % 100 == 0:
             yield usage()
 
 
 def epochs(data: VideoDataModule, count: int) -> Iterator[Sample]:
-    """All batches of the training loader, `count` times with the same workers; a sample after each epoch."""
+    """Reads all batches of the training loader `count` times with the same workers; yields a sample after each."""
     loader = data.train_dataloader()
     for epoch in range(count):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def epochs(data: VideoDataModule, count: int) -> Iterator[Sample]:
 
 
 def growth(samples: Sequence[Sample]) -> tuple[float, int]:
-    """Median MiB and open files of the last quarter, less those of the second.
+    """Returns the median MiB and open files of the last quarter, less those of the second.
 
     >>> growth([(9, 1), (10, 5), (10, 5), (10, 5), (10, 5), (10, 5), (12, 5), (12, 6)])
     (2.0, 0)
@@ -71,7 +71,7 @@ def growth(samples: Sequence[Sample]) -> tuple[float, int]:
 
 
 def save_plot(runs: dict[str, list[Sample]], path: Path) -> None:
-    """Memory above, open files below, a column for each run."""
+    """Draws memory above and open files below, with a column for each run."""
     figure = Figure(figsize=(3.2 * len(runs), 4.5), layout="constrained")
     axes = figure.subplots(2, len(runs), squeeze=False)
     for column, (title, samples) in enumerate(runs.items()):
@@ -94,7 +94,7 @@ def report(title: str, samples: Iterable[Sample]) -> list[Sample]:
 
 
 def main() -> None:
-    """Print and draw how memory and open files develop."""
+    """Prints and draws how memory and open files develop."""
     parser = argparse.ArgumentParser("python -m benchmarks.soak", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="videos to open; none: those of the embedded set")
     parser.add_argument("--opens", type=int, default=2000)

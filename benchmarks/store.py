@@ -30,12 +30,15 @@ from twostream.data.storage.flow_store import (
 from twostream.data.storage.packed import Packed, pack_clip, packed_path
 from twostream.data.tasks import run_tasks
 
-FIELDS = 50  # of a T=5, L=10 sample without overlap
-FOLDER_QUALITY = 95  # OpenCV's default, and so that of the tools which write folders
+FIELDS = 50  # the fields of a T=5, L=10 sample without overlap
+FOLDER_QUALITY = 95  # OpenCV's default, and so the quality of tools that write folders
 
 
 def bench_extraction(videos: Sequence[Video], folder: Path, *, tvl1_pairs: int) -> None:
-    """Decode, compute, encode and write: DIS on whole videos, TV-L1 on its first pairs of each."""
+    """Measures what it takes to decode, compute, encode and write flow.
+
+    DIS is measured on whole videos, TV-L1 on the first pairs of each.
+    """
     rates = {}
     for preset in ("ultrafast", "fast"):
         flow, root, started, pairs = DIS(preset=preset), folder / preset, time.perf_counter(), 0
@@ -59,7 +62,7 @@ def bench_extraction(videos: Sequence[Video], folder: Path, *, tvl1_pairs: int) 
 
 
 def bench_processes(videos: Sequence[Video], folder: Path, *, rounds: int) -> None:
-    """The same videos with one process and with two, in turns; the best of each counts, for other work disturbs."""
+    """Measures the same videos with one process and with two, in turns; the best counts, since other work disturbs."""
     flow = DIS()
     best = {1: 0.0, 2: 0.0}
     for number in range(rounds):
@@ -79,7 +82,7 @@ def bench_processes(videos: Sequence[Video], folder: Path, *, rounds: int) -> No
 
 
 def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> None:
-    """A stack of 50 fields as int8 (50, 2, h, w) from a folder of JPEGs and from a store of each encoding."""
+    """Reads a stack of 50 fields, int8 (50, 2, h, w), from a folder of JPEGs and from a store of each encoding."""
     flow = DIS()
     exact = folder / "png"
     make_store(exact, flow, encoding="png")
@@ -102,7 +105,10 @@ def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> Non
 
 
 def write_folder(store: FlowStore, folder: Path, video: Video) -> int:
-    """A video's flow as other tools write it: flow_x_00000.jpg, flow_y_00000.jpg, …; returns the bytes."""
+    """Writes a video's flow as other tools do: flow_x_00000.jpg, flow_y_00000.jpg, …
+
+    Returns the number of bytes.
+    """
     place = folder / "jpegs" / video.id
     place.mkdir(parents=True)
     for i in range(store.count(video) - 1):
@@ -114,7 +120,7 @@ def write_folder(store: FlowStore, folder: Path, video: Video) -> int:
 
 
 def read_folder(folder: Path, video: Video) -> np.ndarray:
-    """The first 50 fields of a folder of JPEGs, as `FlowStore.levels` gives them."""
+    """Returns the first 50 fields of a folder of JPEGs, as `FlowStore.levels` does."""
     place = str(folder / "jpegs" / video.id)
     planes = [cv2.imread(f"{place}/flow_{a}_{i:05d}.jpg", cv2.IMREAD_GRAYSCALE) for i in range(FIELDS) for a in "xy"]
     stacked = np.stack(planes)  # type: ignore[arg-type]
@@ -123,7 +129,7 @@ def read_folder(folder: Path, video: Video) -> np.ndarray:
 
 
 def bench_frames(videos: Sequence[Video], folder: Path, *, repeats: int) -> None:
-    """Three frames spread over a video, packed and by decoding in sequence."""
+    """Reads three frames spread over a video, packed and by decoding in sequence."""
     packed = Packed(folder)
     wanted = {v.id: [round(share * (packed.count(v) - 1)) for share in (0.25, 0.5, 0.75)] for v in videos}
     readers: dict[str, Callable[[Video], np.ndarray]] = {
@@ -145,12 +151,12 @@ def compare(
     repeats: int,
     truth: Callable[[Video], np.ndarray] | None = None,
 ) -> None:
-    """Milliseconds (median over repeats, mean over videos) and bytes of each reader, and ratios to `base`."""
+    """Prints each reader's milliseconds (median over repeats, mean over videos) and bytes, and ratios to `base`."""
     times: dict[str, list[float]] = {name: [] for name in readers}
     for video in videos:
         taken: dict[str, list[float]] = {name: [] for name in readers}
         for _ in range(repeats):
-            for name, read in readers.items():  # in turns: what else the machine does meets all alike
+            for name, read in readers.items():  # in turns, so that other work of the machine disturbs all alike
                 started = time.perf_counter()
                 read(video)
                 taken[name].append(time.perf_counter() - started)
@@ -168,7 +174,7 @@ def compare(
 
 
 def main() -> None:
-    """Print the ratios that the README states."""
+    """Prints the ratios that the README states."""
     parser = argparse.ArgumentParser("python -m benchmarks.store", description=__doc__)
     parser.add_argument("videos", nargs="+", type=Path, help="clips to measure on")
     parser.add_argument("--repeats", type=int, default=7)

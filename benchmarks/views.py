@@ -25,7 +25,7 @@ VIEWS = 10
 
 @torch.inference_mode()
 def seconds(dataset: ClipDataset, system: TwoStreamSystem, index: int) -> tuple[float, float]:
-    """Of one video: loading it, and the network."""
+    """Returns the seconds to load one video, and those of the network."""
     started = time.perf_counter()
     clips = by_size([dataset[(0, index)]])
     loaded = time.perf_counter()
