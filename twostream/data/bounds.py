@@ -1,11 +1,12 @@
-"""Where what is said of the embedded data set holds by construction, and where it does not (pure).
+"""Check whether the accuracy bounds of the embedded data set hold for the views that a test shows (pure).
 
-- Task `motion`: a single frame looks alike whichever cell moves, and where to. Where all RGB frames that a test shows
-  of a video are copies of one, no function of them, however it was trained, is right in more than 1 of 16 on average.
-- Task `order`: where the chunks of each view of "left, then right" are those of "right, then left" in another order,
-  nothing that heeds no order (any pooling over time) tells the two apart: 1 of 2 on average.
+- Task `motion`: a single frame looks the same whichever cell moves, and in whichever direction. If all RGB frames that
+  a test shows of a video are copies of one frame, no function of them, however it was trained, is right in more than
+  1 of 16 videos on average.
+- Task `order`: if each view of "left, then right" has the same chunks as that view of "right, then left", in another
+  order, a network that ignores order (any pooling over time) cannot tell the two apart: 1 of 2 on average.
 
-Both are of what a test shows. What training shows does not matter.
+Both bounds depend only on what the test shows, not on training.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ UNORDERED = (
 def beyond_bounds(
     sampling: Sampling, flow_length: int, *, task: str = "motion", frames: int | None = None, chunks: int = 1
 ) -> str | None:
-    """In one line, what the views of a test show that the data set is said to hide; None where there is nothing.
+    """Returns one line that says why the bounds of the data set do not hold for this test, or None if they hold.
 
     `task`, `frames` and `chunks` are those of `MovingPatterns`.
     """
@@ -49,7 +50,7 @@ def beyond_bounds(
 
 
 def contents(view: Int[np.ndarray, " t"], flow_length: int, places: Int[np.ndarray, "f 2"]) -> Counter[bytes]:
-    """The chunks of a view without their order: where the texture stands in the RGB frame and in those of the flow."""
+    """Returns the chunks of a view without their order, each as the positions (y, x) of the texture in its frames."""
     shown = rgb_indices(view[None], flow_length, len(places))[0]
     pairs = flow_pairs(view[None], flow_length, len(places))[0]
     return Counter(places[[i, *chunk.ravel()]].tobytes() for i, chunk in zip(shown, pairs, strict=True))

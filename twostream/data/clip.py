@@ -1,4 +1,4 @@
-"""What the data side hands to the model side: tensors, nothing else."""
+"""The batch that data sets hand to networks: a tuple of tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 class Clip(NamedTuple):
     """The views of one video, or of a batch of n videos (then every shape starts with n).
 
-    A stream that is not wanted has zero channels. Values stay in small integers until they are on the device.
+    A stream that is not used has zero channels. Values stay small integers until they are on the device.
     """
 
     rgb: UInt8[Tensor, "*n v t 3 h w"] | UInt8[Tensor, "*n v t 0 h w"]

@@ -14,10 +14,10 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 class ColourJitter:
     """Random brightness, contrast, saturation and hue for RGB, the same for all frames of a clip.
 
-    The first three are factors drawn from [1 - x, 1 + x]; hue turns colours about the grey axis by up to
-    ±``hue`` full turns (at most 0.5; a third of a turn makes red green). Contrast is about the clip's mean
-    grey. The four are applied in this order as one affine map of the colours, rounded and clipped once. All
-    0 is off.
+    The factors of the first three are drawn from [1 - x, 1 + x]. Hue rotates colours about the grey axis by up to
+    ±``hue`` full turns (at most 0.5; a third of a turn turns red into green). Contrast scales the distance from the
+    clip's mean grey. All four are applied in this order as one affine map of the colours, which is rounded and
+    clipped once. If all four are 0, nothing changes.
 
     Raises ValueError for a number outside its range.
     """
@@ -34,7 +34,7 @@ class ColourJitter:
                 raise ValueError(f"transform.colour.{name}={value!r}: must lie in [0, {highest}]")
 
     def __call__(self, rgb: UInt8[np.ndarray, "t 3 h w"], rng: np.random.Generator) -> UInt8[np.ndarray, "t 3 h w"]:
-        """Draw once and apply to all frames."""
+        """Draws the four factors once and applies them to all frames."""
         if self == ColourJitter():
             return rgb
         brightness = rng.uniform(1 - self.brightness, 1 + self.brightness)
@@ -43,7 +43,7 @@ class ColourJitter:
         turn = _hue_rotation(rng.uniform(-self.hue, self.hue)) @ _saturation(saturation)
         grey = brightness * float(LUMA @ rgb.mean(axis=(0, 2, 3), dtype=np.float64))
         matrix = (brightness * contrast) * turn
-        offset = (1 - contrast) * grey  # greys are left alone by saturation and hue
+        offset = (1 - contrast) * grey  # saturation and hue do not change greys
         return _affine_colours(rgb, matrix, offset)
 
 
@@ -51,14 +51,14 @@ NO_COLOUR_JITTER = ColourJitter()
 
 
 def _hue_rotation(turns: float) -> np.ndarray:
-    """The rotation of colours (3, 3) about the grey axis; a third of a turn takes red to green to blue."""
+    """Returns the matrix (3, 3) that rotates colours about the grey axis; 1/3 maps red to green, green to blue."""
     angle = 2 * np.pi * turns
     axis = np.sqrt(1 / 3) * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     return np.eye(3) * np.cos(angle) + axis * np.sin(angle) + np.full((3, 3), (1 - np.cos(angle)) / 3)
 
 
 def _saturation(factor: float) -> np.ndarray:
-    """The blend (3, 3) of colours with their own grey; factor 0 is grey."""
+    """Returns the matrix (3, 3) that blends colours with their own grey; factor 0 gives grey, 1 the same colours."""
     return factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
 
 

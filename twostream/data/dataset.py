@@ -1,4 +1,4 @@
-"""Videos, sampling, flow and transform -> Clips."""
+"""The data set of clips: samples, decodes and crops videos, and computes or reads their flow."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Transform(Protocol):
 
 
 class ClipDataset(Dataset[Clip | None]):
-    """One `Clip` per video, by the key (epoch, index).
+    """Makes one `Clip` of each video; its key is (epoch, index).
 
-    Every random choice is drawn from (seed, epoch, index), so that a clip is the same whichever worker makes it.
+    Every random choice depends only on (seed, epoch, index), so that a clip is the same whichever worker makes it.
     Training draws one view; testing returns v = temporal views × crops, which share decoded frames and flow.
 
-    Flow is read from `flow_store` where there is one, else computed. Raises `VideoError` (from
+    Flow is read from `flow_store` if there is one, else computed. Raises `VideoError` (from
     `twostream.data.decoding`) for a file that cannot be decoded, `FlowStoreError` for a store that lacks a video.
     """
 
@@ -82,31 +82,31 @@ class ClipDataset(Dataset[Clip | None]):
         self.broken = broken
         self.seed = seed
         self.is_unreadable = torch.zeros(len(self.videos), dtype=torch.bool).share_memory_()
-        # decoding is the only way to count exactly: each video once, shared by all workers (0 = not counted yet)
+        # only decoding counts frames exactly; all workers share these counts, so it is done once (0: not counted yet)
         self._num_frames = torch.zeros(len(self.videos), dtype=torch.int32).share_memory_()
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def in_fixed_views(self, *, sampling: Sampling, transform: Transform) -> ClipDataset:
-        """The same videos as in a test, in the views of `sampling` and `transform`; which are unreadable is shared."""
+        """Returns the same videos with test views by `sampling` and `transform`; both share `is_unreadable`."""
         views = copy.copy(self)
         views.sampling, views.transform, views.training = sampling, transform, False
         return views
 
     def num_frames(self, index: int) -> int:
-        """How many frames video `index` has."""
+        """Returns the number of frames of video `index`."""
         if self._num_frames[index] == 0:
             counted_by = self.flow_store or self.frame_source
             self._num_frames[index] = counted_by.count(self.videos[index])
         return int(self._num_frames[index])
 
     def unreadable(self) -> list[str]:
-        """The ids of the videos that were left out, as broken="skip" asks, since they could not be read."""
+        """Returns the ids of the videos that broken="skip" has left out because they could not be read."""
         return [video.id for video, left_out in zip(self.videos, self.is_unreadable.tolist(), strict=True) if left_out]
 
     def no_clips(self) -> Clip:
-        """A batch of no clips, in the shape of those of training: for a process that has none while others have."""
+        """Returns an empty batch in the shape of training batches, for a process that has no clip when others have."""
         t = self.sampling.random(10_000, self.flow.length, np.random.default_rng(0)).shape[1]
         size = self.transform.size
         rgb, flow = (3 if "rgb" in self.streams else 0), (2 * self.flow.length if "flow" in self.streams else 0)
@@ -118,11 +118,11 @@ class ClipDataset(Dataset[Clip | None]):
         )
 
     def __getitem__(self, key: tuple[int, int]) -> Clip | None:
-        """The clip (epoch, index); None for a video that cannot be read, with broken="skip"."""
+        """Returns the clip of `key` = (epoch, index), or None if broken="skip" and the video cannot be read."""
         try:
             return self._clip(*key)
         except VideoError as error:
-            if self.broken == "error" or shortage(error):  # too many open files are no fault of the video
+            if self.broken == "error" or shortage(error):  # having too many files open is not the video's fault
                 raise
             if not self.is_unreadable[key[1]]:
                 log.warning("left out: %s", error)
@@ -148,7 +148,7 @@ class ClipDataset(Dataset[Clip | None]):
         if "flow" in self.streams and self.flow_store is None:
             try:
                 self.flow.working_size(height, width)
-            except ValueError as error:  # the video is at fault, and broken=skip may leave it out
+            except ValueError as error:  # a fault of the video, so that broken=skip may leave it out
                 raise VideoError(video.path, str(error)) from None
         if self.training:
             boxes, size = self.transform.random(height, width, rng), self.transform.size
@@ -166,7 +166,7 @@ class ClipDataset(Dataset[Clip | None]):
         )
 
     def _frames(self, video: Video, shown: np.ndarray, pairs: np.ndarray) -> dict[int, np.ndarray]:
-        """The frames that are shown, and those that flow is computed from; none of them where a store has the flow."""
+        """Reads the frames that RGB shows, and those that flow is computed from if there is no flow store."""
         wanted = [shown] if "rgb" in self.streams else []
         if "flow" in self.streams and self.flow_store is None:
             wanted.append(pairs)
@@ -178,7 +178,7 @@ class ClipDataset(Dataset[Clip | None]):
     def _rgb(
         self, frames: dict[int, np.ndarray], shown: np.ndarray, boxes: list[Box], sides: tuple[int, int]
     ) -> np.ndarray:
-        """The frames `shown` (v, t), cropped: uint8 (boxes*v, t, 3, h, w); each frame is resized once a box."""
+        """Crops the frames `shown` (v, t): uint8 (boxes*v, t, 3, h, w). Each frame is resized once per box."""
         if "rgb" not in self.streams:
             return np.zeros((len(boxes) * shown.shape[0], shown.shape[1], 0, *sides), np.uint8)
         distinct, place = np.unique(shown, return_inverse=True)
@@ -194,7 +194,7 @@ class ClipDataset(Dataset[Clip | None]):
         boxes: list[Box],
         sides: tuple[int, int],
     ) -> np.ndarray:
-        """The fields of `pairs` (v, t, L, 2), cropped: int8 (boxes*v, t, 2L, h, w); each pair is found once."""
+        """Crops the flow of `pairs` (v, t, L, 2): int8 (boxes*v, t, 2L, h, w). Each pair is computed or read once."""
         v, t = pairs.shape[:2]
         if "flow" not in self.streams:
             return np.zeros((len(boxes) * v, t, 0, *sides), np.int8)
@@ -214,7 +214,7 @@ class ClipDataset(Dataset[Clip | None]):
 def in_boxes(
     boxes: Sequence[Box], crop: Callable[[Box], np.ndarray], mirror: Callable[[np.ndarray], np.ndarray]
 ) -> list[np.ndarray]:
-    """What is in each box; of a box whose mirror image has been cut out already, that mirrored: the same for less."""
+    """Returns the crop of each box. If its mirror image is cropped already, mirrors that: the same result, faster."""
     cut: dict[Box, np.ndarray] = {}
     for box in boxes:
         twin = cut.get(box._replace(flip=not box.flip))
@@ -233,6 +233,6 @@ def mirrored_flow(fields: Int8[np.ndarray, "n 2 h w"]) -> Int8[np.ndarray, "n 2 
 
 
 def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | None:
-    """A batch of the clips that could be read; `none` where none could, or there are none."""
+    """Returns a batch of the clips that are not None, or `none` if there is no such clip."""
     readable = [clip for clip in clips if clip is not None]
     return default_collate(readable) if readable else none

@@ -1,4 +1,4 @@
-"""Where the frames of a video come from, and what may stand between: a limit of time, a cache."""
+"""Sources of a video's frames: decoding, and around it a time limit and a cache in memory."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
-SPARE = 0.1  # of that memory stays free: the loader hands its batches over in it
+SPARE = 0.1  # the part of that memory that stays free: the loader's workers hand over batches in it
 
 
 class FrameSource(Protocol):
-    """Frames by index; index i is the i-th frame that decoding the whole video yields.
+    """Counts and reads frames by index; index i is the i-th frame that decoding the whole video yields.
 
-    Both raise `VideoError` (from `twostream.data.decoding`) for a video that cannot be read.
+    Both methods raise `VideoError` (from `twostream.data.decoding`) for a video that cannot be read.
     """
 
     def count(self, video: Video) -> int:
-        """How many frames the video has."""
+        """Returns the number of frames of the video."""
         ...
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
-        """The frames at `indices`, any order, as upright RGB."""
+        """Returns the frames at `indices`, which may be in any order, as upright RGB."""
         ...
 
 
 class Counts(Protocol):
-    """Numbers of frames that are known already, such as `twostream.data.storage.index.VideoIndex`."""
+    """Frame counts that are known without decoding, such as `twostream.data.storage.index.VideoIndex`."""
 
     def count(self, path: Path, decoder: str) -> int | None:
-        """How many frames `decoder` yields exactly; None where that is not known of the file as it is now."""
+        """Returns exactly how many frames `decoder` yields, or None if that is not known of the file as it is now."""
         ...
 
 
 class Decoded:
-    """Frames decoded from the video file when they are asked for; `decoder` as in `twostream.data.decoding`.
+    """FrameSource that decodes the video file at every request; `decoder` as in `twostream.data.decoding`.
 
-    A video that `counts` does not know is decoded once more, to count its frames.
+    If `counts` does not know a video, `count` decodes it as well.
     Raises ValueError for an unknown decoder, ImportError for one that is not installed.
     """
 
@@ -71,16 +71,18 @@ class Decoded:
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         try:
             return read_frames(video.path, indices, decoder=self.decoder)
-        except IndexError as error:  # of a file that has become shorter since it was counted
+        except IndexError as error:  # the file has become shorter since its frames were counted
             reason = str(error).removeprefix(f"{video.path}: ")
             raise VideoError(video.path, f"has fewer frames than were counted ({reason})") from None
 
 
 class Guarded:
-    """FrameSource that raises `VideoError` where counting or reading gets no further for `seconds`.
+    """FrameSource that raises `VideoError` if counting or reading makes no progress for `seconds`.
 
-    Every frame that is decoded starts the time anew, so that a long video may take as long as it needs. A decoder that
-    hangs cannot be stopped: its thread stays behind, asleep, until the process ends.
+    Every decoded frame restarts the clock, so that a long video may take as long as it needs. A decoder that hangs
+    cannot be stopped: its thread stays until the process ends.
+
+    Raises ValueError if `seconds` is not positive.
     """
 
     def __init__(self, frame_source: FrameSource, seconds: float) -> None:
@@ -97,7 +99,7 @@ class Guarded:
 
     def _within(self, video: Video, work: Callable[[], T]) -> T:
         outcome: list[Any] = []
-        latest = time.monotonic()  # when something was decoded
+        latest = time.monotonic()  # when the last frame was decoded
 
         def progress() -> None:
             nonlocal latest
@@ -123,11 +125,11 @@ class Guarded:
 
 
 class Cached:
-    """FrameSource that decodes every video once, and then keeps all of its frames in memory, as uint8.
+    """FrameSource that decodes every video once and then keeps all its frames in memory, as uint8.
 
-    They lie in files of a folder in memory (/dev/shm; elsewhere the folder for temporary files), so that all workers
-    share them, and vanish with the process that made this. Where it gets full, the videos that no longer fit are
-    decoded every time, with one warning.
+    The frames are files in a folder in memory (`/dev/shm`, or else the folder for temporary files), so that all workers
+    share them. The folder is removed when the process that made it ends. When the folder is full, other videos are
+    decoded every time, and each process that notices warns once.
     """
 
     def __init__(self, frame_source: FrameSource, *, memory: Path | None = None) -> None:
@@ -147,7 +149,7 @@ class Cached:
         return self.frame_source.read(video, indices) if frames is None else frames[np.asarray(indices)]
 
     def _frames(self, video: Video) -> np.ndarray | None:
-        """All frames of a video, mapped from memory; None where they do not fit."""
+        """Returns all frames of a video (n, h, w, 3), or None if the folder is known to be full and lacks the video."""
         name = hashlib.sha256(str(video.path).encode("utf-8", "surrogateescape")).hexdigest()
         path = self.folder / f"{name}.npy"
         if path.exists():
@@ -165,7 +167,7 @@ class Cached:
             suppress(OSError),
             atomic_file(path, tidy=False) as aside,
             aside.open("wb") as file,
-        ):  # others fill it
+        ):  # other programs may fill it
             np.save(file, frames)
         return frames
 
@@ -174,13 +176,13 @@ class Cached:
 
 
 def remove_of_process(folder: Path, process: int) -> None:
-    """Remove the folder, if this is the process that made it and not a copy of that."""
+    """Removes the folder if this is the process that made it; a forked copy of that process leaves it."""
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_left_over(memory: Path) -> None:
-    """Remove the folders of processes that were killed."""
+    """Removes the cache folders of processes that no longer exist (they were killed)."""
     for folder in memory.glob("twostream-*-*"):
         process = folder.name.split("-")[1]
         if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():

@@ -1,4 +1,4 @@
-"""Which videos weights were trained on, so that they are never tested on one of them."""
+"""Records which videos weights were trained on, so that the weights are never tested on one of these videos."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class LeakError(ValueError):
 
 @dataclass(frozen=True)
 class History:
-    """What weights have learned from: the lists of videos, in words, and a 64-bit hash of each video's name.
+    """The videos that weights were trained on: a line of text per list, and a 64-bit hash of each video's name.
 
-    A name is the path below the folder of class folders without its suffix: a copy in another place or another
-    encoding is the same video. Histories of several weights are joined with `|`.
+    The name is the path below the folder of class folders, without its suffix. So a copy in another place or another
+    encoding counts as the same video. `|` joins the histories of several weights.
     """
 
     lists: tuple[str, ...] = ()
@@ -32,20 +32,20 @@ class History:
 
     @classmethod
     def of(cls, name: str, split: int, videos: Sequence[Video]) -> History:
-        """That of weights trained on `videos`, a list of split `split` of the data set `name`."""
+        """Returns the history of weights trained on `videos`, a list of split `split` of the data set `name`."""
         words = f"{name} split {split}, {len(videos)} videos, fingerprint {fingerprint(videos)[:16]}"
         return cls((words,), frozenset(_key(video.id) for video in videos))
 
     @classmethod
     def renamed(cls, ids: Sequence[str]) -> History:
-        """Further names of videos that were trained on."""
+        """Returns the history of `ids`: other names of videos that were trained on."""
         return cls((f"{len(ids)} of them by another name",), frozenset(map(_key, ids)))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> History:
-        """What a checkpoint says of itself; nothing where it is a file of another program.
+        """Returns the history stored in a checkpoint, or an empty one if the checkpoint is of another program.
 
-        Raises ValueError for a file that is no checkpoint.
+        Raises ValueError if the file is not a checkpoint, or its history is damaged.
         """
         content = read_plain(Path(path))
         try:
@@ -55,7 +55,7 @@ class History:
 
     @classmethod
     def from_content(cls, content: Any) -> History:
-        """What is in a checkpoint -> what it says of itself. Raises ValueError where that is damaged."""
+        """Returns the history in the content of a checkpoint, or an empty one. Raises ValueError if it is damaged."""
         stored = content.get("trained_on") if isinstance(content, dict) else None
         if stored is None:
             return cls()
@@ -69,19 +69,20 @@ class History:
         return History(tuple(dict.fromkeys(self.lists + other.lists)), self.videos | other.videos)
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """As it is stored: plain values and one tensor."""
+        """Returns the history as a checkpoint stores it: plain values and one tensor."""
         return {"lists": list(self.lists), "videos": torch.tensor(sorted(self.videos), dtype=torch.int64)}
 
     def among(self, videos: Iterable[Video]) -> list[str]:
-        """The ids of those that have been trained on."""
+        """Returns the ids of those `videos` that the weights were trained on."""
         return [video.id for video in videos if _key(video.id) in self.videos]
 
     def check(
         self, videos: Sequence[Video], *, part: str = "test", trained: Sequence[Video] = (), allow: bool = False
     ) -> int:
-        """How many of `videos` have been trained on. LeakError if any, unless `allow`; `part`: what they are for.
+        """Returns how many of `videos` the weights were trained on. Raises LeakError if there is one, unless `allow`.
 
-        `trained`: videos that are being trained on; one that differs in its suffix alone is named beside its twin.
+        `part` is what `videos` are for. `trained` are the videos that this run trains on: the error names the one that
+        differs only in its suffix beside each leaked video.
         """
         known = self.among(videos)
         if known and not allow:

@@ -1,4 +1,4 @@
-"""Test videos that were trained on, by their names or by their bytes; and one file under two labels."""
+"""Finds test videos that were trained on, by name or by content, and files that stand in two classes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from twostream.data.sources import Source
 from twostream.data.sources.source import first_ten
 from twostream.files.digest import sha256
 
-BLOCK = 4096  # bytes in the middle of a file, which tell most files of one size apart
+BLOCK = 4096  # bytes read from the middle of a file; they differ between most files of the same size
 
 log = logging.getLogger(__name__)
 
 
 def check_leaks(learned: History, source: Source, record: Record, *, allow: bool = False) -> int:
-    """How many test videos were trained on: `learned` has their names, or they hold the bytes of a training video.
+    """Returns how many test videos were trained on: those that `learned` names, or whose bytes a training video has.
 
-    Raises LeakError where there is one, or a file that is in two classes, unless `allow`. Of published lists
-    (`source.is_published`) bytes are told on the log, since all have trained on them; so are validation videos that
-    hold the bytes of training videos. `record` has the lists and sizes, and the hashes that the index knows.
+    Raises LeakError if there is one, or if a file is in two classes, or a test video has the bytes of a validation
+    video, unless `allow`. Same bytes are only logged, as a warning, if the lists are published ones
+    (`source.is_published`), since everybody trains on these, or if they are in training and validation.
+    `record` has the lists, the file sizes, and the hashes that the index knows.
     """
     paths = {video.id: video.path for video in source.videos}
     sides = {entry.id: part for part, entries in record.parts.items() for entry in entries}
@@ -50,10 +51,10 @@ def in_words(groups: Sequence[Sequence[Entry]]) -> str:
 
 
 def same_bytes(entries: Sequence[Entry], paths: Mapping[str, Path]) -> list[list[Entry]]:
-    """Groups of videos whose files hold the same bytes. Empty and absent files are in none.
+    """Returns groups of videos whose files have the same bytes. Empty and absent files are in no group.
 
-    Only files of one size are looked at further. Where the index has their hashes, nothing is read; else one block in
-    the middle of each, and where that is the same, too, all of it.
+    Only files of the same size are compared. If the index has the hashes of all of them, no file is read. Otherwise one
+    block from the middle of each is compared, and files whose blocks are equal are hashed whole.
     """
     known, unknown = [], []
     for group in _alike(entries, lambda entry: max(0, entry.size)):
@@ -66,7 +67,7 @@ def same_bytes(entries: Sequence[Entry], paths: Mapping[str, Path]) -> list[list
 
 
 def _alike(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:
-    """Those with the same key, where there are at least two; those whose key is None or 0 are with none."""
+    """Returns groups of two and more entries with the same key. Entries whose key is None, 0 or empty are left out."""
     found: dict[Hashable, list[Entry]] = {}
     for entry in entries:
         if value := key(entry):
@@ -79,7 +80,7 @@ def _middle(path: Path) -> bytes | None:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size // 2 - BLOCK // 2))
             return file.read(BLOCK)
-    except OSError:  # whoever decodes it will say so
+    except OSError:  # decoding will report that the file cannot be read
         return None
 
 

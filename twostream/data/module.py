@@ -1,4 +1,4 @@
-"""Data sets -> loaders."""
+"""The loaders of a run: which process reads which videos, in which order and batches."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from twostream.data.workers import start_worker
 class ClipSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index) keys: this process's share of the videos, each video on exactly one process.
 
-    Process r of N has the positions r, r + N, r + 2N … of the epoch's order. So the first k keys of every process are
-    together the first k·N of the order, whatever N is; none is dropped and none repeated.
+    Process r of N has the positions r, r + N, r + 2N … of the epoch's order. So the first k keys of all processes are
+    together the first k·N of the order, whatever N is; no video is dropped or repeated.
     """
 
     def __init__(self, length: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -33,12 +33,12 @@ class ClipSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Sets the epoch; Lightning calls this before each one."""
         self.epoch = epoch
 
     @property
     def longest(self) -> int:
-        """How many keys the process has that has most."""
+        """The number of keys of the process that has the most."""
         return -(-self.length // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -52,11 +52,11 @@ class ClipSampler(Sampler[tuple[int, int]]):
 
 
 class ClipBatches(Sampler[list[tuple[int, int]]]):
-    """The keys of a sampler, `batch_size` at a time: equally many batches in every process.
+    """Yields the keys of a sampler, `batch_size` at a time; every process has the same number of batches.
 
-    Batch i of all processes together is the same set of videos however many processes there are. Of the last one a
-    process may have fewer videos than others, or none. `done`: of which epoch how many batches have been used, before
-    the process was started again.
+    Batch i of all processes together is the same set of videos, however many processes there are. In the last batch a
+    process may have fewer videos than others, or none. `done` is (epoch, number of batches): that epoch starts after
+    these batches, which were used before the run was resumed.
     """
 
     def __init__(self, sampler: ClipSampler, batch_size: int, *, done: tuple[int, int] = (0, 0)) -> None:
@@ -75,7 +75,7 @@ class ClipBatches(Sampler[list[tuple[int, int]]]):
 
 
 def share(batch_size: int, world_size: int) -> int:
-    """How many videos of a batch are each process's. Raises ValueError where they cannot share it equally."""
+    """Returns how many videos of a batch each process has. Raises ValueError if `world_size` does not divide it."""
     if batch_size % world_size:
         raise ValueError(
             f"batch_size={batch_size} is that of all processes together, and {world_size} of them (trainer.devices × "
@@ -85,12 +85,13 @@ def share(batch_size: int, world_size: int) -> int:
 
 
 class VideoDataModule(pl.LightningDataModule):
-    """The loaders of one experiment. `num_workers=-1` means one per available core.
+    """The loaders of one run: training, validation and test.
 
-    `batch_size` is that of all processes together, as is the number of cores; `test_batch_size`, which no result
-    depends on, is that of each. Raises ValueError where the processes cannot share a batch equally.
-    Validation videos come out of the training list; `test` is read by `Trainer.test` alone. `record` is what recovery
-    checkpoints tell of the lists.
+    `batch_size` counts the videos of all processes together; `test_batch_size` counts those of each process, and no
+    result depends on it. `num_workers=-1` starts one worker per available core, shared among this machine's processes.
+    `record` lists the videos of the run, for recovery checkpoints.
+
+    Building a loader raises ValueError if the processes cannot share a batch equally.
     """
 
     def __init__(
@@ -123,15 +124,15 @@ class VideoDataModule(pl.LightningDataModule):
         self._begins = (0, 0)
 
     def begin_at(self, epoch: int, batch: int) -> None:
-        """Training goes on with this batch of this epoch; what was before has been seen."""
+        """Makes training continue with this batch of this epoch; the batches before it were used already."""
         self._begins = (epoch, batch)
 
     def unreadable(self) -> list[list[str]]:
-        """The ids of the videos of the training, validation and test list that could not be read so far."""
+        """Returns the ids of the videos that could not be read so far: of the training, validation and test list."""
         return [part.unreadable() for part in (self.train_set, self.validation_set, self.test_set)]
 
     def set_unreadable(self, found: list[list[str]]) -> None:
-        """What a process before this one found."""
+        """Marks as unreadable the videos that `unreadable()` returned in the process that this one resumes."""
         for part, ids in zip((self.train_set, self.validation_set, self.test_set), map(set, found), strict=True):
             part.is_unreadable.copy_(torch.tensor([video.id in ids for video in part.videos], dtype=torch.bool))
 
@@ -145,7 +146,7 @@ class VideoDataModule(pl.LightningDataModule):
         return self._loader(self.test_set, training=False)
 
     def fixed_loader(self, dataset: ClipDataset) -> DataLoader[Clip]:
-        """This process's share of any videos, in order."""
+        """Returns a loader of this process's share of any data set, in order."""
         return self._loader(dataset, training=False)
 
     def _loader(self, dataset: ClipDataset, *, training: bool) -> DataLoader[Clip]:
@@ -156,7 +157,7 @@ class VideoDataModule(pl.LightningDataModule):
         sampler = ClipSampler(len(dataset), shuffle=training, seed=self.seed, rank=rank, world_size=world_size)
         if training:
             batches = ClipBatches(sampler, mine, done=self._begins)
-            sampler.set_epoch(self._begins[0])  # workers ask for keys before Lightning tells the epoch
+            sampler.set_epoch(self._begins[0])  # the loader asks for keys before Lightning sets the epoch
         else:
             batches = ClipBatches(sampler, self.test_batch_size or mine)
         workers = self.num_workers if self.num_workers >= 0 else max(1, available_cores() // devices)
@@ -166,7 +167,7 @@ class VideoDataModule(pl.LightningDataModule):
             num_workers=workers,
             collate_fn=partial(collate, none=dataset.no_clips()),
             worker_init_fn=start_worker,
-            generator=torch.Generator().manual_seed(self.seed),  # else it would use up those of the network
+            generator=torch.Generator().manual_seed(self.seed),  # else it would draw from the network's generator
             persistent_workers=self.persistent_workers and workers > 0,
             prefetch_factor=self.prefetch_factor if workers > 0 else None,
             pin_memory=self.pin_memory,

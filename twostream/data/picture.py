@@ -1,4 +1,4 @@
-"""JPEG and PNG out of files of anybody's: the size is known, and bounded, before memory is taken for it."""
+"""Decodes JPEG and PNG from untrusted files: checks the size of a picture before memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 MOST_PIXELS = 1 << 26  # of a frame or a field: 8192 x 8192
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZE_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15; the others are tables
-NO_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDB)})  # the last is of a scan, which comes after the size
+NO_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDB)})  # 0xDA starts a scan, which has to come after the size
 
 
 def decode_picture(blob: bytes, flags: int, *, most_pixels: int = MOST_PIXELS) -> np.ndarray:
-    """As cv2.imdecode. Raises ValueError for what is no whole JPEG or PNG, or has more pixels."""
+    """Decodes like cv2.imdecode. Raises ValueError if `blob` is no whole JPEG or PNG, or has over `most_pixels`."""
     height, width = picture_size(blob)
     if not 0 < height * width <= most_pixels:
         raise ValueError(f"a picture of {width} x {height} pixels, more than {most_pixels:,} or none")
@@ -31,7 +31,7 @@ def decode_picture(blob: bytes, flags: int, *, most_pixels: int = MOST_PIXELS) -
 
 
 def picture_size(blob: bytes) -> tuple[int, int]:
-    """Height and width, as the file says. Raises ValueError for what is neither JPEG nor PNG.
+    """Returns (height, width) from the header of a JPEG or PNG. Raises ValueError if `blob` is neither.
 
     >>> picture_size(bytes.fromhex("ffd8 ffe00004abcd ffc0000b 08 0010 0020 01"))
     (16, 32)
@@ -43,7 +43,7 @@ def picture_size(blob: bytes) -> tuple[int, int]:
     while place + 9 <= len(blob) and blob[place] == 0xFF:
         marker, length = blob[place + 1], int.from_bytes(blob[place + 2 : place + 4], "big")
         if marker in NO_LENGTH:
-            break  # a decoder skips some, and would find another size than we do
+            break  # decoders skip some of these markers, and might find another size than we would
         if marker in SIZE_MARKERS:
             height, width = struct.unpack(">HH", blob[place + 5 : place + 9])
             return height, width

@@ -1,4 +1,4 @@
-"""What something was computed from: file and decoding, recorded when it is written, checked when it is read."""
+"""Records which file and which version of our decoding a stored result comes from; checks this when it is read."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from twostream.files.digest import sha256
 
 FACTS = {"!size": int, "!mtime_ns": int, "!sha256": str, "frames": int}  # the shape of a record
-# of `data/decoding`: raise it when a file that is read without an error gives other frames
-FRAMES_VERSION = 2  # 1, and not on record: decord's widths below 73, palettes and short files were not looked at
+# the version of `data/decoding`: raise it when a file that is read without an error gives other frames than before
+FRAMES_VERSION = 2  # version 1 (not recorded) did not check decord's widths below 73, palettes and short files
 
 
 def source_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Size, time of change (ns) and SHA-256 of a file, and the version of our decoding that its frames come from."""
+    """Returns size, time of change (ns) and SHA-256 of a file, and the version of our decoding."""
     stat = os.stat(path)
     facts = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
     return {**facts, "frames": FRAMES_VERSION}
 
 
 def decoding_change(recorded: Mapping[str, Any]) -> str | None:
-    """What is wrong with the version that decoded the frames, or None."""
+    """Returns a line that names both versions if another version of our decoding made the frames, or else None."""
     version = recorded.get("frames", 1)
     if version == FRAMES_VERSION:
         return None
@@ -29,10 +29,10 @@ def decoding_change(recorded: Mapping[str, Any]) -> str | None:
 
 
 def source_change(recorded: Mapping[str, Any], path: str | os.PathLike[str]) -> str | None:
-    """What differs between a file, or our decoding, and the record, with both values, or None.
+    """Returns a line that says how a file, or our decoding, differs from the record, or None if neither does.
 
-    A file of the same size and time of change is taken for the same; one that was copied (another time) is read and
-    its hash compared. Raises OSError where the file is absent.
+    A file with the same size and time of change counts as unchanged. If only the time differs (a copy), the file is
+    read and its hash compared. Raises OSError if the file is absent.
     """
     if change := decoding_change(recorded):
         return change

@@ -1,4 +1,4 @@
-"""What a run learns and is tested from, written down: so that a run that goes on tells whether it is still the same."""
+"""Records the video lists of a run, so that a resumed run can tell what has changed since it began."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from twostream.data.storage.index import VideoIndex
 from twostream.files.json_yaml import has_shape
 
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
-NUM_NAMED = 3  # videos of each kind of change
-AT_ONCE = 16  # files looked at: on a network disk each answer takes long
-BUNDLE = 200  # of a thread
+NUM_NAMED = 3  # how many videos a message names for each kind of change
+AT_ONCE = 16  # threads that look at files: a network disk takes long for each answer
+BUNDLE = 200  # how many videos a thread takes at a time
 HASH_DIGITS = 16
 SHAPE = {"!classes": [str], **{f"!{part}": [[Any]] for part in PARTS}, "!flow": str}
 
 
 class Entry(NamedTuple):
-    """One video of a list. Sizes are of files, in bytes; -1: it is absent, or not used."""
+    """One video of a list. `size`, `flow` and `packed` are file sizes in bytes (-1: absent or unused)."""
 
     id: str
-    label: str  # the name of its class: the number changes with a new class
+    label: str  # the name of its class, since the number changes when a class is added
     size: int = -1
-    sha256: str = ""  # of the index, the first 16 digits; "": there is none, or it is older than the file
-    flow: int = -1  # what the flow store has of it
-    packed: int = -1
+    sha256: str = ""  # the first 16 digits, from the index; "" if the index has none or the file has changed since
+    flow: int = -1  # size of its file in the flow store
+    packed: int = -1  # size of its file of packed frames
 
 
 TYPES = [str, str, int, str, int, int]
@@ -39,19 +39,19 @@ TYPES = [str, str, int, str, int, int]
 
 @dataclass(frozen=True)
 class Record:
-    """The lists of a run, each in its order; `flow` says what the fields of its flow store were made with."""
+    """The lists of a run, each in its order; `flow` describes how the fields of its flow store were made."""
 
     classes: tuple[str, ...]
     parts: Mapping[str, tuple[Entry, ...]]
     flow: str = ""
 
     def to_text(self) -> str:
-        """As it is written into a checkpoint."""
+        """Returns the record as the text that a checkpoint stores."""
         return json.dumps({"classes": self.classes, **self.parts, "flow": self.flow}, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Record:
-        """What `to_text` has written. Raises ValueError for another text."""
+        """Reads what `to_text` has written. Raises ValueError for any other text."""
         try:
             content = json.loads(text)
             if not has_shape(content, SHAPE):
@@ -64,12 +64,12 @@ class Record:
         return cls(tuple(content["classes"]), parts, content["flow"])
 
     def order(self, part: str) -> list[tuple[str, str]]:
-        """The ids of a list and their classes: what a position in it means."""
+        """Returns (id, class) for each position of a list."""
         return [(entry.id, entry.label) for entry in self.parts[part]]
 
 
 def summary_of(classes: Sequence[str], lists: Mapping[str, Sequence[Video]]) -> dict[str, dict[str, Any]]:
-    """Each list as its length and a hash: the same where classes, ids, labels, sides and order are the same."""
+    """Returns length and hash of each list; a hash is the same if classes, ids, labels and their order are the same."""
     named = {part: [[video.id, video.label] for video in lists[part]] for part in PARTS}
     return {part: {"videos": len(ids), "fingerprint": _hash([list(classes), ids])} for part, ids in named.items()}
 
@@ -83,7 +83,7 @@ def record_of(
     flow_path: Callable[[Video], Path] | None = None,
     packed_path: Callable[[Video], Path] | None = None,
 ) -> Record:
-    """Looks at every file (not into it), and at what a flow store and packed frames have of it."""
+    """Records size and known hash of every video, and the sizes of its flow and packed frames; opens no video file."""
     hashes = {known.path: known for known in index.hashes()} if index else {}
     top = f"{index.root}{os.sep}" if index else ""
 
@@ -112,7 +112,7 @@ def record_of(
 
 
 def differences(before: Record, now: Record) -> list[str]:
-    """What has changed, a text each, with numbers and some names; nothing where the records tell the same."""
+    """Returns one text for each kind of change, with counts and some names; an empty list if nothing has changed."""
     found = []
     if before.classes != now.classes:
         found.append(f"the classes were {', '.join(before.classes)}, and are {', '.join(now.classes)}")
@@ -136,9 +136,9 @@ def differences(before: Record, now: Record) -> list[str]:
 
 
 def renamed(before: Record, now: Record, part: str = "train") -> list[str]:
-    """Ids that are new and whose files have the content of a video that `part` had under an id that is gone.
+    """Returns the new ids whose files have the content of a video of `part` whose id is gone: renamed videos.
 
-    Where the index does not know both, the same size has to do: few names are gone, and few are new.
+    Files are compared by hash if the index knows both, else by size: few names are gone, and few are new.
     """
     there = {entry.id for entries in now.parts.values() for entry in entries}
     gone = [entry for entry in before.parts[part] if entry.id not in there and entry.size >= 0]
@@ -148,7 +148,7 @@ def renamed(before: Record, now: Record, part: str = "train") -> list[str]:
 
 
 def _moves(before: Record, now: Record) -> Iterator[str]:
-    """Videos that are on another side, gone, or new."""
+    """Yields one text for each kind of move: videos that are in another list, gone, or new."""
     sides = [{e.id: part for part, entries in record.parts.items() for e in entries} for record in (before, now)]
     moved: dict[tuple[str | None, str | None], list[str]] = {}
     for name in dict.fromkeys([*sides[0], *sides[1]]):
@@ -163,7 +163,7 @@ def _moves(before: Record, now: Record) -> Iterator[str]:
 
 
 def _pairs(before: Record, now: Record) -> Iterator[tuple[Entry, Entry]]:
-    """The videos that both have."""
+    """Yields the entries (before, now) of each video that is in both records."""
     known = {entry.id: entry for entries in now.parts.values() for entry in entries}
     for entries in before.parts.values():
         for entry in entries:
@@ -178,7 +178,7 @@ def _other_content(one: Entry, other: Entry) -> bool:
 
 
 def _facts(path: Path) -> tuple[int, int]:
-    """Size and time of change (ns) of a file."""
+    """Returns size and time of change (ns) of a file, or (-1, -1) if it cannot be looked at."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -187,7 +187,8 @@ def _facts(path: Path) -> tuple[int, int]:
 
 
 def _count(ids: Sequence[str], verb: str = "") -> str:
-    """
+    """Returns the number of videos with its verb.
+
     >>> _count(["a"]), _count(["a", "b"]), _count(["a"], "moved")
     ('1 video has', '2 videos have', '1 video moved')
     """

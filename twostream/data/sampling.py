@@ -1,13 +1,12 @@
-"""Frame count -> which frames: pure index arithmetic with explicit randomness.
+"""Chooses which frames of a video a clip shows: pure index arithmetic with explicit randomness.
 
 A *chunk* that starts at frame s reads the ``flow_length + 1`` frames s … s+L: flow field j is the motion
-from frame s+j to frame s+j+1, and its RGB frame is s + L//2, the middle one. ``flow_length=0`` is an RGB
-frame alone.
+from frame s+j to frame s+j+1, and its RGB frame is s + L//2, the middle one. With ``flow_length=0`` a chunk is
+one RGB frame.
 
-Clips that are too short: the chunks first move closer together, as far as they must for all of them to fit,
-in the end all onto the same start. Only a clip without L+1 frames runs out: indices past its end become its
-last frame, which then repeats, so that the missing flow fields are zero motion. No frame is ever made up or
-looped.
+If a video is too short, the chunks first move closer together until they fit, in the end all onto the same start.
+If it has fewer than L+1 frames, indices past its end become its last frame, which repeats, so that the missing flow
+fields are zero motion. Frames are never made up or looped.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-MOST = 10_000  # chunks, views, frames between them: a configuration from elsewhere must not take all memory
+MOST = 10_000  # chunks, views, or frames of stride: a foreign configuration must not use up the memory
 
 
 class Chunks:
-    """T chunks at t + k·stride, k = 0 … T-1, t and stride random (Feichtenhofer et al. 2016).
+    """Places T chunks at t + k·stride, k = 0 … T-1; t and stride are random (Feichtenhofer et al. 2016).
 
     The chunks span (T-1)·stride + L + 1 frames. (The paper writes "up to t + T·tau", which would be T+1
     chunks.) Strides are drawn evenly from those in ``stride`` = (lowest, highest), both included, that fit
     into the clip; if not even the lowest fits, the stride is the largest one that does, down to 0.
-    Neighbouring stacks share flow fields where the stride is below L.
+    Neighbouring chunks share flow fields if the stride is below L.
 
-    Testing uses ``test_stride`` (by default the middle of the range, rounded down; shrunk likewise) and
-    spreads ``test_views`` starts evenly from the first to the last possible one; one view is centred.
+    Testing uses ``test_stride`` (by default the middle of the range, rounded down; also reduced until it fits) and
+    spreads ``test_views`` starts evenly from the first to the last possible one; a single view is centred.
 
     >>> Chunks(num_chunks=3, stride=(2, 6)).fixed(num_frames=30, flow_length=5)  # stride 4 spans 14
     array([[ 8, 12, 16]])
@@ -72,24 +71,24 @@ class Chunks:
         return starts[:, None] + stride * np.arange(self.num_chunks)
 
     def _largest_stride(self, num_frames: int, flow_length: int) -> int:
-        """The largest stride at which all chunks fit into the clip; 0 where they all must share one start."""
+        """Returns the largest stride at which all chunks fit into the video; 0 if all must share one start."""
         _check_clip(num_frames, flow_length)
         gaps = self.num_chunks - 1
         if gaps == 0:
-            return max(self.stride[1], self.test_stride)  # a single chunk does not notice its stride
+            return max(self.stride[1], self.test_stride)  # the stride does not matter for a single chunk
         return max(0, (num_frames - flow_length - 1) // gaps)
 
     def _room(self, num_frames: int, flow_length: int, stride: int) -> int:
-        """The last frame at which the first chunk may start."""
+        """Returns the last frame at which the first chunk may start."""
         return max(0, num_frames - ((self.num_chunks - 1) * stride + flow_length + 1))
 
 
 class Segments:
-    """One chunk in each of T equal segments: anywhere in it; when testing, in its middle (TSN).
+    """Places one chunk in each of T equal segments: at random in training, in the middle when testing (TSN).
 
-    The segments divide the M = num_frames - L possible starts (at least 1), so that they differ by at most
-    one start and every start can be drawn. A clip with fewer possible starts than segments gives
-    neighbouring segments the same one.
+    The segments divide the M = num_frames - L possible starts (at least 1), so that their lengths differ by at most
+    one start and every start can be drawn. If a video has fewer possible starts than segments, neighbouring segments
+    share a start.
 
     Testing follows int(tick/2 + tick·k), tick = M/T, of Temporal Segment Networks (Wang et al. 2016). With
     several views it does so for T·V positions, of which view v takes every V-th: ``num_chunks=5,
@@ -126,7 +125,7 @@ class Segments:
 
 
 def rgb_indices(starts: Int[np.ndarray, "v t"], flow_length: int, num_frames: int) -> Int[np.ndarray, "v t"]:
-    """The RGB frame of each chunk: the middle of the L+1 frames of its flow, clamped to the last frame.
+    """Returns the RGB frame of each chunk: the middle of the L+1 frames of its flow, clamped to the last frame.
 
     >>> rgb_indices(np.array([[0, 5, 10]]), flow_length=10, num_frames=14)
     array([[ 5, 10, 13]])
@@ -135,7 +134,7 @@ def rgb_indices(starts: Int[np.ndarray, "v t"], flow_length: int, num_frames: in
 
 
 def flow_pairs(starts: Int[np.ndarray, "v t"], flow_length: int, num_frames: int) -> Int[np.ndarray, "v t l 2"]:
-    """The frame pairs (from, to) of each chunk's flow fields; past the end (last, last): zero motion.
+    """Returns the frame pairs (from, to) of each chunk's flow fields; past the end they are (last, last): zero motion.
 
     >>> flow_pairs(np.array([[1]]), flow_length=3, num_frames=4)[0, 0].tolist()
     [[1, 2], [2, 3], [3, 3]]
@@ -145,13 +144,13 @@ def flow_pairs(starts: Int[np.ndarray, "v t"], flow_length: int, num_frames: int
 
 
 def _num_starts(num_frames: int, flow_length: int) -> int:
-    """How many frames can start a chunk; 1 for a clip that is too short for any."""
+    """Returns how many frames can start a chunk; 1 if the video is too short for a whole chunk."""
     _check_clip(num_frames, flow_length)
     return max(1, num_frames - flow_length)
 
 
 def _spread(last: int, count: int) -> Int[np.ndarray, " v"]:
-    """``count`` whole numbers evenly from 0 to ``last``, both included; the middle one if there is one.
+    """Returns ``count`` whole numbers spread evenly from 0 to ``last``, both included; the middle if ``count`` is 1.
 
     >>> _spread(10, 1), _spread(10, 4)
     (array([5]), array([ 0,  3,  7, 10]))

@@ -1,4 +1,4 @@
-"""Many independent tasks on this machine's processes, or on a Ray cluster."""
+"""Runs many independent tasks in processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 ENGINES = ("local", "ray")
-AHEAD = 4  # tasks handed to Ray for each of its processors, so that none waits and a long list is not copied at once
+AHEAD = 4  # tasks given to Ray per processor: enough that none is idle, without copying a long list at once
 PATIENCE = 5.0  # seconds a process may take to end when asked to
 
 
 class Outcome(NamedTuple):
-    """What became of one item: what the function returned, or in one line why it did not."""
+    """The result of one item: the value that the function returned, or one line that says why there is none."""
 
     item: Any
     value: Any = None
@@ -34,15 +34,16 @@ def run_tasks(
     engine: str = "local",
     address: str | None = None,
 ) -> Iterator[Outcome]:
-    """Call `function` on every item, in other processes; yields one Outcome for each as they finish, in any order.
+    """Calls `function` on every item, in other processes, and yields one Outcome per item as they finish, in any order.
 
-    An exception becomes `Outcome.error`. A process that dies (a decoder that crashes, the kernel out of memory) is
-    replaced and takes no other item with it; its own item is tried once more when all others are done, by itself.
-    With engine="ray" the tasks run on the cluster at `address`, as many as it has processors (None: one that is
-    started here with `workers`), and retrying is Ray's. Who stops asking for outcomes, or Ctrl-C, ends the processes.
+    An exception becomes `Outcome.error`. If a process dies (its decoder crashes, or the kernel runs out of memory),
+    only its own item is affected: a new process takes the next items, and the item is tried once more, alone, after
+    all others. With engine="ray" the tasks run on the cluster at `address`, as many at a time as it has processors
+    (None: a cluster is started here with `workers` processors), and Ray retries them. The processes end when the
+    caller closes the iterator, and on Ctrl-C.
 
-    Raises ValueError for an unknown engine, ImportError where Ray is not installed, RuntimeError where processes
-    cannot start at all.
+    Raises ValueError for an unknown engine or no worker, ImportError if Ray is not installed, RuntimeError if
+    processes cannot start at all.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine={engine!r}: choose from {', '.join(ENGINES)}")
@@ -57,14 +58,14 @@ def run_tasks(
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """Returns how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def one_line(error: BaseException) -> str:
-    """Type and message without line breaks.
+    """Returns the type and message of an error without line breaks.
 
     >>> one_line(ValueError("two\\nlines"))
     'ValueError: two lines'
@@ -73,7 +74,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _call(function: Callable, item: Any) -> tuple[Any, str | None]:
-    """(value, error), one of them None."""
+    """Returns (value, None), or (None, one line of error) if the function raised one."""
     try:
         return function(item), None
     except Exception as error:
@@ -81,7 +82,7 @@ def _call(function: Callable, item: Any) -> tuple[Any, str | None]:
 
 
 class _Worker:
-    """A process and the one item that it has in hand, so that a death is no riddle."""
+    """A process and the one item that it works on, so that it is known which item was lost if the process dies."""
 
     def __init__(self, function: Callable) -> None:
         # not fork: a copy of a process with threads (PyTorch, OpenCV) may hang, and would keep our pipes open
@@ -95,11 +96,11 @@ class _Worker:
 
     def give(self, item: Any) -> None:
         self.item = item
-        with contextlib.suppress(OSError):  # it has died meanwhile: reading will tell
+        with contextlib.suppress(OSError):  # the process has died: reading its answer will show that
             self.connection.send(item)
 
     def stop(self) -> int | None:
-        """Ends the process, with its clean-up where it still can; the exit code that it had by itself."""
+        """Ends the process, after its clean-up unless that takes too long, and returns its exit code."""
         self.process.terminate()
         self.process.join(PATIENCE)
         if self.process.is_alive():
@@ -110,8 +111,8 @@ class _Worker:
 
 
 def _work(connection: Connection, function: Callable) -> None:
-    """The life of a process: items in, (value, error) out, until nobody is at the other end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all: the parent decides
+    """Runs in the process: receives items and sends (value, error), until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all processes; the parent ends this one
     signal.signal(signal.SIGTERM, _end)
     with contextlib.suppress(OSError):
         connection.send(None)  # ready
@@ -130,13 +131,13 @@ def _work(connection: Connection, function: Callable) -> None:
 
 
 def _end(*_: object) -> None:
-    """Not at once: files that are half written are removed. A second signal must not stop that."""
+    """Ends the process by an exception, so that half-written files are removed; a second signal does not stop that."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(1)
 
 
 def _run_local(function: Callable, items: Iterable, workers: int, died: list[Any] | None) -> Iterator[Outcome]:
-    """One Outcome for each item whose process lives; the others are put into `died`, or without it reported."""
+    """Yields one Outcome per item. If a process dies, puts its item into `died`, or yields an error if that is None."""
     source = iter(items)
     idle: list[_Worker] = []
     busy: dict[Connection, _Worker] = {}
@@ -169,13 +170,13 @@ def _run_local(function: Callable, items: Iterable, workers: int, died: list[Any
                 yield Outcome(worker.item, *answer)
     finally:
         for worker in (*idle, *busy.values()):
-            worker.process.terminate()  # all at once, then wait for each
+            worker.process.terminate()  # ask all of them to end before waiting for each
         for worker in (*idle, *busy.values()):
             worker.stop()
 
 
 def _cause(code: int | None) -> str:
-    """An exit code in words.
+    """Returns an exit code in words.
 
     >>> _cause(-11), _cause(1)
     ('SIGSEGV', 'exit code 1')
@@ -198,7 +199,7 @@ def _run_ray(function: Callable, items: Iterator, workers: int, address: str | N
     running: dict[Any, Any] = {}
     try:
         while True:
-            slots = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))  # nodes come and go
+            slots = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))  # the number of nodes may change
             if len(running) <= slots // 2:
                 for item in islice(items, slots - len(running)):
                     running[remote.remote(function, item)] = item

@@ -1,12 +1,11 @@
-"""Crop and flip: one random draw per clip, for both streams and all frames.
+"""Crops and flips: one random draw per clip, the same for both streams and all frames.
 
 A transform draws a `Box`, a part of the frame as fractions of its height and width, so that RGB frames at
-their own resolution and flow fields at a lower one are cut alike. `crop_rgb` and `crop_flow` cut and
-resize. Everything stays in small types; conversion to float and normalisation happen on the device.
+their own resolution and flow fields at a lower one are cropped alike. `crop_rgb` and `crop_flow` crop and
+resize. RGB stays uint8; conversion to float and normalisation happen on the device.
 
-Sizes are relative to the frame's short side: ``crop_fraction=0.875`` is the papers' 224 pixels of frames
-resized to a short side of 256, whatever the size of the file at hand (UCF101 and HMDB51 have 240). No frame
-is resized twice.
+Sizes are relative to the frame's short side: ``crop_fraction=0.875`` is the papers' crop of 224 pixels from frames
+resized to a short side of 256, whatever size the file has (UCF101 and HMDB51 have 240). No frame is resized twice.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from jaxtyping import Float32, UInt8
 
 from twostream.data.colour import NO_COLOUR_JITTER, ColourJitter
 
-# where a crop lies in the room that it has, 0 = top or left border, 1 = bottom or right border
-LARGEST = 4096  # pixels a side of what a network sees: a size from elsewhere must not take all memory
+LARGEST = 4096  # pixels per side of a network's input: a foreign configuration must not use up the memory
+# positions (down, right) of a crop in its free room: 0 = top or left border, 1 = bottom or right border
 CENTRE = ((0.5, 0.5),)
 CORNERS = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 EDGES = ((0.0, 0.5), (0.5, 0.0), (0.5, 1.0), (1.0, 0.5))
@@ -41,7 +40,7 @@ class Box(NamedTuple):
     flip: bool = False
 
     def pixels(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of the box in an image of the given size; never empty."""
+        """Returns rows and columns of the box in an image of the given size; both have at least one pixel."""
         rows = max(1, round(self.height * height))
         columns = max(1, round(self.width * width))
         top = min(round(self.top * height), height - rows)
@@ -50,15 +49,15 @@ class Box(NamedTuple):
 
 
 class Transform(ABC):
-    """What both streams of a clip see of its frames; a variant draws the training crops in `_random_box`.
+    """Chooses the crops of a clip, the same for both streams; each variant draws training crops in `_random_box`.
 
     Args:
         size: side of the square training crops after resizing, in pixels.
         crop_fraction: side of the (nominal) crop relative to the frame's short side, in (0, 1].
-        flip: probability of mirroring a training clip. 0 where left and right matter.
+        flip: probability of mirroring a training clip. Use 0 if classes differ by left and right.
         test: the crops at test time: "centre", "five" (four corners, then the centre), "ten" (those, then
-            mirrored), or "full": the whole frame at its own aspect, its short side ``size / crop_fraction``
-            (see `fixed_size`).
+            the same mirrored), or "full": the whole frame at its own aspect, its short side resized to
+            ``size / crop_fraction`` (see `fixed_size`).
         test_flip: also score each test crop mirrored.
         colour: jitter of the RGB colours in training.
 
@@ -89,15 +88,15 @@ class Transform(ABC):
 
     @abstractmethod
     def _random_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
-        """A training crop, not mirrored."""
+        """Draws a training crop, not mirrored."""
 
     def random(self, height: int, width: int, rng: np.random.Generator) -> list[Box]:
-        """The one box of a training clip."""
+        """Draws the one box of a training clip."""
         box = self._random_box(height, width, rng)
         return [box._replace(flip=bool(rng.random() < self.flip))]
 
     def fixed(self, height: int, width: int) -> list[Box]:
-        """The boxes of the test views; all mirrored ones follow all others."""
+        """Returns the boxes of the test views: all that are not mirrored, then all that are."""
         side = self._side(height, width)
         rows, columns = (height, width) if self.test == "full" else (side, side)
         boxes = [_place(rows, columns, where, height, width) for where in TEST_CROPS[self.test]]
@@ -106,24 +105,24 @@ class Transform(ABC):
         return boxes
 
     def fixed_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of a test view of frames of the given size; not square for ``test="full"``."""
+        """Returns height and width of a test view of frames of the given size; not square for ``test="full"``."""
         if self.test != "full":
             return self.size, self.size
         scale = self.size / self.crop_fraction / min(height, width)
         return round(height * scale), round(width * scale)
 
     def _side(self, height: int, width: int) -> int:
-        """The nominal crop in pixels of a frame of the given size."""
+        """Returns the side of the nominal crop, in pixels of a frame of the given size."""
         return max(1, round(self.crop_fraction * min(height, width)))
 
 
 class JitterCrop(Transform):
     """The paper's crop: height and width vary independently by ±25 %, near the borders of the frame.
 
-    A side is the nominal one (``crop_fraction`` of the short side) times a number from [1 - jitter, 1 +
-    jitter], but no longer than the frame's; the crop is then resized to ``size``, so that scale and aspect
-    both vary. ``position="borders"`` leaves at most ``border`` = a quarter of the free room between the
-    crop and a border, on each axis; "corners" takes one of the four corners or the centre (the paper's
+    Each side is the nominal one (``crop_fraction`` of the short side) times a number from [1 - jitter, 1 +
+    jitter], but at most the frame's; the crop is then resized to ``size``, so that scale and aspect both
+    vary. On each axis ``position="borders"`` leaves at most the part ``border`` (by default a quarter) of the free
+    room between the crop and the nearer border; "corners" takes one of the four corners or the centre (the paper's
     VGG-16). Feichtenhofer et al. 2016, with the formula of the authors' code.
     """
 
@@ -163,7 +162,7 @@ class JitterCrop(Transform):
         if self.position == "corners":
             return (CORNERS + CENTRE)[rng.integers(5)]
         distances = rng.uniform(0, self.border, size=2)
-        far = rng.random(2) < 0.5  # from the bottom or the right border instead
+        far = rng.random(2) < 0.5  # measured from the bottom or right border instead
         down, right = np.where(far, 1 - distances, distances)
         return float(down), float(right)
 
@@ -171,10 +170,11 @@ class JitterCrop(Transform):
 class MultiScaleCrop(Transform):
     """TSN's multi-scale corner crop (Wang et al. 2016).
 
-    Height and width are ``scales`` of the frame's short side, drawn as a pair that lies at most
-    ``max_distort`` apart in that list; the crop sits in one of the four corners or the centre, or, with
-    ``more_positions``, also at the middle of an edge or of a quarter (13 in all). ``crop_fraction`` is for
-    testing only.
+    Height and width are two ``scales`` times the frame's short side, whose places in that list are at most
+    ``max_distort`` apart. The crop is in one of the four corners or the centre, or, with ``more_positions``,
+    also at the middle of an edge or of a quarter (13 positions in all). ``crop_fraction`` is for testing only.
+
+    Raises ValueError for no scales and for numbers outside their range.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class MultiScaleCrop(Transform):
 
 
 class CentreCrop(Transform):
-    """The centre of the frame, in training too; ``crop_fraction=1`` on square frames is the whole frame."""
+    """Crops the centre of the frame, in training too; with ``crop_fraction=1`` square frames stay whole."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ def crop_rgb(
     box: Box,
     size: int | tuple[int, int],
 ) -> UInt8[np.ndarray, "n 3 h2 w2"]:
-    """Cut the box out of every frame and resize it to ``size``: a side, or (height, width)."""
+    """Crops the box from every frame and resizes it to ``size``: one side, or (height, width)."""
     height, width = _height_width(size)
     cropped = np.empty((len(frames), 3, height, width), np.uint8)
     for frame, planes in zip(frames, cropped, strict=True):
@@ -254,10 +254,9 @@ def crop_flow(
     box: Box,
     size: int | tuple[int, int],
 ) -> Float32[np.ndarray, "n 2 h2 w2"]:
-    """Cut the box out of every field, resize it, and scale its displacements to pixels of the result.
+    """Crops the box from every field, resizes it, and scales its displacements to pixels of the result.
 
-    A scene that is resized by a factor moves by that factor, on each axis its own; a mirrored one the other
-    way in x.
+    On each axis, resizing by a factor multiplies displacements by that factor; mirroring negates those in x.
     """
     height, width = _height_width(size)
     rows, columns = box.pixels(*fields[0].shape[:2])
@@ -272,7 +271,7 @@ def crop_flow(
 
 
 def _crop(image: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
-    """The box of an image (h, w, c), resized and mirrored as it says."""
+    """Crops the box from an image (h, w, c), resizes it, and mirrors it if the box says so."""
     rows, columns = box.pixels(*image.shape[:2])
     part = image[rows, columns]  # a view: OpenCV reads it in place
     shrinks = part.shape[0] > height and part.shape[1] > width
@@ -281,7 +280,7 @@ def _crop(image: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
 
 
 def _place(rows: int, columns: int, where: tuple[float, float], height: int, width: int) -> Box:
-    """A box of whole pixels at a relative position in the room that it has."""
+    """Returns a box of `rows` x `columns` pixels at the relative position `where` of its free room."""
     top = round(where[0] * (height - rows))
     left = round(where[1] * (width - columns))
     return Box(top / height, left / width, rows / height, columns / width)

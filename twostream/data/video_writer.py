@@ -1,4 +1,4 @@
-"""Pictures -> an H.264 video file."""
+"""Writes pictures to an H.264 video file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jaxtyping import UInt8
 from twostream.files.atomic import aside_of, remove_left_behind
 from twostream.files.disk_errors import naming
 
-TIME_BASE = Fraction(1, 90_000)  # seconds; what MPEG counts in
+TIME_BASE = Fraction(1, 90_000)  # seconds; MPEG's unit of time
 
 
 class Film:
-    """An MP4 file that any player shows, a context manager: written aside, then renamed when all went well.
+    """Context manager that writes an MP4 file: beside the final name first, then renamed if no error occurred.
 
     Height and width of the pictures must be even.
     """
@@ -37,7 +37,7 @@ class Film:
         self._last = -1
 
     def write(self, picture: UInt8[np.ndarray, "h w 3"], second: float) -> None:
-        """Show an RGB picture from `second` on, behind the one before."""
+        """Shows an RGB picture from `second` on, or directly after the picture before it if that is later."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         self._last = max(self._last + 1, round(second / TIME_BASE))
         frame.pts, frame.time_base = self._last, TIME_BASE

@@ -1,4 +1,4 @@
-"""A stream of frames -> the clips of a sliding window over it, in memory that does not grow with the video."""
+"""Slides a window over a stream of frames and makes clips of it; memory does not grow with the video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twostream.data.transform import Box, crop_flow, crop_rgb
 
 
 class View(NamedTuple):
-    """How a network looks at a video: where, which part, by which flow. `streams`: those that it has."""
+    """How a network's clips are made: which frames, which crop, which flow, and the `streams` that it has."""
 
     sampling: Sampling
     transform: Transform
@@ -26,7 +26,7 @@ class View(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many frames a clip of training spans: with its mean stride, or with its segments side by side."""
+        """The number of frames that a clip spans: chunks at their test stride, or segments of one chunk each."""
         sampling: Any = self.sampling
         if isinstance(sampling, Chunks):
             return (sampling.num_chunks - 1) * sampling.test_stride + self.flow.length + 1
@@ -34,7 +34,7 @@ class View(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A frame, and the motion to it from the one before, at the flow's working resolution (None at the first)."""
+    """A frame, and the motion from the frame before to it, at the flow's working resolution (None at the first)."""
 
     second: float
     rgb: UInt8[np.ndarray, "h w 3"]
@@ -42,24 +42,24 @@ class Step(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Frames `start` … `end` - 1, shown at `seconds` (first, last), and the clip of them that a network reads."""
+    """Frames `start` … `end` - 1, shown at `seconds` (first, last), and the clip that a network reads of them."""
 
     start: int
     end: int
     seconds: tuple[float, float]
-    shown: Int[np.ndarray, " t"]  # the frame of each chunk, counted from the video's first
+    shown: Int[np.ndarray, " t"]  # the RGB frame of each chunk, counted from the start of the video
     rgb: UInt8[np.ndarray, "t a h w"]
     flow: Int8[np.ndarray, "t b h w"]
-    box: Box  # which part of the frame the clip is
+    box: Box  # the part of the frame that the clip shows
 
 
 def steps(frames: Iterable[TimedFrame], flow: OpticalFlow | None) -> Iterator[Step]:
-    """Every frame with the motion to it; each is prepared, and each pair computed, once."""
+    """Yields every frame with the motion to it; each frame is prepared once, and each pair computed once."""
     if flow is None:
         for frame in frames:
             yield Step(frame.second, frame.rgb, None)
         return
-    waiting: deque[TimedFrame] = deque()  # one, or as many as the flow computes side by side
+    waiting: deque[TimedFrame] = deque()  # frames whose motion is not computed yet; several if flow is batched
 
     def pictures() -> Iterator[np.ndarray]:
         for frame in frames:
@@ -77,9 +77,11 @@ def steps(frames: Iterable[TimedFrame], flow: OpticalFlow | None) -> Iterator[St
 
 
 class Windows:
-    """Collects steps, and hands out a window whenever it is full: frames 0 … length - 1, then `stride` further on.
+    """Collects steps and returns a window when one is full: frames 0 … length - 1, then every `stride` frames.
 
-    Only crops are kept, as the network reads them, and only those of the last `length` frames.
+    Keeps only the crops that the network reads, and only those of the last `length` frames.
+
+    Raises ValueError unless 1 <= stride <= length.
     """
 
     def __init__(self, view: View, *, length: int, stride: int) -> None:
@@ -97,7 +99,7 @@ class Windows:
         self._motion: deque[np.ndarray] = deque(maxlen=length - 1)  # from each frame to the next
 
     def add(self, step: Step) -> Window | None:
-        """The window that ends with this frame, if one does."""
+        """Adds a frame. Returns the window that ends with it, or None if no window does."""
         height, width = step.rgb.shape[:2]
         if self._box is None:
             [self._box] = self.view.transform.fixed(height, width)
@@ -114,11 +116,11 @@ class Windows:
         return self._window()
 
     def finish(self) -> Window | None:
-        """The last frames, where no window has ended with them: fewer than `length` if there are no more."""
+        """Returns a window of the last frames, at most `length`, or None if a window has ended with the last frame."""
         return self._window() if self.count > self._last_end else None
 
     def _window(self) -> Window:
-        """The window of the last frames."""
+        """Returns the window that ends with the latest frame."""
         assert self._box is not None
         length = self.view.flow.length
         n = min(self.length, self.count)

@@ -1,4 +1,4 @@
-"""What each process of the loader does first."""
+"""Prepares each worker process of a loader."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from twostream.data.flow import pin_threads
 
 
 def start_worker(_worker: int) -> None:
-    """One thread for each worker; when to stop is for the main process to say; a batch that is lost is an error."""
+    """Gives the worker one thread, leaves signals to the main process, and makes a batch that is lost an error."""
     pin_threads()
     _leave_signals_to_main_process()
-    Queue._on_queue_feeder_error = _tell_main_process  # type: ignore[attr-defined]  # a hook, of this process alone
+    Queue._on_queue_feeder_error = _tell_main_process  # type: ignore[attr-defined]  # a hook; this changes it in this process only
 
 
 def _leave_signals_to_main_process() -> None:
-    """SLURM, systemd and Ctrl-C signal all processes of a job; without its workers no step can be finished."""
+    """Ignores the signals that SLURM, systemd and Ctrl-C send to all processes: a step needs its workers to finish.
+
+    SIGTERM ends the worker only if it comes from the main process (PyTorch ends its workers so).
+    """
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -30,7 +33,7 @@ def _leave_signals_to_main_process() -> None:
         return
 
     def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:  # PyTorch ends workers by that signal
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:  # PyTorch ends workers by SIGTERM
             pass
         os._exit(0)
 
@@ -39,9 +42,9 @@ def _leave_signals_to_main_process() -> None:
 
 
 def _tell_main_process(queue: Any, error: Exception, item: Any) -> None:
-    """Send the error in place of the batch: Python would print it and drop the batch, PyTorch would wait for that.
+    """Sends the error in place of the batch. Python alone would print it, and PyTorch would wait for the lost batch.
 
-    Seen where a worker has no file handle left to pass a tensor on (`ulimit -n`).
+    This happens if a worker has no file handle left (`ulimit -n`) to pass a tensor on.
     """
     number, _batch = item
     queue.put((number, ExceptionWrapper(where="in a worker of the loader, handing over a batch")))
