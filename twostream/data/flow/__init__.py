@@ -1,4 +1,4 @@
-"""Frame pairs -> displacement fields; their 8-bit form, mirroring and stacking."""
+"""Optical flow: computes displacement fields of frame pairs, stores them in 8 bits, and shows them as colours."""
 
 from twostream.data.flow.colours import colour_wheel, flow_colours
 from twostream.data.flow.levels import dequantise, quantise

@@ -1,4 +1,4 @@
-"""Displacement fields as colours: the colour wheel of the Middlebury benchmark."""
+"""Shows displacement fields as colours, by the colour wheel of the Middlebury benchmark."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, UInt8
 
-# Steps from each of red, yellow, green, cyan, blue, magenta to the next: what looks evenly spaced.
+# The number of colours from each corner (red, yellow, green, cyan, blue, magenta) to the next: they look evenly spaced.
 STEPS = (15, 6, 4, 11, 13, 6)
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
-TOO_LARGE = 0.75  # darkens what is beyond the largest displacement
+TOO_LARGE = 0.75  # factor that darkens displacements beyond the largest
 
 
 @cache
 def colour_wheel() -> Float[np.ndarray, "55 3"]:
-    """The 55 colours of the wheel, from red by way of yellow, green, cyan, blue and magenta back towards red.
+    """Returns the 55 colours of the wheel: from red through yellow, green, cyan, blue and magenta back towards red.
 
     Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011; numbers as in their code.
 
@@ -34,9 +34,10 @@ def colour_wheel() -> Float[np.ndarray, "55 3"]:
 
 
 def flow_colours(field: Float[np.ndarray, "h w 2"], largest: float) -> UInt8[np.ndarray, "h w 3"]:
-    """White for no motion, the wheel's colour for its direction the fuller the faster; `largest` pixels are full.
+    """Paints each displacement: its direction gives the hue, its length the saturation.
 
-    Right is red, down yellow, left cyan, up blue-violet. Beyond `largest` colours are darkened.
+    No motion is white, and a displacement of `largest` pixels has the full colour; longer ones are darkened.
+    Right is red, down yellow, left cyan, up blue-violet.
 
     >>> flow_colours(np.float32([[[0, 0], [2, 0], [1, 0], [3, 0]]]), largest=2.0).tolist()
     [[[255, 255, 255], [255, 0, 0], [255, 127, 127], [191, 0, 0]]]

@@ -1,6 +1,6 @@
-"""OpenCV's algorithms, which run anywhere without an accelerator.
+"""OpenCV's flow algorithms, which run on a CPU.
 
-Loader workers stay on one thread each (`pin_threads`), so that as many samples are made side by side as there are
+Each loader worker uses one thread (`pin_threads`), so that the workers make as many samples in parallel as there are
 workers.
 """
 
@@ -25,15 +25,15 @@ PATCH = 8  # side of DIS's patches in pixels, in every preset
 
 
 class OpenCVFlow(OpticalFlow):
-    """An algorithm of OpenCV; a variant makes OpenCV's object in `_create` and is done.
+    """A flow algorithm of OpenCV; a variant only creates OpenCV's object, in `_create`.
 
-    Every pair gets an object of its own, about 0.02 ms: kept objects change. DIS and TV-L1 lower the number of their
-    pyramid levels for a small frame and leave it so for all that follow. Nothing is shared between threads either.
+    Every pair gets its own object (about 0.02 ms), because an object that is kept changes: DIS and TV-L1 lower their
+    number of pyramid levels for a small frame and never raise it again. So threads do not share an object either.
     """
 
     @abstractmethod
     def _create(self, height: int, width: int) -> Any:
-        """OpenCV's object with its options set, for frames of this size."""
+        """Creates OpenCV's object with its options, for frames of this size."""
 
     def compute(
         self, previous: UInt8[np.ndarray, "h w"], following: UInt8[np.ndarray, "h w"]
@@ -46,14 +46,14 @@ class DIS(OpenCVFlow):
 
     ``preset`` trades speed for accuracy: "ultrafast", "fast" or "medium". Raises ValueError for any other.
 
-    The field is computed on halved frames ("medium") or on quartered ones (the others), then enlarged. Frames whose
-    pyramid ends before that (`coarsest_level`) are computed at its end, the finest that DIS would use in larger frames:
-    on halved frames where the long side is below 91 pixels or the short one below 32, at full size where the long side
-    is below 46. OpenCV by itself goes to full size for all of these, which takes five times as long at 64x64, and
-    chooses by the width alone, with a crash for wide frames of a short side below 32.
+    The field is computed on frames whose sides are halved ("medium") or quartered (the others), then enlarged. Small
+    frames have no pyramid level that coarse (see `coarsest_level`), so their own coarsest level is used: sides are
+    halved if the long side is below 91 pixels or the short side below 32, and kept if the long side is below 46.
+    OpenCV itself would use full size for all of these frames, which takes five times as long at 64x64. It also chooses
+    levels by the width alone, and crashes for wide frames with a short side below 32.
     """
 
-    version = 2  # 1: as OpenCV does by itself, and for ever after a small frame
+    version = 2  # version 1 used OpenCV's own choice of levels, and kept it for all frames after a small one
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class DIS(OpenCVFlow):
 
 
 def coarsest_level(height: int, width: int) -> int:
-    """The pyramid level on which OpenCV's DIS begins: how often frames of at least 16 pixels a side are halved.
+    """Returns the pyramid level on which OpenCV's DIS begins: how often frames of 16 pixels and more a side are halved.
 
-    It finds motion of a quarter of the long side there, and a patch still fits into the short one.
+    On that level DIS finds motion of a quarter of the long side, and a patch still fits into the short side.
 
     >>> [coarsest_level(*size) for size in [(16, 16), (64, 64), (24, 200), (120, 160), (240, 320)]]
     [0, 1, 1, 2, 3]
@@ -94,8 +94,10 @@ class Farneback(OpenCVFlow):
         scale: size of a level relative to the one below, in (0, 1).
         window: side of the averaging window in pixels; larger is smoother and finds faster motion.
         iterations: iterations per level.
-        neighbourhood: side of the polynomials' neighbourhood in pixels, 5 or 7, with
-        sigma: its Gaussian weight (1.1 suits 5, 1.5 suits 7).
+        neighbourhood: side of the polynomials' neighbourhood in pixels, 5 or 7.
+        sigma: width of the Gaussian that weights the neighbourhood (1.1 suits 5, 1.5 suits 7).
+
+    Raises ValueError for options outside their range.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class Farneback(OpenCVFlow):
 
 
 class TVL1(OpenCVFlow):
-    """Dual TV-L1 (Zach et al. 2007), the two-stream papers' choice; seconds per pair on a CPU.
+    """Dual TV-L1 (Zach et al. 2007), the two-stream papers' choice; takes seconds per pair on a CPU.
 
     Args:
         tau: time step of the numerical scheme.
@@ -147,12 +149,14 @@ class TVL1(OpenCVFlow):
         theta: tightness of the coupling between data term and smoothness.
         scales: pyramid levels, each ``scale_step`` times the size of the one below.
         warps: warpings per level.
-        epsilon: an iteration stops when the field changes by less.
-        inner_iterations, outer_iterations: at most so many per warping.
+        epsilon: iterations stop when the field changes by less than this.
+        inner_iterations, outer_iterations: the most iterations per warping.
         median: side of the median filter in pixels, 3 or 5; 1 for none.
+
+    Raises ValueError for another ``median``, ImportError if OpenCV's contributed modules are not installed.
     """
 
-    version = 2  # 1: with fewer scales for ever after a frame in which not all of them fit
+    version = 2  # version 1 kept fewer scales for all frames after one in which not all scales fit
 
     def __init__(
         self,

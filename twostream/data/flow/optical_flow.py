@@ -1,6 +1,6 @@
-"""What an algorithm has to offer: the field of a pair of frames.
+"""The interface of a flow algorithm: it computes the displacement field of a pair of frames.
 
-A field is float32 (h, w, 2): for every pixel of the earlier frame how far it moves, in pixels, u to the
+A field is float32 (h, w, 2). It says of every pixel of the earlier frame how far it moves, in pixels: u to the
 right and v down.
 """
 
@@ -16,24 +16,24 @@ import torch
 from jaxtyping import Float32, UInt8
 
 LARGEST_SIDE = 4096
-SMALLEST_SIDE = 16  # pixels; below it the coarse levels of the algorithms have nothing left to look at
+SMALLEST_SIDE = 16  # pixels; in smaller frames the coarse pyramid levels of the algorithms would be empty
 
 
 class OpticalFlow(ABC):
-    """Dense optical flow: the field is a function of the two frames and the options, whatever was computed before.
+    """Computes dense optical flow: a field depends only on its two frames and the options, not on earlier calls.
 
     Args:
         length: L, fields per stack; a stack reads L+1 frames.
         bound: displacements are clipped to ±bound pixels when they are quantised (the paper: 20).
-        short_side: frames are resized to this short side, in pixels, before the flow is computed, and
-            fields stay at that working resolution, in its pixels; None keeps the frames' own. Half the side
-            is about four times as fast; the paper computes at 256.
+        short_side: frames are resized to this short side, in pixels, before the flow is computed. Fields
+            stay at that working resolution and are measured in its pixels; None keeps the frames' size. Half
+            the side is about four times as fast; the paper computes at 256.
 
-    Raises ValueError for a length below 1, a bound that is not positive, a working resolution below 16 pixels.
+    Raises ValueError for a length below 1, a bound that is not positive, a short side below 16 or above 4096 pixels.
     """
 
-    version = 1  # of the algorithm: raise it when the same frames and options give another field
-    batch_size = 1  # pairs that are computed side by side
+    version = 1  # of the algorithm: raise it when the same frames and options give another field than before
+    batch_size = 1  # pairs that are computed together
     on_gpu = False
     not_in_settings: tuple[str, ...] = ("length",)  # attributes that do not change a field
 
@@ -53,20 +53,20 @@ class OpticalFlow(ABC):
     def compute(
         self, previous: UInt8[np.ndarray, "h w"], following: UInt8[np.ndarray, "h w"]
     ) -> Float32[np.ndarray, "h w 2"]:
-        """The motion from one prepared frame to the next, in pixels; at least 16 of them a side."""
+        """Returns the motion from one prepared frame to the next, in pixels. Frames have at least 16 pixels a side."""
 
     def compute_batch(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sequence[np.ndarray]:
-        """The fields of several pairs of prepared frames; a variant that computes them side by side overrides it."""
+        """Returns the fields of several pairs of prepared frames; variants that compute pairs together override it."""
         return [self.compute(previous, following) for previous, following in pairs]
 
     def fields(
         self, frames: Mapping[int, UInt8[np.ndarray, "h w 3"]], pairs: Iterable[tuple[int, int]] | np.ndarray
     ) -> dict[tuple[int, int], Float32[np.ndarray, "h2 w2 2"]]:
-        """The field of every distinct pair of frame indices, at the working resolution and in its pixels.
+        """Returns the field of every distinct pair of frame indices, at the working resolution and in its pixels.
 
-        Each frame is converted and each pair computed once, however many stacks share them. A pair of a
-        frame with itself is zero motion. ``pairs`` may be an array (n, 2).
-        Raises ValueError when the working resolution is below 16 pixels.
+        Each frame is converted once and each pair computed once, however often it occurs. A pair of a frame
+        with itself is zero motion. ``pairs`` may be an array (n, 2).
+        Raises ValueError if the frames have fewer than 16 pixels a side.
         """
         distinct = list(dict.fromkeys((int(i), int(j)) for i, j in pairs))
         moving = [pair for pair in distinct if pair[0] != pair[1]]
@@ -79,7 +79,7 @@ class OpticalFlow(ABC):
         return {(i, j): computed[i, j] if i != j else self._zeros(frames[i]) for i, j in distinct}
 
     def successive(self, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Float32[np.ndarray, "h2 w2 2"]]:
-        """The fields from each frame to the next, as `fields` gives them; never holds more than a batch of frames."""
+        """Yields the field from each frame to the next, equal to that of `fields`; keeps at most a batch of pairs."""
         batch: list[tuple[np.ndarray, np.ndarray]] = []
         previous = None
         for frame in frames:
@@ -94,12 +94,15 @@ class OpticalFlow(ABC):
             yield from self.compute_batch(batch)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the fields of two given frames: two objects with equal settings compute the same."""
+        """Returns everything that decides a field: two objects with equal settings compute equal fields."""
         options = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in self.not_in_settings}
         return {"algorithm": type(self).__name__, "version": self.version, **options}
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The height and width at which frames of the given size are compared."""
+        """Returns the working resolution (height, width) for frames of the given size.
+
+        Raises ValueError if the frames have fewer than 16 pixels a side.
+        """
         if min(height, width) < SMALLEST_SIDE:
             raise ValueError(f"frames of {height}x{width}: optical flow needs at least {SMALLEST_SIDE} pixels a side")
         if self.short_side is None:
@@ -108,7 +111,7 @@ class OpticalFlow(ABC):
         return round(height * scale), round(width * scale)
 
     def _prepare(self, frame: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
-        """The frame as the algorithm reads it: gray, at the working resolution."""
+        """Returns the frame as the algorithm reads it: grey, at the working resolution."""
         return self._resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
@@ -123,6 +126,6 @@ class OpticalFlow(ABC):
 
 
 def pin_threads(_worker: int = 0) -> None:
-    """Keep this process's OpenCV and torch to one thread each; a loader's ``worker_init_fn``."""
+    """Limits OpenCV and torch to one thread each in this process; can be a loader's ``worker_init_fn``."""
     cv2.setNumThreads(0)  # 0: no thread pool at all
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""RAFT, a learned flow: batched, on a GPU where there is one."""
+"""RAFT, a flow that a network computes: in batches, on a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ from twostream.runs.checkpoint import load_plain
 
 SIZES = ("small", "large")
 DEVICES = ("auto", "cpu", "cuda")
-STEP, LEAST = 8, 128  # its features have an eighth of the resolution, and four pyramid levels of them need 16
+# Sides are padded to a multiple of STEP and to LEAST at least: RAFT's features have an eighth of the resolution, and
+# their four pyramid levels need 16 of them a side.
+STEP, LEAST = 8, 128
 
-_alone = threading.Lock()  # the random numbers of a network and the number of threads are the whole process's
+_alone = threading.Lock()  # the random generator and the number of threads belong to the whole process
 
 
 class RAFT(OpticalFlow):
-    """Recurrent all-pairs field transforms (Teed & Deng 2020), torchvision's network; made for `twostream flow`.
+    """Recurrent all-pairs field transforms (Teed & Deng 2020), torchvision's network.
 
-    Reads RGB. On a CPU it takes seconds per pair, so on-the-fly use is for a GPU and patience.
+    Reads RGB. On a CPU it takes seconds per pair: compute the flow beforehand, with `twostream flow`.
 
-    What is computed beside a pair, and on how many threads, would show in the last bits. So a CPU takes one pair after
-    the other on one thread, as a loader's workers do anyway, and a GPU always `batch_size` of them: the last one again
-    where fewer are left. Devices, and batch sizes on a GPU, agree to rounding (about 1e-5 pixels).
+    The last bits of a field depend on the other pairs of its batch and on the number of threads. So a CPU computes one
+    pair at a time on one thread, as loader workers do anyway, and a GPU always computes `batch_size` pairs: if fewer
+    are left, the last one is repeated. Fields of different devices, and of different batch sizes on a GPU, agree to
+    about 1e-5 pixels.
 
-    The network is made on first use in each process and never pickled, so that fork and spawn both work.
+    The network is created on first use in each process and never pickled, so that fork and spawn both work.
 
     Args:
         size: "small" or "large".
-        weights: "default" (torchvision's, downloaded once), a file with a state dict, or "random": no flow at all,
-            for trying things out; always the same.
+        weights: "default" (torchvision's, downloaded once), a file with a state dict, or "random", for trying things
+            out: always the same weights, which give no useful flow.
         iterations: refinements of the field.
-        batch_size: pairs computed side by side on a GPU.
-        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        batch_size: pairs computed together on a GPU.
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
 
-    Raises ValueError for an unknown size, weights, or device and numbers below 1.
+    Raises ValueError for an unknown size, weights or device, and for numbers below 1.
     """
 
     not_in_settings = ("length", "batch_size", "device")
@@ -76,16 +79,16 @@ class RAFT(OpticalFlow):
         self.batch_size = batch_size
         self.device = device
         self._network: torch.nn.Module | None = None
-        self._process: int | None = None  # the process that made it
+        self._process: int | None = None  # the process that created the network
 
     @property
     def on_gpu(self) -> bool:
-        """Whether fields are computed on a GPU, which one process keeps busy."""
+        """Whether fields are computed on a GPU; one process is then enough to keep the GPU busy."""
         return self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
 
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
-        if self.weights not in ("default", "random"):  # what is in the file counts, not where it lies
+        if self.weights not in ("default", "random"):  # the content of the file counts, not its path
             settings["weights"] = "sha256:" + sha256(self.weights)
         return settings
 
@@ -113,7 +116,7 @@ class RAFT(OpticalFlow):
         return [*fields[..., :height, :width].permute(0, 2, 3, 1).float().cpu().contiguous().numpy()]
 
     def _create(self) -> torch.nn.Module:
-        from torchvision.models import optical_flow as networks  # a second to import, for those who use it
+        from torchvision.models import optical_flow as networks  # takes a second to import
 
         make = networks.raft_small if self.size == "small" else networks.raft_large
         if self.weights == "default":
@@ -125,14 +128,14 @@ class RAFT(OpticalFlow):
         if self.weights not in ("default", "random"):
             try:
                 network.load_state_dict(load_plain(Path(self.weights)))
-            except Exception as error:  # every kind of damage is an exception of its own
+            except Exception as error:  # each kind of damage raises a different exception
                 raise ValueError(
                     f"flow.weights={self.weights!r}: no state dict of raft_{self.size} ({error})"
                 ) from None
         return network.eval().to("cuda" if self.on_gpu else "cpu")
 
     def _input(self, frames: Sequence[np.ndarray]) -> torch.Tensor:
-        """Frames as the network takes them: (n, 3, h, w) in [-1, 1], sides padded below and at the right."""
+        """Returns the network's input: (n, 3, h, w) in [-1, 1], padded at the bottom and the right."""
         images = torch.from_numpy(np.stack(frames)).to("cuda" if self.on_gpu else "cpu").permute(0, 3, 1, 2)
         height, width = images.shape[-2:]
         missing = [max(LEAST, -(-side // STEP) * STEP) - side for side in (height, width)]
@@ -147,7 +150,7 @@ class RAFT(OpticalFlow):
 
 @contextmanager
 def _same_bits() -> Iterator[None]:
-    """One thread on the CPU, and cuDNN's fixed choice of kernels on a GPU."""
+    """Uses one thread on the CPU and deterministic kernels of cuDNN on a GPU inside the block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
