@@ -1,4 +1,4 @@
-"""File and frame indices -> exactly those frames; the only importer of a video decoder."""
+"""Decodes video files: returns exactly the frames of given indices. All decoding of video files happens here."""
 
 from twostream.data.decoding.agreement import check_close
 from twostream.data.decoding.facts import VideoError, VideoFacts, open_video, probe

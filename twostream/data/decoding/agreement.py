@@ -1,8 +1,9 @@
 """Which pictures decord and torchcodec turn into the same RGB as PyAV; all others are refused, never guessed.
 
-Established by sweeps over codecs, pixel formats and sizes (`tests/data/test_agreement.py`). Outside of what is listed
-here their versions of FFmpeg convert colours otherwise, or decord hands out black pictures (palettes), arrays of 4 to
-48 channels (widths 2, 3, 4, 6, 8, 12, 16, 24, 48, 72), or fewer pictures (QuickTime Animation).
+The lists here come from sweeps over codecs, pixel formats and sizes (`tests/data/test_agreement.py`). For other
+pictures, decord's and torchcodec's versions of FFmpeg convert colours differently, or decord returns black pictures
+(palettes), arrays of 4 to 48 channels (widths 2, 3, 4, 6, 8, 12, 16, 24, 48, 72), or too few pictures (QuickTime
+Animation).
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from twostream.data.decoding.reader import Reader
 QUARTERED = ("yuv420p", "yuvj420p")  # colour at half the height and half the width
 HALVED = ("yuv422p", "yuvj422p")  # colour at half the width
 WHOLE = ("yuv444p", "yuvj444p", "gray", "gbrp", "bgr24", "bgr0")
-MARKED_RGB = 0  # a colour space of FFmpeg's
+MARKED_RGB = 0  # FFmpeg's number for the colour space RGB
 REFERENCE = "pyav"
-CLOSE = 0.1  # grey levels between two decoders' same frame, in the mean: 5e-5 at most on UCF101 and HMDB51
+CLOSE = 0.1  # mean difference in grey levels up to which two frames count as the same (UCF101 and HMDB51: 5e-5 at most)
 
 
 def difference(codec: str, picture: VideoFrame) -> str | None:
-    """What makes other decoders hand out something else than PyAV's `picture`, or None where they do the same."""
+    """Returns why other decoders do not give PyAV's `picture` exactly, in words, or None if they do."""
     if codec in REPEATING:
         return f"codec {codec}, which repeats pictures"
     name = picture.format.name
@@ -54,7 +55,7 @@ def refused(path: str | PathLike[str], decoder: str, what: str) -> VideoError:
 def check_close(
     path: str | PathLike[str], decoder: str, index: int, found: np.ndarray, wanted: UInt8[np.ndarray, "h w 3"]
 ) -> None:
-    """Raises `VideoError` unless frame `index` by a decoder is that of PyAV's sequential decoding."""
+    """Raises `VideoError` unless a decoder's frame `index`, `found`, is close to `wanted`, PyAV's frame in sequence."""
     if found.shape != wanted.shape:
         reason = f"{decoder}'s frame {index} has shape {found.shape}, not {wanted.shape}"
     else:
@@ -67,10 +68,10 @@ def check_close(
 
 
 class Compared(Reader):
-    """An open reader that is not PyAV's. Opening and reading raise `VideoError` where it is not exact.
+    """An open reader of another decoder, checked against PyAV: raises `VideoError` where its frames differ.
 
-    PyAV decodes the first frame: what kind of picture it is decides whether the reader is used at all. The reader's
-    own first frame has to be like it, and all of its frames have to have the same shape.
+    PyAV decodes the first frame. Opening raises if the decoder is not exact for that kind of picture; reading raises
+    if the reader's own first frame is not like PyAV's, or if a frame has another shape than the first.
     """
 
     def __init__(self, path: str | PathLike[str], decoder: str, kind: type[Reader]) -> None:

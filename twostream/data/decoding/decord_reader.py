@@ -15,28 +15,28 @@ from jaxtyping import UInt8
 from twostream.data.decoding.facts import VideoError, open_video, video_stream
 from twostream.data.decoding.reader import Reader
 
-# Opening a file, decord reads all packets and then seeks back to the first. These containers have an index to seek
-# by. In the others it lands late: in an MPEG transport stream on the second keyframe, and every index is wrong.
+# When decord opens a file, it reads all packets and then seeks back to the first. These containers have an index to
+# seek by. In others it lands too late (in an MPEG transport stream on the second keyframe), and every index is wrong.
 REWINDABLE = ("avi", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "asf")
 
-# Those whose frames decord has been seen to return, all of them. Others it may drop: its QuickTime Animation has no
-# frame where nothing changes.
+# Codecs of which decord was found to return every frame. Of others it may drop some: in QuickTime Animation it drops
+# the frames in which nothing changes.
 MPEG_CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "flv1", "wmv1", "wmv2", "msmpeg4v2", "msmpeg4v3")
 CODECS = (*MPEG_CODECS, "vp9", "mjpeg", "ffv1", "ffvhuff", "huffyuv", "utvideo", "rawvideo")
 
-# Behind the last picture decord hands out copies of it. This is the share of copies above which it raises
-# DECORDLimitReachedError instead, so: at the first. (A plain 0 would mean no limit.)
+# After the last picture decord returns copies of it. If their share is above this limit, it raises
+# DECORDLimitReachedError instead: with this value at the first copy. (0 would mean no limit.)
 NO_COPIES = "0.0000001"
 
 
 class DecordReader(Reader):
-    """A video opened by decord, one thread.
+    """A video opened by decord, with one decoding thread.
 
-    This thread runs ahead of the reader when it can: damage may show some frames early, and of a long file all
-    packets (never all frames) can be in memory at once. PyAV is the better choice for large files.
+    This thread runs ahead of the reader. So damage may be reported some frames early, and all packets (never all
+    frames) of a long file can be in memory at once. PyAV is the better choice for large files.
     """
 
-    can_jump = False  # it does not tell which frame a seek has reached
+    can_jump = False  # decord does not tell which frame a seek has reached
 
     @staticmethod
     def load() -> ModuleType:
@@ -45,7 +45,7 @@ class DecordReader(Reader):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         self._decord = _load()
-        with open_video(path) as container:  # gives clear reasons, and no lines on stderr
+        with open_video(path) as container:  # PyAV gives clear reasons, and prints nothing
             codec = video_stream(container, path).codec_context.codec.canonical_name
             name = container.format.name
         if name not in REWINDABLE:
@@ -70,7 +70,7 @@ class DecordReader(Reader):
             try:
                 picture = self._video.next()
             except self._decord.DECORDLimitReachedError:
-                return  # fewer pictures than packets
+                return  # the file has fewer pictures than packets
             except StopIteration:
                 raise VideoError(self._path, "decord cannot return to its start: try decoder=pyav") from None
             except self._decord.DECORDError as error:
@@ -79,14 +79,15 @@ class DecordReader(Reader):
             yield picture
 
     def rgb(self, picture: Any) -> UInt8[np.ndarray, "h w 3"]:
-        return picture.asnumpy()  # decord itself turns frames upright
+        return picture.asnumpy()  # upright: decord applies the rotation itself
 
 
 @cache
 def _load() -> ModuleType:
-    """The library, with FFmpeg's messages off (damaged files give dozens of lines each); ImportError without it."""
-    # It gives up a file after so many looks into an empty queue, which a waiting processor reaches with healthy files.
-    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "10000000")  # a second or two; read when the library is loaded
+    """Imports decord and silences FFmpeg (a damaged file gives dozens of lines). Raises ImportError without decord."""
+    # decord gives up a file after this many looks into an empty queue. Its default is too low: on a busy processor it
+    # gives up healthy files. This number takes a second or two. The variable is read when the library is loaded.
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "10000000")
     try:
         import decord
     except (ImportError, OSError) as error:
@@ -96,7 +97,7 @@ def _load() -> ModuleType:
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, without the source lines and checks around it.
+    """Returns the message of decord's error without the source lines and checks around it.
 
     >>> _first_line(Exception("[01:02:03] /src/a.cc:29: Check failed: f(x) >= 0 (-2 vs. 0) Error sending packet."))
     'Error sending packet.'

@@ -1,4 +1,4 @@
-"""What a video file says about itself: read by PyAV, which opens a file in a millisecond and gives clear errors."""
+"""Reads what a video file says about itself, by PyAV, which opens a file in a millisecond and gives clear errors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from twostream.data.picture import MOST_PIXELS
 from twostream.files.errors import ExpectedError
 from twostream.files.video_files import why_absent
 
-# Containers that store when each frame is shown, and codecs whose every packet is one shown frame. MPEG-4 Part 2 is
-# not among them: its "not coded" packets carry no picture, so that all later frames have a lower index than their
-# packet (UCF101's v_Kayaking_g12_c03 holds one).
+# Containers that store the time of each frame, and codecs in which every packet is one shown frame. MPEG-4 Part 2 is
+# not one of these codecs: its "not coded" packets carry no picture, so that all later frames have a lower index than
+# their packet (UCF101's v_Kayaking_g12_c03 has such a packet).
 TIMED_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 ONE_PICTURE_CODECS = ("h264", "hevc", "vp9", "av1", "mjpeg")
 
-# Of FFmpeg's formats those that hold pictures themselves: playlists (whatever a file is called, a look at its content
-# decides) name other files and addresses, which would be opened.
+# FFmpeg's formats that contain pictures themselves. Playlists are left out, since FFmpeg would open the files and
+# addresses that they name; it recognises them by their content, whatever the file is called.
 FORMATS = (
     "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,asf,mpeg,mpegts,mpegvideo,ogg,gif,mjpeg,h264,hevc,m4v,nut,mxf,dv,"
     "rm,ivf,yuv4mpegpipe,swf,wtv,vob,mpegps,wav,w64,mp3,flac,aac,ac3,aiff,caf,au"
@@ -40,12 +40,12 @@ NOT_A_VIDEO = {
 
 
 class VideoError(ExpectedError):
-    """A file that cannot be decoded; `path` and `reason` say which and why, `str` gives both in one line."""
+    """A file cannot be decoded. `path` names it, `reason` says why, and `str` gives both in one line."""
 
     def __init__(self, path: str | PathLike[str], reason: str = "") -> None:
         super().__init__(
             path, reason
-        )  # a DataLoader rebuilds a worker's error from its text alone: no reason beside it
+        )  # a DataLoader rebuilds a worker's error from its text alone, so `reason` is optional
         self.path = os.fspath(path)
         self.reason = reason
 
@@ -55,10 +55,10 @@ class VideoError(ExpectedError):
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What one look at a file's packets and one decoded frame tell.
+    """Facts of a video file, from its packets and one decoded frame.
 
-    `header_frames` is the container's claim, 0 where it makes none; how many frames there are, only `count_frames`
-    knows. `width` and `height` are those of upright frames. `random_access_safe`: see `seek_table`.
+    `header_frames` is the number of frames that the container claims, 0 if it claims none; only `count_frames` gives
+    the true number. `width` and `height` are those of upright frames. `random_access_safe`: see `seek_table`.
     """
 
     container: str
@@ -74,7 +74,7 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class SeekTable:
-    """The index of every frame by its timestamp (in units of `time_base` seconds), and where decoding may start."""
+    """The index of each frame by its timestamp (in units of `time_base` seconds), and the keyframes to start from."""
 
     indices: dict[int, int]
     key_indices: list[int]
@@ -85,15 +85,15 @@ class SeekTable:
         return None if timestamp is None else self.indices.get(timestamp)
 
     def keyframe_before(self, index: int) -> tuple[int, int]:
-        """Index and timestamp of the last keyframe not after `index`."""
+        """Returns index and timestamp of the last keyframe at or before `index`."""
         place = max(0, bisect_right(self.key_indices, index) - 1)
         return self.key_indices[place], self.key_timestamps[place]
 
 
 def probe(path: str | PathLike[str]) -> VideoFacts:
-    """Facts of a file from its headers, its packets (not decoded) and its first frame.
+    """Returns the facts of a file, from its headers, its packets (not decoded) and its first frame.
 
-    Raises `VideoError` for a file that has no video or whose first frame cannot be decoded.
+    Raises `VideoError` if the file has no video, or its first frame cannot be decoded.
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -119,10 +119,10 @@ def probe(path: str | PathLike[str]) -> VideoFacts:
 
 
 def open_video(path: str | PathLike[str]) -> InputContainer:
-    """The opened file, to be closed by the caller. Raises `VideoError` where PyAV cannot open it."""
-    file = os.path.abspath(path)  # a bare name such as `data:1.avi` would be taken for a protocol
+    """Opens a file; the caller closes it. Raises `VideoError` if PyAV cannot open it."""
+    file = os.path.abspath(path)  # FFmpeg would take a bare name such as `data:1.avi` for a protocol
     try:
-        # some HMDB51 files carry tags that are not UTF-8
+        # "ignore": some HMDB51 files have tags that are not UTF-8
         return av.open(file, options=OPENING, metadata_errors="ignore")
     except av.FFmpegError as error:
         reason = why_absent(path) or _why_not_open(file)
@@ -130,7 +130,7 @@ def open_video(path: str | PathLike[str]) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: str | PathLike[str]) -> VideoStream:
-    """The stream that all decoders choose, set to one thread. Raises `VideoError` where there is none."""
+    """Returns the video stream that all decoders choose, set to one thread. Raises `VideoError` if none is usable."""
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
         raise VideoError(path, "holds no video stream")
@@ -147,7 +147,7 @@ def video_stream(container: InputContainer, path: str | PathLike[str]) -> VideoS
 
 
 def quarter_turns(rotation: float) -> int:
-    """How often to turn a frame by 90° counter-clockwise for a display rotation in degrees, 0 to 3.
+    """Returns how often (0 to 3) a display rotation in degrees turns a frame by 90° counter-clockwise.
 
     >>> quarter_turns(-90), quarter_turns(180), quarter_turns(0)
     (3, 2, 0)
@@ -156,13 +156,13 @@ def quarter_turns(rotation: float) -> int:
 
 
 def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable | None:
-    """Where each frame is, or None unless the packets show that it can be reached through the keyframe before it.
+    """Returns where each frame is, or None if decoding from the keyframe before a frame may give another frame.
 
-    They show it where all of this holds: container and codec store one timed frame per packet; every packet has a
-    timestamp of its own and none is cut off by an edit list; the first is a keyframe; and at each keyframe all
-    packets before it are shown earlier and all behind it later (no frame needs another from across a keyframe). The
-    i-th timestamp is then that of frame i. MPEG-4 in AVI never qualifies. With `last`, looks no further than frame
-    `last` needs. Raises `VideoError` like `open_video`.
+    Decoding from a keyframe is exact if all of this holds: container and codec store one timed frame per packet; every
+    packet has its own timestamp, and an edit list cuts none off; the first packet is a keyframe; and at each keyframe
+    all packets before it are shown earlier and all after it later (no frame needs another from across a keyframe). The
+    i-th timestamp is then that of frame i. MPEG-4 in AVI never qualifies. With `last`, reads only the packets that
+    frame `last` needs. Raises `VideoError` like `open_video`.
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -176,7 +176,7 @@ def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable 
         latest: int | None = None
         try:
             for packet in progressing(container.demux(stream)):
-                if packet.size == 0:  # PyAV's mark for the end
+                if packet.size == 0:  # PyAV marks the end by an empty packet
                     continue
                 if packet.pts is None or packet.is_discard or packet.is_corrupt:
                     return None
@@ -191,7 +191,7 @@ def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable 
                     return None
                 timestamps.append(packet.pts)
                 latest = packet.pts if latest is None else max(latest, packet.pts)
-        except av.FFmpegError:  # damage, which decoding will name
+        except av.FFmpegError:  # damage: decoding will report it
             return None
         indices = {timestamp: index for index, timestamp in enumerate(sorted(timestamps))}
         if not timestamps or len(indices) < len(timestamps) or stream.time_base is None:
@@ -200,7 +200,7 @@ def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable 
 
 
 def _why_not_open(file: str) -> str | None:
-    """A clearer reason than the decoder's for what is often found in place of a video."""
+    """Returns a clearer reason than the decoder's if the file is what often lies in place of a video, or else None."""
     try:
         with open(file, "rb") as content:
             head = content.read(64).lstrip().lower()

@@ -1,4 +1,4 @@
-"""Exact frames: index i is the i-th frame that decoding from the start of the file yields, whatever came before."""
+"""Reads exact frames: index i is always the i-th frame that decoding from the start of the file yields."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ DECODERS: dict[str, type[Reader]] = {
     "torchcodec": TorchCodecReader,
 }
 
-COMPARED = 5  # frames of a file, from the first to the last
+COMPARED = 5  # frames of a file that `compare_frames` looks at, from the first to the last
 
-# Up to this index decoding from the start is cheaper than reading all packets in search of a shorter way.
+# Below this index, decoding from the start is cheaper than reading all packets to find out if a jump is exact.
 JUMP_FROM = 256
 
 
 def read_frames(
     path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "pyav"
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """The frames at `indices` (any order, repeats allowed) as upright RGB.
+    """Returns the frames at `indices` (any order, repeats allowed) as upright RGB.
 
-    Index i is the i-th frame that decoding from the start yields: not the i-th packet, and not what the header or a
-    seek calls i, which differ in many AVI files. Each needed frame is converted once, and decoding stops behind the
-    largest index. ``pyav`` and ``torchcodec`` jump to a keyframe where `seek_table` shows that this is exact;
+    Index i is the i-th frame that decoding from the start yields. It is not the i-th packet, nor the frame that the
+    header or a seek calls i: in many AVI files these differ. Each needed frame is converted once, and decoding stops
+    after the largest index. ``pyav`` and ``torchcodec`` jump to a keyframe if `seek_table` shows that this is exact;
     ``decord`` always starts at the first frame, because it does not tell which frame a seek has reached. All three
-    apply the file's display rotation. ``pyav`` reads every file; the other two refuse, by `VideoError`, those where
+    apply the file's display rotation. ``pyav`` reads every file; the other two raise `VideoError` for files of which
     their frames are not PyAV's (see `Compared`).
 
-    Damage: what the codec repairs by itself counts as frames, and a file that is cut off has those that are left.
-    Data that the codec rejects raise `VideoError` when decoding gets there, in decord's case up to a few frames
-    before. A file is known to be sound once `count_frames` has decoded all of it.
+    Damage: frames that the codec repairs by itself count, and a file that is cut off has the frames that are left.
+    If the codec rejects data, `VideoError` is raised when decoding gets there (with decord up to a few frames
+    earlier). Only `count_frames`, which decodes the whole file, shows that a file is sound.
 
-    Raises ValueError for an unknown decoder or indices that are no whole numbers, ImportError where the decoder is
+    Raises ValueError for an unknown decoder or indices that are not whole numbers, ImportError if the decoder is
     not installed, IndexError for an index outside the file, `VideoError` for a file that cannot be decoded.
     """
     check_decoder(decoder)
@@ -67,10 +67,10 @@ def read_frames(
 
 
 def iterate_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """All frames of a video in turn, as upright RGB, one in memory at a time.
+    """Yields all frames of a video in order, as upright RGB, with one in memory at a time.
 
-    Raises like `count_frames`; ``pyav`` when it gets to the damage, the others before the first frame, since PyAV
-    counts for them first.
+    Raises the errors of `count_frames`: with ``pyav`` when decoding gets to the damage, with the others before the
+    first frame, since PyAV counts for them first.
     """
     check_decoder(decoder)
     expected = None if decoder == REFERENCE else _count_by_reference(path, decoder)
@@ -90,14 +90,14 @@ def iterate_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> Itera
 
 
 def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
-    """How many frames decoding from the start yields; the container's own count is often wrong.
+    """Returns how many frames decoding from the start yields; the container's own count is often wrong.
 
-    PyAV counts for all decoders, since it need not convert pictures for that: a third of decord's time. For another
-    decoder it looks at what kind of picture each is; the decoder itself has to read the first frame like PyAV and,
-    where the header does not confirm PyAV's count, to arrive at the same.
+    PyAV counts for all decoders, because it does so without converting pictures, in a third of decord's time. For
+    another decoder PyAV also checks the kind of each picture. That decoder itself has to read the first frame like
+    PyAV. If the header does not confirm PyAV's count, that decoder has to count the same number, too.
 
-    Raises `VideoError` for a file that does not decode to its end, holds no frame, cannot be read by the decoder
-    exactly, or has another number of frames for it; ValueError and ImportError like `read_frames`.
+    Raises `VideoError` if the file does not decode to its end, has no frame, or the decoder cannot read it exactly or
+    finds another number of frames; ValueError and ImportError like `read_frames`.
     """
     check_decoder(decoder)
     count = _count_by_reference(path, decoder)
@@ -106,7 +106,7 @@ def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
     with open_video(path) as container:
         claimed = video_stream(container, path).frames
     with _open(path, decoder) as reader:
-        trusted = 1 if count == claimed else count + 1  # one more, to see that there is no other
+        trusted = 1 if count == claimed else count + 1  # ask for one more, to see that there is none
         own = sum(1 for _ in islice(progressing(reader.pictures()), trusted))
     if own != min(count, trusted):
         raise _miscounted(path, decoder, own, count)
@@ -114,10 +114,10 @@ def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
 
 
 def compare_frames(path: str | PathLike[str], count: int, *, decoder: str = "pyav") -> None:
-    """Raises `VideoError` unless a few of a file's `count` frames, read by index, are PyAV's sequential ones.
+    """Reads a few of a file's `count` frames by index; raises `VideoError` if they are not PyAV's in sequence.
 
-    Costs nothing with ``pyav`` where its frames are read in sequence anyway; else one more decoding by PyAV and one
-    by the decoder.
+    With ``pyav`` this costs nothing if its frames are read in sequence anyway. Otherwise PyAV and the decoder each
+    decode the file once more.
     """
     check_decoder(decoder)
     indices = sorted({round(place * (count - 1) / (COMPARED - 1)) for place in range(COMPARED)})
@@ -141,7 +141,7 @@ def _open(path: str | PathLike[str], decoder: str) -> Reader:
 
 
 def _count_by_reference(path: str | PathLike[str], decoder: str) -> int:
-    """How many frames PyAV yields. Raises `VideoError` where one of them is of a kind that `decoder` gets wrong."""
+    """Returns how many frames PyAV yields. Raises `VideoError` if `decoder` is not exact for one of them."""
     count = 0
     reader = PyAVReader(path)
     with reader:
@@ -155,7 +155,7 @@ def _count_by_reference(path: str | PathLike[str], decoder: str) -> int:
 
 
 def _read_from_start(path: str | PathLike[str], wanted: list[int], decoder: str) -> dict[int, np.ndarray]:
-    """The wanted frames (ascending, distinct), by decoding all frames up to the last of them."""
+    """Reads the wanted frames (ascending, distinct) by decoding all frames up to the last of them."""
     needed, frames, count = set(wanted), {}, 0
     with _open(path, decoder) as reader:
         for index, picture in enumerate(progressing(reader.pictures())):
@@ -172,7 +172,7 @@ def _read_from_start(path: str | PathLike[str], wanted: list[int], decoder: str)
 
 
 def _read_by_jumps(path: str | PathLike[str], wanted: list[int], decoder: str) -> dict[int, np.ndarray] | None:
-    """The wanted frames (ascending, distinct) through the keyframes before them, or None where that is not sure."""
+    """Reads the wanted frames (ascending, distinct) from the keyframes before them; None if that may not be exact."""
     if wanted[-1] < JUMP_FROM or not DECODERS[decoder].can_jump:
         return None
     table = seek_table(path, wanted[-1])
@@ -191,13 +191,13 @@ def _read_by_jumps(path: str | PathLike[str], wanted: list[int], decoder: str) -
                 if index > target:  # the seek went too far
                     return None
                 frames[target] = reader.rgb(picture)
-    except (VideoError, StopIteration):  # decoding from the start will tell
+    except (VideoError, StopIteration):  # decoding from the start will show what is wrong
         return None
     return frames
 
 
 def _from_keyframe(reader: Reader, table: SeekTable, target: int) -> Iterator[tuple[int, Any]]:
-    """Pictures with their indices from the keyframe before `target` on; ends where a timestamp is out of line."""
+    """Yields (index, picture) from the keyframe before `target` on; stops at a timestamp that is not the next one."""
     reader.seek(table, table.keyframe_before(target)[1])
     expected = None
     for picture in progressing(reader.pictures()):

@@ -1,4 +1,4 @@
-"""Tells who waits for a decoder that it goes on: a long file is slow, a hanging one stands still."""
+"""Reports the progress of a decoder, so that a long file can be told from a decoder that hangs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _tell: ContextVar[Callable[[], None] | None] = ContextVar("tell", default=None)
 
 @contextmanager
 def telling(tell: Callable[[], None]) -> Iterator[None]:
-    """Call `tell` whenever a packet or a picture has been read, in this thread, inside of the block."""
+    """Calls `tell` whenever this thread has read a packet or a picture inside the block."""
     token = _tell.set(tell)
     try:
         yield
@@ -22,7 +22,7 @@ def telling(tell: Callable[[], None]) -> Iterator[None]:
 
 
 def progressing(parts: Iterable[T]) -> Iterator[T]:
-    """The same packets or pictures, each of which counts as progress."""
+    """Yields the packets or pictures of `parts` and reports progress at each."""
     tell = _tell.get()
     for part in parts:
         if tell is not None:

@@ -13,11 +13,11 @@ from jaxtyping import UInt8
 from twostream.data.decoding.facts import SeekTable, VideoError, open_video, quarter_turns, video_stream
 from twostream.data.decoding.reader import Reader
 
-REPEATING = ("theora", "vp8")  # codecs whose empty packets mean: show the last picture once more
+REPEATING = ("theora", "vp8")  # codecs in which an empty packet means: show the last picture again
 
 
 class PyAVReader(Reader):
-    """A video opened by PyAV, one thread."""
+    """A video opened by PyAV, with one decoding thread."""
 
     can_jump = True
 
@@ -39,7 +39,7 @@ class PyAVReader(Reader):
         self._container.close()
 
     def pictures(self) -> Iterator[VideoFrame]:
-        """All pictures from here to the end; one that the file says to show again comes again."""
+        """Yields all pictures from here to the end; a picture that the file says to show again is yielded again."""
         count, size, before = 0, None, None
         try:
             for packet in self._container.demux(self._stream):

@@ -1,4 +1,4 @@
-"""What a decoder has to offer: pictures in order, RGB on demand."""
+"""The interface of a decoder: pictures in order, converted to RGB on demand."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from twostream.data.decoding.facts import SeekTable
 
 
 class Reader:
-    """An open video file, a context manager. A picture is whatever the decoder hands out.
+    """An open video file; a context manager. A picture is the decoder's own object for a frame.
 
-    Opening a file, `pictures` and `seek` raise `VideoError`. `seek` and `timestamp` count in the stream's time base;
-    only readers with `can_jump` have them.
+    Opening a file, `pictures` and `seek` raise `VideoError`. Timestamps are in units of the stream's time base.
+    Only readers with `can_jump` have `seek` and `timestamp`.
     """
 
     can_jump = False
 
     @staticmethod
     def load() -> object:
-        """The decoder's library. Raises ImportError that says what to install."""
+        """Imports and returns the decoder's library. Raises an ImportError that says what to install."""
         raise NotImplementedError
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -39,15 +39,15 @@ class Reader:
         raise NotImplementedError
 
     def pictures(self) -> Iterator[Any]:
-        """All pictures from here to the end, in the order in which they are shown."""
+        """Yields all pictures from here to the end, in the order in which they are shown."""
         raise NotImplementedError
 
     def rgb(self, picture: Any) -> UInt8[np.ndarray, "h w 3"]:
-        """The upright picture, in memory of its own."""
+        """Returns the upright picture in its own memory, which later pictures do not overwrite."""
         raise NotImplementedError
 
     def seek(self, table: SeekTable, timestamp: int) -> None:
-        """Go to the keyframe at or before `timestamp`; calls of `pictures` from before are over."""
+        """Goes to the keyframe at or before `timestamp`; do not go on with an earlier iterator of `pictures`."""
         raise NotImplementedError
 
     def timestamp(self, table: SeekTable, picture: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Frames one after another, with the time at which each is shown: from a file, or from a camera."""
+"""Yields frames in order with the time at which each is shown, from a file or a camera."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from jaxtyping import UInt8
 from twostream.data.decoding.facts import VideoError, open_video, video_stream
 from twostream.data.decoding.pyav_reader import PyAVReader
 
-FRAME_RATE = 25.0  # of a file that tells none
+FRAME_RATE = 25.0  # assumed for a file that does not state its own
 
 
 class TimedFrame(NamedTuple):
-    """An upright RGB frame, and how long after the first one it is shown."""
+    """An upright RGB frame, and how many seconds after the first frame it is shown."""
 
     second: float
     rgb: UInt8[np.ndarray, "h w 3"]
 
 
 def frame_rate(path: str | PathLike[str]) -> float:
-    """Frames a second, in the mean, as the file tells; 25 where it tells none. Raises `VideoError` like `probe`."""
+    """Returns the file's average frames per second, or 25 if it states none. Raises `VideoError` like `open_video`."""
     with open_video(path) as container:
         return float(video_stream(container, path).average_rate or FRAME_RATE)
 
 
 def claimed_seconds(path: str | PathLike[str]) -> float | None:
-    """How long the file claims to be; None where it tells nothing. Raises `VideoError` like `probe`."""
+    """Returns the duration that the file claims, or None if it claims none. Raises `VideoError` like `open_video`."""
     with open_video(path) as container:
         return container.duration / av.time_base if container.duration else None
 
 
 def timed_frames(path: str | PathLike[str]) -> Iterator[TimedFrame]:
-    """All frames of a video in turn, one in memory at a time; PyAV decodes, as it alone knows their times.
+    """Yields all frames of a video in order, with one in memory at a time. PyAV decodes, since only it gives times.
 
-    A frame whose time is missing, or not behind that of the frame before, follows it at the file's mean rate.
-    Raises `VideoError` for a file that cannot be opened, holds no frame, or, when decoding gets there, is damaged.
+    If a frame's time is missing, or not after that of the frame before, the frame follows at the file's average rate.
+    Raises `VideoError` if the file cannot be opened or has no frame, or when decoding gets to damage.
     """
     step = 1 / frame_rate(path)
     first, second = None, -step
@@ -57,9 +57,9 @@ def timed_frames(path: str | PathLike[str]) -> Iterator[TimedFrame]:
 
 
 def camera_frames(index: int) -> Iterator[TimedFrame]:
-    """What a camera sees, until it ends or the user presses Ctrl-C. Raises `VideoError` where there is no camera."""
+    """Yields the frames of a camera until it gives no more. Raises `VideoError` if there is no camera or no picture."""
     before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # several lines for a camera that is not there
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else OpenCV prints lines if there is no camera
     try:
         camera: Any = cv2.VideoCapture(index)
     finally:

@@ -17,7 +17,7 @@ from twostream.data.decoding.reader import Reader
 
 
 class TorchCodecReader(Reader):
-    """A video opened by torchcodec, one thread."""
+    """A video opened by torchcodec, with one decoding thread."""
 
     can_jump = True
 
@@ -28,7 +28,7 @@ class TorchCodecReader(Reader):
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
         decoders = _load()
-        with open_video(path) as container:  # gives clear reasons
+        with open_video(path) as container:  # PyAV gives clear reasons
             index = video_stream(container, path).index
         try:
             self._demuxer = decoders.Demuxer(abspath(path), streams=index)
@@ -38,7 +38,7 @@ class TorchCodecReader(Reader):
         self._converter = decoders.ColorConverter("cpu")
 
     def close(self) -> None:
-        self._demuxer.streams = ()  # each stream points back at its demuxer, which would keep the file open
+        self._demuxer.streams = ()  # each stream refers to its demuxer, which would keep the file open
         del self._demuxer, self._decoder, self._converter
 
     def pictures(self) -> Iterator[Any]:
@@ -71,7 +71,7 @@ class TorchCodecReader(Reader):
 
 @cache
 def _load() -> ModuleType:
-    """`torchcodec.decoders`; ImportError that names the extra without torchcodec >= 0.17 or FFmpeg's libraries."""
+    """Imports `torchcodec.decoders`. Raises ImportError without torchcodec >= 0.17 or FFmpeg's shared libraries."""
     needs = "decoder='torchcodec' needs torchcodec >= 0.17: `pip install \"twostream[codec]\"`"
     try:
         import torchcodec  # pyright: ignore[reportMissingImports]
