@@ -1,4 +1,4 @@
-"""Which videos a folder of files, one for each video, lacks."""
+"""Finds the videos that have no file in a folder with one file per video (flow store, packed frames)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twostream.data.sources.source import Video
 
 
 def absent_videos(videos: Sequence[Video], path_of: Callable[[Video], Path]) -> list[str]:
-    """The ids of the videos without a file at `path_of`. No file is opened; each folder is listed once."""
+    """Returns the ids of the videos without a file at `path_of`. Opens no file and lists each folder once."""
     listings: dict[Path, frozenset[str]] = {}
     absent = []
     for video in videos:

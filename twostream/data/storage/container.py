@@ -1,7 +1,7 @@
-"""Many blobs in one file, each of which can be read by itself.
+"""Stores many blobs in one file; each can be read without the others.
 
-Layout: MAGIC, the blobs, a JSON header, a table of (end of blob, CRC-32), a footer. All of it is written aside and
-renamed, and the footer with its checksum comes last: a file that was cut off or damaged is refused, not read.
+Layout: MAGIC, the blobs, a JSON header, a table of (end of blob, CRC-32), a footer. The file is written under another
+name and then renamed. The footer with its checksum comes last, so that a file that is cut off or damaged is refused.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ ENTRY = np.dtype([("end", "<u8"), ("crc", "<u4")])
 
 
 class ContainerError(ExpectedError):
-    """A file that is no whole container; `path` and `reason` say which and why."""
+    """A file is not a whole container; `path` names it and `reason` says why."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str = "") -> None:
-        super().__init__(path, reason)  # as VideoError: rebuilt from its text alone in another process
+        super().__init__(path, reason)  # like VideoError, it is rebuilt from its text alone in another process
         self.path = os.fspath(path)
         self.reason = reason
 
@@ -43,9 +43,9 @@ class ContainerError(ExpectedError):
 def write_container(
     path: Path, blobs: Iterable[bytes], *, header: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Write `blobs`, which may be a generator, and `header` (asked for behind the last blob, if it is a function).
+    """Writes `blobs`, which may be a generator, and `header`; if that is a function, it is called after the last blob.
 
-    The file appears whole, under its name, or not at all, also where the disk is full (OSError) or power fails.
+    The file appears under its name whole or not at all, even if the disk is full (OSError) or the power fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path, "tmp")
@@ -71,7 +71,7 @@ def write_container(
 
 
 class Container:
-    """A written file, memory-mapped: `len`, `[index]` -> bytes, `.header`. A copy in another process opens it anew.
+    """A container file, memory-mapped: `len()`, `[index]` -> bytes, `.header`. A pickled copy opens the file again.
 
     Raises `ContainerError` for a file that cannot be opened, is cut off or is no container, and for a damaged blob.
     """
@@ -102,9 +102,9 @@ class Container:
             raise ContainerError(self.path, f"is damaged: its header cannot be read ({error})") from None
 
     def require(self, shape: Mapping[str, Any], *sizes: str) -> Container:
-        """Itself. Raises `ContainerError` unless its header has a shape (see `has_shape`), and possible `sizes`.
+        """Returns itself. Raises `ContainerError` unless the header has the given shape (see `has_shape`).
 
-        These are names of (height, width) in it.
+        `sizes` name entries of the header that have to be (height, width) of a picture of at most MOST_PIXELS.
         """
         whole = has_shape(self.header, {**shape, **{f"!{name}": [int] for name in sizes}})
         if not whole or not all(_is_size(self.header[name]) for name in sizes):

@@ -1,4 +1,4 @@
-"""Fills a flow store: an estimate, then all videos in several processes, with progress; can be stopped at any time."""
+"""Fills a flow store: prints an estimate, then computes all videos in several processes. May be stopped at any time."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from twostream.data.tasks import run_tasks
 from twostream.files.errors import say
 
 EVERY = 10.0  # seconds between two lines of progress
-POLL = 1.0  # seconds between two looks at what other processes are about
-COUNTED, TIMED, PAIRS = 20, 4, 4  # videos whose length is looked up, and that are tried, with so many pairs each
-ENOUGH = 8.0  # seconds of trying
+POLL = 1.0  # seconds between two looks at whether other processes still work on their videos
+COUNTED, TIMED, PAIRS = 20, 4, 4  # the estimate reads the lengths of 20 videos and computes 4 pairs of 4 videos
+ENOUGH = 8.0  # seconds after which the estimate computes no further video
 
 
 class Estimate(NamedTuple):
-    """What a store will cost: pairs in all, seconds of one process for each, bytes for each."""
+    """The cost of a store: all its pairs, seconds of one process per pair, and bytes per pair."""
 
     pairs: int
     seconds: float
@@ -44,13 +44,13 @@ class Estimate(NamedTuple):
 
 
 def estimate(videos: Sequence[Video], recorder: Recorder, root: Path) -> Estimate:
-    """From a few pairs of a few videos, and the number of frames that the files claim to have."""
+    """Estimates the cost from a few pairs of a few videos, and from the numbers of frames that the files claim."""
     manifest = read_manifest(root)
     lengths, sizes = [], []
     for video in _spread(videos, COUNTED):
         try:
             lengths.append(max(0, probe(video.path).header_frames - 1))
-        except (VideoError, OSError):  # it will be named when its turn comes
+        except (VideoError, OSError):  # its own task will report it
             continue
     started = time.perf_counter()
     for video in _spread(videos, TIMED):
@@ -77,10 +77,10 @@ def extract(
     address: str | None = None,
     recorder: Recorder | None = None,
 ) -> bool:
-    """Put the flow that the store at `root` lacks into it; True if it is then whole. A broken video stops no other.
+    """Computes the flow that the store at `root` lacks; returns whether the store is then complete.
 
-    Fields come from `recorder`; None: they are computed. Videos that another process is about are waited for, and
-    computed here should that process end.
+    A broken video does not stop the others. Fields come from `recorder`; None: they are computed. If another process
+    works on a video, this one waits, and computes the video itself if that process ends without it.
     """
     pin_threads()
     every = list({video.id: video for video in videos}.values())
@@ -111,7 +111,7 @@ def extract(
 
 
 def announce(cost: Estimate, root: Path, workers: int) -> None:
-    """Say what it will take, and warn where the disk has less."""
+    """Prints the estimated time and disk space, and warns if the disk has less."""
     free, needed = shutil.disk_usage(root).free, cost.pairs * cost.bytes
     print(
         f"about {cost.pairs:,} fields for the others: {duration(cost.pairs * cost.seconds / workers)} with {workers} "
@@ -122,7 +122,7 @@ def announce(cost: Estimate, root: Path, workers: int) -> None:
 
 
 class Progress:
-    """Counts what has become of the videos, and says so now and then; `stopped` where the disk is full."""
+    """Counts the results of the videos and prints them every few seconds; `stopped` is true once the disk is full."""
 
     def __init__(self, videos: int, root: Path) -> None:
         self.videos = videos
@@ -133,7 +133,7 @@ class Progress:
         self.started = self.printed = time.perf_counter()
 
     def add(self, video: Video, result: ClipResult | None, error: str | None) -> None:
-        """One video is finished."""
+        """Counts a finished video: its result, or the error that it ended with."""
         if result is None:
             say(f"{video.id}: {error}")
             self.done["failed"] += 1
@@ -153,7 +153,7 @@ class Progress:
             print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} pairs/s  {duration(rest)} left", flush=True)
 
     def finish(self) -> bool:
-        """Say what was done; True if nothing is missing."""
+        """Prints what was done; returns whether no video is missing."""
         seconds, done = time.perf_counter() - self.started, self.done
         print(
             f"{done['computed']:,} videos computed ({self.fields:,} fields, {self.bytes / 1e6:,.1f} MB, "
@@ -165,7 +165,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Returns a number of seconds in words.
 
     >>> duration(42), duration(600), duration(9000)
     ('42 s', '10 min', '2.5 h')
@@ -180,9 +180,9 @@ def _is_there(root: Path, video: Video) -> bool:
     try:
         there = is_stored(path, video)
     except OSError:
-        return False  # its task will say why
+        return False  # its task will report the error
     if there:
-        remove_stale_claim(path)  # of a process that was killed behind its last byte
+        remove_stale_claim(path)  # left by a process that was killed after it had written the file
     return there
 
 

@@ -1,4 +1,4 @@
-"""The index of a data set: what is known of each video file without opening it again, in one SQLite file."""
+"""The index of a data set: one SQLite file with the facts of each video file, so that none is opened again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from twostream.files.disk_errors import naming
 from twostream.files.video_files import videos_below
 
 FILE_NAME = "index.sqlite"
-VERSION = 2  # 1: pixels were not compared
-PATIENCE = 60.0  # seconds without a frame after which a decoder hangs, for ever
+VERSION = 2  # version 1 did not compare pixels with PyAV's
+PATIENCE = 60.0  # seconds without a frame after which a decoder is taken to hang
 APPLICATION = 0x32535452  # "2STR" in the file's header, so that another program's database is not taken for ours
-COMMIT_EVERY = 1.0  # seconds of work that a power cut may cost
+COMMIT_EVERY = 1.0  # seconds of work that may be lost if the power fails
 
 
 class Entry(NamedTuple):
-    """One file. Facts are None where it is broken; `error` says why, and is None where it is sound.
+    """One file. `error` is None if the file is sound, else it says what is wrong, and facts may be None.
 
-    `num_frames` is what decoding all of it yields, `header_frames` what the file claims (0: nothing).
+    `num_frames` is the number that decoding the whole file yields, `header_frames` the one that it claims (0: none).
     """
 
     path: str  # below the folder of the index, with forward slashes
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     header_frames: int | None = None
     has_b_frames: bool | None = None
     random_access_safe: bool | None = None
-    decoder: str | None = None  # that was tried
+    decoder: str | None = None  # the decoder that was tried
     error: str | None = None
 
 
@@ -68,36 +68,36 @@ _TABLE = f"CREATE TABLE videos ({_TYPED}) WITHOUT ROWID"
 _FIRST_FLAG = Entry._fields.index("has_b_frames")
 _FLAGS = {None: None, 0: False, 1: True}
 _READ = f"SELECT CAST(path AS BLOB), {', '.join(Entry._fields[1:])} FROM videos"
-_AS_TEXT = "CAST(? AS TEXT)"  # of bytes: a file name need not be UTF-8, and comes back byte for byte
+_AS_TEXT = "CAST(? AS TEXT)"  # of bytes, since a file name need not be UTF-8 and has to come back byte for byte
 
 
 class VideoIndex:
-    """Reads ROOT/index.sqlite. A copy in another process opens the file anew, so that it can be handed to workers.
+    """Reads ROOT/index.sqlite, or `file` if given. A pickled copy opens the file again, so that workers can use it.
 
-    `file`: where it is instead. Raises ValueError where there is none, or no index of this version.
+    Raises ValueError if there is no such file, or it is not an index of this version.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, file: Path | None = None) -> None:
         self.root = os.path.abspath(root)
         self.file = file or Path(self.root) / FILE_NAME
-        self._connections: dict[int, sqlite3.Connection] = {}  # by process: SQLite's must not go through a fork
+        self._connections: dict[int, sqlite3.Connection] = {}  # by process: SQLite forbids use after a fork
         self._connection()
 
     def entries(self) -> list[Entry]:
-        """All entries, sorted by path."""
+        """Returns all entries, sorted by path."""
         with _told(self.root):
             rows = self._connection().execute(f"{_READ} ORDER BY path")
             return [_to_entry(row) for row in rows]
 
     def hashes(self) -> Iterator[Known]:
-        """Of all files that have a hash: what tells one from another."""
+        """Yields path, size, time of change and hash of every file that has a hash."""
         with _told(self.root):
             wanted = "SELECT CAST(path AS BLOB), size, mtime_ns, sha256 FROM videos WHERE sha256 IS NOT NULL"
             for path, *facts in self._connection().execute(wanted):
                 yield Known(path.decode("utf-8", "surrogateescape"), *facts)
 
     def entry(self, path: str | os.PathLike[str]) -> Entry | None:
-        """What is written of a file, or None; whether it is still true is not looked at."""
+        """Returns the entry of a file, or None. Does not check whether the file has changed since."""
         inside = os.path.relpath(path, self.root).replace(os.sep, "/")
         with _told(self.root):
             row = self._connection().execute(f"{_READ} WHERE path = {_AS_TEXT}", [_bytes(inside)])
@@ -105,9 +105,10 @@ class VideoIndex:
             return found and _to_entry(found)
 
     def count(self, path: str | os.PathLike[str], decoder: str = "pyav") -> int | None:
-        """The number of frames that `decoder` yields, if the file is what it was when that was looked at; else None.
+        """Returns the number of frames that `decoder` yields, or None if that is unknown or the file has changed.
 
-        PyAV counts for all decoders, and is right for itself then. Another one has to have been looked at itself.
+        PyAV's count is known of every sound file, since PyAV counts for all decoders. Another decoder's count is known
+        only if the file was examined with that decoder.
         """
         entry = self.entry(path)
         try:
@@ -131,13 +132,13 @@ class VideoIndex:
 
 
 def find_index(root: str | os.PathLike[str] | None) -> VideoIndex | None:
-    """The index in a data set's folder, or None where it has none. Raises ValueError for one that cannot be read."""
+    """Returns the index in a data set's folder, or None if there is none. Raises ValueError if it cannot be read."""
     folder = Path(root or "").expanduser()
     return VideoIndex(folder) if root and (folder / FILE_NAME).is_file() else None
 
 
 class Update(NamedTuple):
-    """What `update_index` did, in numbers of files, and those that are broken now."""
+    """The result of `update_index`: numbers of files, and the entries of those that are broken now."""
 
     found: int
     examined: int
@@ -157,19 +158,21 @@ def update_index(
     file: Path | None = None,
     progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
 ) -> Update:
-    """Examine the videos below `root` that are new or changed (by size and time), and forget those that are gone.
+    """Examines the videos below `root` that are new or changed (by size and time), and forgets those that are gone.
 
-    With `inside`, a folder below `root`, only what is in there is looked at, and what is known of others stays.
-    `file`: the index, if it is not ROOT/index.sqlite.
-    A broken file is an entry with its reason, tried anew if `decoder` is another one; so are sound ones, unless it is
-    PyAV, which has read them in any case. What has been examined is kept
-    whenever and however this is stopped. `progress` may watch the outcomes pass; it is told how many there will be.
+    With `inside`, a folder below `root`, only the videos in there are looked at, and entries of others stay.
+    `file` is the index, if it is not ROOT/index.sqlite. `progress` gets the iterator of outcomes and their number, and
+    passes the outcomes on.
+
+    A broken file gets an entry with its error. If `decoder` is another one than before, broken files are examined
+    again, and sound ones, too, unless it is PyAV, which has read them already. Whenever this is stopped, the entries
+    written so far are kept.
     """
     started = time.perf_counter()
     file = file or root / FILE_NAME
     with naming(file), contextlib.closing(open_index(file, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
-        again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has looked at the sound ones
+        again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has read all sound files already
         facts = f"SELECT CAST(path AS BLOB), size, mtime_ns, {again} FROM videos"
         with _told(root):
             rows = connection.execute(facts, [decoder, decoder])
@@ -191,20 +194,20 @@ def update_index(
 
 
 def scan(root: Path, inside: Path | None = None) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(path below root, (size, time of change)) of each video file, or of those `inside` a folder below root.
+    """Yields (path below root, (size, time of change)) of each video file, or of those `inside` a folder below root.
 
-    Hidden files and folders are ignored, and those that `twostream prepare` wrote.
+    Ignores hidden files and folders, and folders that `twostream prepare` has written.
     """
     for path in videos_below(inside or root, root):
         if OURS.fullmatch(path.partition("/")[0]):
             continue
-        with contextlib.suppress(FileNotFoundError):  # links to nowhere, and files that vanish
+        with contextlib.suppress(FileNotFoundError):  # a broken link, or a file that has just been deleted
             facts = os.stat(os.path.join(root, path))
             yield path, (facts.st_size, facts.st_mtime_ns)
 
 
 def _prefix(root: Path, inside: Path | None) -> str:
-    """What the paths of files in a folder start with.
+    """Returns the start that the paths of all files in a folder share.
 
     >>> _prefix(Path("a"), Path("a/b")), _prefix(Path("a"), Path("a")), _prefix(Path("a"), None)
     ('b/', '', '')
@@ -213,7 +216,7 @@ def _prefix(root: Path, inside: Path | None) -> str:
 
 
 def examine(root: Path, decoder: str, path: str) -> Entry:
-    """Decode a file to its end, compare a few frames with PyAV's, and hash it. What is wrong becomes its `error`."""
+    """Hashes a file, decodes it to its end, and compares a few frames with PyAV's. Faults become `Entry.error`."""
     file = root / path
     before = file.stat()
     entry = Entry(path, before.st_size, before.st_mtime_ns, decoder=decoder)
@@ -232,7 +235,7 @@ def examine(root: Path, decoder: str, path: str) -> Entry:
 
 
 class Examined(Decoded):
-    """FrameSource whose frames are compared with PyAV's when they are counted."""
+    """FrameSource that compares a few frames with PyAV's when it counts."""
 
     def count(self, video: Video) -> int:
         count = super().count(video)
@@ -241,7 +244,7 @@ class Examined(Decoded):
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes. Raises `VideoError` where it cannot be read."""
+    """Returns the SHA-256 of a file's bytes. Raises `VideoError` if the file cannot be read."""
     try:
         return sha256(path)
     except OSError as error:
@@ -249,17 +252,17 @@ def file_hash(path: Path) -> str:
 
 
 def open_index(path: Path, *, write: bool) -> sqlite3.Connection:
-    """The database; with `write` it is made where it is missing. Raises ValueError for a file that is not ours."""
+    """Opens the database; with `write` creates it if it is missing. Raises ValueError if the file is not an index."""
     if not write and not path.is_file():
         raise ValueError(f"{path}: no index; make one with `twostream prepare`")
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
     try:
-        # other threads: frame_source may be read in one, and SQLite locks by itself
+        # other threads may use the connection (`Guarded` reads in one), and SQLite locks by itself
         connection = sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
         if write and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _create(connection)
         marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-        # a view or a trigger under our names could be a program without end
+        # refuse views and triggers, which run SQL of a foreign file: such a program might never end
         made = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
     except (sqlite3.Error, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as an index ({error})") from error
@@ -271,7 +274,7 @@ def open_index(path: Path, *, write: bool) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def _told(root: str | os.PathLike[str]) -> Iterator[None]:
-    """Around reading: what SQLite finds wrong with its file, and rows that are none of ours, as ValueError."""
+    """Turns SQLite's errors, and rows that are not those of an index, into a ValueError inside the block."""
     try:
         yield
     except (sqlite3.DatabaseError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -291,7 +294,7 @@ def _create(connection: sqlite3.Connection) -> None:
 def _store(
     connection: sqlite3.Connection, outcomes: Iterator[Outcome], files: dict[str, tuple[int, int]], decoder: str
 ) -> None:
-    """Write what comes in, and commit once a second, also the last part before an interruption."""
+    """Writes the outcomes as they come and commits once a second, and once more at the end or an interruption."""
     committed = time.perf_counter()
     try:
         for outcome in outcomes:
@@ -306,7 +309,7 @@ def _store(
 
 
 def write_entries(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    """Add entries or replace those of the same path; the caller commits."""
+    """Adds entries, or replaces those of the same path; the caller commits."""
     places = ", ".join(_AS_TEXT if name == "path" else "?" for name in Entry._fields)
     rows = [(_bytes(path), *rest) for path, *rest in entries]
     connection.executemany(f"INSERT OR REPLACE INTO videos ({_COLUMNS}) VALUES ({places})", rows)
@@ -322,7 +325,7 @@ def _to_entry(row: tuple) -> Entry:
     entry = Entry._make((path, *row[1:_FIRST_FLAG], *flags, *row[_FIRST_FLAG + 2 :]))
     for name, value in zip(Entry._fields, entry, strict=True):
         wanted = str if name in _TEXT else (int, float)
-        if value is not None and not isinstance(value, wanted):  # a column of SQLite's holds anything
+        if value is not None and not isinstance(value, wanted):  # SQLite lets a column hold values of any type
             raise TypeError(f"{name} of {path} is {value!r:.50}")
     if entry.num_frames is not None and not 0 < entry.num_frames < 1 << 31:
         raise TypeError(f"num_frames of {path} is {entry.num_frames}")

@@ -1,4 +1,4 @@
-"""The frames of videos as JPEGs, one file each: any frame at the price of that one."""
+"""Packed frames: one file per video with each frame as a JPEG, so that any frame can be read without the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADER = {"!source": FACTS, "!short_side": int, "!quality": int}
 
 
 class Pack(NamedTuple):
-    """What `pack_clip` did: `made` is False where the file was there already."""
+    """The result of `pack_clip`: `made` is False if the file was there already."""
 
     made: bool
     num_frames: int
@@ -36,10 +36,11 @@ class Pack(NamedTuple):
 def pack_clip(
     video: Video, folder: Path, *, short_side: int = SHORT_SIDE, quality: int = QUALITY, decoder: str = "pyav"
 ) -> Pack:
-    """Write the frames of a video into `folder`, one at a time, whole or not at all.
+    """Writes the frames of a video into `folder`, with one in memory at a time. The file appears whole or not at all.
 
-    Larger frames are made smaller, to `short_side` pixels; smaller ones stay. A file that is there and of the same
-    video, short side and quality is left alone. Raises VideoError, OSError, ValueError for numbers out of range.
+    Frames are reduced to `short_side` pixels; smaller ones stay as they are. If there is a file of the same video,
+    short side and quality, nothing is written. Raises VideoError if the video cannot be decoded, OSError, and
+    ValueError for numbers out of range.
     """
     if short_side < 16 or not 1 <= quality <= 100:
         raise ValueError(f"short_side={short_side!r}, quality={quality!r}: at least 16 pixels, and 1 to 100")
@@ -53,7 +54,7 @@ def pack_clip(
 
 
 def is_packed(path: Path, video: Video, options: dict[str, int]) -> bool:
-    """Whether the file is there and what `pack_clip` would write."""
+    """Whether the file is there and has what `pack_clip` would write."""
     if not path.exists():
         return False
     try:
@@ -65,7 +66,7 @@ def is_packed(path: Path, video: Video, options: dict[str, int]) -> bool:
 
 
 def packed_path(folder: Path, video_id: str) -> Path:
-    """The file of one video's frames. Raises ValueError for an id that leads out of the folder."""
+    """Returns the path of a video's packed frames. Raises ValueError for an id that leads out of the folder."""
     parts = PurePosixPath(video_id).parts
     if not parts or ".." in parts or PurePosixPath(video_id).is_absolute():
         raise ValueError(f"{folder}: no video can have the id {video_id!r}")
@@ -73,10 +74,10 @@ def packed_path(folder: Path, video_id: str) -> Path:
 
 
 class Packed:
-    """`FrameSource` that `pack_clip` has written into `folder`. Frames have its short side, and JPEG's loss.
+    """FrameSource that reads what `pack_clip` has written into `folder`: frames of its short side, with JPEG's loss.
 
-    Raises ValueError where there is no such folder; when a video is read, VideoError where it is absent from it,
-    damaged, or the packed frames are of another file.
+    Raises ValueError if there is no such folder. Reading a video raises VideoError if its packed frames are absent,
+    damaged, or were made from another file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -86,7 +87,7 @@ class Packed:
         self._last: tuple[Video, Container] | None = None
 
     def require(self, videos: Sequence[Video]) -> None:
-        """Raises ValueError, with number and first names, where videos are not in it. Opens none of them."""
+        """Raises ValueError, with their number and first names, if packed frames are absent. Opens no file."""
         absent = absent_videos(videos, lambda video: packed_path(self.folder, video.id))
         if absent:
             what = f"{len(absent):,} of {len(videos):,} videos are not there"
@@ -103,8 +104,8 @@ class Packed:
         return np.stack([frames[int(index)] for index in indices])
 
     def _open(self, video: Video) -> Container:
-        last = self._last  # another thread may exchange it
-        if last is None or last[0] != video:  # one open file a process
+        last = self._last  # read once: another thread may replace it
+        if last is None or last[0] != video:  # keep one file open per process
             last = self._last = video, open_packed(self.folder, video)
         return last[1]
 
@@ -113,14 +114,17 @@ class Packed:
 
 
 def packed_folder(packed: str | None, root: str | None) -> str:
-    """Where the packed frames of a data set are: as the user says, or in its root."""
+    """Returns the folder of packed frames: `packed` if the user names one, else the usual one in the data set's root.
+
+    Raises ValueError if both are None.
+    """
     if packed is None and root is None:
         raise ValueError("data.frames=packed: name the folder of packed frames with data.packed=DIR")
     return packed or os.path.join(str(root), f"packed-{SHORT_SIDE}")
 
 
 def open_packed(folder: Path, video: Video) -> Container:
-    """The packed frames of a video. Raises VideoError where they are absent, damaged, or another video's."""
+    """Opens the packed frames of a video. Raises VideoError if they are absent, damaged, or of another file."""
     path = packed_path(folder, video.id)
     if not path.exists():
         raise VideoError(video.path, f"has no packed frames in {folder}; run `twostream prepare … --pack`")
@@ -137,7 +141,7 @@ def open_packed(folder: Path, video: Video) -> Container:
 
 
 def unpack(packed: Container, index: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Frame `index` as RGB. Raises IndexError, VideoError for a damaged one."""
+    """Returns frame `index` as RGB. Raises IndexError if there is none, VideoError if it is damaged."""
     if not 0 <= index < len(packed):
         raise IndexError(f"{packed.path}: frame {index} does not exist; there are {len(packed)}")
     try:

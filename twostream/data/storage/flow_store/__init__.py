@@ -1,8 +1,8 @@
-"""Flow computed once, on disk: a folder with one container of fields for every video, and what they were made with.
+"""A flow store: flow on disk, in a folder with one container of fields per video and a manifest of how it was made.
 
-A field is stored as its 8-bit grey levels (`quantise`), u and v side by side in one picture, so that it is read by one
-decoding of an independent blob. JPEG at quality 90 is off by a small fraction of a grey level; no motion at all is a
-constant picture, which every encoding keeps exactly.
+A field is stored as its 8-bit grey levels (`quantise`), with u and v side by side in one picture, so that reading it
+decodes one blob and no other. JPEG at quality 90 is off by a small fraction of a grey level. A field without motion is
+a constant picture, which every encoding keeps exactly.
 """
 
 from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, encode_field

@@ -1,6 +1,6 @@
-"""One field <-> a blob: u and v side by side in one grey picture, level + 128, so that no motion is 128.
+"""Encodes a field as a blob and back: one grey picture of u and v side by side, where level 0 (no motion) is 128.
 
-Both halves are padded, by repeating their last column, to whole blocks of the codecs, so that u does not ring into v.
+Both halves are padded to whole blocks of the codec by repeating their last column, so that u does not affect v.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jaxtyping import Int8, UInt8
 from twostream.data.picture import MOST_PIXELS, decode_picture
 
 ENCODINGS = ("jpeg", "png", "small")
-SEAM = {"jpeg": 8, "png": 8, "small": 16}  # pixels of a block
-QUALITY = 90  # of JPEG: 0.06 grey levels off, on average over real clips
+SEAM = {"jpeg": 8, "png": 8, "small": 16}  # side of a block in pixels
+QUALITY = 90  # of JPEG; an error of 0.06 grey levels on average over real clips
 X264_RATE = 17  # constant rate factor of `small`: about half the bytes of JPEG at QUALITY
-START_CODE = b"\0\0\0\1"  # of H.264
-LOWEST = -127  # levels go from here to 127; a lossy encoding may leave them by a little
-LEVELS = np.maximum(np.arange(-128, 128), LOWEST).astype(np.int8)  # of each grey value
+START_CODE = b"\0\0\0\1"  # the first bytes of H.264
+LOWEST = -127  # levels go from -127 to 127; a lossy encoding may give -128
+LEVELS = np.maximum(np.arange(-128, 128), LOWEST).astype(np.int8)  # the level of each grey value
 
 
 def check_encoding(encoding: str, quality: int) -> None:
@@ -32,7 +32,7 @@ def check_encoding(encoding: str, quality: int) -> None:
 
 
 def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int = QUALITY) -> bytes:
-    """The field as JPEG of a quality, as PNG (no loss), or as a single H.264 picture (small, but slower to read)."""
+    """Encodes a field as JPEG of the given quality, PNG (lossless), or one H.264 picture (small, slower to read)."""
     height, width = levels.shape[:2]
     half = -(-width // SEAM[encoding]) * SEAM[encoding]
     picture = np.empty((height, 2 * half), np.uint8)
@@ -42,7 +42,7 @@ def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int 
         picture[:, start + width : start + half] = shifted[:, -1:, component]
     if encoding == "small":
         return _encode_h264(picture)
-    # tables of its own: a quarter fewer bytes of the same picture, for most blocks of a field are empty
+    # Huffman tables made for this picture save a quarter of the bytes, since most blocks of a field are empty
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1] if encoding == "jpeg" else []
     written, blob = cv2.imencode(".jpg" if encoding == "jpeg" else ".png", picture, options)
     assert written
@@ -50,23 +50,23 @@ def encode_field(levels: Int8[np.ndarray, "h w 2"], encoding: str, quality: int 
 
 
 def decode_halves(blob: bytes, height: int, width: int) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
-    """u and v of a field of that size as level + 128, 1 to 255, as views of the decoded picture.
+    """Returns u and v of a field of that size as level + 128 (1 to 255), both views of the decoded picture.
 
-    Raises ValueError for what is no picture of such a field.
+    Raises ValueError if `blob` is not a picture of such a field.
     """
     most = 2 * height * (width + max(SEAM.values()))
     still = blob[:4] != START_CODE
     picture = decode_picture(blob, cv2.IMREAD_GRAYSCALE, most_pixels=most) if still else _decode_h264(blob)
     if picture.shape[0] != height or not width <= picture.shape[1] // 2 < width + max(SEAM.values()):
         raise ValueError(f"a picture of {picture.shape[::-1]}, which is none of a field of {width} x {height}")
-    if not picture.min():  # seldom: a motion at the bound, less what the encoding lost
+    if not picture.min():  # rare: a motion at the negative bound, with the encoding's error
         picture = np.maximum(picture, 128 + LOWEST)
     half = picture.shape[1] // 2
     return picture[:, :width], picture[:, half : half + width]
 
 
 def _encode_h264(picture: UInt8[np.ndarray, "h w"]) -> bytes:
-    import av  # FFmpeg, for this encoding alone
+    import av  # only this encoding needs FFmpeg
 
     codec: Any = av.CodecContext.create("libx264", "w")
     codec.height, codec.width = picture.shape
@@ -88,4 +88,4 @@ def _decode_h264(blob: bytes) -> UInt8[np.ndarray, "h w"]:
         raise ValueError(f"no picture that can be read ({error})") from None
     luma = frame.planes[0]
     rows = np.frombuffer(luma, np.uint8).reshape(-1, luma.line_size)
-    return rows[: frame.height, : frame.width].copy()  # the decoder frees its own
+    return rows[: frame.height, : frame.width].copy()  # the decoder frees its own memory

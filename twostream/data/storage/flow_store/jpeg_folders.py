@@ -1,4 +1,4 @@
-"""Flow that other tools have written as folders of JPEGs."""
+"""Imports flow that other tools have written as folders of JPEGs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twostream.data.picture import decode_picture
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store.recording import Recording
 
-# number of the first field, and how the files of both components are named
+# for each tool: the number of the first field, and the names of the files of both components
 NAMINGS = {
     "denseflow": (0, re.compile(r"flow_([xy])_(\d+)\.jpe?g")),
     "tsn": (1, re.compile(r"(?:flow_)?([xy])_(\d+)\.jpe?g")),
@@ -25,9 +25,10 @@ NAMINGS = {
 
 
 def levels_of(grey: UInt8[np.ndarray, "*any"]) -> Int8[np.ndarray, "*any"]:
-    """Their grey value v, displacement (v / 255 · 2 - 1) · bound, in our levels: round(127 / bound · displacement).
+    """Converts other tools' grey values v to our levels: round(127 / bound · displacement).
 
-    Their grid has no zero: no motion lies between 127 and 128, and both become level 0.
+    A grey value stands for the displacement (v / 255 · 2 - 1) · bound. No motion lies between 127 and 128, and both
+    become level 0.
 
     >>> levels_of(np.uint8([0, 64, 127, 128, 255]))
     array([-127,  -63,    0,    0,  127], dtype=int8)
@@ -36,14 +37,15 @@ def levels_of(grey: UInt8[np.ndarray, "*any"]) -> Int8[np.ndarray, "*any"]:
 
 
 class FromJPEGs:
-    """Reads DIR/<class>/<clip>/ or DIR/<clip>/, `flow_x_00000.jpg` … (denseflow) or `flow_x_00001.jpg`, `x_00001.jpg` …
-    (TSN); y likewise.
+    """Recorder that reads fields from DIR/<class>/<clip>/ or DIR/<clip>/.
 
-    Field i has to be the motion from frame i to frame i+1, clipped to the configured bound at the configured short
-    side: the folder does not say so, and the user answers for it. There must be one for each pair of adjacent frames;
-    one more, as some tools write, is left out.
+    The files of x are named `flow_x_00000.jpg` … (denseflow), or `flow_x_00001.jpg` … or `x_00001.jpg` … (TSN); those
+    of y likewise. Field i has to be the motion from frame i to frame i+1, clipped to the configured bound at the
+    configured short side. The folder does not say how it was made, so the user has to know. There has to be a field
+    for each pair of adjacent frames; one more, as some tools write, is ignored.
 
-    Raises ValueError for an unknown naming; for a folder with gaps or too few files, or of another size.
+    Raises ValueError for an unknown naming or folder. Reading a video raises ValueError if its folder has gaps or
+    another number of files, or pictures of another size.
     """
 
     def __init__(self, folder: Path, naming: str, flow: OpticalFlow, decoder: str) -> None:
@@ -76,7 +78,7 @@ class FromJPEGs:
         return found
 
     def _files(self, clip: Path) -> list[tuple[Path, Path]]:
-        """The x and y files of each field, in order."""
+        """Returns the x and y file of each field, in order."""
         first, pattern = NAMINGS[self.naming]
         numbered: dict[str, dict[int, Path]] = {"x": {}, "y": {}}
         with os.scandir(clip) as entries:

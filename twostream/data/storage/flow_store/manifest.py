@@ -1,4 +1,4 @@
-"""What a store was made with, once for all of its clips, and where each clip lies."""
+"""The manifest of a flow store, which says how all its fields were made, and the path of each video's fields."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from twostream.files.json_yaml import read_json
 
 VERSION = 1
 SHAPE = {"!version": int, "!flow": {"!algorithm": str, "version": int}, "!encoding": str, "quality": int, "origin": str}
-FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk that is full, or of a full quota
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the errors of a full disk and a full quota
 
 
 class FlowStoreError(ExpectedError):
-    """A store that does not hold the flow that is asked for."""
+    """A store does not have the flow that is asked for."""
 
 
 def make_store(
     root: Path, flow: OpticalFlow, *, encoding: str = "jpeg", quality: int = QUALITY, origin: str | None = None
 ) -> None:
-    """Create the folder and its manifest, or check that the store there was begun with the same settings.
+    """Creates the folder and its manifest, or checks that an existing store was made with the same settings.
 
-    `origin` names the tool whose files are imported; None: the fields are computed here.
+    `origin` names the tool whose files are imported; None: the fields are computed here. Raises `FlowStoreError` if
+    the store has other settings, ValueError for an unknown encoding or quality.
     """
     check_encoding(encoding, quality)
     manifest = {"version": VERSION, "flow": flow.settings(), "encoding": encoding}
@@ -37,7 +38,7 @@ def make_store(
         manifest["quality"] = quality
     if origin is not None:
         manifest["origin"] = origin
-        del manifest["flow"]["version"]  # that of our algorithms
+        del manifest["flow"]["version"]  # which is the version of our own algorithm
     path = root / "manifest.json"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,7 @@ def make_store(
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """What the fields of a store were made with. Raises `FlowStoreError` where there is no store of this version."""
+    """Reads the manifest of a store. Raises `FlowStoreError` if `root` has none, or one of another version."""
     path = root / "manifest.json"
     try:
         manifest = read_json(path, SHAPE, what="not the manifest of a flow store")
@@ -68,12 +69,12 @@ def read_manifest(root: Path) -> dict[str, Any]:
     if manifest["encoding"] not in ENCODINGS:
         raise FlowStoreError(f"{path}: encoding {manifest['encoding']!r}, this version knows {', '.join(ENCODINGS)}")
     if "origin" not in manifest:
-        manifest["flow"].setdefault("version", 1)  # the first one was not on record
+        manifest["flow"].setdefault("version", 1)  # version 1 was not recorded
     return manifest
 
 
 def check_version(root: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises `FlowStoreError` for fields of the wanted algorithm in another version, which may differ."""
+    """Raises `FlowStoreError` if the fields were made by another version of the same algorithm, and so may differ."""
     stored, name, version = manifest["flow"], wanted["algorithm"], wanted["version"]
     if "origin" not in manifest and stored["algorithm"] == name and stored["version"] != version:
         raise FlowStoreError(
@@ -83,7 +84,7 @@ def check_version(root: Path, manifest: dict[str, Any], wanted: dict[str, Any]) 
 
 
 def clip_path(root: Path, video: Video) -> Path:
-    """Where a video's fields are. Raises ValueError for an id that would lead out of the store."""
+    """Returns the path of a video's fields. Raises ValueError for an id that leads out of the store."""
     parts = PurePosixPath(video.id)
     if parts.is_absolute() or ".." in parts.parts:
         raise ValueError(f"video {video.id!r}: not a path below the data set")
@@ -91,7 +92,7 @@ def clip_path(root: Path, video: Video) -> Path:
 
 
 def _publish(aside: Path, path: Path) -> None:
-    """Give a whole file its name, unless the name is taken."""
+    """Gives a finished file its name, unless there is a file of that name."""
     try:
         os.link(aside, path)
     except FileExistsError:
@@ -99,4 +100,4 @@ def _publish(aside: Path, path: Path) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
-        aside.replace(path)  # a file system without hard links
+        aside.replace(path)  # this file system has no hard links

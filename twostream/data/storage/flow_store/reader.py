@@ -1,4 +1,4 @@
-"""Reads fields out of a store."""
+"""Reads fields from a flow store."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HEADER = {"!source": FACTS}
 
 
 class FlowStore:
-    """Reads the fields of a store at `root`, for the flow that `flow` describes.
+    """Reads the fields of the store at `root`, which has to be made with the settings of `flow`.
 
-    `fields` and `frame_size` stand in for computing: the same fields within the encoding's loss. Raises
-    `FlowStoreError`, with both values, for a store that was made with another algorithm, other parameters or another
-    bound, and for a video that has changed since; `ContainerError` for a damaged file.
+    `fields` gives what `flow.fields` would compute, up to the encoding's loss. Raises `FlowStoreError`, with both
+    values, if the store was made with another algorithm, other parameters or another bound, or if a video has changed
+    since; `ContainerError` for a damaged file.
     """
 
     def __init__(self, root: str | Path, flow: OpticalFlow) -> None:
@@ -45,12 +45,12 @@ class FlowStore:
         self.bound = flow.bound
         self._pixels = dequantise(LEVELS, self.bound)
         self._last: tuple[Video, Container] | None = None
-        self._same: set[Video] = set()  # those that were compared with their record
+        self._same: set[Video] = set()  # videos whose files were found to be those that the flow was made from
 
     def fields(
         self, video: Video, pairs: Iterable[tuple[int, int]] | np.ndarray
     ) -> dict[tuple[int, int], Float32[np.ndarray, "h w 2"]]:
-        """The fields of frame pairs (i, i+1), and zeros for (i, i); any other pair is a ValueError."""
+        """Returns the field of each frame pair (i, i+1), and zeros for (i, i). Raises ValueError for other pairs."""
         clip = self._container(video)
         height, width = clip.header["field"]
         found: dict[tuple[int, int], np.ndarray] = {}
@@ -63,7 +63,7 @@ class FlowStore:
         return found
 
     def levels(self, video: Video, pairs: Iterable[tuple[int, int]]) -> Int8[np.ndarray, "n 2 h w"]:
-        """u and v of each pair as quantised grey levels around zero, as they are stored."""
+        """Returns u and v of each pair as the stored grey levels around zero. Raises ValueError like `fields`."""
         clip, pairs = self._container(video), list(pairs)
         height, width = clip.header["field"]
         levels = np.empty((len(pairs), 2, height, width), np.uint8)
@@ -77,24 +77,24 @@ class FlowStore:
         return levels.view(np.int8)
 
     def frame_size(self, video: Video) -> tuple[int, int]:
-        """Height and width of the video's frames."""
+        """Returns height and width of the video's frames."""
         height, width = self._container(video).header["frame"]
         return height, width
 
     def count(self, video: Video) -> int:
-        """How many frames the video has."""
+        """Returns the number of frames of the video."""
         return len(self._container(video)) + 1
 
     def require(self, videos: Sequence[Video]) -> None:
-        """Raises `FlowStoreError`, with number and first names, where videos are not in it. Opens none of them."""
+        """Raises `FlowStoreError`, with their number and first names, if the store lacks videos. Opens no file."""
         absent = absent_videos(videos, lambda video: clip_path(self.root, video))
         if absent:
             what = f"{len(absent):,} of {len(videos):,} videos are not there"
             raise FlowStoreError(f"{self.root}: {what}; complete it with `twostream flow`: {first_ten(absent)}")
 
     def _container(self, video: Video) -> Container:
-        last = self._last  # another thread may exchange it
-        if last is None or last[0] != video:  # one open file a process, however many clips there are
+        last = self._last  # read once: another thread may replace it
+        if last is None or last[0] != video:  # keep one file open per process
             last = self._last = video, self._open(video)
         return last[1]
 
@@ -105,7 +105,7 @@ class FlowStore:
         container = Container(path).require(HEADER, "frame", "field")
         if change := decoding_change(container.header["source"]):
             raise FlowStoreError(f"{path}: {change}; run `twostream flow` again")
-        if video not in self._same and video.path.is_file():  # flow can be trained on without the videos
+        if video not in self._same and video.path.is_file():  # the flow stream can be trained without the video files
             if change := source_change(container.header["source"], video.path):
                 raise FlowStoreError(f"{path}: made from another file: {change}; run `twostream flow` again")
             self._same.add(video)

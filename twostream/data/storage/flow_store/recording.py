@@ -1,4 +1,4 @@
-"""Where the fields of a store come from."""
+"""The sources of a store's fields: computing them from a video (here), or importing them (`FromJPEGs`)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from twostream.data.sources import Video
 
 
 class Recording(NamedTuple):
-    """The sizes of a video's frames and fields, and the quantised fields from each frame to the next, one by one."""
+    """The sizes of a video's frames and fields, and an iterator of the quantised fields from each frame to the next."""
 
     frame_size: tuple[int, int]  # height, width
-    field_size: tuple[int, int]
+    field_size: tuple[int, int]  # height, width
     fields: Iterator[Int8[np.ndarray, "h w 2"]]
 
 
 class Recorder(Protocol):
-    """Makes the recording of a video; can be pickled."""
+    """Makes the recording of a video. Has to be picklable, since it is sent to other processes."""
 
     def __call__(self, video: Video) -> Recording: ...
 
 
 class FromVideo:
-    """Computes the flow; holds a few frames at a time, however long the video is."""
+    """Recorder that computes the flow of a video, with only a few frames in memory at a time."""
 
     def __init__(self, flow: OpticalFlow, decoder: str) -> None:
         self.flow = flow
@@ -37,7 +37,7 @@ class FromVideo:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether one process is enough to keep the device busy."""
+        """Whether flow is computed on a GPU; one process is then enough to keep the GPU busy."""
         return self.flow.on_gpu
 
     def __call__(self, video: Video) -> Recording:

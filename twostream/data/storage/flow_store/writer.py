@@ -1,4 +1,4 @@
-"""One clip of a store, made by whichever process comes first."""
+"""Writes the flow of one video into a store; if several processes try, one writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from twostream.files.lock import Claim
 
 
 class ClipResult(NamedTuple):
-    """What was done: "computed" the fields, found them "there", left them to a process "elsewhere", "disk full"."""
+    """The result of one video; `done` is one of four words.
+
+    "computed": the fields were written; "there": they were stored already; "elsewhere": another process works on them;
+    "disk full": they could not be written.
+    """
 
     done: str
     fields: int = 0
@@ -31,10 +35,10 @@ class ClipResult(NamedTuple):
 
 
 class StoreClip:
-    """A task for `run_tasks`, with one thread: the fields of a video from a recorder into the store.
+    """Task for `run_tasks`: writes the fields of a video, which `recorder` makes, into the store. Uses one thread.
 
-    Unless they are there, or another process is about it. Frames are read one after the other, few at a time in memory.
-    The file appears whole or not at all.
+    Does nothing if the fields are stored already, or if another process works on them. Only a few frames are in memory
+    at a time. The file appears whole or not at all.
     """
 
     def __init__(self, root: Path, recorder: Recorder) -> None:
@@ -45,7 +49,7 @@ class StoreClip:
         _settle()
         try:
             return self._store(video)
-        except OSError as error:  # no fault of the video: the whole run has to stop
+        except OSError as error:  # a full disk is not the video's fault, and stops the whole run
             if error.errno in FULL:
                 return ClipResult("disk full")
             raise
@@ -55,11 +59,11 @@ class StoreClip:
         if is_stored(path, video):
             return ClipResult("there")
         claim = Claim(path)
-        _held.append(claim)  # before it is taken: the process may be told to stop at any moment
+        _held.append(claim)  # before taking it: the process may be told to stop at any moment
         try:
             if not claim.take():
                 return ClipResult("elsewhere")
-            if is_stored(path, video):  # by whoever had the claim before
+            if is_stored(path, video):  # by the process that had the claim before
                 return ClipResult("there")
             return self._write(path, video, claim)
         finally:
@@ -74,7 +78,7 @@ class StoreClip:
         return ClipResult("computed", header["fields"], path.stat().st_size, time.perf_counter() - started)
 
     def _blobs(self, recording: Recording, header: dict[str, Any], claim: Claim) -> Iterator[bytes]:
-        """The blob of every field in turn; fills `header` with count and sizes, and keeps the claim fresh."""
+        """Yields the blob of every field in order. Renews the claim meanwhile; at the end fills `header`."""
         manifest, count, size = read_manifest(self.root), 0, recording.field_size
         for field in recording.fields:
             claim.beat()
@@ -84,7 +88,7 @@ class StoreClip:
 
 
 def is_stored(path: Path, video: Video) -> bool:
-    """Whether the whole fields of this very video file are at `path`."""
+    """Whether `path` is a whole file of fields that were made from this video file."""
     if not path.exists():
         return False
     try:
@@ -93,12 +97,12 @@ def is_stored(path: Path, video: Video) -> bool:
         return False
 
 
-_held: list[Claim] = []  # by this process, one at most
+_held: list[Claim] = []  # the claim of this process: one at most
 _settled = False
 
 
 def _settle() -> None:
-    """Once in each process of a pool: one thread; nothing stays behind when it is told to stop, or left alone."""
+    """Sets up a worker process, once: one thread, and its claim is given up if it is stopped or its parent dies."""
     global _settled
     parent = multiprocessing.parent_process()
     if _settled or parent is None:
@@ -111,7 +115,7 @@ def _settle() -> None:
         parent.join()
         _leave()
 
-    # the processes of a pool whose parent was killed would wait for work for ever
+    # otherwise the processes of a pool whose parent was killed would wait for work for ever
     threading.Thread(target=watch, daemon=True).start()
 
 
