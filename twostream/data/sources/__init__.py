@@ -1,4 +1,4 @@
-"""Data sets as lists of videos: which files, labels and side of the split. No video is opened here."""
+"""Data sets as lists of videos: the file, label and side of the split of each. No video is opened here."""
 
 from twostream.data.sources.folder import Folder
 from twostream.data.sources.hmdb51 import HMDB51

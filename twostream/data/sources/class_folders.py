@@ -1,4 +1,4 @@
-"""Videos in class folders, and in folders train/, test/ … of class folders."""
+"""Finds videos in class folders, or in folders train/, test/ … of class folders."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from twostream.files.video_files import divide_by_suffix, files_below, is_visibl
 
 log = logging.getLogger(__name__)
 
-OURS = re.compile(r"packed-\d+|reencoded(-\d+)?")  # where `twostream prepare` writes: no classes
+OURS = re.compile(r"packed-\d+|reencoded(-\d+)?")  # folders that `twostream prepare` writes, which are not classes
 
-Places = Mapping[str, Sequence[tuple[str, Path]]]  # class -> (side, folder), side "" where it is left to chance
+Places = Mapping[str, Sequence[tuple[str, Path]]]  # class -> (side, folder); side "": the random split decides
 
 
 def scan(root: Path, split: int, suffixes: Sequence[str], classes: Sequence[str] | str | None) -> list[Row]:
-    """The videos below the class folders, sorted; each with its side, where these are in folders train/, test/ …
+    """Returns the videos below the class folders, sorted; with their sides if there are folders train/, test/ …
 
-    Says on the log which folders are sides, and what is left out. Raises ValueError for a class folder without any
-    video, and for another split than the only one.
+    Logs which folders are sides and which files are left out. Raises ValueError if there are fewer than two folders,
+    if a class has no video, or if folders give one split and `split` is not 1.
     """
     found = own_folders(root)
     if len(found) < 2:
@@ -51,7 +51,7 @@ def scan(root: Path, split: int, suffixes: Sequence[str], classes: Sequence[str]
 
 
 def own_folders(root: Path) -> list[str]:
-    """Names of the folders in `root`, sorted, without hidden ones and those of `twostream prepare`."""
+    """Returns the names of the folders in `root`, sorted, without hidden ones and those of `twostream prepare`."""
     with os.scandir(root) as entries:
         return sorted(e.name for e in entries if is_visible(e.name) and not OURS.fullmatch(e.name) and e.is_dir())
 
@@ -65,7 +65,7 @@ def _too_few(root: Path, found: Sequence[str]) -> str:
 
 
 def _stray(folder: Path, root: Path, endings: tuple[str, ...]) -> Iterator[str]:
-    """Videos right in `folder`, as paths below `root`."""
+    """Yields the videos directly in `folder`, as paths below `root`."""
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if is_visible(e.name) and not e.is_dir())
     yield from ((folder / name).relative_to(root).as_posix() for name in names if name.lower().endswith(endings))
@@ -98,4 +98,4 @@ def _rows(root: Path, places: Places, endings: tuple[str, ...], *, depth: int) -
         )
     if others:
         log.warning("%s%s", root, left_out(others))
-    return sorted(rows)  # as read_csv
+    return sorted(rows)  # like read_csv

@@ -1,4 +1,4 @@
-"""Your own videos: one folder per class, split by a CSV or by a seed."""
+"""Your own videos: one folder per class, split by folders, by a CSV, or at random."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ log = logging.getLogger(__name__)
 
 
 class Folder(Source):
-    """ROOT/<class>/…/<video>: a folder per class (sorted), sub-folders allowed, hidden files ignored.
+    """Videos at ROOT/<class>/…/<video>: one folder per class (sorted); sub-folders are searched, hidden files ignored.
 
-    Without `csv`, `split=k` is the k-th random split by `seed`: stratified, in whole groups, at least one
-    group of each class in training. ROOT/train/<class>/…, ROOT/val/<class>/…, ROOT/test/<class>/… is a split
-    already, the only one: see `find_sides`. With `csv`, that file says which videos are used. Its columns
-    (UTF-8 or UTF-16, commas, a header): `video`, the path below ROOT; `split`, one of train, validation, test,
-    unused (further splits in `split2`, `split3`, …); if wanted `label`, the class name (else the class folder
-    of the path), and `group` (else `group_pattern`).
+    Without `csv`, `split=k` is the k-th random split by `seed`: it takes the same share of each class, keeps groups
+    whole, and leaves at least one group of each class in training. If the folders are ROOT/train/<class>/…,
+    ROOT/val/<class>/…, ROOT/test/<class>/…, they give the split, the only one: see `find_sides`.
+
+    With `csv`, that file says which videos are used. It is UTF-8 or UTF-16, with commas and a header. Its columns:
+    `video`, the path below ROOT; `split`, one of train, validation, test, unused (further splits in `split2`,
+    `split3`, …); and, if wanted, `label`, the class name (by default the class folder in the path), and `group` (by
+    default found by `group_pattern`).
 
     Args:
         root: the folder of class folders.
         split: number of the split, from 1.
         csv: a split to read, for instance one that `write_split` wrote.
         test_fraction: share of each class that a random split gives to test.
-        group_pattern: regular expression searched in a video's path below ROOT; what it captures (else all of
-            the match) is the group, in whatever class: `_(g\\d+)_` for names like UCF101's. None: the first
-            sub-folder is the group, and a video right in its class folder is one with those that are called
-            the same but for the suffix.
-        seed: of the random splits; apart from the training seed, so that runs share their test videos.
+        group_pattern: regular expression searched in a video's path below ROOT. What it captures (the whole match
+            if it captures nothing) names the group, across classes: `_(g\\d+)_` for names like UCF101's. None: the
+            first sub-folder is the group; a video directly in its class folder is in one group with the files of
+            the same name and another suffix.
+        seed: seed of the random splits; not the training seed, so that all runs share their test videos.
         classes: use only these classes; None: all.
-        suffixes: what counts as a video, in upper or lower case.
+        suffixes: file name suffixes of videos, in upper or lower case.
         missing: "error" or "skip" for videos in the CSV that are absent.
 
-    Raises ValueError, before any video is opened, naming what is wrong and where.
+    Raises ValueError, before any video is opened, that names what is wrong and where.
     """
 
     def __init__(
@@ -81,14 +83,14 @@ class Folder(Source):
 
 
 def listed(path: Path, split: int, classes: Sequence[str] | str | None) -> list[Row]:
-    """The rows of a CSV that are of the chosen classes."""
+    """Returns the rows of a CSV whose class is one of the chosen ones."""
     rows = read_csv(path, split)
     chosen = tree.choose_classes(sorted({row.class_name for row in rows}), classes)
     return [row for row in rows if row.class_name in chosen]
 
 
 def _to_videos(rows: Sequence[Row], root: Path, group_pattern: str | None) -> tuple[tuple[str, ...], list[Video]]:
-    """(sorted class names, the videos with numbered classes and groups)."""
+    """Returns (class names, videos): the names are sorted, and labels count in them."""
     names = tuple(sorted({row.class_name for row in rows}))
     labels = {name: label for label, name in enumerate(names)}
     groups = _groups([row for row in rows if not row.group], group_pattern)
@@ -100,7 +102,7 @@ def _to_videos(rows: Sequence[Row], root: Path, group_pattern: str | None) -> tu
 
 
 def _groups(rows: Sequence[Row], pattern: str | None) -> dict[str, str]:
-    """id -> group: by `pattern`, else the first sub-folder of the class folder, else the video without its suffix."""
+    """Returns each id's group: by `pattern`, or the first sub-folder of its class, or its path without the suffix."""
     if pattern is None:
         return {row.id: tidy_group(_unit(row)) for row in rows}
     ids = [row.id for row in rows]
@@ -118,13 +120,13 @@ def _groups(rows: Sequence[Row], pattern: str | None) -> dict[str, str]:
 
 
 def _unit(row: Row) -> str:
-    """class/sub-folder or class/video, the video without its suffix: 1.mov and 1.mp4 are two files of one recording."""
+    """Returns class/sub-folder, or class/video without its suffix: 1.mov and 1.mp4 are of one recording."""
     parts = row.id.split("/")
     return "/".join(parts[: row.depth + 1]) if len(parts) > row.depth + 1 else os.path.splitext(row.id)[0]
 
 
 def _warn_of_groups(where: str | Path, **sides: Sequence[Video]) -> None:
-    """Of groups that a given split parts."""
+    """Warns of groups that have videos on two sides of a given split."""
     for one, other in combinations(sides, 2):
         if shared := sorted({video.group for video in sides[one]} & {video.group for video in sides[other]}):
             log.warning("%s: %d groups in %s and in %s: %s", where, len(shared), one, other, first_ten(shared))

@@ -25,20 +25,21 @@ _SIDES = {"1": "train", "2": "test", "0": "unused"}
 
 
 class HMDB51(Source):
-    """The official layout: ROOT/hmdb51/<class>/<name>.avi (or ROOT/<class>/…) and the 153 list files.
+    """Reads the official layout: ROOT/hmdb51/<class>/<name>.avi (or ROOT/<class>/…) and the 153 list files.
 
-    A file's class is the name of its list (exactly: climb is not climb_stairs); no index exists, so the
-    classes are sorted. Flag 1 trains, 2 tests, 0 is not used in that split. Group = class and recording, the
-    part of the name before the class; in the official lists no such group is on both sides.
+    A video's class is the name of the list that names it (exactly: climb is not climb_stairs). There is no index of
+    classes, so they are sorted. Videos with flag 1 train, with 2 test, with 0 are not used in that split. A group is
+    a class and a recording, which is the part of the name before the class; in the official lists no group is on both
+    sides.
 
     Args:
         root: the folder that holds hmdb51/ and testTrainMulti_7030_splits/, or hmdb51 itself.
         split: 1, 2 or 3.
-        lists: the folder of <class>_test_split<1|2|3>.txt where it is in no usual place.
+        lists: the folder of <class>_test_split<1|2|3>.txt, if it is not in a usual place.
         classes: use only these classes, sorted, with labels counted from 0; None: all.
         missing: "error" or "skip" for listed videos that are absent.
 
-    Raises ValueError, before any video is opened, naming what is wrong and where.
+    Raises ValueError, before any video is opened, that names what is wrong and where.
     """
 
     is_published = True
@@ -62,19 +63,19 @@ class HMDB51(Source):
 
 
 def find_lists(root: Path, lists: str | Path | None = None) -> Path:
-    """The folder of the list files. Raises ValueError, saying where to get them, where there are none."""
+    """Returns the folder of the list files. Raises a ValueError that says where to get them if there are none."""
     wanted = "list files <class>_test_split<1|2|3>.txt"
     return tree.find_lists(root, lists, LIST_FOLDERS, holds=has_lists, wanted=wanted, source=WEBSITE)
 
 
 def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
-    """(classes, train, test) of the list files in `lists`, there or not."""
+    """Returns (classes, train, test) as the list files in `lists` say, whether or not the videos exist."""
     classes = read_classes(lists, split)
     return classes, *read_lists(lists, split, classes, tree.find_videos(root, VIDEO_FOLDERS, classes))
 
 
 def read_classes(folder: Path, split: int) -> tuple[str, ...]:
-    """The classes with a list for `split`, sorted. Raises ValueError if one has lists for others only."""
+    """Returns the classes with a list for `split`, sorted. Raises ValueError if one has lists for other splits only."""
     found = [match for name in os.listdir(folder) if (match := _LIST_NAME.fullmatch(name))]
     here = {match[1] for match in found if match[2] == str(split)}
     if lacking := sorted({match[1] for match in found} - here):
@@ -87,7 +88,7 @@ def read_classes(folder: Path, split: int) -> tuple[str, ...]:
 def read_lists(
     folder: Path, split: int, classes: Sequence[str], videos: Path
 ) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """(train, test) of a split, out of one file per class with lines `<name>.avi <flag> `."""
+    """Reads (train, test) of a split from one file per class with lines `<name>.avi <flag> `."""
     sides: dict[str, list[Video]] = {"train": [], "test": [], "unused": []}
     for label, class_name in enumerate(classes):
         listed: set[str] = set()

@@ -1,4 +1,4 @@
-"""Dividing videos in two: whole groups, every class on both sides, the same for the same seed everywhere."""
+"""Divides videos in two: groups stay whole, every class is on both sides if it can, a seed always gives the same."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """(train, validation): about `fraction` of each class, in whole groups, held out of the training videos.
+    """Returns (train, validation): validation gets about `fraction` of each class, in whole groups.
 
-    No group is on both sides. Every class keeps at least one group for training and, where it has two, gives
+    No group is on both sides. Every class keeps at least one group for training. If it has two or more, it gives
     at least one (so that small classes may give more than `fraction`); a class with a single group stays
-    wholly in training. The order of `videos` is kept; the choice does not depend on it.
+    wholly in training. Both results are in the order of `videos`; the choice does not depend on it.
 
-    Raises ValueError unless 0 <= fraction < 1, or where no class has a second group to give.
+    Raises ValueError unless 0 <= fraction < 1, or if no class has a second group to give.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"validation_fraction={fraction!r}: choose 0 (no validation) or more, and less than 1")
@@ -35,12 +35,12 @@ def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple
 
 
 def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """(kept, held) as `hold_out` promises; `key` stands for the seed."""
+    """Returns (kept, held), divided by the rules of `hold_out`; `key` takes the place of the seed."""
     sizes: dict[str, dict[int, int]] = {}  # group -> label -> number of videos; a group may span classes
     for video in videos:
         counts = sizes.setdefault(video.group, {})
         counts[video.label] = counts.get(video.label, 0) + 1
-    # by hash, not by a generator: the same with every version, and a new video leaves the others in place
+    # ordered by hash, not by a random generator: the same with every version, and new videos do not move others
     order = sorted(sizes, key=lambda group: _hash(f"{key}/{group}"))
     held = _choose(order, sizes, fraction)
     divided = [video for video in videos if video.group in held]
@@ -51,7 +51,7 @@ def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple
 
 
 def _choose(order: Sequence[str], sizes: dict[str, dict[int, int]], fraction: float) -> set[str]:
-    """Groups to hold: those that bring their classes closer to `fraction`, then one per class without."""
+    """Chooses the groups to hold: those that bring classes closer to `fraction`, then one for each class without."""
     kept = Counter(label for group in order for label in sizes[group])  # label -> number of groups kept
     total: Counter[int] = Counter()
     for counts in sizes.values():
@@ -76,7 +76,7 @@ def _choose(order: Sequence[str], sizes: dict[str, dict[int, int]], fraction: fl
     for label in sorted(owed):
         gives = any(label in sizes[group] for group in held)
         if not gives and (candidates := [g for g in order if label in sizes[g] and spare(g)]):
-            hold(min(candidates, key=lambda group: sum(sizes[group].values())))  # overshoots least
+            hold(min(candidates, key=lambda group: sum(sizes[group].values())))  # the smallest: least above `fraction`
     return held
 
 

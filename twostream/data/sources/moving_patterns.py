@@ -1,20 +1,20 @@
-"""Renders the embedded data set: videos in which appearance alone and motion alone both say nothing.
+"""Renders the embedded data set: videos whose class neither appearance nor motion shows without the other.
 
-A scene is a square of cells. Each cell is a fixed window onto a texture of its own, wrapped around; in exactly one
-cell the texture drifts behind the window. The label is (which pattern, which motion), so a model must know *where*
-each stream saw *what*: the correspondence that fusion at a convolutional layer keeps and late fusion loses.
+A scene is a square of cells. Each cell is a fixed window onto its own texture, which wraps around. In exactly one
+cell the texture moves behind the window. The label is (which pattern, which motion), so a network has to know *where*
+each stream saw *what*. Fusion at a convolutional layer keeps this correspondence, and late fusion loses it.
 
-Why neither stream can do it alone:
+Why neither stream can tell the class alone:
 
-- a pattern is made of colour only. Its luminance is fresh noise in every cell of every clip, always the same set of
-  values; optical flow reads luminance, so it sees where and how something moves, but not what;
-- the wrapped texture starts at a uniformly drawn phase and moves by whole pixels, so every single frame of a moving
-  cell is distributed exactly as that of a resting one, blur and border included;
-- every frame is encoded by itself, at one fixed quantiser, and cells end where the encoder's blocks end: neither
+- a pattern consists of colour only. Its luminance is new noise in every cell of every clip, always with the same set
+  of values. Optical flow reads luminance, so it sees where and how something moves, but not what;
+- the wrapped texture starts at a uniformly drawn phase and moves by whole pixels, so that a single frame of a moving
+  cell has exactly the same distribution as that of a resting cell, blur and border included;
+- every frame is encoded by itself, with one fixed quantiser, and cells end where the encoder's blocks end. So neither
   prediction nor rate control carries motion into a frame, or from one cell into another;
-- after PERIOD frames a moving texture is back in its place: chunks a multiple of PERIOD apart are copies of one chunk.
+- after PERIOD frames a moving texture is back in its place: chunks a multiple of PERIOD apart are equal.
 
-Several frames show RGB what moves if they are not copies; `twostream.data.bounds` says where that is so.
+Several frames that are not equal do show RGB what moves; `twostream.data.bounds` tells whether a test shows such.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import numpy as np
 
 from twostream.data.sources import Source, Video
 
-FORMAT_VERSION = 2  # raise it when the same parameters give other pixels, so that older caches are left alone
+FORMAT_VERSION = 2  # raise it when the same parameters give other pixels, so that older caches are not used
 SPLITS = (1, 2, 3)
 CELLS = (4, 9, 16)
 SHAPES = ("checks", "stripes", "bars", "dots")
@@ -49,8 +49,8 @@ TRAIN_CLIPS = {"motion": 2000, "order": 1000}
 CELL = 32  # pixels; a multiple of 16, the encoder's block
 WINDOW = 24  # pixels of texture, centred in the cell; also the texture's period
 SPEED = 3  # pixels per frame
-PERIOD = WINDOW // SPEED  # frames after which a moving texture is back in its place; one motion of an `order` clip
-# of 16..235 and of ±112, chosen so that no pixel saturates when it becomes RGB: a clipped colour would show in gray
+PERIOD = WINDOW // SPEED  # frames after which a moving texture is back in its place; length of a motion in `order`
+# Luminance (of 16 … 235) and colour (of ±112) are such that RGB never saturates: clipped colours would change the grey.
 LUMA, LUMA_RANGE, CHROMA = 125, (80, 170), 26
 
 log = logging.getLogger(__name__)
@@ -59,21 +59,21 @@ log = logging.getLogger(__name__)
 class MovingPatterns(Source):
     """The embedded data set, rendered on first use into a folder below `root`.
 
-    `split` 1, 2, 3 are three independent drawings of everything. `cells` is also the number of patterns: 4 differ in
-    both shape and tint, 9 and 16 in the pair of them. Frames are 64, 96 or 128 pixels square.
+    `split` 1, 2, 3 are three independent random drawings. `cells` (4, 9 or 16) is also the number of patterns: 4 differ
+    in both shape and tint, 9 and 16 in the combination of both. Frames are 64, 96 or 128 pixels square.
 
     - `task="motion"`: one cell moves all the time; a class is (pattern, direction), 4 for each pattern.
     - `task="order"`: one cell rests r frames, moves for 8, rests r, moves back for 8, rests; a class is (pattern,
-      which way came first). Both motions look alike in all but direction, so a chunk of L <= r flow fields never
-      sees both, and none tells the first from the second. Of two chunks that are 8 + r frames apart, or one in each
-      half of the clip, both meet their motion at the same moment: all that differs is the order of the chunks.
+      direction of the first motion). Both motions look alike except for direction, so a chunk of L <= r flow fields
+      never sees both and does not show whether it sees the first or the second. If two chunks are 8 + r frames apart,
+      or one in each half of the clip, both see their motion at the same phase: only the order of the chunks differs.
 
     Args:
-        root: the cache; None: $TWOSTREAM_CACHE, or else ~/.cache/twostream. Every set of parameters has a folder
-            of its own there; the same parameters give the same pixels.
-        train_clips: None: 2,000, or 1,000 (longer ones) for `order`.
-        frames: of each clip; None: 12, or as many as `chunks` stacks of `flow_length` fields, PERIOD apart, need;
-            16 + 3r with r = 5 for `order`.
+        root: the cache; None: $TWOSTREAM_CACHE, or else ~/.cache/twostream. Each set of parameters has its own folder
+            there; the same parameters give the same pixels.
+        train_clips: number of training clips; None: 2,000, or 1,000 (longer ones) for `order`.
+        frames: number of frames of each clip; None: 12, or as many as `chunks` stacks of `flow_length` fields, PERIOD
+            frames apart, need; for `order` 16 + 3r with r = 5.
 
     Raises ValueError for anything outside these choices, before anything is rendered.
     """
@@ -114,12 +114,12 @@ class MovingPatterns(Source):
             for part, count in (("train", train_clips), ("test", test_clips))
         )
         super().__init__(name="moving_patterns", split=split, classes=classes, train=train, test=test)
-        if not folder.is_dir():  # it gets its name when all of it has been written
+        if not folder.is_dir():  # the folder gets its name when all clips are written
             render(self, folder, list(motions.values()), seed=seed)
 
 
 def clip_length(task: str, chunks: int, flow_length: int) -> int:
-    """Frames of a clip, where they are not given.
+    """Returns the default number of frames of a clip.
 
     >>> clip_length("motion", 1, 5), clip_length("motion", 4, 5), clip_length("order", 2, 5)
     (12, 30, 31)
@@ -128,14 +128,14 @@ def clip_length(task: str, chunks: int, flow_length: int) -> int:
 
 
 def video_of(folder: Path, part: str, index: int, classes: tuple[str, ...]) -> Video:
-    """Clip `index` of a part; the classes take turns, so that all have equally many (±1)."""
+    """Returns clip `index` of a part; classes take turns, so that all have the same number of clips (±1)."""
     label = index % len(classes)
     name = f"{classes[label]}/{part}-{index:05d}.mp4"
     return Video(id=name, path=folder / name, label=label, group=name)
 
 
 def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int) -> None:
-    """Write all clips beside `folder`, then rename: an interrupted or a rival rendering never looks whole."""
+    """Writes all clips beside `folder`, then renames: `folder` is never incomplete, even if two processes render."""
     jobs = [(part, *job) for part, videos in enumerate((source.train, source.test)) for job in enumerate(videos)]
     patterns = len(source.classes) // len(motions)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -156,24 +156,24 @@ def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int
         try:
             aside.rename(folder)
         except OSError:
-            if not folder.is_dir():  # if it is there, another process was first, with the same pixels
+            if not folder.is_dir():  # if it exists, another process has rendered the same pixels first
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def hash_of(parameters: dict[str, object]) -> str:
-    """12 characters that differ when the parameters do."""
+    """Returns 12 characters that differ if the parameters differ."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def cache_folder(root: str | Path | None) -> Path:
-    """`root`, or $TWOSTREAM_CACHE, or ~/.cache/twostream."""
+    """Returns `root` if given, else $TWOSTREAM_CACHE if set, else ~/.cache/twostream."""
     return Path(root or os.environ.get("TWOSTREAM_CACHE") or "~/.cache/twostream").expanduser()
 
 
 def pattern_names(patterns: int) -> list[str]:
-    """The first four differ in both shape and tint and are called by shape.
+    """Returns the names of the patterns. If there are only four, all differ in shape and are named by it.
 
     >>> pattern_names(4), pattern_names(9)[-2:]
     (['checks', 'stripes', 'bars', 'dots'], ['red-dots', 'green-checks'])
@@ -183,9 +183,10 @@ def pattern_names(patterns: int) -> list[str]:
 
 
 def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
-    """Where the texture stands in each frame: pixels (frames, 2) down and right of its place in the first.
+    """Returns the texture's place in each frame: (frames, 2), pixels down and right of its place in the first frame.
 
-    One direction lasts throughout; two last PERIOD steps each, with r steps of rest before, between and r-1 after.
+    A single direction lasts throughout. Two directions last PERIOD steps each, with r steps of rest before and
+    between, and r-1 after. Raises ValueError if `frames` does not allow this.
     """
     if len(directions) == 1:
         if frames < 2:
@@ -203,9 +204,9 @@ def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
 
 
 def draw_clip(rng: np.random.Generator, displacement: np.ndarray, *, pattern: int, patterns: int) -> np.ndarray:
-    """One scene of `patterns` cells in which `pattern` follows `displacement` (frames, 2).
+    """Draws one scene of `patterns` cells in which `pattern` moves by `displacement` (frames, 2).
 
-    Returns uint8 (frames, 3*size//2, size): Y, then Cb and Cr at half the resolution, as the encoder takes them.
+    Returns uint8 (frames, 3*size//2, size): Y, then Cb and Cr at half the resolution, as the encoder reads them.
     """
     side, frames = math.isqrt(patterns), len(displacement)
     luma = np.full((frames, side * CELL, side * CELL), LUMA, np.uint8)
@@ -225,7 +226,7 @@ def draw_clip(rng: np.random.Generator, displacement: np.ndarray, *, pattern: in
 
 
 def luminance(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Smooth isotropic noise that wraps around: uint8 (count, WINDOW, WINDOW), the same values in every drawing."""
+    """Draws smooth isotropic noise that wraps around: uint8 (count, WINDOW, WINDOW), always with the same values."""
     rows, columns = np.fft.fftfreq(WINDOW, 1 / WINDOW), np.fft.rfftfreq(WINDOW, 1 / WINDOW)
     cycles = np.hypot(rows[:, None], columns)
     spectrum = np.fft.rfft2(rng.standard_normal((count, WINDOW, WINDOW))) * ((cycles >= 1) & (cycles <= 4))
@@ -236,7 +237,7 @@ def luminance(rng: np.random.Generator, count: int) -> np.ndarray:
 
 @cache
 def tint(pattern: int) -> np.ndarray:
-    """The colour of a pattern: float (2, WINDOW, WINDOW), Cb and Cr; strong on half of its area, else faint."""
+    """Returns a pattern's colour: float (2, WINDOW, WINDOW), Cb and Cr; strong on half of its area, else faint."""
     down, right = np.mgrid[:WINDOW, :WINDOW]
     high, wide = down // 6 % 2 == 0, right // 6 % 2 == 0
     shape = {
@@ -250,13 +251,13 @@ def tint(pattern: int) -> np.ndarray:
 
 
 def halve(planes: np.ndarray) -> np.ndarray:
-    """Means of 2x2 pixels, rounded."""
+    """Returns the means of 2x2 pixels, rounded: uint8 (c, h/2, w/2)."""
     c, h, w = planes.shape
     return planes.reshape(c, h // 2, 2, w // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
 
 
 def write_video(path: Path, planes: np.ndarray) -> None:
-    """MPEG-4 with every frame a key frame and the same quantiser in each: any decoder, any frame, exact."""
+    """Writes MPEG-4 in which every frame is a key frame of the same quantiser: any decoder reads any frame exactly."""
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("mpeg4", rate=10, options={"qmin": "4", "qmax": "4"})
         stream.width, stream.height = planes.shape[2], planes.shape[1] * 2 // 3

@@ -1,4 +1,4 @@
-"""The sides of a split by their names: folders train/, val/ and test/ around the class folders, or words in a CSV."""
+"""Recognises the sides of a split by name: folders train/, val/ and test/ of class folders, or words in a CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {
 
 
 def side_of(name: str) -> str | None:
-    """What side a folder or a word means, in upper or lower case; None for others.
+    """Returns the side that a folder's name or a word means, in upper or lower case, or None if it means none.
 
     >>> side_of("Val"), side_of("testing"), side_of("walk")
     ('validation', 'test', None)
@@ -26,11 +26,11 @@ def side_of(name: str) -> str | None:
 
 
 def find_sides(root: Path, folders: Sequence[str]) -> dict[str, str]:
-    """{side: its folder}, where `folders`, all that `root` holds, are the sides of a split; {} where they are classes.
+    """Returns {side: its folder} if `folders`, all that `root` has, are the sides of a split; {} if they are classes.
 
-    They are a split where one is called like training, another like test or validation, and both hold a folder of
-    the same name: a class. Without a test folder, that of validation is the test side. Folders without any video are
-    left alone. Raises ValueError where it is a split, but not a clear one.
+    They are a split if one is named like training, another like test or validation, and both have a folder of
+    the same name: a class. Without a test folder, the validation folder is the test side. Folders without any video
+    are ignored. Raises ValueError if it is a split, but not a clear one.
     """
     inside = {name: _folder_keys(root / name) for name in folders if side_of(name)}
     trained = {key for name, keys in inside.items() if side_of(name) == TRAIN for key in keys}
@@ -55,7 +55,7 @@ def find_sides(root: Path, folders: Sequence[str]) -> dict[str, str]:
 
 
 def sides_in_words(sides: Mapping[str, str]) -> str:
-    """Which folder does what.
+    """Returns a text that says what each folder does.
 
     >>> sides_in_words({"train": "train", "test": "val"})
     'train/ trains, val/ tests (there is no test folder)'
@@ -68,7 +68,7 @@ def sides_in_words(sides: Mapping[str, str]) -> str:
 
 
 def class_depth(ids: Sequence[str]) -> int:
-    """How many folders down the class folders are: 2 where all videos are in class folders below sides, else 1.
+    """Returns the depth of the class folders: 2 if all videos are in class folders below folders of sides, else 1.
 
     >>> class_depth(["train/walk/1.mp4", "Test/run/2.mp4"]), class_depth(["train/1.mp4", "walk/x/1.mp4"])
     (2, 1)

@@ -1,4 +1,4 @@
-"""What every data set is to the rest of the program: named classes, training videos, test videos."""
+"""The interface of a data set: named classes, training videos, test videos."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from twostream.files.video_files import how_names_differ, same_to_the_eye
 
 log = logging.getLogger(__name__)
 
-NUM_SHOWN = 10  # of a list in a message
+NUM_SHOWN = 10  # how many names of a list a message shows
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One file. Videos of one `group` (cut from one recording) belong on the same side of every split."""
+    """One video file. Videos of one `group` (cut from one recording) belong on the same side of every split."""
 
     id: str  # path below the folder of class folders, with forward slashes on every system
     path: Path
@@ -32,19 +32,19 @@ class Video:
 class Source:
     """One split of a data set. `classes[video.label]` is the name of a video's class.
 
-    Raises ValueError where there is nothing to learn or to test from: a class without training videos, no
-    test video at all, a video on both sides; and for two classes of almost the same name.
+    Raises ValueError for a class without training videos, if there is no test video, for a video that is in training
+    and in test, and for two classes whose names look the same.
     """
 
-    is_published: ClassVar[bool] = False  # lists that all have trained with, as they are
+    is_published: ClassVar[bool] = False  # whether the lists are published ones, with which everybody trains
 
     name: str
     split: int
     classes: tuple[str, ...]
     train: tuple[Video, ...] = field(repr=False)
     test: tuple[Video, ...] = field(repr=False)
-    validation: tuple[Video, ...] = field(default=(), repr=False)  # where the data set has its own
-    drawn: bool = field(default=False, repr=False, compare=False)  # nobody gave these sides: they were drawn at random
+    validation: tuple[Video, ...] = field(default=(), repr=False)  # if the data set has its own
+    drawn: bool = field(default=False, repr=False, compare=False)  # whether the sides were drawn at random
 
     def __post_init__(self) -> None:
         what = f"{self.name} split {self.split}"
@@ -69,7 +69,7 @@ class Source:
 
     @property
     def videos(self) -> tuple[Video, ...]:
-        """Those of all sides."""
+        """The videos of all sides."""
         return (*self.train, *self.validation, *self.test)
 
     def _check_classes(self, what: str) -> None:
@@ -85,13 +85,13 @@ class Source:
     def write_split(self, path: str | Path) -> None:
         """Writes the sides as a CSV that `Folder(csv=path)` reads back: video, label, group, split.
 
-        The last column is called `split` for split 1 and `split2`, `split3`, … for the others, so that it is
+        The last column is named `split` for split 1, and `split2`, `split3`, … for the others, so that it is
         read back under the same number. The file appears whole or not at all.
         """
         path = Path(path)
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sides = [(video, side) for side, videos in parts.items() for video in videos]
-        # surrogateescape: a file name need not be UTF-8, and comes back byte for byte
+        # surrogateescape: a file name need not be UTF-8, and has to come back byte for byte
         with (
             atomic_file(path) as aside,
             aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -103,7 +103,7 @@ class Source:
 
 
 def fingerprint(videos: Iterable[Video]) -> str:
-    """A hash of the set of video ids, whatever their order and wherever the files lie.
+    """Returns a hash of the set of video ids. It does not depend on their order or on where the files are.
 
     >>> a, b = (Video(id=name, path=Path(name), label=0, group=name) for name in ("x/a.avi", "x/b.avi"))
     >>> fingerprint([a, b]) == fingerprint([b, a]) != fingerprint([a])
@@ -114,7 +114,7 @@ def fingerprint(videos: Iterable[Video]) -> str:
 
 
 def first_ten(names: Collection[str], separator: str = ", ") -> str:
-    """The first ten names and how many more there are.
+    """Returns the first ten names and how many more there are.
 
     >>> first_ten(["a", "b"])
     'a, b'

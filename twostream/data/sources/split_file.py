@@ -1,4 +1,4 @@
-"""A split as a CSV: which videos are used, on which side, and if wanted their classes and groups."""
+"""Reads a split from a CSV: which videos are used, on which side, and optionally their classes and groups."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ UNUSED = "unused"
 
 
 class Row(NamedTuple):
-    """A video before its class has a number. `group` "" = not given; `side` "" = not decided.
+    """A video whose class has no number yet. `group` is "" if it is not given, `side` is "" if it is not decided.
 
-    `depth`: how many folders down its class folder is.
+    `depth` is the place of the class folder in the path: 1 for <class>/…, 2 for <side>/<class>/….
     """
 
     id: str
@@ -31,9 +31,9 @@ class Row(NamedTuple):
 
 
 def read_csv(path: Path, split: int) -> list[Row]:
-    """The rows of a split file that are used, sorted by video. Raises ValueError naming file:line."""
+    """Returns the used rows of a split file, sorted by video. Raises a ValueError that names file:line."""
     try:
-        text = decode(path.read_bytes(), errors="surrogateescape")  # of names that are not UTF-8
+        text = decode(path.read_bytes(), errors="surrogateescape")  # names may be not UTF-8
     except OSError as error:
         raise ValueError(f"data.csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
     except UnicodeDecodeError as error:  # UTF-16 that is cut off
@@ -84,7 +84,7 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
     if side is None:
         raise ValueError(f"{where}: {column}={word!r}: choose from {', '.join((*SIDES, UNUSED))}")
     for name in ("label", "group"):
-        if not is_utf8(cells.get(name, "")) and is_utf8(cells["video"]):  # a name on disk may be of any bytes
+        if not is_utf8(cells.get(name, "")) and is_utf8(cells["video"]):  # a file name may have any bytes
             shown = cells[name].encode("utf-8", "surrogateescape")
             raise ValueError(f"{where}: {name}={shown!r}: not UTF-8; save the CSV in UTF-8")
     if "label" not in cells and len(path.parts) < 2:
@@ -96,12 +96,12 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
 
 
 def _placed(row: Row, depth: int) -> Row:
-    """With its class, where no label was given: the class folder."""
+    """Returns the row with its depth and, if the CSV gives no label, with its class folder as class."""
     return row._replace(depth=depth, class_name=row.class_name or row.id.split("/")[depth - 1])
 
 
 def is_utf8(text: str) -> bool:
-    """Whether no byte of it stands for itself.
+    """Whether a text is free of bytes that were not UTF-8 when it was read (with surrogateescape).
 
     >>> is_utf8("é"), is_utf8(b"caf\\xe9".decode("utf-8", "surrogateescape"))
     (True, False)
@@ -110,5 +110,5 @@ def is_utf8(text: str) -> bool:
 
 
 def tidy_group(name: str) -> str:
-    """A group's name without spaces around it, in one Unicode form: ` g1` and `g1` are one group."""
+    """Returns a group's name without spaces around it, in Unicode form NFC: ` g1` and `g1` are one group."""
     return unicodedata.normalize("NFC", name.strip())

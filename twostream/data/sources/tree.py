@@ -1,4 +1,4 @@
-"""Folders, list files and videos on disk: what the sources share. Names are never used as patterns."""
+"""Finds and reads folders, list files and videos for all sources. Names are never used as patterns."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ MISSING = ("error", "skip")
 
 
 def check_options(name: str, *, split: int, missing: str) -> None:
-    """Raises ValueError for a split without official lists, or an unknown way to treat absent videos."""
+    """Raises ValueError if there are no official lists for `split`, or `missing` is unknown."""
     if split not in OFFICIAL_SPLITS:
         raise ValueError(f"split={split!r}: {name} has three official splits; choose from 1, 2, 3")
     check_missing(missing)
 
 
 def check_missing(missing: str) -> None:
-    """Raises ValueError for an unknown way to treat absent videos."""
+    """Raises ValueError if `missing`, the way to treat absent videos, is unknown."""
     if missing not in MISSING:
         raise ValueError(f"data.missing={missing!r}: choose from {', '.join(MISSING)}")
 
 
 def check_root(root: str | Path | None, *, holds: str, option: str = "data.root=") -> Path:
-    """`root` as an absolute path. Raises ValueError, saying what it should hold, if it is no folder.
+    """Returns `root` as an absolute path. Raises ValueError if it is not a folder that can be read.
 
-    `option`: by which it was typed.
+    The error says what the folder should hold, and begins with `option`, by which the user gave `root`.
     """
     if root is None or not str(root):
         raise ValueError(f"{option}{root!r}: name the folder that holds {holds}")
-    top = Path(os.path.abspath(os.path.expanduser(root)))  # not resolve(): lists may lie beside a linked root
+    top = Path(os.path.abspath(os.path.expanduser(root)))  # not resolve(): lists may be beside a link to root
     if not top.is_dir():
         what = "is not a folder" if top.exists() else f"does not exist{near(top)}"
         raise ValueError(f"{option}{str(root)!r}: {top} {what}; it should hold {holds}")
@@ -51,7 +51,10 @@ def check_root(root: str | Path | None, *, holds: str, option: str = "data.root=
 
 
 def find_videos(root: Path, names: Sequence[str], classes: Sequence[str]) -> Path:
-    """The folder of class folders: the first of `names` below `root` that has one, or `root` itself."""
+    """Returns the folder of class folders: the first of `names` below `root` that has one, or `root` itself.
+
+    Raises ValueError if none of them has a folder of one of `classes`.
+    """
     for folder in (*(root / name for name in names), root):
         if any(os.path.isdir(folder / name) for name in classes):
             return folder
@@ -70,9 +73,10 @@ def find_lists(
     wanted: str,
     source: str,
 ) -> Path:
-    """The folder of list files: `lists`, else `root`, else the first of `names` that `holds` them.
+    """Returns the folder of list files: `lists` if given, else `root` or one of `names` (see `look_for_lists`).
 
-    Raises ValueError where there is none, saying what is `wanted` and from which `source` it comes.
+    `holds` tells whether a folder has list files. Raises ValueError if there is no such folder; the error says what is
+    `wanted` and from which `source` to get it.
     """
     if lists is not None:
         folder = Path(os.path.abspath(os.path.expanduser(lists)))
@@ -89,7 +93,7 @@ def find_lists(
 
 
 def look_for_lists(root: Path, names: Sequence[str], *, holds: Callable[[Path], bool]) -> Path | None:
-    """`root`, or the first of `names` below or beside it, that `holds` list files; None where none does."""
+    """Returns `root`, or the first of `names` below or beside it, that `holds` list files; None if none does."""
     for folder in (root, *(base / name for base in (root, root.parent) for name in names)):
         if folder.is_dir() and holds(folder):
             log.info("split lists: %s", folder)
@@ -98,7 +102,7 @@ def look_for_lists(root: Path, names: Sequence[str], *, holds: Callable[[Path], 
 
 
 def decode(content: bytes, *, errors: str = "strict") -> str:
-    """Text in UTF-8, or in UTF-16 where its first bytes say so, without that mark. Raises UnicodeDecodeError.
+    """Decodes UTF-8, or UTF-16 if its byte order mark comes first; removes the mark. Raises UnicodeDecodeError.
 
     >>> decode("é".encode("utf-16")), decode("é".encode("utf-8-sig"))
     ('é', 'é')
@@ -109,9 +113,9 @@ def decode(content: bytes, *, errors: str = "strict") -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(where, line) of each line that is not blank, without its end (LF, CRLF, …); where = "file:line".
+    """Yields (where, line) for each line that is not blank, without spaces and line ends; where is "file:line".
 
-    Raises ValueError naming the file where it cannot be read as text.
+    Raises a ValueError that names the file if it cannot be read as text.
     """
     try:
         text = decode(path.read_bytes())
@@ -127,7 +131,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def choose_classes(known: Sequence[str], chosen: Sequence[str] | str | None) -> tuple[str, ...]:
-    """The classes to use, in the order of `known` whatever the order of `chosen`; None means all.
+    """Returns the classes to use, always in the order of `known`; None means all. Raises ValueError for unknown ones.
 
     >>> choose_classes(["climb", "wave", "kick"], ["kick", "climb"])
     ('climb', 'kick')
@@ -146,7 +150,7 @@ def choose_classes(known: Sequence[str], chosen: Sequence[str] | str | None) -> 
 
 
 def relabel(videos: Sequence[Video], old: Sequence[str], new: Sequence[str]) -> tuple[Video, ...]:
-    """The videos of the classes `new`, their labels counted in `new` instead of `old`."""
+    """Returns the videos of the classes `new`, with labels that count in `new` instead of `old`."""
     if tuple(old) == tuple(new):
         return tuple(videos)
     position = {name: label for label, name in enumerate(new)}
@@ -154,10 +158,10 @@ def relabel(videos: Sequence[Video], old: Sequence[str], new: Sequence[str]) -> 
 
 
 def keep_existing(*sides: Sequence[Video], root: Path, missing: str) -> tuple[tuple[Video, ...], ...]:
-    """The videos of each side that are there. Reads each folder once, opens no video.
+    """Returns the videos of each side that exist. Lists each folder once and opens no video.
 
-    Raises one ValueError with the number of absent videos and the first ten, or with missing="skip" says on
-    the log how many it leaves out.
+    If videos are absent, raises one ValueError with their number and the first ten; with missing="skip" only logs
+    how many are left out.
     """
     listing = functools.cache(_listing)
     absent = [video for side in sides for video in side if not _exists(video.path, listing)]
@@ -174,7 +178,7 @@ def keep_existing(*sides: Sequence[Video], root: Path, missing: str) -> tuple[tu
 
 
 def _listing(folder: str) -> frozenset[str]:
-    """Names of the files in a folder: far fewer system calls than one per file, for network drives."""
+    """Returns the names of the files in a folder; on network drives this is far faster than one call per file."""
     try:
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries if entry.is_file())
@@ -186,5 +190,5 @@ def _listing(folder: str) -> frozenset[str]:
 
 def _exists(path: Path, listing: Callable[[str], frozenset[str]]) -> bool:
     folder, _, name = str(path).rpartition(os.sep)
-    # isfile: a file system that ignores case or composes accents otherwise opens names that it does not list
+    # isfile: a file system that ignores case, or stores accents differently, opens names that it does not list
     return name in listing(folder) or os.path.isfile(path)

@@ -27,20 +27,20 @@ _FILE_NAME = re.compile(r"v_\w+_(g\d+)_c\d+\.\w+")
 
 
 class UCF101(Source):
-    """The official layout: ROOT/UCF-101/<class>/v_<Class>_gGG_cCC.avi (or ROOT/<class>/…) and the list files.
+    """Reads the official layout: ROOT/UCF-101/<class>/v_<Class>_gGG_cCC.avi (or ROOT/<class>/…) and the list files.
 
     A label is the position of the *folder* in classInd.txt: file names spell one class differently
-    (HandstandPushups/v_HandStandPushups_…), and test lists carry no label. Group = class and recording (gGG).
-    Where no list files are found, the splits are derived by their rule: see `derive`.
+    (HandstandPushups/v_HandStandPushups_…), and test lists have no labels. A group is a class and a recording (gGG).
+    If there are no list files, the splits are derived by their rule: see `derive`.
 
     Args:
         root: the folder that holds UCF-101/ and ucfTrainTestlist/, or UCF-101 itself (lists in or beside it).
         split: 1, 2 or 3.
-        lists: the folder of classInd.txt, trainlistNN.txt, testlistNN.txt where it is in no usual place.
+        lists: the folder of classInd.txt, trainlistNN.txt, testlistNN.txt, if it is not in a usual place.
         classes: use only these classes, in official order with labels counted from 0; None: all.
         missing: "error" or "skip" for listed videos that are absent.
 
-    Raises ValueError, before any video is opened, naming what is wrong and where.
+    Raises ValueError, before any video is opened, that names what is wrong and where.
     """
 
     is_published = True
@@ -69,14 +69,14 @@ class UCF101(Source):
 
 
 def find_lists(root: Path, lists: str | Path | None = None) -> Path | None:
-    """The folder of the list files; None where there are none. Raises ValueError where they are not in `lists`."""
+    """Returns the folder of the list files, or None if there is none. Raises ValueError if `lists` has none."""
     if lists is None and tree.look_for_lists(root, LIST_FOLDERS, holds=has_class_index) is None:
         return None
     return tree.find_lists(root, lists, LIST_FOLDERS, holds=has_class_index, wanted="classInd.txt", source=WEBSITE)
 
 
 def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
-    """(classes, train, test) of the list files in `lists`, there or not."""
+    """Returns (classes, train, test) as the list files in `lists` say, whether or not the videos exist."""
     classes = read_class_index(lists / "classInd.txt")
     videos = tree.find_videos(root, VIDEO_FOLDERS, classes)
     train, test = (read_list(lists / f"{side}list{split:02d}.txt", classes, videos) for side in ("train", "test"))
@@ -84,11 +84,11 @@ def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[
 
 
 def derive(root: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
-    """(classes, train, test) by the rule that made the official lists: split k tests the recordings 7k-6 to 7k.
+    """Returns (classes, train, test) by the rule of the official lists: split k tests the recordings 7k-6 to 7k.
 
-    The official numbers of the classes are their alphabetical order without regard to case. Of an incomplete tree
-    these are the official splits without the videos that are absent, and labels counted among the classes there.
-    Raises ValueError where no folder holds videos with official names.
+    The official numbers of the classes are their alphabetical order without regard to case. If videos are absent, the
+    result is the official split without them, and labels count only the classes that exist.
+    Raises ValueError if no folder has videos with official names.
     """
     for folder in (*(root / name for name in VIDEO_FOLDERS), root):
         found = sorted(_official_names(folder)) if folder.is_dir() else []
@@ -120,7 +120,7 @@ def in_test(recording: str, split: int) -> bool:
 
 
 def _official_names(folder: Path) -> Iterator[str]:
-    """`<Class>/v_<Class>_gGG_cCC.avi` of the videos two levels below a folder."""
+    """Yields the names `<Class>/v_<Class>_gGG_cCC.avi` of the videos two levels below a folder."""
     for class_name in sorted(os.listdir(folder)):
         if (folder / class_name).is_dir() and not class_name.startswith("."):
             for name in os.listdir(folder / class_name):
@@ -129,7 +129,7 @@ def _official_names(folder: Path) -> Iterator[str]:
 
 
 def read_class_index(path: Path) -> tuple[str, ...]:
-    """classInd.txt, lines `1 ApplyEyeMakeup` numbered from 1 -> the names in that order (not sorted)."""
+    """Reads classInd.txt (lines `1 ApplyEyeMakeup`, numbered from 1); returns the names in that order, not sorted."""
     names: list[str] = []
     for where, line in tree.read_lines(path):
         number, *name = line.split()
@@ -144,10 +144,10 @@ def read_class_index(path: Path) -> tuple[str, ...]:
 
 
 def read_list(path: Path, classes: Sequence[str], folder: Path) -> tuple[Video, ...]:
-    """trainlistNN.txt (`Class/v_Class_gGG_cCC.avi 1`, the number 1-based) or testlistNN.txt (the path alone).
+    """Reads trainlistNN.txt (lines `Class/v_Class_gGG_cCC.avi 1`, numbered from 1) or testlistNN.txt (paths alone).
 
-    The label is the position of the path's first part in `classes`; a number has to agree with it. The paths
-    start in `folder`.
+    The label is the position of the path's first part in `classes`; if there is a number, it has to agree. The
+    paths are below `folder`. Raises ValueError that names file:line.
     """
     labels = {name: label for label, name in enumerate(classes)}
     videos: dict[str, Video] = {}
