@@ -1,4 +1,4 @@
-"""`twostream prepare`: data sets found, fetched, unpacked, checked, indexed and copied."""
+"""`twostream prepare`: finds, downloads, unpacks, checks, indexes and copies data sets."""
 
 from twostream.data.prepare.archives import ArchiveError
 from twostream.data.prepare.copies import Workers

@@ -1,4 +1,4 @@
-"""Unpacks zip, tar and rar; whatever an archive holds, nothing is written outside the folder that was named."""
+"""Unpacks zip, tar and rar. Whatever is in an archive, nothing is written outside the given folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typing import IO
 from twostream.files.errors import ExpectedError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar")
-MAX_RATIO = 50  # videos are compressed already: who promises more than this from an archive is up to no good …
-FREE_BYTES = 1 << 30  # … unless it is little
-BLOCK = 4096  # bytes that a file takes at least
-MOST_OUTPUT = 1 << 26  # bytes of a list of names
-LONGEST_NAME = 1 << 16  # bytes of what a tar says of one member beside its content
-PAX, GNU = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), (b"L", b"K")  # entries on the one behind them
-PATIENCE, LOOK = 3600.0, 0.5  # seconds for a program that unpacks, and between looks at how much it has written
+MAX_RATIO = 50  # most bytes out of an archive per byte in it: videos are compressed already, so more is an attack
+FREE_BYTES = 1 << 30  # bytes that may come out in any case
+BLOCK = 4096  # the least space that a file takes on a disk, in bytes
+MOST_OUTPUT = 1 << 26  # most bytes that are read of a list of names
+LONGEST_NAME = 1 << 16  # most bytes of a tar entry that describes another entry
+PAX, GNU = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE), (b"L", b"K")  # entries that describe the next
+PATIENCE, LOOK = 3600.0, 0.5  # seconds that a program may take to unpack, and between checks of what it has written
 
-# how each program lists the names in an archive, and unpacks it into the folder where it is started
+# The commands with which each program lists the names in an archive, and unpacks it into the current folder.
 RAR_TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "unar": (["lsar", "-p", ""], ["unar", "-quiet", "-force-overwrite", "-no-directory", "-p", ""]),
     "bsdtar": (["bsdtar", "-tf"], ["bsdtar", "-xf"]),
@@ -37,7 +37,7 @@ RAR_TOOLS: dict[str, tuple[list[str], list[str]]] = {
 
 
 class ArchiveError(ExpectedError):
-    """An archive that cannot or must not be unpacked; `path` and `reason` say which and why."""
+    """An archive cannot or must not be unpacked; `path` names it and `reason` says why."""
 
     def __init__(self, path: Path, reason: str = "") -> None:
         super().__init__(path, reason)
@@ -49,23 +49,23 @@ class ArchiveError(ExpectedError):
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name is that of an archive that can be unpacked."""
+    """Whether `path` is a file with the suffix of an archive that can be unpacked."""
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack an archive, and the rar files in it, into `folder`, which must not exist yet.
+    """Unpacks an archive, and the rar files in it, into `folder`, which must not exist yet.
 
-    Only files and folders come out: an archive that holds links, devices, absolute paths or paths with `..` is refused
-    as a whole, and so is one that would grow beyond all measure. Whatever goes wrong, `folder` does not appear: the
-    files are written beside it under a hidden name. Raises `ArchiveError`.
+    Raises `ArchiveError` for an archive with anything but files and folders (links, devices), with absolute paths or
+    paths with `..`, and for one that grows too large (see `_Budget`). After an error `folder` does not exist, since the
+    files are first written beside it under a hidden name.
     """
     aside = folder.with_name(f".{folder.name.lstrip('.')}.unpacking")
-    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed
     aside.mkdir(parents=True)
     try:
         _unpack_into(path, aside)
-        for inner in sorted(aside.rglob("*.rar")):  # hmdb51_org.rar holds one for each class
+        for inner in sorted(aside.rglob("*.rar")):  # hmdb51_org.rar contains one per class
             holder = inner.with_name(f"{inner.stem}.rar-content")
             holder.mkdir()
             _unpack_into(inner, holder)
@@ -74,7 +74,7 @@ def unpack(path: Path, folder: Path) -> None:
         aside.replace(folder)
     except ArchiveError:
         raise
-    except Exception as error:  # every kind of damage is an exception of its own
+    except Exception as error:  # each kind of damage raises a different exception
         raise ArchiveError(
             path, f"cannot be unpacked ({' '.join(str(error).split()) or type(error).__name__})"
         ) from error
@@ -83,7 +83,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _merge_class(holder: Path, folder: Path) -> None:
-    """The content of walk.rar becomes walk/, whether the archive itself has a folder of that name or not."""
+    """Makes the content of walk.rar the folder walk/, whether or not the archive itself has a folder of that name."""
     inside = list(holder.iterdir())
     if [path.name for path in inside] == [folder.name] and inside[0].is_dir():
         inside[0].replace(folder)
@@ -101,7 +101,7 @@ def _unpack_into(path: Path, folder: Path) -> None:
     members = _zip_members if name.endswith(".zip") else _tar_members
     for member, is_folder, open_member in members(path):
         target = _inside(path, folder, member)
-        budget.spend(BLOCK)  # names alone fill a disk, too
+        budget.spend(BLOCK)  # empty files and folders fill a disk, too
         if is_folder:
             target.mkdir(parents=True, exist_ok=True)
             continue
@@ -113,7 +113,10 @@ def _unpack_into(path: Path, folder: Path) -> None:
 
 
 class _Budget:
-    """How many bytes may come out of an archive: not more than are free, nor many times what went in."""
+    """Counts the bytes that come out of an archive, and raises ArchiveError if there are too many.
+
+    Allowed are MAX_RATIO times the size of the archive plus FREE_BYTES, but no more than the disk has free.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -136,7 +139,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise ArchiveError(path, f"holds {info.filename!r}, which is neither file nor folder: refused")
-            # the name as it was stored: zipfile drops what is behind a NUL
+            # orig_filename is the name as stored: `filename` lacks what follows a NUL
             yield info.orig_filename, info.is_dir(), lambda info=info: archive.open(info)
 
 
@@ -149,7 +152,7 @@ def _tar_members(path: Path) -> Iterator[Member]:
 
 
 class _Member(tarfile.TarInfo):
-    """An entry of a tar; tarfile reads those that only describe the next one into memory, whatever their size."""
+    """An entry of a tar. Refuses large entries that only describe the next: tarfile would read them into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
@@ -160,7 +163,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _inside(path: Path, folder: Path, member: str) -> Path:
-    """Where a member belongs. Raises `ArchiveError` for a name that leads out of `folder`."""
+    """Returns the path of a member in `folder`. Raises `ArchiveError` for a name that leads out of it."""
     name = member.replace("\\", "/")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", name):
@@ -169,7 +172,7 @@ def _inside(path: Path, folder: Path, member: str) -> Path:
 
 
 def _unpack_rar(path: Path, folder: Path) -> None:
-    """By the first program that can; what it does not check itself is checked before and behind it."""
+    """Unpacks with the first program that manages to. Checks names before it runs, and files after it has run."""
     tools = [tool for tool in RAR_TOOLS if shutil.which(tool)]
     if not tools:
         raise ArchiveError(
@@ -185,7 +188,7 @@ def _unpack_rar(path: Path, folder: Path) -> None:
                 _inside(path, folder, name)
             _run(unpacker, path, folder)
             if not any(folder.iterdir()):
-                raise _ToolError(f"{tool}: nothing in it")  # bsdtar is content with an empty file
+                raise _ToolError(f"{tool}: nothing in it")  # bsdtar reports no error for an empty file
             _check_files(path, folder)
             return
         except _ToolError as error:
@@ -196,7 +199,7 @@ def _unpack_rar(path: Path, folder: Path) -> None:
 
 
 class _ToolError(RuntimeError):
-    """A program that did not manage; another one may."""
+    """A program could not unpack an archive; another one may."""
 
 
 def _check_files(path: Path, folder: Path) -> None:
@@ -205,7 +208,7 @@ def _check_files(path: Path, folder: Path) -> None:
         for name in (*folders, *files):
             try:
                 facts = os.lstat(os.path.join(where, name))
-            except FileNotFoundError:  # of a program that is still at it
+            except FileNotFoundError:  # the program still runs, and has removed or renamed it
                 continue
             if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
                 raise ArchiveError(path, f"holds {name!r}, which is neither file nor folder: refused")
@@ -213,9 +216,12 @@ def _check_files(path: Path, folder: Path) -> None:
 
 
 def _run(command: list[str], path: Path, folder: Path) -> str:
-    """What a program says, which is stopped where it fills `folder` beyond measure."""
+    """Runs a program in `folder` and returns what it prints. Stops it if it takes too long or writes too much.
+
+    Raises `_ToolError` if the program fails, ArchiveError if it was stopped.
+    """
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-        # no shell, no standard input to ask on; an absolute path is never taken for an option
+        # no shell, no standard input for questions; and an absolute path cannot look like an option
         words = [*command, str(path.absolute())]
         process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=said, stderr=complained)
         try:
@@ -231,7 +237,7 @@ def _run(command: list[str], path: Path, folder: Path) -> str:
 
 
 def _watch(process: subprocess.Popen[bytes], path: Path, folder: Path) -> None:
-    """Wait for the end of a program; raises `ArchiveError` where it takes too long or writes too much."""
+    """Waits for the end of a program. Raises `ArchiveError` if it takes too long or writes too much."""
     started = time.monotonic()
     while process.poll() is None:
         try:
@@ -248,7 +254,7 @@ def _beginning(file: IO[bytes]) -> str:
 
 
 def _listed(tool: str, output: str) -> list[str]:
-    """The names in what a program lists.
+    """Returns the names of members from what a program lists.
 
     >>> _listed("7z", "Path = a/b.avi\\nSize = 3\\n\\nPath = c\\n")
     ['a/b.avi', 'c']

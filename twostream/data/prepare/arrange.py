@@ -1,4 +1,4 @@
-"""Puts the videos and split lists of a data set where its source looks for them: found, unpacked, or downloaded."""
+"""Finds, unpacks or downloads the videos and split lists of a data set, and puts them where its source looks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from twostream.data.sources.source import first_ten
 from twostream.files.video_files import SUFFIXES as VIDEO_SUFFIXES
 from twostream.files.video_files import is_visible, videos_below
 
-LISTS = re.compile("split|list|annot", re.IGNORECASE)  # in the name of an archive: it holds lists, not videos
-DEPTH = 3  # folders below the root where videos are looked for, only to name them
+LISTS = re.compile("split|list|annot", re.IGNORECASE)  # archives with these words in their names have lists, not videos
+DEPTH = 3  # how deep below the root an error message looks for misplaced videos
 
 
 def arrange(
     root: Path, known: Published, *, fetch: bool, mirrors: Sequence[str], report: Report
 ) -> tuple[Path, Path | None]:
-    """(the folder of class folders, that of the split lists or None where they are derived); both below the root.
+    """Returns (folder of class folders, folder of split lists, or None if splits are derived).
 
-    What is there is left alone. What is missing is unpacked from archives in `root`, or with `fetch` downloaded to
-    there first, from `mirrors` before others. Everything may be interrupted, and goes on where it was.
+    Videos and lists that exist are not touched. What is missing is unpacked from archives in `root`; with `fetch`,
+    archives are downloaded into `root` first, from `mirrors` before others. If this is interrupted, the next call
+    continues.
 
-    Raises ValueError where videos or lists are missing, ArchiveError, DownloadError.
+    Raises ValueError if videos or lists are missing, ArchiveError, DownloadError.
     """
     _place_unpacked(root, known)
     if find_classes(root, known) is None:
@@ -54,7 +55,7 @@ def arrange(
 
 
 def arrange_folder(root: Path, *, fetch: bool, mirrors: Sequence[str], report: Report) -> tuple[Path, None]:
-    """The same for videos of one's own: archives are unpacked where `root` holds no videos yet."""
+    """Does the same for the user's own videos: unpacks archives if there are no videos in `root` yet."""
     _place_unpacked(root, None)
     if _any_video(root):
         return root, None
@@ -74,14 +75,14 @@ def _any_video(root: Path) -> bool:
 
 
 def find_classes(root: Path, known: Published) -> Path | None:
-    """The folder of class folders where the data set's source finds it, or None."""
+    """Returns the folder of class folders in which the data set's source finds videos, or None if there is none."""
     return next(
         (path for path in (*(root / name for name in known.video_folders), root) if known.has_classes(path)), None
     )
 
 
 def mirror_urls(mirrors: Sequence[str], urls: Sequence[str], *, lists: bool) -> list[str]:
-    """The addresses to ask, mirrors first: one that is an archive's itself, or a folder that has the usual files.
+    """Returns the addresses to ask, mirrors first. A mirror is the address of an archive, or of a folder of the files.
 
     >>> mirror_urls(["http://m/x/", "http://m/my-splits.zip"], ["http://o/UCF101.rar"], lists=False)
     ['http://m/x/UCF101.rar', 'http://o/UCF101.rar']
@@ -98,9 +99,9 @@ def mirror_urls(mirrors: Sequence[str], urls: Sequence[str], *, lists: bool) -> 
 
 
 def place(content: Path, root: Path, known: Published | None) -> None:
-    """Move what was unpacked to where it belongs, and remove the rest. May be repeated when it was interrupted.
+    """Moves unpacked files to where they belong, and removes the rest. If interrupted, may be called again.
 
-    Raises ArchiveError where something else is in the way.
+    Raises ArchiveError if a file would be overwritten.
     """
     for source, target in _moves(content, root, known):
         _merge(source, target)
@@ -108,7 +109,7 @@ def place(content: Path, root: Path, known: Published | None) -> None:
 
 
 def _moves(content: Path, root: Path, known: Published | None) -> list[tuple[Path, Path]]:
-    """(what, where to) of all that is of use."""
+    """Returns (source, target) of all files and folders to move."""
     return list(_own_moves(content, root) if known is None else _known_moves(content, root, known))
 
 
@@ -128,9 +129,10 @@ def _known_moves(content: Path, root: Path, known: Published) -> Iterator[tuple[
 
 
 def _own_moves(content: Path, root: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder around all class folders is left out; videos in no folder are a class named like their archive.
+    """Yields (source, target) for the user's own videos.
 
-    The folders or archives train, val, test … are the sides of a split, and stay around their class folders.
+    A folder around all class folders is left out. Videos in no folder become a class named like their archive.
+    Folders or archives named train, val, test … are sides of a split, and stay around their class folders.
     """
     archive, inside = _archive_name(content), folders_in(content)
     flat = next(_files(content), None) is not None
@@ -144,12 +146,12 @@ def _own_moves(content: Path, root: Path) -> Iterator[tuple[Path, Path]]:
             yield path, target / path.name
 
 
-CONTENT = ".content"  # behind a dot and an archive's name: the folder of what came out of it
+CONTENT = ".content"  # the content of walk.zip is unpacked into the folder .walk.zip.content
 _ENDS = tuple(f"{suffix}{CONTENT}" for suffix in sorted(SUFFIXES, key=len, reverse=True))
 
 
 def _archive_name(content: Path) -> str:
-    """The name of an archive without its suffix, from the folder of what came out of it.
+    """Returns the name of an archive without its suffix, from the name of the folder of its content.
 
     >>> _archive_name(Path(".walk.tar.gz.content"))
     'walk'
@@ -158,7 +160,7 @@ def _archive_name(content: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The videos right in a folder."""
+    """Yields the videos directly in a folder."""
     for name in sorted(os.listdir(folder)):
         if name.lower().endswith(VIDEO_SUFFIXES) and is_visible(name):
             yield folder / name
@@ -186,7 +188,10 @@ def _remove(content: Path) -> None:
 
 
 def _unpack_all(archives: Sequence[Path], root: Path, known: Published | None, report: Report) -> None:
-    """All of them first, then each to its place: then videos that are in place mean that all are."""
+    """Unpacks all archives, then moves their content to its place: so if one video is in place, all are unpacked.
+
+    Raises ArchiveError for an archive without videos or lists of the data set.
+    """
     for archive in archives:
         report.did(1, f"unpacking {archive.name}")
         content = root / f".{archive.name}{CONTENT}"
@@ -200,7 +205,7 @@ def _unpack_all(archives: Sequence[Path], root: Path, known: Published | None, r
 
 
 def _place_unpacked(root: Path, known: Published | None) -> None:
-    """Also what a run that was interrupted had unpacked."""
+    """Moves all unpacked content to its place, also that of an earlier run that was interrupted."""
     for content in sorted(root.glob(f".*{CONTENT}")):
         if content.name.lower().endswith(_ENDS) and content.is_dir():
             place(content, root, known)
@@ -209,7 +214,7 @@ def _place_unpacked(root: Path, known: Published | None) -> None:
 def _archives(root: Path, known: Published, *, lists: bool) -> list[Path]:
     names = re.compile(known.archive_names, re.IGNORECASE)
     found = [path for path in root.iterdir() if is_archive(path) and names.search(path.name)]
-    if not lists:  # of an archive of archives that was unpacked by hand
+    if not lists:  # class archives from an archive of archives that was unpacked by hand
         found += [path for name in known.video_folders for path in (root / name).glob("*") if is_archive(path)]
     return sorted(path for path in found if bool(LISTS.search(path.name)) == lists)
 
@@ -220,7 +225,7 @@ def _fetch(root: Path, urls: Sequence[str]) -> Path:
 
 
 def has_lists(root: Path, known: Published) -> bool:
-    """Whether the data set's source finds list files."""
+    """Whether the data set's source finds its list files."""
     try:
         return known.find_lists(root) is not None
     except ValueError:

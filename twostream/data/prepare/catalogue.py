@@ -1,4 +1,4 @@
-"""What is known of the published data sets: where they can be had, how their files are named, how many there are."""
+"""Facts of the published data sets: their addresses, the names of their files, and how many videos they have."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Sides = tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]  # classes,
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published data set. `in_class(folder, file)`: whether a file of this name belongs in that class folder.
+    """A published data set.
 
-    `class_of(file)` names the class folder where the file's name tells it (some archives hold no folders), else None.
+    `in_class(folder, file)` tells whether a file of this name belongs in that class folder. `class_of(file)` returns
+    the class folder if the file's name shows it (some archives have no folders), or else None.
     """
 
     title: str
@@ -26,21 +27,21 @@ class Published:
     website: str
     video_urls: tuple[str, ...]
     list_urls: tuple[str, ...]
-    archive_names: str  # a regular expression, found in the names of its archives
+    archive_names: str  # a regular expression that is found in the names of its archives
     example: str
     video_folders: tuple[str, ...]
     list_folders: tuple[str, ...]
     in_class: Callable[[str, str], bool]
     class_of: Callable[[str], str | None]
     has_lists: Callable[[Path], bool]
-    find_lists: Callable[[Path], Path | None]  # raises ValueError where they are missing and cannot be derived
+    find_lists: Callable[[Path], Path | None]  # raises ValueError if they are missing and cannot be derived
     listed: Callable[[Path, Path, int], Sides]  # root, folder of lists, split
     derive: Callable[[Path, int], Sides] | None
     num_videos: int
     split_sizes: Mapping[int, tuple[int, int]]  # training and test videos
 
     def has_classes(self, folder: Path) -> bool:
-        """Whether there is a class folder with a video in it."""
+        """Whether `folder` has a class folder with a video in it."""
         return any(self.is_class(path) for path in folders_in(folder))
 
     def is_class(self, folder: Path) -> bool:
@@ -48,14 +49,14 @@ class Published:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The visible folders in a folder, sorted; none where it is none itself."""
+    """Returns the visible folders in a folder, sorted; an empty list if `folder` is not a folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if is_visible(path.name) and path.is_dir())
 
 
 _UCF_NAME = re.compile(r"v_(\w+)_g\d+_c\d+\.\w+")
-_UCF_SPELLING = {"HandStandPushups": "HandstandPushups"}  # the class is spelt otherwise than in its files' names
+_UCF_SPELLING = {"HandStandPushups": "HandstandPushups"}  # file names spell the class differently from its folder
 
 
 def _ucf_class(name: str) -> str | None:
@@ -107,7 +108,7 @@ HMDB51 = Published(
     video_folders=hmdb51.VIDEO_FOLDERS,
     list_folders=hmdb51.LIST_FOLDERS,
     in_class=lambda folder, name: re.search(rf"_{re.escape(folder)}_[a-z]_(cm|nm)_np\d+_", name) is not None,
-    class_of=lambda name: None,  # `_climb_stairs_` is in class climb_stairs, or in class stairs
+    class_of=lambda name: None,  # `_climb_stairs_` may be of class climb_stairs or of class stairs
     has_lists=hmdb51.has_lists,
     find_lists=hmdb51.find_lists,
     listed=hmdb51.listed,

@@ -1,4 +1,4 @@
-"""Makes something of every sound video, in several processes: a clean copy, or its packed frames."""
+"""Makes a clean copy, or packed frames, of every sound video, in several processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twostream.files.atomic import remove_left_behind
 
 
 class Workers(NamedTuple):
-    """Where work is done; see `run_tasks`."""
+    """How many processes do the work, and where; see `run_tasks`."""
 
     workers: int
     engine: str = "local"
@@ -28,25 +28,25 @@ class Workers(NamedTuple):
 
 @dataclass(frozen=True)
 class Copier:
-    """Makes one file in `folder` of one video below `videos`; sent to other processes."""
+    """Makes one file in `folder` of each video below `videos`. Is pickled and sent to other processes."""
 
     videos: Path
     folder: Path
     short_side: int | None
     decoder: str
 
-    done: ClassVar[str]  # what has happened to the videos then
+    done: ClassVar[str]  # the word for it in messages, such as "packed"
 
     def is_there(self, path: Path) -> bool:
         raise NotImplementedError
 
     def make(self, path: Path) -> int:
-        """The size of what was made in bytes."""
+        """Makes the file of a video, and returns its size in bytes."""
         raise NotImplementedError
 
 
 class Reencoder(Copier):
-    """Clean copies, with the paths that the originals have."""
+    """Makes clean copies, at the same paths as the originals."""
 
     done = "re-encoded"
 
@@ -61,7 +61,7 @@ class Reencoder(Copier):
 
 
 class Packer(Copier):
-    """Packed frames, named after the ids that videos have."""
+    """Makes files of packed frames, named after the videos' ids."""
 
     done = "packed"
 
@@ -83,7 +83,7 @@ class _Task:
     copier: Copier
 
     def __call__(self, path: Path) -> int | None:
-        """Bytes; None where the disk is full, which all others need to know."""
+        """Returns the size in bytes, or None if the disk is full, upon which `copy_all` stops everything."""
         try:
             return self.copier.make(path)
         except Exception as error:  # OSError, or PyAV's
@@ -93,9 +93,9 @@ class _Task:
 
 
 def copy_all(copier: Copier, paths: Sequence[Path], *, workers: Workers, report: Report) -> int:
-    """Make what is not there yet of the videos at `paths`; how many could not be, each of them named.
+    """Makes the missing files of the videos at `paths`. Reports each failure and returns how many there were.
 
-    Raises OSError where the disk is full; what is there then is whole, and the next call goes on.
+    Raises OSError if the disk is full; the files made so far are whole, and the next call makes the others.
     """
     started = time.perf_counter()
     for folder, _, _ in os.walk(copier.folder):

@@ -1,4 +1,4 @@
-"""Downloads a file from the first of several mirrors that has it; goes on where it was interrupted."""
+"""Downloads a file from the first of several mirrors that has it; resumes an interrupted download."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from twostream.files.digest import sha256 as file_hash
 from twostream.files.errors import ExpectedError
 
 TIMEOUT = 60.0  # seconds without a byte
-ATTEMPTS = 5  # in a row at one mirror that bring nothing
-PAUSE = 1.0  # seconds before the second attempt; twice as many before each further one
+ATTEMPTS = 5  # attempts in a row without a new byte, after which a mirror is given up
+PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
 BLOCK = 1 << 18
 
-Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where the server tells
+Progress = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all (None: unknown)
 
 
 class DownloadError(ExpectedError):
-    """A file that cannot be had; the message says what each mirror answered."""
+    """A file cannot be downloaded; the message says what each mirror answered."""
 
 
 class _RefusedError(Exception):
-    """What this mirror answers will not change by asking again."""
+    """A mirror's answer that will not change if it is asked again."""
 
 
 def download(
@@ -45,12 +45,12 @@ def download(
     sha256: str | None = None,
     progress: Progress = lambda name, done, total: None,
 ) -> Path:
-    """Download into `folder` from the first of `urls` that delivers; `size` and `sha256` are checked where known.
+    """Downloads into `folder` from the first of `urls` that delivers; checks `size` and `sha256` if they are given.
 
-    The file is named as in its address. It is written beside that under a hidden name, and renamed when it is whole.
-    What is there of it is kept when anything goes wrong, and continued by the next call, if the server has still the
-    same file (its ETag or date) and can send a part. Raises `DownloadError` with each mirror's answer, ValueError
-    for an address that is none.
+    The file is named as in its address. It is written under a hidden name first, and renamed when it is whole. If
+    anything goes wrong, the part that has come is kept, and the next call continues it, if the server still has the
+    same file (by ETag or date) and can send a part. Raises `DownloadError` with each mirror's answer, ValueError
+    for an address that is not one of a file on the web.
     """
     parts = {url: _Part(folder / file_name(url), url) for url in urls}
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def download(
 
 
 def file_name(url: str) -> str:
-    """The last part of an address. Raises ValueError where that is no name, or the address not one of the web.
+    """Returns the last part of an address. Raises ValueError if that is not a file name, or it is no http(s) address.
 
     >>> file_name("https://example.org/data/My%20clips.zip?download=1")
     'My clips.zip'
@@ -84,7 +84,7 @@ def file_name(url: str) -> str:
 
 
 class _Part:
-    """What is there of a download from one address, and how the server named the version it belongs to."""
+    """The part of a file that has come from one address, and the server's mark (ETag or date) of that file."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.url = url
@@ -111,7 +111,10 @@ class _Part:
 
 
 def _fetch(part: _Part, size: int | None, progress: Progress) -> None:
-    """Ask until the file is whole, or until the server has failed several times in a row without a new byte."""
+    """Asks until the file is whole. Raises `_RefusedError` if a further attempt is useless.
+
+    It is useless after some answers (such as 404), and after ATTEMPTS failures in a row without a new byte.
+    """
     failures, most = 0, part.size()
     while True:
         try:
@@ -128,7 +131,7 @@ def _fetch(part: _Part, size: int | None, progress: Progress) -> None:
             if isinstance(cause, socket.gaierror | ConnectionRefusedError | ssl.SSLCertVerificationError):
                 raise _RefusedError(reason) from None
         failures = 0 if part.size() > most else failures + 1
-        most = max(most, part.size())  # a server that starts anew each time must not keep us for ever
+        most = max(most, part.size())  # a server that always starts from the beginning must not be asked for ever
         if failures >= ATTEMPTS:
             raise _RefusedError(f"{reason} ({failures} attempts)")
         if failures:
@@ -136,19 +139,19 @@ def _fetch(part: _Part, size: int | None, progress: Progress) -> None:
 
 
 def _ask(part: _Part, size: int | None, progress: Progress) -> bool:
-    """One request for all that is missing; whether the file is whole behind it."""
+    """Makes one request for all missing bytes; returns whether the file is then whole."""
     have, version = part.size(), part.version()
     headers = {"User-Agent": "twostream", "Accept-Encoding": "identity"}
     if have and version:
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
     else:
-        have = 0  # who knows whether the rest would belong to it
+        have = 0  # without a mark of its version, the part may be of another file
     try:
         response = urllib.request.urlopen(urllib.request.Request(part.url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
         if error.code == 416 and have and total and int(total[1]) == have:
-            return True  # there is nothing behind what we have
+            return True  # the part is the whole file
         if error.code == 416:
             part.forget()
         raise
@@ -167,7 +170,7 @@ def _ask(part: _Part, size: int | None, progress: Progress) -> bool:
 
 
 def _version(response: Any) -> str | None:
-    """What the server calls this content, if that is exact: a weak ETag may be the same for other bytes."""
+    """Returns the server's ETag or, if that is absent or weak (equal for different bytes), its date, or None."""
     etag = response.headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
 
@@ -176,14 +179,14 @@ def _write(file: Any, block: bytes) -> None:
     try:
         while block:
             block = block[file.write(block) :]
-    except OSError as error:  # the disk, not the network: no other mirror will help
+    except OSError as error:  # an error of the disk: another mirror would not help
         raise DownloadError(
             f"{file.name}: cannot be written ({error.strerror}); what is there is kept, the same command goes on"
         ) from error
 
 
 def _position(response: Any, have: int) -> tuple[int, int | None]:
-    """(where the body starts, size of the whole file): a server may send all of it, whatever was asked."""
+    """Returns (where the body starts, size of the whole file or None): a server may send the whole file unasked."""
     length = response.headers.get("Content-Length")
     if response.status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
@@ -201,7 +204,7 @@ def _check_kind(response: Any, url: str, size: int | None, total: int | None) ->
 
 
 def _check(part: _Part, size: int | None, sha256: str | None) -> None:
-    """Raises `_RefusedError`, and forgets what came, where it is not the file that was wanted."""
+    """Deletes the part and raises `_RefusedError` if it has not the wanted size or hash."""
     if size is not None and part.size() != size:
         found, wanted = f"{part.size():,} bytes", f"{size:,}"
     elif sha256 is not None and (digest := file_hash(part.file)) != sha256:

@@ -1,4 +1,4 @@
-"""`twostream prepare`: a data set in place, counted and indexed; clean copies and packed frames if wanted."""
+"""`twostream prepare`: puts a data set in place, counts and indexes it; makes copies and packed frames if wanted."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ DATA_SETS = (*PUBLISHED, "folder")
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What to do beside looking: fetch what is missing (from `mirrors` first), write copies, pack frames."""
+    """What to do beyond indexing: download what is missing (from `mirrors` first), write copies, pack frames.
+
+    Raises ValueError for an option without effect, or a short side that is odd or too small.
+    """
 
     download: bool = False
     mirrors: Sequence[str] = ()
     reencode: bool = False
-    output: Path | None = None  # of the copies; None: ROOT/reencoded, with a short side ROOT/reencoded-N
+    output: Path | None = None  # folder of the copies; None: ROOT/reencoded, with a short side ROOT/reencoded-N
     pack: bool = False
-    short_side: int | None = None  # of copies (None: as they are) and of packed frames (None: 256)
-    packed: Path | None = None  # where the packed frames go; None: ROOT/packed-256, or of their short side
+    short_side: int | None = None  # of copies (None: unchanged) and of packed frames (None: 256)
+    packed: Path | None = None  # folder of the packed frames; None: ROOT/packed-256, with a short side ROOT/packed-N
 
     def __post_init__(self) -> None:
         copy_options(self.short_side)
@@ -53,7 +56,7 @@ class Wishes:
 
 
 class Place(NamedTuple):
-    """A data set on disk. `known` is None for videos of one's own, `lists` where splits are made without list files."""
+    """A data set on disk. `known` is None for the user's own videos, `lists` if there are no list files."""
 
     known: Published | None
     videos: Path
@@ -61,10 +64,11 @@ class Place(NamedTuple):
 
 
 def prepare(name: str, root: Path, wishes: Wishes, *, decoder: str, workers: Workers) -> int:
-    """Prepare the data set `name` in `root` and print what was done; how many videos are broken, each of them named.
+    """Prepares the data set `name` in `root` and prints what was done.
 
-    Only what is missing or has changed is done. Raises ValueError where videos or lists are missing or are not those
-    of the data set, ArchiveError, DownloadError, OSError.
+    Returns how many videos are broken or could not be copied; each is named. Does only what is missing or has changed.
+    Raises ValueError if videos or lists are missing or are not those of the data set, ArchiveError, DownloadError,
+    OSError.
     """
     if name not in DATA_SETS:
         raise ValueError(f"{name!r}: no such data set; choose from {', '.join(DATA_SETS)}")
@@ -85,7 +89,7 @@ def prepare(name: str, root: Path, wishes: Wishes, *, decoder: str, workers: Wor
 
 
 def targets(root: Path, wishes: Wishes) -> dict[Path, str]:
-    """The folders that are written into, with the options that name another one."""
+    """Returns {folder that is written into: option that names another one} for copies and packed frames."""
     side, found = wishes.short_side, {}
     if wishes.reencode:
         found[wishes.output or root / ("reencoded" if side is None else f"reencoded-{side}")] = "--output"
@@ -97,7 +101,7 @@ def targets(root: Path, wishes: Wishes) -> dict[Path, str]:
 
 @contextmanager
 def index_of(root: Path, report: Report) -> Iterator[Path]:
-    """The file of the index; where nothing can be written into `root` one that is gone afterwards."""
+    """Yields the file of the index: that in `root`, or a temporary one if `root` is not writable."""
     if is_writable(root):
         yield root / FILE_NAME
         return
@@ -111,7 +115,7 @@ def index_of(root: Path, report: Report) -> Iterator[Path]:
 def _prepare(
     root: Path, file: Path, place: Place, wishes: Wishes, *, decoder: str, workers: Workers, report: Report
 ) -> int:
-    """All but finding the videos; how many are broken."""
+    """Indexes, reports and copies the videos in `place`; returns how many are broken or could not be copied."""
     known = place.known
     broken = _index(root, place.videos, file=file, decoder=decoder, workers=workers, report=report)
     listed = VideoIndex(root, file=file).entries()
@@ -128,7 +132,7 @@ def _prepare(
 def _index(
     root: Path, videos: Path, *, decoder: str, workers: Workers, report: Report, file: Path | None = None
 ) -> int:
-    """Bring the index up to date; how many files are broken."""
+    """Brings the index up to date and reports broken files; returns how many there are."""
     progress = watch("examined")
     update = update_index(root, inside=videos, file=file, decoder=decoder, progress=progress, **workers._asdict())
     report.did(
@@ -142,9 +146,9 @@ def _index(
 
 
 def split_lines(root: Path, lists: Path | None, known: Published, there: Set[str]) -> Iterator[str]:
-    """How many videos the official splits have of those that are `there` (ids).
+    """Yields lines that say how many videos of the official splits are `there` (a set of ids).
 
-    Raises ValueError where the data set is complete and these are not the published numbers.
+    Raises ValueError if the data set is complete and the numbers are not the published ones.
     """
     complete = len(there) >= known.num_videos
     where = f"in {lists}" if lists else "derived by their rule, as there are no list files"
@@ -172,7 +176,7 @@ def split_lines(root: Path, lists: Path | None, known: Published, there: Set[str
 
 
 def folder_lines(root: Path) -> Iterator[str]:
-    """How many videos data=folder would train and test with."""
+    """Yields a line that says how many videos data=folder would train and test with."""
     try:
         source = Folder(root, split=1)
     except ValueError as error:
@@ -185,7 +189,7 @@ def folder_lines(root: Path) -> Iterator[str]:
 
 
 def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
-    """Which files hold the same bytes: training refuses them on two sides, and in two classes."""
+    """Yields a line that names files with the same bytes: training refuses them on two sides or in two classes."""
     paths: dict[str, list[str]] = {}
     for entry in entries:
         if entry.sha256 and entry.size:
@@ -199,7 +203,7 @@ def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
 def _copy(
     root: Path, place: Place, sound: Sequence[Path], wishes: Wishes, *, decoder: str, workers: Workers, report: Report
 ) -> int:
-    """Make the copies and packed frames that are wished for; how many could not be made."""
+    """Makes the copies and packed frames that `wishes` ask for; returns how many failed."""
     failed = 0
     folders = {option: folder for folder, option in targets(root, wishes).items()}
     if wishes.reencode:
@@ -217,14 +221,14 @@ def _copy(
 
 
 def _check_output(output: Path, videos: Path) -> None:
-    """Raises ValueError where copies would replace their originals, or be taken for some."""
+    """Raises ValueError if copies would replace their originals, or look like originals."""
     folder, around = output.resolve(), videos.resolve()
     if folder.is_relative_to(around) and not OURS.fullmatch("".join(folder.relative_to(around).parts[:1])):
         raise ValueError(f"--output: {output} lies among the videos in {videos}: choose a folder outside of them")
 
 
 def _copy_lists(place: Place, output: Path) -> None:
-    """So that `data.root` may be the folder of the copies, unless the lists are found from there already."""
+    """Copies the list files, so that `data.root` may be the folder of the copies, unless lists are found from there."""
     if place.known is None or place.lists is None or has_lists(output, place.known):
         return
     target = output / place.known.list_folders[0]

@@ -1,4 +1,4 @@
-"""Progress of long work on the screen: a bar on a terminal, a line now and then elsewhere."""
+"""Shows the progress of long work: a bar on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Watch = Callable[[Iterator[Outcome], int], Iterator[Outcome]]
 
 
 def watch(title: str) -> Watch:
-    """Something that hands outcomes on and shows how many have passed."""
+    """Returns a function that passes outcomes on and shows how many have passed."""
 
     def through(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
         if sys.stdout.isatty():
@@ -36,7 +36,7 @@ def watch(title: str) -> Watch:
 
 
 class Report:
-    """Lines for the user; remembers whether anything had to be done."""
+    """Prints lines for the user and counts the changes that were made."""
 
     def __init__(self) -> None:
         self.changes = 0
@@ -45,14 +45,14 @@ class Report:
         say(line)
 
     def did(self, changes: int, line: str) -> None:
-        """What was done, to so many files."""
+        """Prints what was done, and counts `changes`, the number of files that it was done to."""
         self.changes += changes
         self.note(line)
 
 
 @contextmanager
 def watch_bytes() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Something to be told of (file, bytes so far, bytes in all), and that shows it."""
+    """Yields a function that is called with (file, bytes so far, bytes in all) and shows them."""
     if not sys.stdout.isatty():
         printed = [time.perf_counter()]
 

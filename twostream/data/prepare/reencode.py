@@ -1,4 +1,4 @@
-"""Clean copies of videos: H.264 with a keyframe every 12 frames, no B-frames, and as many frames as were decoded."""
+"""Makes clean copies of videos: H.264, a keyframe at least every 12 frames, no B-frames, every decoded frame."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from twostream.data.provenance import source_change, source_facts
 from twostream.files.atomic import aside_of
 from twostream.files.disk_errors import naming
 
-RATE = 18  # x264's constant rate factor: the eye sees no loss
-GOP = 12  # frames from one keyframe to the next at most
-# Containers by suffix, so that a copy has its original's name, which split lists know. Those that hold H.264 badly or
-# not at all (.webm, .mpg …) become MP4 in all but name: decoders look at the content.
+RATE = 18  # x264's constant rate factor; the loss is not visible
+GOP = 12  # the most frames from one keyframe to the next
+# Containers by suffix. A copy keeps its original's name, since split lists use it. Files whose container does not suit
+# H.264 (.webm, .mpg …) become MP4 under the old suffix: decoders look at the content.
 CONTAINERS = {".avi": "avi", ".mkv": "matroska"}
 OTHERS = "mp4"
-FAR = 8.0  # grey levels that a frame may differ from its original on average; x264 at this rate stays below 3
-CLEARLY = 1.0  # grey levels by which a copy nearer to the frame before its own is wrong, not only blurred (0.2 occurs)
+FAR = 8.0  # grey levels by which a frame may differ from its original on average; x264 at this rate stays below 3
+# A frame that is nearer to the previous original than to its own, by more grey levels than this, is wrong. In blurred
+# frames 0.2 occurs.
+CLEARLY = 1.0
 
 
 class Copy(NamedTuple):
-    """What `reencode` did: `made` is False where the copy was there already."""
+    """The result of `reencode`: `made` is False if the copy was there already."""
 
     made: bool
     num_bytes: int
 
 
 def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder: str = "pyav") -> Copy:
-    """Write a copy without sound, whole or not at all, and compare every frame of it with its original.
+    """Writes a copy without sound, whole or not at all, and compares each of its frames with the original.
 
-    Frame i of the copy shows frame i of `source`, upright, at a constant rate. With `short_side` larger frames are made
-    smaller; an odd row or column at the edge is cut off, as H.264 wants it. A copy of the same file with the same
-    options is left alone. Raises VideoError where the source is broken or the copy is not its equal, OSError,
-    ValueError for a short side that is odd or too small.
+    Frame i of the copy shows frame i of `source`, upright, at a constant rate. With `short_side`, larger frames are
+    reduced to it. An odd row or column at the edge is cut off, since H.264 needs even sizes. If there is a copy of the
+    same file with the same options, nothing is written. Raises VideoError if the source is broken or the copy differs
+    from it, OSError, ValueError for a short side that is odd or too small.
     """
     options = copy_options(short_side)
     if is_copy(copy, source, options):
@@ -66,14 +68,14 @@ def reencode(source: Path, copy: Path, *, short_side: int | None = None, decoder
 
 
 def copy_options(short_side: int | None) -> dict[str, Any]:
-    """What a copy has on record of how it was made. Raises ValueError for a short side that is odd or too small."""
+    """Returns the options that a copy records. Raises ValueError for a short side that is odd or too small."""
     if short_side is not None and (short_side < 16 or short_side % 2):
         raise ValueError(f"short_side={short_side!r}: must be even, and at least 16")
     return {"short_side": short_side, "rate": RATE, "gop": GOP}
 
 
 def is_copy(copy: Path, source: Path, options: dict[str, Any]) -> bool:
-    """Whether the file is there and what `reencode` would write."""
+    """Whether the copy is there and is what `reencode` would write."""
     if not copy.exists():
         return False
     try:
@@ -87,7 +89,7 @@ def is_copy(copy: Path, source: Path, options: dict[str, Any]) -> bool:
 
 
 def _write(path: Path, source: Path, record: dict[str, Any], *, decoder: str, container: str) -> int:
-    """How many frames were written."""
+    """Writes the copy; returns how many frames it has."""
     count = 0
     with av.open(os.path.abspath(path), "w", format=container) as output:
         output.metadata["comment"] = json.dumps(record)
@@ -106,13 +108,14 @@ def _set_up(stream: Any, frame: np.ndarray) -> None:
     stream.height, stream.width = frame.shape[:2]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = 1
-    stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1  # said, not guessed: BT.601, 16 to 235
+    stream.codec_context.colorspace, stream.codec_context.color_range = 6, 1  # so that none guesses: BT.601, 16 to 235
     x264 = f"keyint={GOP}:min-keyint=1:bframes=0:log-level=none"
     stream.options = {"crf": str(RATE), "preset": "medium", "x264-params": x264}
 
 
 def _rate(fps: float) -> Fraction:
-    """
+    """Returns the frame rate as a fraction; 25 if the file's is not between 1 and 240.
+
     >>> _rate(30000 / 1001), _rate(0), _rate(1000)
     (Fraction(30000, 1001), Fraction(25, 1), Fraction(25, 1))
     """
@@ -120,7 +123,7 @@ def _rate(fps: float) -> Fraction:
 
 
 def _frames(source: Path, short_side: int | None, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """What a copy should show: frames made smaller, then with an even number of rows and columns."""
+    """Yields the frames that a copy should show: reduced, then cut to even numbers of rows and columns."""
     for frame in iterate_frames(source, decoder=decoder):
         height, width = frame.shape[:2]
         if short_side is not None and short_side < min(height, width):
@@ -131,7 +134,7 @@ def _frames(source: Path, short_side: int | None, decoder: str) -> Iterator[UInt
 
 
 def _compare(copy: Path, source: Path, count: int, *, short_side: int | None, decoder: str) -> None:
-    """Raises VideoError unless the copy has `count` frames, each like its own original and not like the one before."""
+    """Raises VideoError unless the copy has `count` frames, each like its original and not like the previous one."""
     before, index = None, -1
     pairs = zip_longest(iterate_frames(copy, decoder=decoder), _frames(source, short_side, decoder))
     for index, (found, wanted) in enumerate(pairs):
