@@ -1,4 +1,4 @@
-"""Pooling layers: a map (or the maps of several frames) to one vector."""
+"""Pooling layers: each makes one vector of a map, or of the maps of several frames."""
 
 from twostream.models.pooling.average_max import GAP, GMP, AddAvgMax, CatAvgMax
 from twostream.models.pooling.centre import CenterWeightedPool, SPoC

@@ -1,4 +1,4 @@
-"""Mean, maximum, and both."""
+"""Pooling by mean, by maximum, and by both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pooling layers have in common: their contract, their precision, and an optional last norm."""
+"""The base of all pooling layers: their interface, their precision, and an optional last norm."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from twostream.models.bilinear import at_least_float32, l2_normalise, without_au
 
 
 class Pooling(nn.Module):
-    """Layer(channels, ...): a map (n, channels, h, w) of any size -> a vector (n, out_channels) of its dtype.
+    """`Layer(channels, ...)`: a map (n, channels, h, w) of any size -> a vector (n, out_channels) of its dtype.
 
-    A subclass writes `pool`, which always computes in float32 (or float64): powers, exponentials, FFTs and
-    sums of hundreds of products do not survive half precision.
+    A subclass implements `pool`, which always computes in float32 (or float64): half precision is too coarse for
+    powers, exponentials, FFTs and sums of hundreds of products.
     """
 
-    pools_time = False  # True: takes the place of temporal fusion
+    pools_time = False  # whether it pools over time itself, in place of temporal fusion
 
     def __init__(self, channels: int, out_channels: int | None = None) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Pooling(nn.Module):
 
 
 class UnitNorm(nn.Module):
-    """The L2 norm that retrieval descriptors end in; `Identity` where it is off."""
+    """Scales vectors to L2 norm 1, as retrieval descriptors do last; `Identity` takes its place if it is off."""
 
     def forward(self, y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return l2_normalise(y)

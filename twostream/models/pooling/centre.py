@@ -1,4 +1,4 @@
-"""Sums and means over the map in which a cell's weight depends on its distance from the centre."""
+"""Pooling by sums and means that weight each cell by its distance from the centre."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ class SPoC(Pooling):
     """Sum pooling (Babenko & Lempitsky 2015): sum_hw w * x, with w = 1 or the Gaussian centre prior.
 
     Without the prior it is h * w * GAP, so its scale grows with the map; `normalise` divides by the L2 norm,
-    as the paper does. Its PCA whitening between two such norms is left out: it needs a training set of its
-    own.
+    as the paper does. The paper's PCA whitening between two such norms is left out: it needs its own training set.
     """
 
     def __init__(self, channels: int, *, centre_prior: bool = False, normalise: bool = False) -> None:
@@ -29,7 +28,7 @@ class SPoC(Pooling):
 class CenterWeightedPool(Pooling):
     """Mean weighted by the distance d from the centre: sum_hw w * x / sum_hw w.
 
-    weighting="gaussian": SPoC's centre prior; "inverse": 1 / (1 + d); "linear": 1 - d / dmax, which is 0 in
+    `weighting` gives w. "gaussian": SPoC's centre prior; "inverse": 1 / (1 + d); "linear": 1 - d / dmax, which is 0 in
     the corners. Raises ValueError for another `weighting`.
     """
 
@@ -44,13 +43,13 @@ class CenterWeightedPool(Pooling):
         return (x * (weights / weights.sum())).sum((2, 3))
 
 
-# Each takes the map only for its size, device and dtype: nothing is cached, so nothing can be left behind.
+# These functions use only the size, device and dtype of the map. Weights are not cached, so they are never outdated.
 def uniform(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "h w"]:
     return x.new_ones(x.shape[2:])
 
 
 def gaussian(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "h w"]:
-    """exp(-d^2 / (2 s^2)), s = min(h, w) / 6: a third of the way from the centre to the nearer border."""
+    """Returns exp(-d^2 / (2 s^2)), s = min(h, w) / 6: a third of the way from the centre to the nearer border."""
     return torch.exp(-squared_distance(x) / (2 * (min(x.shape[2:]) / 6) ** 2))
 
 
@@ -63,11 +62,11 @@ def linear(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "h w"]:
     if height <= 2 and width <= 2:  # every cell is a corner: all weights would be 0 (and dmax = 0 on 1x1)
         return uniform(x)
     farthest = ((height - 1) ** 2 + (width - 1) ** 2) ** 0.5 / 2
-    return (1 - squared_distance(x).sqrt() / farthest).clamp(min=0)  # rounding, in the corners
+    return (1 - squared_distance(x).sqrt() / farthest).clamp(min=0)  # corners may be negative by rounding
 
 
 def squared_distance(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "h w"]:
-    """Squared distance of each cell from the centre ((h - 1) / 2, (w - 1) / 2): the same after a flip."""
+    """Returns each cell's squared distance from the centre ((h - 1) / 2, (w - 1) / 2); a flip does not change it."""
     rows, columns = (torch.arange(size, device=x.device, dtype=x.dtype) - (size - 1) / 2 for size in x.shape[2:])
     return rows[:, None].square() + columns.square()
 

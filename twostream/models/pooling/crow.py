@@ -1,4 +1,4 @@
-"""Cross-dimensional weighting."""
+"""Pooling by cross-dimensional weighting (CroW)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class CroW(Pooling):
 
     y_c = I_c * sum_hw(x * S').
     Locations: S = sum_c x, S' = (S / (sum_hw S^a)^(1/a))^(1/b).
-    Channels: I_c = ln(sum_c' q_c' / q_c), q_c = share of non-zero cells; 0 for a dead channel.
+    Channels: I_c = ln(sum_c' q_c' / q_c), q_c = share of non-zero cells; I_c = 0 for a channel that is all 0.
 
-    The formula needs non-negative maps: values below 0 count as 0. No gradient flows through I, a count; with
-    one channel I, and so the result, is 0. `normalise` adds the paper's L2 norm; its PCA whitening is left
-    out (it needs a training set of its own).
+    The formula needs non-negative maps, so values below 0 count as 0. No gradient flows through I, which counts
+    cells. With one channel I is 0, and so is the result. `normalise` adds the paper's L2 norm; its PCA whitening is
+    left out, since it needs its own training set. Raises ValueError unless a and b are positive.
     """
 
     def __init__(self, channels: int, *, a: float = 2.0, b: float = 2.0, normalise: bool = False) -> None:
@@ -36,18 +36,18 @@ class CroW(Pooling):
 
 
 def location_weights(x: Float[Tensor, "n c h w"], a: float, b: float) -> Float[Tensor, "n 1 h w"]:
-    """S' of CroW: 0 where S is, without the infinite slope that a root has there."""
+    """Returns S' of CroW. Where S is 0, S' and its gradient are 0 (the gradient of a root would be infinite)."""
     total = x.sum(1, keepdim=True)
     peak = total.amax((2, 3), keepdim=True).detach()
-    total = total / peak.clamp(min=torch.finfo(x.dtype).tiny)  # S / z stays the same, and S^a cannot overflow
+    total = total / peak.clamp(min=torch.finfo(x.dtype).tiny)  # S' does not change, and S^a cannot overflow
     power = total.clamp(min=SMALLEST).pow(a).sum((2, 3), keepdim=True)
     alive = total > SMALLEST
-    share = torch.where(alive, total, 1) / power.clamp(min=0.5).pow(1 / a)  # the peak alone makes power >= 1
+    share = torch.where(alive, total, 1) / power.clamp(min=0.5).pow(1 / a)  # the peak alone gives power >= 1
     return torch.where(alive, share.pow(1 / b), 0)
 
 
 def channel_weights(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c"]:
-    """I of CroW."""
+    """Returns I of CroW."""
     occupied = (x > 0).to(x.dtype).mean((2, 3))
     alive = occupied > 0
     return torch.where(alive, occupied.sum(1, keepdim=True) / torch.where(alive, occupied, 1), 1).log()

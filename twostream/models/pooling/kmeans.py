@@ -1,4 +1,4 @@
-"""k-means, to start the VLAD layers from centres of training descriptors."""
+"""k-means, which finds the initial centres of VLAD layers from training descriptors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor
 def k_means(
     descriptors: Float[Tensor, "m d"], clusters: int, *, iterations: int = 100, seed: int = 0
 ) -> Float[Tensor, "k d"]:
-    """Centres from k-means++ seeds (Arthur & Vassilvitskii 2007) and Lloyd's iteration until nothing changes.
+    """Returns centres: k-means++ (Arthur & Vassilvitskii 2007), then Lloyd's iteration until no assignment changes.
 
-    The same seed gives the same centres. Raises ValueError for fewer distinct descriptors than clusters.
+    There are at most `iterations`. The same seed gives the same centres. Raises ValueError if there are fewer
+    distinct descriptors than clusters.
     """
     centres = _seed_centres(descriptors, clusters, torch.Generator().manual_seed(seed))
     assigned = None
@@ -24,12 +25,12 @@ def k_means(
         assigned = nearest
         counts = torch.bincount(assigned, minlength=clusters)[:, None]
         sums = torch.zeros_like(centres).index_add_(0, assigned, descriptors)
-        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)  # an empty cluster stays where it is
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)  # an empty cluster keeps its centre
     return centres
 
 
 def _seed_centres(descriptors: Float[Tensor, "m d"], clusters: int, random: torch.Generator) -> Float[Tensor, "k d"]:
-    """k-means++: each next centre is a descriptor, drawn by its squared distance from the nearest one."""
+    """Draws centres by k-means++: a descriptor's chance is its squared distance from the nearest centre so far."""
     chosen = [int(torch.randint(len(descriptors), (1,), generator=random))] if len(descriptors) else []
     distance = torch.full((len(descriptors),), torch.inf, device=descriptors.device, dtype=descriptors.dtype)
     while len(chosen) < clusters:

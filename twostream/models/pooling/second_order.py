@@ -1,4 +1,4 @@
-"""Bilinear pooling, in full and sketched."""
+"""Bilinear pooling: in full, and as a random sketch of fewer numbers."""
 
 from __future__ import annotations
 

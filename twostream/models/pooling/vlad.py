@@ -1,8 +1,8 @@
-"""Vectors of locally aggregated descriptors: NetVLAD and its relatives.
+"""Pooling by vectors of locally aggregated descriptors: NetVLAD and its relatives.
 
 The descriptor of every location (in every frame, for a 5-D map) is assigned softly to the nearest of K
-centres; per centre the residuals are summed. Order: L2 of each descriptor over channels -> assignment, sum of
-residuals -> L2 per cluster (intra-norm) -> flatten (n, K * c) -> L2.
+centres, and the residuals of each centre are summed. Order: L2 norm of each descriptor over channels -> assignment,
+sum of residuals -> L2 norm per cluster (intra-norm) -> flatten (n, K * c) -> L2 norm.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from twostream.models.bilinear import at_least_float32, l2_normalise
 from twostream.models.pooling.base import Pooling
 from twostream.models.pooling.kmeans import k_means
 
-START_ALPHA = 100.0  # until `initialise` has seen descriptors; suits unit vectors of some hundred channels
+START_ALPHA = 100.0  # alpha until `initialise` is called; suits unit vectors of some hundred channels
 VERSIONS = (1, 2)
 
 
 class SoftVLAD(Pooling):
-    """What the family shares; see `NetVLAD` for the options.
+    """Base of the VLAD layers; see `NetVLAD` for the options.
 
-    Logits are weight . x + bias over clusters + ghosts; only the first `clusters` have a centre.
+    The logits of clusters and ghosts are weight . x + bias; only the first `clusters` have a centre.
     """
 
     bias: Tensor
@@ -51,19 +51,19 @@ class SoftVLAD(Pooling):
 
     def pool(self, x: Float[Tensor, "n c *t h w"]) -> Float[Tensor, "n d"]:
         x = l2_normalise(x.flatten(2), dim=1)
-        # A matrix product, since cuDNN computes a 1x1 convolution in TF32: logits of ActionVLAD reach 2000.
+        # Not a 1x1 convolution, which cuDNN computes in TF32: too coarse for ActionVLAD's logits of up to 2000.
         logits = self.weight.to(x) @ x + self.bias.to(x)[:, None]
-        assignment = logits.softmax(1)[:, : self.clusters]  # over clusters and ghosts; ghosts then drop out
+        assignment = logits.softmax(1)[:, : self.clusters]  # softmax over clusters and ghosts, then without ghosts
         # sum_i a_k(x_i) (x_i - c_k) without the n x K x c x locations tensor of single residuals
         residuals = assignment @ x.transpose(1, 2) - assignment.sum(2, keepdim=True) * self.centres.to(x)
         return l2_normalise(l2_normalise(residuals, dim=2).flatten(1))
 
     @torch.no_grad()
     def initialise(self, descriptors: Float[Tensor, "m c"], *, seed: int = 0) -> None:
-        """Start from the k-means centres of training descriptors, taken from the maps that this layer sees.
+        """Sets the initial centres by k-means of training descriptors, taken from the maps that this layer sees.
 
-        Any number m of descriptors, at least as many as centres; some ten thousand are plenty. They are
-        L2-normalised here, as in `pool`. Where `alpha` was not given it is set by `sharpness`. Raises
+        There have to be at least as many descriptors m as centres; some ten thousand are enough. They are
+        L2-normalised here, as in `pool`. If `alpha` was not given, `sharpness` sets it. Raises
         ValueError for descriptors of another shape, or too few distinct ones.
         """
         if descriptors.ndim != 2 or descriptors.shape[1] != self.channels:
@@ -75,7 +75,7 @@ class SoftVLAD(Pooling):
 
     @torch.no_grad()
     def start_from(self, centres: Float[Tensor, "k c"], alpha: float) -> None:
-        """Assignments of sharpness `alpha` around these centres; those beyond `clusters` become ghosts.
+        """Sets centres and assignments of sharpness `alpha` around them; centres beyond `clusters` become ghosts.
 
         Version 2: softmax(-alpha * |x - c|^2), since |x|^2 cancels. Version 1: softmax(alpha * cosine).
         """
@@ -90,9 +90,9 @@ class SoftVLAD(Pooling):
 class NetVLAD(SoftVLAD):
     """NetVLAD (Arandjelovic et al. 2016): (n, c, h, w) -> (n, clusters * c), of norm 1.
 
-    version=2 has a bias per cluster (2Kc + K parameters), version=1 none (2Kc). `alpha` is the sharpness of
-    the assignments at the start; None takes it from the descriptors given to `initialise`, without which the
-    centres are random. Raises ValueError for a count or version that makes no sense.
+    version=2 has a bias per cluster (2Kc + K parameters), version=1 has none (2Kc). `alpha` is the initial sharpness of
+    the assignments; None: `initialise` computes it from the descriptors. Without `initialise`, centres are random.
+    Raises ValueError for a count below 1, an alpha that is not positive, or an unknown version.
     """
 
     def __init__(self, channels: int, clusters: int = 64, *, alpha: float | None = None, version: int = 2) -> None:
@@ -102,8 +102,8 @@ class NetVLAD(SoftVLAD):
 class GhostVLAD(SoftVLAD):
     """NetVLAD with `ghosts` further clusters that take part in the softmax and are left out of the vector.
 
-    Zhong et al. 2018: uninformative descriptors may go to a ghost. A ghost has no centre, as it would get no
-    gradient. One published version has neither the first nor the last L2 norm; here both are kept, so
+    Zhong et al. 2018: uninformative descriptors may be assigned to a ghost. A ghost has no centre, because that would
+    get no gradient. One published version has neither the first nor the last L2 norm; here both are kept, so that
     ghosts=0 is NetVLAD.
     """
 
@@ -133,15 +133,15 @@ class ActionVLAD(SoftVLAD):
 
 
 def sharpness(descriptors: Float[Tensor, "m c"], centres: Float[Tensor, "k c"], version: int = 2) -> float:
-    """The alpha that makes the nearest cluster 100 times as likely as the second, for the mean descriptor.
+    """Returns the alpha that makes the nearest cluster 100 times as likely as the second, for the mean descriptor.
 
-    Version 2: -ln(.01) / mean(d2^2 - d1^2), distances to the two nearest centres. Version 1: the same with
-    the difference of the two largest cosines. With one centre every alpha does the same.
+    Version 2: -ln(.01) / mean(d2^2 - d1^2), with the distances d1, d2 to the two nearest centres. Version 1: the same
+    with the difference of the two largest cosines. With one centre every alpha has the same effect, so it is 1.
     """
     if len(centres) == 1:
         return 1.0
     if version == 2:
-        # not by |x|^2 - 2 x.c + |c|^2, which loses the small differences
+        # not as |x|^2 - 2 x.c + |c|^2, whose rounding hides small differences
         squared = torch.cdist(descriptors, centres, compute_mode="donot_use_mm_for_euclid_dist").square()
         nearest = squared.topk(2, largest=False).values
     else:

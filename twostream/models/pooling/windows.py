@@ -1,4 +1,4 @@
-"""Maxima over windows of the map, then brought together."""
+"""Pooling by maxima over windows of the map, which are then averaged, joined or added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twostream.models.pooling.base import Pooling
 class OverlappingMaxPool(Pooling):
     """Overlapping max pooling (Krizhevsky et al. 2012: kernel 3, stride 2), then the average of its cells.
 
-    The average makes it a vector for every map size. With `ceil_mode` a last window that juts out of the map
+    The average makes it a vector for every map size. With `ceil_mode` a last window that extends beyond the map
     is kept. A map smaller than the kernel is one window. Raises ValueError unless kernel > stride >= 1.
     """
 
@@ -27,7 +27,7 @@ class OverlappingMaxPool(Pooling):
         self.kernel, self.stride, self.ceil_mode = kernel, stride, ceil_mode
 
     def windows(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c i j"]:
-        """The maximum of each window: floor((size - kernel) / stride) + 1 windows a side, or ceil."""
+        """Returns the maximum of each window: floor((size - kernel) / stride) + 1 windows a side, or ceil."""
         kernel = [min(self.kernel, size) for size in x.shape[2:]]
         return F.max_pool2d(x, kernel, self.stride, ceil_mode=self.ceil_mode)
 
@@ -54,7 +54,7 @@ class SPP(Pooling):
 
 
 def bin_by_bin(x: Float[Tensor, "n c h w"], bins: int) -> Float[Tensor, "n c b b"]:
-    """F.adaptive_max_pool2d in operations that ONNX has for every map size; slower.
+    """Computes F.adaptive_max_pool2d by operations that ONNX has for every map size; slower.
 
     >>> bin_by_bin(torch.arange(9.0).view(1, 1, 3, 3), 2)
     tensor([[[[4., 5.],
@@ -67,8 +67,8 @@ def bin_by_bin(x: Float[Tensor, "n c h w"], bins: int) -> Float[Tensor, "n c b b
 class RMAC(Pooling):
     """Regional maxima (Tolias et al. 2016): maximum of each region -> L2 -> sum over regions -> L2.
 
-    The paper's PCA whitening between the region's norm and the sum is left out: it needs a training set of
-    its own. The whole map is no extra region (of a square it is level 1). Raises ValueError for levels < 1 or
+    The paper's PCA whitening between the region's norm and the sum is left out: it needs its own training set.
+    The whole map is not an additional region (in a square map it is level 1). Raises ValueError for levels < 1 or
     an overlap outside [0, 1).
     """
 
@@ -85,10 +85,10 @@ class RMAC(Pooling):
 
 
 def rmac_regions(height: int, width: int, levels: int = 3, overlap: float = 0.4) -> list[tuple[int, int, int]]:
-    """Square regions (top, left, size) of R-MAC's grid, in whole cells; rows top .. top + size - 1.
+    """Returns the square regions (top, left, size) of R-MAC's grid, in whole cells; rows top .. top + size - 1.
 
-    Level l has regions of floor(2 * min(height, width) / (l + 1)) cells, l of them along the short side and
-    as many more along the long one as make neighbours at level 1 overlap by `overlap` most nearly.
+    Level l has regions of floor(2 * min(height, width) / (l + 1)) cells a side. There are l of them along the short
+    side, and more along the long side: as many more as bring the overlap of neighbours at level 1 closest to `overlap`.
 
     >>> rmac_regions(7, 7, levels=2)
     [(0, 0, 7), (0, 0, 4), (0, 3, 4), (3, 0, 4), (3, 3, 4)]
@@ -96,7 +96,7 @@ def rmac_regions(height: int, width: int, levels: int = 3, overlap: float = 0.4)
     short, long = sorted((height, width))
     extra = 0
     if long > short:
-        # The paper's own form, in floating point: on a tie (5x9) its rounding decides, as in the original.
+        # The paper's formula, in floating point: in a tie (5x9) rounding decides, as in the authors' code.
         steps = {s: (long - short) / (s - 1) for s in range(2, 8)}
         extra = min(steps, key=lambda s: abs((short**2 - short * steps[s]) / short**2 - overlap)) - 1
     regions = []
@@ -110,5 +110,5 @@ def rmac_regions(height: int, width: int, levels: int = 3, overlap: float = 0.4)
 
 
 def region_starts(length: int, size: int, count: int) -> list[int]:
-    """First cells of `count` windows spread over `length`; in integers, so the last ends at the border."""
+    """Returns the first cells of `count` windows spread over `length`; in integers, so the last ends at the border."""
     return [k * (length - size) // max(count - 1, 1) for k in range(count)]
