@@ -1,4 +1,4 @@
-"""Spatial fusion: the maps of the two streams -> one map (`fusion=<option>`)."""
+"""Spatial fusion layers: each makes one map of the maps of the two streams (`fusion=<option>`)."""
 
 from .align import UpconvAlign, ZeroPadAlign
 from .attention import AttentionFusion

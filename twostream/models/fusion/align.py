@@ -1,4 +1,4 @@
-"""Two maps of unequal height and width -> two of equal ones, before they are fused."""
+"""Makes the height and width of two maps equal, so that they can be fused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Shape = tuple[int, int, int]  # channels, height, width of a stream's map at tra
 
 
 class ZeroPadAlign(nn.Module):
-    """Zero rows at the bottom and zero columns at the right of the smaller map; their gradient is dropped."""
+    """Pads the smaller map with zero rows at the bottom and zero columns at the right, which get no gradient."""
 
     def __init__(self, rgb_shape: Shape | None = None, flow_shape: Shape | None = None) -> None:
-        super().__init__()  # takes the shapes only to be built like its sibling: it fits any sizes
+        super().__init__()  # fits any sizes; takes the shapes only to be built like UpconvAlign
 
     def forward(
         self, rgb: Float[Tensor, "n a h1 w1"], flow: Float[Tensor, "n b h2 w2"]
@@ -27,15 +27,18 @@ class ZeroPadAlign(nn.Module):
 
 
 class UpconvAlign(nn.Module):
-    """A learned transposed convolution ("upconvolutional layer") of the smaller map up to the larger one.
+    """Enlarges the smaller map to the size of the larger by a learned transposed convolution ("upconvolutional layer").
 
-    Per axis, for sides small -> large: stride s = large // small, padding s // 2, and the kernel that reaches
-    `large` exactly: 13 -> 14 has s = 1, kernel 2; 14 -> 28 has s = 2, kernel 4. The map's edges are repeated
-    outwards as far as the kernel looks. So it starts as bilinear interpolation at s times the resolution, border
-    included, both maps having the same centre: where large = s · small that of `F.interpolate`
-    (align_corners=False), else with further repeated cells around. Each channel on its own, bias 0; a map of ones
-    stays one. At other input sizes a remainder is zero-padded, at the bottom and right. Maps that are equal already
-    pass unchanged. ValueError where neither map is the smaller.
+    On each axis, from `small` to `large` cells, the stride is s = large // small, the padding s // 2, and the kernel is
+    the one that gives `large` exactly: 13 -> 14 has s = 1, kernel 2; 14 -> 28 has s = 2, kernel 4. Before that the
+    map's edges are repeated outwards as far as the kernel reaches.
+
+    So the layer starts as bilinear interpolation at s times the resolution, border included, with both maps centred: if
+    large = s · small, as in `F.interpolate` (align_corners=False), otherwise with further repeated cells around. At
+    first each channel is interpolated by itself, the bias is 0, and a map of ones stays a map of ones.
+
+    At other input sizes than in training, a remainder is zero-padded at the bottom and right. Maps of equal size pass
+    unchanged. Raises ValueError if each map is the smaller one on one axis.
     """
 
     def __init__(self, rgb_shape: Shape, flow_shape: Shape) -> None:
@@ -63,7 +66,7 @@ class UpconvAlign(nn.Module):
 
 
 def upconvolution(channels: int, small: tuple[int, int], large: tuple[int, int]) -> nn.Sequential:
-    """Repeated edges and a transposed convolution, from maps of size `small` to `large`, bilinear at the start."""
+    """Returns layers that repeat edges and then convolve maps of size `small` to `large`; bilinear at first."""
     (kernel_h, stride_h), (kernel_w, stride_w) = (reach(*sides) for sides in zip(small, large, strict=True))
     edge_h, edge_w = edge(kernel_h, stride_h), edge(kernel_w, stride_w)
     upconv = nn.ConvTranspose2d(
@@ -82,7 +85,7 @@ def upconvolution(channels: int, small: tuple[int, int], large: tuple[int, int])
 
 
 def reach(small: int, large: int) -> tuple[int, int]:
-    """Kernel and stride that take one axis from `small` to `large` cells with padding stride // 2.
+    """Returns (kernel, stride) that take one axis from `small` to `large` cells with padding stride // 2.
 
     >>> reach(13, 14), reach(14, 28), reach(13, 28)
     ((2, 1), (4, 2), (6, 2))
@@ -92,17 +95,17 @@ def reach(small: int, large: int) -> tuple[int, int]:
 
 
 def edge(kernel: int, stride: int) -> int:
-    """How many cells outside of the map the outermost result lies between, at the start.
+    """Returns how many cells the map's edge has to be repeated, so that every result lies between two cells.
 
     >>> edge(2, 1), edge(4, 2), edge(6, 2), edge(1, 1)
     (1, 1, 1, 0)
     """
-    outside = (kernel - 1) / 2 - stride // 2  # results before that of the first cell's centre
+    outside = (kernel - 1) / 2 - stride // 2  # number of results before that at the first cell's centre
     return max(0, math.ceil(outside / stride))
 
 
 def triangle(kernel: int, stride: int) -> Float[Tensor, " kernel"]:
-    """Linear interpolation: 1 at the centre of the kernel, 0 from `stride` cells away.
+    """Returns the kernel of linear interpolation: 1 at its centre, falling to 0 at `stride` cells from there.
 
     >>> triangle(4, 2).tolist()
     [0.25, 0.75, 0.75, 0.25]

@@ -1,4 +1,4 @@
-"""Fusion by gates that one stream holds for the other."""
+"""Fusion by gates: each stream weights the channels of the other."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .base import Fusion, log_sum, require_equal_channels
 
 
 class AttentionFusion(Fusion):
-    """y = rgb * gate(flow) + flow * gate(rgb): what each stream sees reweighs the channels of the other.
+    """y = rgb * gate(flow) + flow * gate(rgb): each stream's content weights the channels of the other.
 
     gate(x) = sigmoid(W2 relu(W1 GAP(x))), the gate of squeeze and excitation (Hu et al. 2018, eq. 2 and 3)
     with `reduction` r. Sources: cross-gating of appearance and motion features, Wang et al., "Controllable
     Video Captioning with POS Sequence Guidance Based on Gated Fusion Network", ICCV 2019 (arXiv
     1908.10072); squeeze-and-excitation gates between the maps of two CNN streams, Vaezi Joze et al., "MMTM:
-    Multimodal Transfer Module for CNN Fusion", CVPR 2020 (arXiv 1911.08670), where each gate sees both
-    streams, here only the other.
+    Multimodal Transfer Module for CNN Fusion", CVPR 2020 (arXiv 1911.08670). There each gate sees both
+    streams, here only the other one. Raises ValueError for unequal channels.
     """
 
     def __init__(self, rgb_channels: int, flow_channels: int, reduction: int = 16) -> None:
@@ -35,7 +35,7 @@ class AttentionFusion(Fusion):
 
 
 class Gate(nn.Module):
-    """Weights in (0, 1), one per channel, from the spatial means of all channels."""
+    """Computes one weight in (0, 1) per channel from the spatial means of all channels."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What all fusion operators have in common."""
+"""The base of all fusion layers."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-FLOOR = 1e-8  # of what training makes of a probability: below, its logarithm is too steep
+FLOOR = 1e-8  # gradients of a logarithm treat smaller probabilities as this, since they would be too large
 
 
 class Fusion(nn.Module):
-    """Two maps (n, c, h, w) -> one; `Fusion(rgb_channels, flow_channels)`. A vector is a 1 x 1 map."""
+    """`Fusion(rgb_channels, flow_channels)`: two maps (n, c, h, w) -> one map. A vector is a 1 x 1 map."""
 
     out_channels: int
-    keeps_map = True  # False where the result is a vector, so that no further convolution can follow
+    keeps_map = True  # False if the result is a vector, which no convolution can follow
 
-    def before_conv3d(self) -> Fusion:  # what takes this operator's place where a 3-D convolution follows
+    def before_conv3d(self) -> Fusion:  # the fusion to use in place of this one if a 3-D convolution follows
         return self
 
-    def for_scores(self) -> Fusion:  # what takes its place where class scores, of either sign, are fused
+    def for_scores(self) -> Fusion:  # the fusion to use in place of this one for class scores, which may be negative
         return self
 
     def of_logs(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The log of the fusion of two maps whose logs are given: class probabilities, however small.
+        """Fuses class probabilities, which may be tiny: takes the logs of two maps and returns the log of their fusion.
 
-        Here by way of the maps themselves, so that those below 1e-38 count as 1e-38, and so does what is negative
-        after the fusion. Gradients are those of the log of max(fused, 1e-8): below, the log would be too steep to
-        train.
+        This implementation fuses the maps themselves, so results below 1e-38, also negative ones, count as 1e-38. Its
+        gradient is that of the log of max(fused, 1e-8), because the log of smaller values is too steep to train.
         """
         fused = self(rgb.exp(), flow.exp())
         value, trained = fused.clamp_min(torch.finfo(fused.dtype).tiny).log(), fused.clamp_min(FLOOR).log()
@@ -34,7 +33,7 @@ class Fusion(nn.Module):
 
 
 def log_sum(*logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The log of the sum of what has these logs.
+    """Returns the log of the sum of the numbers whose logs are given.
 
     >>> log_sum(torch.tensor(-1000.0), torch.tensor(-1000.0))  # -1000 + ln 2
     tensor(-999.3068)
@@ -43,7 +42,7 @@ def log_sum(*logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def require_equal_channels(operator: str, rgb_channels: int, flow_channels: int) -> None:
-    """Raise ValueError where an operator that pairs channels is given two different numbers of them."""
+    """Raises ValueError if the streams differ in channels, for an operator that pairs channels one to one."""
     if rgb_channels != flow_channels:
         raise ValueError(
             f"{operator} pairs channels one to one, but rgb has {rgb_channels} and flow {flow_channels}; "

@@ -1,4 +1,4 @@
-"""Fusion by the products of all channel pairs, in full or as a random sketch of them."""
+"""Fusion by the products of all channel pairs: in full, or as a random sketch of fewer numbers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .base import Fusion
 
 
 class BilinearFusion(Fusion):
-    """Sum over locations of the outer products, signed square root, L2 norm 1; no spatial axes remain.
+    """Sums outer products over locations, then takes the signed square root and L2 norm 1; no spatial axes remain.
 
     B = sum_ij rgb[i,j] flow[i,j]^T (Feichtenhofer et al. 2016, eq. 5; Lin et al. 2015) as one matrix product.
-    In float32 also under autocast: sums of products of ReLU outputs overflow float16.
+    Computes in float32 also under autocast, because sums of products of ReLU outputs overflow float16.
     """
 
     keeps_map = False
@@ -36,10 +36,10 @@ class BilinearFusion(Fusion):
 
 
 class CompactBilinearFusion(Fusion):
-    """The bilinear product counted into `dimension` numbers, signed square root, L2 norm 1.
+    """Sketches the bilinear product in `dimension` numbers, then takes the signed square root and L2 norm 1.
 
     Tensor Sketch (Gao et al. 2016), summed over locations; its random bins and signs are drawn from `seed`
-    and saved in the state dict. In float32 also under autocast.
+    and saved in the state dict. Computes in float32 also under autocast.
     """
 
     keeps_map = False

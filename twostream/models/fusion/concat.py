@@ -14,11 +14,13 @@ Order = Literal["block", "interleaved"]
 
 
 class ConcatFusion(Fusion):
-    """All channels of both streams (Feichtenhofer et al. 2016, eq. 3), twice as many for what follows.
+    """Stacks the channels of both streams (Feichtenhofer et al. 2016, eq. 3), so that the next layer reads all of them.
 
-    `order="block"` is rgb then flow, as in the authors' code. `order="interleaved"` is the paper's text:
-    even channels (0-based) are flow, odd ones rgb; it needs equally many of both (ValueError). What follows
-    must be made for the same order: identity filters and checkpoints of the other one are wrong.
+    `order="block"` is rgb, then flow, as in the authors' code. `order="interleaved"` is that of the paper's text:
+    even channels (from 0) are flow, odd ones rgb. The next layer has to be made for the same order: identity filters
+    and checkpoints of the other order give wrong results.
+
+    Raises ValueError for an unknown order, and for `interleaved` with unequal channels.
     """
 
     def __init__(self, rgb_channels: int, flow_channels: int, order: Order = "block") -> None:

@@ -1,4 +1,4 @@
-"""Fusion without parameters, channel d of one stream with channel d of the other."""
+"""Fusion without parameters: channel d of one stream with channel d of the other."""
 
 from __future__ import annotations
 

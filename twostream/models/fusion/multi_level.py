@@ -1,4 +1,4 @@
-"""Fusion of several stages: brought together top-down, or each with a prediction of its own."""
+"""Fusion of several stages: each stage gets its own prediction, or all are combined top-down."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ MakeFusion = Callable[[int, int], Fusion]
 
 
 class MultiLevelFusion(nn.Module):
-    """Fuses both towers' maps stage by stage; each fused map gets a classifier and a loss of its own.
+    """Fuses both towers' maps stage by stage; each fused map gets its own classifier and loss.
 
-    Scores are averaged. Predictions from several depths of one network: Lee et al., "Deeply-Supervised Nets",
-    AISTATS 2015. `level` is the fusion of one stage. `.out_channels` lists the channels of the maps returned.
+    Scores are averaged. Source of predictions from several depths of a network: Lee et al., "Deeply-Supervised Nets",
+    AISTATS 2015. `level` makes the fusion of one stage. `.out_channels` lists the channels of the returned maps.
+    Raises ValueError if the fusion leaves no map.
     """
 
     takes_levels = True
@@ -39,11 +40,11 @@ class MultiLevelFusion(nn.Module):
 
 
 class PyramidFusion(MultiLevelFusion):
-    """The fused maps of all stages, brought together top-down as in a feature pyramid network.
+    """Fuses all stages, then combines the fused maps top-down as in a feature pyramid network.
 
-    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, section 3: a 1×1 convolution takes every
-    map to `channels` channels; from the deepest on, each map is enlarged (nearest neighbour) and added to the next
-    finer one; a 3×3 convolution smooths the finest, which holds all stages, and is returned.
+    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, section 3: a 1×1 convolution gives every
+    map `channels` channels. From the deepest on, each map is enlarged (nearest neighbour) and added to the next
+    finer one. The finest then contains all stages; a 3×3 convolution and ReLU of it are returned.
     """
 
     def __init__(

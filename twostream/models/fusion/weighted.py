@@ -1,4 +1,4 @@
-"""Fusion by a weighted mean, for class scores above all."""
+"""Fusion by a weighted mean, mostly used for class scores."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .base import Fusion, log_sum, require_equal_channels
 class WeightedFusion(Fusion):
     """y = (a rgb + b flow) / (a + b), with given or learned weights.
 
-    Given weights of class scores in the literature, RGB : flow: 1:1 (Feichtenhofer et al. 2016), 1:1.5 (TSN, Wang et
-    al. 2016), 1:2 (ActionVLAD, Girdhar et al. 2017). `learned=True` starts from them and trains their logarithms, so
-    that they stay positive. ValueError for unequal channels and for weights that are not two positive numbers.
+    Weights of class scores in the literature, RGB : flow: 1:1 (Feichtenhofer et al. 2016), 1:1.5 (TSN, Wang et
+    al. 2016), 1:2 (ActionVLAD, Girdhar et al. 2017). `learned=True` starts from `weights` and trains their logarithms,
+    so that they stay positive. Raises ValueError for unequal channels, and for weights that are not two positive
+    numbers.
     """
 
     log_weights: Tensor
