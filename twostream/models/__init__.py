@@ -1,4 +1,4 @@
-"""Maps -> maps -> scores. Layers by family: `models.fusion`, `temporal`, `pooling`, `attention`, `backbone`."""
+"""Networks, and their layers by family: `models.backbone`, `fusion`, `temporal`, `pooling`, `attention`."""
 
 from twostream.models.network import MultiLevelNetwork, SingleStreamNetwork, TwoStreamNetwork
 

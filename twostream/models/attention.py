@@ -1,4 +1,4 @@
-"""Attention: a map -> the same map, reweighed (`attention=<option>`; `none` is torch.nn.Identity).
+"""Attention layers: each weights a map anew and keeps its shape (`attention=<option>`; `none` is torch.nn.Identity).
 
 All are built as `Attention(channels)` and take maps (n, c, h, w) or, with time, (n, c, t, h, w).
 """
@@ -18,7 +18,7 @@ Mode = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 class SqueezeExcitation(nn.Module):
     """y = x * sigmoid(W2 relu(W1 GAP(x))), one weight in (0, 1) per channel (Hu et al. 2018, eq. 2 to 4).
 
-    W1 is (c / reduction, c), at least one row; `bias` gives both matrices one (the paper's text has none).
+    W1 is (c / reduction, c), with at least one row; `bias` adds a bias to both matrices (the paper's text has none).
     """
 
     def __init__(self, channels: int, reduction: int = 16, *, bias: bool = True) -> None:
@@ -35,8 +35,8 @@ class SqueezeExcitation(nn.Module):
 class SelfAttention(nn.Module):
     """y = gamma * o + x; o_j = sum_i beta_ji value(x_i), beta_ji = softmax over i of key(x_i) . query(x_j).
 
-    SAGAN (Zhang et al. 2019, eq. 1 to 3): keys f and queries g have c / 8 channels (at least one), values h
-    all c; gamma is a scalar and starts at 0, so that the layer starts as the identity.
+    SAGAN (Zhang et al. 2019, eq. 1 to 3): keys f and queries g have c / 8 channels (at least one), values h have
+    c channels. The scalar gamma starts at 0, so that the layer starts as the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -56,14 +56,16 @@ class SelfAttention(nn.Module):
 class NonLocal(nn.Module):
     """z = W y + x; y_i = sum_j f(x_i, x_j) g(x_j) / C over all positions j (Wang et al. 2018, eq. 1 and 6).
 
-    With theta, phi, g: c -> c / 2 channels (at least one), N positions j, and `mode`:
+    theta, phi and g map c to c / 2 channels (at least one); there are N positions j. f / C by `mode`:
     `embedded_gaussian` softmax over j of theta_i . phi_j;  `gaussian` softmax over j of x_i . x_j;
     `dot_product` theta_i . phi_j / N;  `concatenation` relu(w . [theta_i, phi_j]) / N.
 
-    `subsample`: positions j are the 2 x 2 max pool of phi and g, in space only. `scale`: logits are divided
-    by the root of their number of channels, which the paper does not do; softmax modes only (else
-    ValueError). W starts at 0, or with `batch_norm` the gamma of a batch norm behind it: the layer starts
-    as the identity.
+    `subsample`: phi and g are max pooled 2 x 2 in space, so that there are fewer positions j. `scale`: logits are
+    divided by the root of their number of channels, which the paper does not do; only for the softmax modes.
+    `batch_norm`: a batch norm follows W. W (with `batch_norm` its gamma) starts at 0, so that the layer starts as the
+    identity.
+
+    Raises ValueError for an unknown mode, and for `scale` in a mode without softmax.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class NonLocal(nn.Module):
     def weigh(
         self, theta: Float[Tensor, "n p a"], phi: Float[Tensor, "n q a"], g: Float[Tensor, "n q b"]
     ) -> Float[Tensor, "n p b"]:
-        """y: for each position p the mean of g, weighted as `mode` says, over the positions q."""
+        """Returns y: for each position p the sum of g over the positions q, with the weights of `mode`."""
         positions = g.shape[1]
         if self.mode == "dot_product":  # (theta phi^T) g without the matrix of p x q weights
             return theta @ (phi.mT @ (g / positions))
@@ -114,13 +116,15 @@ class NonLocal(nn.Module):
         return attend(theta, phi, g, self.scale)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
-    """softmax(query key^T * scale) value, of shapes (n, p, a), (n, q, a), (n, q, b) -> (n, p, b)."""
+def attend(
+    query: Float[Tensor, "n p a"], key: Float[Tensor, "n q a"], value: Float[Tensor, "n q b"], scale: float = 1.0
+) -> Float[Tensor, "n p b"]:
+    """Returns softmax(query key^T * scale) value, with the softmax over the positions q."""
     query, key, value = (y[:, None] for y in (query, key, value))  # one head
     return F.scaled_dot_product_attention(query, key, value, scale=scale)[:, 0]
 
 
 def pool_space(y: Float[Tensor, "n p c"], size: torch.Size) -> Float[Tensor, "n q c"]:
-    """2 x 2 max pooling of the space of flattened maps, no cell left out; `size` is (h, w) or (t, h, w)."""
+    """Max pools flattened maps 2 x 2 in space; no cell is left out. `size` is (h, w) or (t, h, w)."""
     frames = y.mT.unflatten(2, (-1, *size[-2:]))  # (n, c, t, h, w), with t = 1 for (h, w)
     return F.max_pool3d(frames, kernel_size=(1, 2, 2), ceil_mode=True).flatten(2).mT

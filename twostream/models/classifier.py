@@ -1,4 +1,4 @@
-"""How a linear classifier of new classes begins."""
+"""Initial values of a linear classifier of new classes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from torch import nn
 
 
 def start_classifier(layer: nn.Conv2d | nn.Linear, *, trained: bool) -> None:
-    """Initial values of a classifier of new classes, in place: all classes are about equally likely, the loss ln k.
+    """Sets the initial values in place: all k classes are about equally likely, so that the loss starts at ln k.
 
-    `trained`: its input comes from trained layers, and may be of any scale (the maxima of SqueezeNet's last map are
-    230 in the mean): zero, as Kolesnikov et al. 2020 do. Otherwise .01 * randn as Feichtenhofer et al. 2016, and less
-    above 128 inputs, so that their number does not matter.
+    `trained` says that the input comes from trained layers. Such inputs may have any scale (the maxima of SqueezeNet's
+    last map are 230 on average), so the weights are 0, as in Kolesnikov et al. 2020. Otherwise they are .01 * randn as
+    in Feichtenhofer et al. 2016, and smaller above 128 inputs, so that scores do not grow with the number of inputs.
     """
     inputs = layer.weight[0].numel()
     nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.01 * (128 / inputs) ** 0.5))

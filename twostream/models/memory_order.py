@@ -1,4 +1,4 @@
-"""The order in which a network's weights lie in memory."""
+"""Sets the order in which a network's weights are stored in memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ ORDERS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """Store the filters of 2-D and 3-D convolutions with the channel as the fastest axis, in place; returns `network`.
+    """Stores filters of 2-D and 3-D convolutions with channels as the fastest axis, in place; returns `network`.
 
     On a CPU, 2-D convolutions then take about a quarter less time, 3-D ones as long as before.
-    `Module.to(memory_format=torch.channels_last)` would convert 5-D filters, too, and fail: they need an order of
-    their own.
+    `Module.to(memory_format=torch.channels_last)` would fail, because it converts 5-D filters, too, and these need
+    `torch.channels_last_3d`.
     """
     for parameter in network.parameters():
         if parameter.ndim in ORDERS:

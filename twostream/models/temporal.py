@@ -1,7 +1,7 @@
-"""Temporal fusion: maps over time -> map(s) (`temporal=<option>`).
+"""Temporal fusion layers: each makes one map of the maps of all t, or keeps them (`temporal=<option>`).
 
-All are built as `Temporal(in_channels, out_channels)`; what they give out is `.out_channels`. They pool over
-time only: the spatial part of the paper's 3-D pooling is the backbone's own, in the stage that follows.
+All are built as `Temporal(in_channels, out_channels)`; their output has `.out_channels` channels. They pool over
+time only: the spatial part of the paper's 3-D pooling is the backbone's own pooling, in the stage that follows.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ Order = Literal["block", "interleaved"]
 
 
 class Temporal(nn.Module):
-    """Maps (n, t, c, h, w) -> (n, t', c', h, w)."""
+    """Base of temporal fusions: maps (n, t, c, h, w) -> (n, t', c', h, w)."""
 
     out_channels: int
-    convolves = False  # whether it has a filter over time, which then contains the fusion's own 1 x 1 filter
+    convolves = False  # whether it has a filter over time; the fusion's own 1 x 1 filter is then part of that
 
-    def pooling_only(self) -> Temporal:  # for a kept second tower, whose map is not fused
+    def pooling_only(self) -> Temporal:  # for a second tower that is kept: its map is not fused, so not convolved
         return self
 
 
 class Pool2d(Temporal):
-    """No mixing over time: each frame is pooled and predicted alone, the network averages the predictions."""
+    """Leaves the maps as they are: each frame is pooled and predicted alone, and the network averages predictions."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.out_channels = in_channels  # pooling cannot change them, whatever a convolution would give
+        self.out_channels = in_channels  # pooling keeps the number of channels
 
     def forward(self, x: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t c h w"]:
         return x
 
 
 class Pool3d(Temporal):
-    """The maximum over all t; with the k x k max pool that follows in the backbone, a t x k x k max pool."""
+    """Takes the maximum over all t; with the backbone's k x k max pool that follows, this is a t x k x k max pool."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -50,13 +50,14 @@ class Pool3d(Temporal):
 
 
 class Conv3d(Temporal):
-    """3 x 3 x 3 convolution, ReLU, then the maximum over all t (Feichtenhofer et al. 2016, section 3.3).
+    """Applies a 3 x 3 x 3 convolution, ReLU, then the maximum over all t (Feichtenhofer et al. 2016, section 3.3).
 
-    `init` is the filter at the start, the bias is 0. `paper`: a Gaussian (standard deviation 1, sum 1)
-    times an identity. From 2 x out channels, the concatenation of both streams: .25 rgb + .75 flow,
-    smoothed. From as many as out, a map that is fused already: that map, smoothed. Other numbers are a
-    ValueError. `kaiming`: random, standard deviation sqrt(2 / (27 out)). `order` must be that of the
-    concatenation (see ConcatFusion).
+    `init` sets the initial filter; the bias starts at 0. `paper`: a Gaussian (standard deviation 1, sum 1) times an
+    identity. If the input is the concatenation of both streams (2 x out channels), this gives .25 rgb + .75 flow,
+    smoothed. If the input is a fused map (as many channels as out), it gives that map, smoothed. `kaiming`: random,
+    standard deviation sqrt(2 / (27 out)). `order` must be that of the concatenation (see ConcatFusion).
+
+    Raises ValueError for an unknown init or order, and for `paper` with other numbers of input channels.
     """
 
     convolves = True
@@ -86,7 +87,7 @@ class Conv3d(Temporal):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set the filter as `init` says and the bias to 0."""
+        """Sets the filter by `init` and the bias to 0."""
         nn.init.zeros_(self.conv.get_parameter("bias"))
         if self.init == "kaiming":
             nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
@@ -104,9 +105,9 @@ class Conv3d(Temporal):
         return y.relu().transpose(1, 2)  # the same as ReLU before max, on a t-th of the memory
 
     def convolve(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
-        """On a CPU in float32 where autocast is on: PyTorch's gradient of a 3-D filter in bfloat16 is wrong there.
+        """Convolves; under autocast on a CPU in float32, since PyTorch's bfloat16 gradient of the filter is wrong there.
 
-        Measured (PyTorch 2.15, oneDNN): for some shapes, other numbers at each call, often NaN; with oneDNN off, not.
+        Measured (PyTorch 2.15, oneDNN): for some shapes each call gives other numbers, often NaN; not with oneDNN off.
         """
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return self.conv(x)
@@ -118,7 +119,7 @@ class Conv3d(Temporal):
 
 
 def gaussian_cube() -> Float[Tensor, "3 3 3"]:
-    """3 x 3 x 3 Gaussian of standard deviation 1 that sums to 1: centre .0923, corner .0206."""
+    """Returns the 3 x 3 x 3 Gaussian of standard deviation 1 that sums to 1: centre .0923, corner .0206."""
     line = torch.exp(-torch.tensor([1.0, 0.0, 1.0]) / 2)
     line = line / line.sum()
     return line[:, None, None] * line[:, None] * line
