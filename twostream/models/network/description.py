@@ -1,4 +1,4 @@
-"""What a network is, before anything runs: stages, shapes, fusion points, parameters, FLOPs, memory."""
+"""Describes a network before training: stages, shapes, fusion points, parameters, FLOPs, memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = ("stage", "attention", "fusion", "temporal", "head")
 
 @dataclass(frozen=True)
 class Row:
-    """One stage, fusion or temporal fusion: `shape` is its output for one clip, (t, c, h, w)."""
+    """One stage, attention, fusion, temporal fusion or head; `shape` is its output for one clip, (t, c, h, w)."""
 
     part: str
     name: str
@@ -28,8 +28,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Description:
-    """`flops` of one forward pass of one clip (a multiplication and an addition count as two); memory in bytes.
+    """The parts, size and cost of a network.
 
+    `flops` are those of a forward pass of one clip; a multiplication and an addition count as two. Memory is in bytes.
     `training_bytes_per_clip` is an estimate: the outputs of all leaf modules, kept for the backward pass, in float32.
     `weights_bytes` counts weights, gradients and one optimizer state (momentum) in float32.
     """
@@ -46,12 +47,12 @@ class Description:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Numbers in all parameters, biases included."""
+    """Returns how many numbers all parameters have, biases included."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_size: int) -> Description:
-    """Runs one clip of shapes through a network on the meta device, and notes what every part returns."""
+    """Runs one clip through a network that is on the meta device (shapes only), and records each part's output."""
     shapes: dict[str, tuple[int, ...]] = {}
     activations = 0
 
@@ -82,7 +83,7 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
     rows = []
     for part in shown:
         found: tuple[int, ...] = shapes[part.name]
-        # of one clip, whether time has an axis of its own or lies with the clips
+        # the last four axes are those of one clip, whether or not time has its own axis
         shape = found[-4:] if len(found) > 2 else (1, *found[-1:], 1, 1)
         tower: Any = network.get_submodule(part.stream) if part.role == "stage" else None
         stride = tower.backbone.strides[part.stage] if tower and part.stage.startswith("conv") else None
@@ -105,7 +106,7 @@ def _title(module: nn.Module) -> str:
 
 
 def table(description: Description) -> str:
-    """The description as text for a terminal."""
+    """Returns the description as text for a terminal."""
     lines = [f"{'part':<16}{'stage':<9}{'layer':<22}{'output t×c×h×w':<22}{'stride':>6}{'parameters':>14}"]
     for row in description.rows:
         shape = "×".join(map(str, row.shape))

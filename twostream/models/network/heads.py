@@ -1,4 +1,4 @@
-"""The last layers of a network."""
+"""Finds the last layers of a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def classifiers(network: Any) -> dict[str, nn.Module]:
-    """{dotted name: the linear layer of each head, whose outputs, averaged over space and time, are its scores}."""
+    """Returns {dotted name: linear layer} of all heads. Scores are these layers' outputs, averaged over h, w and t."""
     towers = [getattr(network, stream) for stream in ("rgb", "flow") if hasattr(network, stream)]
     layers = [tower.backbone.classifier for tower in towers if "fc8" in getattr(tower, "stages", ())]
     layers += [head.classifier for head in getattr(network, "heads", [])]

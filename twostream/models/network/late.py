@@ -1,4 +1,4 @@
-"""The heads of a network -> the one score for each class that is evaluated."""
+"""Combines the heads of a network into the one score per class that is evaluated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from twostream.models.bilinear import at_least_float32, without_autocast
 
 
 class LateFusion(nn.Module):
-    """Fusion of class probabilities. Both towers keep their own losses.
+    """Fuses the class probabilities of two towers, each of which keeps its own loss.
 
-    A fusion with parameters has a third head of its own, the log of the fused probabilities, from which no gradient
-    goes back into the towers.
+    If the fusion has parameters, the log of the fused probabilities is a third head with its own loss, from which no
+    gradient goes back into the towers.
     """
 
     def __init__(self, fusion: Any, num_classes: int) -> None:
@@ -24,7 +24,7 @@ class LateFusion(nn.Module):
         self.learned = any(True for _ in self.fusion.parameters())
 
     def fuse(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "n k"]:
-        """Log of the fused probabilities, which sum to 1; computed from logs, so that small ones do not tie."""
+        """Returns the log of the fused probabilities, whose sum is 1; works on logs, so that tiny ones do not tie."""
         with without_autocast(heads.device):
             rgb, flow = at_least_float32(heads).log_softmax(-1)[:, :, :, None, None]
             return self.fusion.of_logs(rgb, flow).flatten(1).log_softmax(1)
@@ -39,7 +39,7 @@ class LateFusion(nn.Module):
 
 
 class MeanScore(nn.Module):
-    """Two towers, or one: the mean of the heads' scores before softmax."""
+    """Averages the heads' scores before softmax, for one tower or two."""
 
     def forward(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "m n k"]:
         return heads
@@ -49,7 +49,7 @@ class MeanScore(nn.Module):
 
 
 def fusion_of_scores(fusion: Any, num_classes: int, layer: str) -> Any:
-    """The fusion made fit for class scores; ValueError where it does not return one score for each class."""
+    """Returns the fusion to use for class scores. Raises ValueError if it does not return one score per class."""
     fusion = fusion.for_scores()
     if fusion.out_channels != num_classes:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Networks that fuse several stages side by side."""
+"""Networks that fuse several stages, of which none goes back into a tower."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ MakeLevels = Callable[[Sequence[int], Sequence[int]], Any]  # (rgb channels, flo
 
 
 class MultiLevelNetwork(nn.Module):
-    """Two towers up to the last of several stages; their maps are fused at every stage, none goes back into a tower.
+    """Two towers whose maps are fused after each of several stages; fused maps do not go back into a tower.
 
-    `fusion` takes the maps of all stages and returns a list of maps (`.out_channels`): each of them is fused over
-    time, pooled, and has a linear classifier and a loss of its own. `forward` and `combine` as in TwoStreamNetwork:
-    (m, n, k) heads, whose mean is evaluated.
+    `fusion` takes the maps of all these stages and returns a list of maps (`.out_channels`). Each of them is fused over
+    time and pooled, and has its own linear classifier and loss. `forward` and `combine` are as in TwoStreamNetwork:
+    (m, n, k) heads, whose mean is evaluated. The towers end at the last fused stage.
 
     Raises ValueError unless `layer` names at least two convolutional stages, in order.
     """
@@ -99,11 +99,15 @@ class MultiLevelNetwork(nn.Module):
         return torch.stack([head(level) for head, level in zip(self.heads, maps, strict=True)])
 
     def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
-        """The one score for each class that is evaluated."""
+        """Returns the one score per class that is evaluated."""
         return self.late.combine(heads)
 
     def modules_below(self, train_from: str) -> list[nn.Module]:
-        """What stays as it is when training starts at `train_from`: a stage, `fusion` (both towers), or `all`."""
+        """Returns the modules that are not trained if training starts at `train_from`.
+
+        `train_from` is a stage, `fusion` (both towers are not trained), or `all` (everything is trained). Raises
+        ValueError for anything else.
+        """
         check_choice("train_from", train_from, ("all", "fusion", *self.rgb.stages))
         if train_from == "all":
             return []
@@ -112,7 +116,7 @@ class MultiLevelNetwork(nn.Module):
 
 
 class Head(nn.Module):
-    """A fused map -> scores: temporal fusion, pooling, dropout, a linear classifier."""
+    """Turns a fused map into scores: temporal fusion, pooling, dropout, a linear classifier."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a network is made of: each part with its role, its stream and its stage."""
+"""Lists the parts of a network, each with its role, stream and stage."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import nn
 
 from .tower import STAGES, STREAMS
 
-TOWER = {"backbone.stages": "stage", "attention": "attention", "temporal": "temporal"}  # of a tower: place -> role
-BETWEEN = {"align": "align", "fusions": "fusion"}  # of both streams
+TOWER = {"backbone.stages": "stage", "attention": "attention", "temporal": "temporal"}  # module in a tower -> role
+BETWEEN = {"align": "align", "fusions": "fusion"}  # module of both streams -> role
 
 
 class Part(NamedTuple):
-    """`role`: stage, attention, temporal, align, fusion, head, late. `stream`: rgb, flow, or "" for what has both.
+    """A part of a network; `name` is the name of its module there.
 
-    `name` is that of the module in the network. `stage`: the one that it is, or that it follows; "" for a head that
-    follows all.
+    `role` is one of stage, attention, temporal, align, fusion, head, late. `stream` is rgb or flow, or "" for a part of
+    both. `stage` is the stage that the part is or follows, or "" if the part follows all stages.
     """
 
     name: str
@@ -28,9 +28,9 @@ class Part(NamedTuple):
 
 
 def parts(network: Any) -> Iterator[Part]:
-    """All parts, in the order in which data meet them; no parameter is in two.
+    """Yields all parts, in the order in which data pass through them. No parameter is in two parts.
 
-    A tower that is fused with the other goes on as `rgb`.
+    The tower that continues with the fused map is called `rgb`.
     """
     for stage in STAGES:
         for place, role in TOWER.items():

@@ -21,9 +21,9 @@ from .tower import (
 
 
 class SingleStreamNetwork(nn.Module):
-    """One tower, on RGB or on flow: the baseline of every fusion, and its initialisation.
+    """One tower on RGB or on flow: a baseline for fusion, and the source of its initial weights.
 
-    `forward(rgb, flow)` takes maps (n, t, c, h, w) in grey levels and returns the scores of its one head before
+    `forward(rgb, flow)` takes frames (n, t, c, h, w) in grey levels and returns the scores of its one head before
     softmax, (1, n, k); `combine` returns (n, k).
     """
 
@@ -68,7 +68,10 @@ class SingleStreamNetwork(nn.Module):
         return heads[0]
 
     def modules_below(self, train_from: str) -> list[nn.Module]:
-        """What stays as it is when training starts at stage `train_from` (or at `all`: nothing)."""
+        """Returns the modules that are not trained if training starts at stage `train_from`; none for `all`.
+
+        Raises ValueError for anything else.
+        """
         tower: Tower = getattr(self, self.stream)
         check_choice("train_from", train_from, ("all", *tower.stages))
         return [] if train_from == "all" else tower.modules_before(train_from)

@@ -1,6 +1,6 @@
-"""One stream from its frames to its scores.
+"""One stream of a network, from its frames to its scores.
 
-Maps travel as (n, t, c, h, w) from the input to the scores; feature vectors are 1×1 maps.
+All maps, from the input to the scores, are (n, t, c, h, w); feature vectors are 1×1 maps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Shape = tuple[int, ...]  # c, h, w
 
 
 class Tower(nn.Module):
-    """One stream: input statistics, a backbone's stages in order, attention after some, temporal fusion after one."""
+    """One stream: normalises its input, then runs a backbone's stages, with attention and temporal fusion after some."""
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class Tower(nn.Module):
 
     @property
     def stages(self) -> nn.ModuleDict:
-        """The backbone's stages that are in use, by name and in order."""
+        """The backbone's stages that are in use, by name, in order."""
         return self.backbone.stages
 
     def pool(self, channels: int) -> None:
-        """End in the chosen pooling of a map of `channels` channels, and a linear classifier."""
+        """Makes the tower end in the chosen pooling, of a map of `channels` channels, and a linear classifier."""
         assert self.pooling is not None
         layer = self.pooling(channels)
         self.pools_time = getattr(layer, "pools_time", False)
         self.backbone.replace_head(layer, layer.out_channels, self.num_classes)
 
     def accept(self, channels: int, *, after: str, order: str) -> None:
-        """Make the stage that follows `after` take a fused map of `channels` channels."""
+        """Makes the stage that follows `after` read a fused map of `channels` channels."""
         following = names_after(after, self.stages)
         if not following or channels == self.shapes[after][0]:
             return
@@ -79,7 +79,10 @@ class Tower(nn.Module):
             self.backbone.widen(following[0], channels, order=order)
 
     def classify(self, vector_channels: int, *, after: str) -> None:
-        """Drop the stages between `after` and the scores: a linear classifier follows at once."""
+        """Drops the stages between `after` and the scores, so that a linear classifier follows `after` directly.
+
+        Raises ValueError if fully connected stages would be lost.
+        """
         following = names_after(after, self.stages)
         lost = [name for name in following if name.startswith("fc") and name != SCORES]
         if lost:
@@ -94,27 +97,27 @@ class Tower(nn.Module):
         self.backbone.replace_head(nn.Flatten(), vector_channels, self.num_classes)
 
     def remove(self, name: str) -> None:
-        """Drop stage `name` and its attention."""
+        """Drops stage `name` and its attention."""
         del self.stages[name]
         if name in self.attention:
             del self.attention[name]
 
     def end_at(self, last: str) -> None:
-        """Drop the stages after `last`."""
+        """Drops the stages after `last`."""
         for name in names_after(last, self.stages):
             self.remove(name)
 
     def modules_before(self, name: str) -> list[nn.Module]:
-        """The stages before `name`, with the attention and the temporal fusion that follow them."""
+        """Returns the stages before `name`, with the attention and the temporal fusion that follow them."""
         parts = (self.stages, self.attention, self.temporal)
         return [part[stage] for stage in names_before(name, self.stages) for part in parts if stage in part]
 
     def enter(self, frames: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c h w"]:
-        """The network's input: normalised grey levels."""
+        """Returns the backbone's input: normalised grey levels."""
         return per_frame(self.input, frames)
 
     def stage(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
-        """The maps after stage `name`; unchanged where there is no such stage."""
+        """Returns the maps after stage `name` and its attention; unchanged if the tower has no such stage."""
         if name not in self.stages:
             return maps
         maps = per_frame(self.stages[name], maps)
@@ -124,12 +127,12 @@ class Tower(nn.Module):
         return attention(maps) if isinstance(attention, OverClip) else per_frame(attention, maps)
 
     def over_time(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t2 c2 h2 w2"]:
-        """The maps after the temporal fusion, where it follows stage `name`."""
+        """Returns the maps after temporal fusion if that follows stage `name`, or else unchanged."""
         return self.temporal[name](maps) if name in self.temporal else maps
 
 
 class Normalise(nn.Module):
-    """Grey levels -> (x - mean) / std per channel, in float."""
+    """Normalises grey levels: (x - mean) / std per channel, in float."""
 
     mean: Tensor
     std: Tensor
@@ -144,7 +147,7 @@ class Normalise(nn.Module):
 
 
 class OverClip(nn.Module):
-    """An attention that sees all frames of a clip at once, as (n, c, t, h, w), instead of one by one."""
+    """Lets an attention see all frames of a clip at once, as (n, c, t, h, w), instead of one by one."""
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
@@ -155,7 +158,7 @@ class OverClip(nn.Module):
 
 
 class FoldTime(nn.Module):
-    """Time becomes height: for a pooling that takes the descriptors of all frames at once (ActionVLAD)."""
+    """Folds time into height, for a pooling that takes the descriptors of all frames at once (ActionVLAD)."""
 
     convolves = False
 
@@ -171,12 +174,15 @@ class FoldTime(nn.Module):
 
 
 def per_frame(module: nn.Module, maps: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
-    """Apply `module` as if every frame were an image of its own."""
+    """Applies `module` to each frame as if it were a separate image."""
     return module(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
 
 
 def make_temporal(make: MakeTemporal, tower: Tower, in_channels: int, out_channels: int) -> Any:
-    """The temporal fusion of a tower; a pooling that takes all frames at once stands in for it."""
+    """Returns the temporal fusion of a tower, or FoldTime if the tower's pooling takes all frames at once.
+
+    Raises ValueError for such a pooling with a temporal fusion that convolves.
+    """
     temporal = make(in_channels, out_channels)
     if not tower.pools_time:
         return temporal
@@ -186,14 +192,14 @@ def make_temporal(make: MakeTemporal, tower: Tower, in_channels: int, out_channe
 
 
 def scores(maps: Float[Tensor, "n t k h w"]) -> Float[Tensor, "n k"]:
-    """Score maps -> scores: averaged over space (fully convolutional testing) and over time (2-D pooling)."""
+    """Averages score maps over space (fully convolutional testing) and over time (2-D pooling)."""
     return maps.mean(dim=(1, 3, 4))
 
 
 def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
-    """(c, h, w) of the output of every stage for one input of `shape`; computes shapes only, no values.
+    """Returns (c, h, w) of each stage's output for one input of `shape`; computes shapes only, no values.
 
-    Raises ValueError where the input is too small for the network.
+    Raises ValueError if the input is too small for the network.
     """
     shapes, maps = {}, torch.zeros(2, *shape, device="meta")
     for name, stage in stages.items():
@@ -208,16 +214,16 @@ def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
 
 
 def names_before(name: str, stages: Iterable[str]) -> list[str]:
-    """Those of `stages` that come before `name`; `name` need not be one of them."""
+    """Returns those of `stages` that come before `name`; `name` need not be one of them."""
     return [stage for stage in stages if LAYERS.index(stage) < LAYERS.index(name)]
 
 
 def names_after(name: str, stages: Iterable[str]) -> list[str]:
-    """Those of `stages` that come after `name`."""
+    """Returns those of `stages` that come after `name`."""
     return [stage for stage in stages if LAYERS.index(stage) > LAYERS.index(name)]
 
 
 def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
-    """ValueError unless `value` is one of `choices`."""
+    """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{what}={value!r}: choose from {', '.join(choices)}")

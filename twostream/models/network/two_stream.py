@@ -1,4 +1,4 @@
-"""Networks of two streams: towers, fusions and temporal fusion wired together; no arithmetic of its own."""
+"""Networks of two streams: connects towers, fusions and temporal fusion; all arithmetic is in these."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ MakeAlign = Callable[[Shape, Shape], nn.Module]  # (rgb shape, flow shape)
 class TwoStreamNetwork(nn.Module):
     """An RGB and a flow tower, fused after one or several stages (Feichtenhofer et al. 2016, section 3).
 
-    The fused maps go on in the RGB tower. The flow tower ends at the last fused stage; or it is kept to scores of
-    its own (`two_towers`, which layer=[…, fc8] says too: the paper's "ReLU5 + FC8"). layer=softmax is late fusion.
+    The RGB tower continues with the fused maps. The flow tower ends at the last fused stage, unless `two_towers` or
+    layer=[…, fc8] keeps all of it, with its own scores (the paper's "ReLU5 + FC8"). layer=softmax is late fusion.
 
-    `forward(rgb, flow)` takes maps (n, t, 3, h, w) and (n, t, 2L, h, w) in grey levels and returns the scores of its
-    m heads before softmax, (m, n, k): each head has a loss of its own. `combine` returns the one score (n, k) that
-    is evaluated: the heads' mean before softmax where the last layer is fc8, fused log-probabilities at softmax.
+    `forward(rgb, flow)` takes frames (n, t, 3, h, w) and flow (n, t, 2L, h, w) in grey levels. It returns the scores of
+    m heads before softmax, (m, n, k); each head has its own loss. `combine` returns the one score (n, k) that is
+    evaluated: fused log-probabilities if `layer` ends in softmax, else the mean of the heads before softmax.
 
-    `align` is built from both maps' shapes (c, h, w) for every fused stage; `image_size` is the side of the input.
+    `align` is called with both maps' shapes (c, h, w) for every fused stage; `image_size` is the side of the input.
     Raises ValueError for a layer, or a combination of layer, fusion, temporal and pooling, that cannot be built.
     """
 
@@ -90,7 +90,7 @@ class TwoStreamNetwork(nn.Module):
         )
 
     def _fuse(self, name: str, make: MakeFusion) -> Any:
-        """The fusion after stage `name`; makes what follows fit for its result."""
+        """Makes the fusion after stage `name`, and changes the stage that follows so that it reads the result."""
         channels = self.rgb.shapes[name][0]
         fusion = make(channels, self.flow.shapes[name][0])
         if name == SCORES:
@@ -108,9 +108,9 @@ class TwoStreamNetwork(nn.Module):
         return fusion
 
     def _fuse_over_time(self, make: MakeTemporal) -> None:
-        """The temporal fusion of the fused tower; of both towers where they meet after conv5 or not at all.
+        """Makes the temporal fusion of the RGB tower, and that of the flow tower if that has stages after conv5.
 
-        The flow tower that is kept beside a fused one is only pooled over time (section 3.4).
+        If a convolutional stage is fused, the flow tower is only pooled over time (section 3.4).
         """
         end = LAST_CONV if LAST_CONV in self.rgb.stages else self.layers[-1]
         fused_map = bool(self.layers) and self.layers[0].startswith("conv")
@@ -144,11 +144,15 @@ class TwoStreamNetwork(nn.Module):
         return fused.unflatten(0, a.shape[:2])
 
     def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
-        """The one score for each class that is evaluated."""
+        """Returns the one score per class that is evaluated."""
         return self.late.combine(heads)  # type: ignore[operator]
 
     def modules_below(self, train_from: str) -> list[nn.Module]:
-        """What stays as it is when training starts at `train_from`: a stage, `fusion`, or `all` (nothing)."""
+        """Returns the modules that are not trained if training starts at `train_from`.
+
+        `train_from` is a stage, `fusion` (the first one), or `all` (everything is trained). Raises ValueError for
+        anything else, and for `fusion` with late fusion.
+        """
         choices = ("all", "fusion", *self.rgb.stages)
         check_choice("train_from", train_from, choices)
         if train_from == "all":
@@ -159,7 +163,7 @@ class TwoStreamNetwork(nn.Module):
         towers = (self.rgb, self.flow)
         below = [module for tower in towers for module in tower.modules_before(first)]
         below += [parts[name] for name in names_before(first, self.layers) for parts in (self.fusions, self.align)]
-        if train_from == "fusion":  # the stage whose maps are fused lies below the fusion, too
+        if train_from == "fusion":  # the stage whose maps are fused is below the fusion, too
             below += [part[first] for tower in towers for part in (tower.stages, tower.attention) if first in part]
         return below
 
@@ -167,7 +171,9 @@ class TwoStreamNetwork(nn.Module):
 def read_layers(
     layer: str | Sequence[str], two_towers: bool, *stages: Sequence[str]
 ) -> tuple[tuple[str, ...], str | None]:
-    """`layer` as typed -> (the stages after which to fuse, where the scores of two towers are averaged if at all).
+    """Reads `layer` as typed. Returns (the stages to fuse after, where two towers' scores are combined, or None).
+
+    Raises ValueError for unknown stages, and for stages that are not in order or named twice.
 
     >>> read_layers("conv5", False), read_layers(["conv5", "fc8"], False), read_layers("softmax", False)
     ((('conv5',), None), (('conv5',), 'fc8'), ((), 'softmax'))
@@ -185,12 +191,15 @@ def read_layers(
 
 
 def channel_order(part: Any) -> str:
-    """How the channels of both streams lie in what a fusion returns, or a 3-D filter takes: block, interleaved."""
+    """Returns the order of both streams' channels, "block" or "interleaved", in a fusion's result or a 3-D filter."""
     return getattr(part, "order", "block")
 
 
 def filter_over_time(fusion: Any, temporal: Any) -> Any:
-    """What comes before a 3-D filter in place of `fusion`: a filter of its own would be contained in it."""
+    """Returns the fusion to use in place of `fusion` before a 3-D filter, which contains the fusion's own filter.
+
+    Raises ValueError if it leaves no map, or its channels are in another order than the 3-D filter's.
+    """
     if not fusion.keeps_map:
         raise ValueError(f"{type(fusion).__name__} leaves no map for temporal=conv3d; choose temporal=pool3d")
     fusion = fusion.before_conv3d()
