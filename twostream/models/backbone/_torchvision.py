@@ -1,4 +1,4 @@
-"""The one door to torchvision's networks."""
+"""Imports torchvision's networks, for the other files in this folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 def torchvision_models(backbone: str) -> ModuleType:
-    """`torchvision.models`. Raises ImportError, with a way out, where torchvision is missing or broken."""
+    """Imports `torchvision.models`. Raises ImportError, with advice, if torchvision is missing or broken."""
     try:
         from torchvision import models
     except (ImportError, RuntimeError) as error:  # RuntimeError: a wheel made for another version of torch

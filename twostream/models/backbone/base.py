@@ -19,11 +19,11 @@ STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 ORDERS = ("block", "interleaved")
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # grey levels; torchvision's
-IMAGENET_FLOW_STD = 57.63  # the mean of the three, as in TSN: its conv1 for flow is the mean of those for R, G and B
+IMAGENET_FLOW_STD = 57.63  # the mean of the three, as in TSN, whose first filters for flow average those of R, G, B
 
 
 class FullyConnected(nn.Conv2d):
-    """A fully connected layer that takes larger maps too: (n, c, k, k) -> (n, d, 1, 1), convolved over larger ones.
+    """A fully connected layer (n, c, k, k) -> (n, d, 1, 1), which is convolved over maps that are larger.
 
     Raises ValueError for a map smaller than k x k.
     """
@@ -40,7 +40,7 @@ class FullyConnected(nn.Conv2d):
                 "use larger images (vgg16 and vgg_m were made for 224×224)"
             )
         if height == width == side:
-            # flattened as it lies in memory: a channels_last weight would be copied otherwise (400 MB in VGG-16)
+            # flatten in the order of memory: otherwise a channels_last weight would be copied (400 MB in VGG-16)
             is_last = self.weight.is_contiguous(memory_format=torch.channels_last)
             order = (0, 2, 3, 1) if is_last else (0, 1, 2, 3)
             weight = self.weight.permute(order).flatten(1)
@@ -49,7 +49,7 @@ class FullyConnected(nn.Conv2d):
 
 
 class Backbone(nn.Module):
-    """Ordered stages, each (n, c, h, w) -> (n, d, g, v); their names are a selection of conv1 … conv5, fc6, fc7, fc8.
+    """A chain of stages, each (n, c, h, w) -> (n, d, g, v), with names out of conv1 … conv5, fc6, fc7, fc8, in order.
 
     A convolutional stage ends at its last ReLU; the pooling that follows it belongs to the next stage, so that stages
     are fused before pooling. The score is the spatial mean of the map of the last stage.
@@ -58,12 +58,12 @@ class Backbone(nn.Module):
       that it pools.
     - `mean`, `std`: of the RGB input, in grey levels 0..255; `flow_std`: of int8 flow, in grey levels around zero.
     - `dropout`: the probability in all dropout layers.
-    - `source_names`: {name of a tensor here: its name in the published network that `source` is laid out as}.
-    - `urls`: {name: URL} of published weights. `report`: what was loaded, if anything.
+    - `source_names`: {name of a tensor here: its name in the published network `source`}.
+    - `urls`: {name: URL} of published weights. `report`: what was loaded, or None.
     """
 
-    fetches_itself = False  # True where a library downloads what "imagenet" names when it builds the network
-    has_spare_layers = False  # True where published weights hold convolutional layers that no stage uses
+    fetches_itself = False  # whether a library downloads the weights "imagenet" itself
+    has_spare_layers = False  # whether published weights have convolutional layers that no stage uses
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Backbone(nn.Module):
 
     @property
     def first(self) -> tuple[str, nn.Conv2d]:
-        """The convolution that reads the image, and its name."""
+        """The name of the convolution that reads the image, and the convolution."""
         return next((name, module) for name, module in self.named_modules() if isinstance(module, nn.Conv2d))
 
     @property
@@ -108,15 +108,15 @@ class Backbone(nn.Module):
         return [module for module in self.modules() if isinstance(module, nn.Conv2d)][-1]
 
     def require(self, stage: str) -> None:
-        """Raises ValueError, with those there are, for a stage that this network lacks."""
+        """Raises ValueError, which names the existing stages, if the network has no such stage."""
         if stage not in self.stages:
             raise ValueError(f"layer={stage!r}: {self.name} has no such stage; choose from {', '.join(self.stages)}")
 
     def initialise(self, only: Collection[str] | None = None) -> None:
-        """Random initial values, for all layers or for those of which `only` names a tensor.
+        """Sets random initial values, in all layers or in those of which `only` names a tensor.
 
-        He et al. 2015 (normal, fan in) and zero biases. That rule is for input of deviation 1: the first filters of a
-        network whose input is larger are smaller. The classifier: `start_classifier`.
+        Filters follow He et al. 2015 (normal, fan in), biases are 0. Since that rule assumes input of deviation 1, the
+        first filters are divided by the input's deviation if that is larger. `start_classifier` sets the classifier.
         """
         classifier, (_, first) = self.classifier, self.first
         input_scale = max(1.0, sum(IMAGENET_STD) / sum(self.std))
@@ -138,12 +138,12 @@ class Backbone(nn.Module):
                 module.reset_parameters()
 
     def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
-        """Let stage `name` read a concatenated map of `in_channels`.
+        """Makes stage `name` read a concatenated map of `in_channels`.
 
         Each filter that reads the stage's input is repeated over the new channels, [W, W], so that concatenation
-        starts as sum fusion: exactly where that convolution comes first, and behind a max pool as the sum of both
-        pooled maps. `order` is that of the channels: one tower after the other ("block") or "interleaved".
-        Raises ValueError for an unknown stage or order, for too few channels, and where no filter can be widened.
+        starts as sum fusion: exactly so if the convolution comes first in the stage; after a max pool it starts as the
+        sum of both pooled maps. `order` is that of the channels: one tower after the other ("block") or "interleaved".
+        Raises ValueError for an unknown stage or order, for too few channels, and if no filter can be widened.
         """
         self.require(name)
         check_order(order)
@@ -151,7 +151,7 @@ class Backbone(nn.Module):
             widen_convolution(convolution, in_channels, order=order, where=f"layer={name!r}: {self.name}")
 
     def _readers(self, name: str) -> list[nn.Conv2d]:
-        """The convolutions that read the input of stage `name`, behind at most poolings and the like."""
+        """Returns the convolutions that read the input of stage `name`; only layers without weights precede them."""
         first = first_with_parameters(self.stages[name])
         if not isinstance(first, nn.Conv2d) or first.groups != 1:
             raise ValueError(
@@ -161,7 +161,7 @@ class Backbone(nn.Module):
         return [first]
 
     def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int) -> None:
-        """Drop all fully connected stages; end in fc8 = `pooling` (n, c, h, w) -> (n, in_features), dropout, linear."""
+        """Replaces all fully connected stages by fc8: `pooling` (n, c, h, w) -> (n, in_features), dropout, linear."""
         for name in [name for name in self.stages if name.startswith("fc")]:
             del self.stages[name]
         like = self.first[1].weight
@@ -183,13 +183,13 @@ def check_order(order: str) -> None:
 
 
 def first_with_parameters(stage: nn.Module) -> Any:
-    """The first part of a stage that has parameters: what its input meets behind poolings and normalisations."""
+    """Returns the first part of a stage that has parameters."""
     parts = stage if isinstance(stage, nn.Sequential) else [stage]
     return next(part for part in parts if next(part.parameters(), None) is not None)
 
 
 def set_in_channels(convolution: nn.Conv2d, in_channels: int) -> None:
-    """Give a convolution that is still without values another number of input channels."""
+    """Gives a convolution on the meta device (without values) another number of input channels."""
     assert convolution.weight.is_meta
     convolution.in_channels = in_channels
     out_channels, _, *kernel = convolution.weight.shape
@@ -197,7 +197,10 @@ def set_in_channels(convolution: nn.Conv2d, in_channels: int) -> None:
 
 
 def widen_convolution(convolution: nn.Conv2d, in_channels: int, *, order: str, where: str) -> None:
-    """Repeat the filters of a convolution, in place, until they read `in_channels`."""
+    """Repeats the filters of a convolution, in place, until they read `in_channels`.
+
+    Raises ValueError, which begins with `where`, for too few channels, or in order "interleaved" for no multiple.
+    """
     weight = convolution.weight.detach()
     old = weight.shape[1]
     if in_channels < old or (order == "interleaved" and in_channels % old):
@@ -210,7 +213,9 @@ def widen_convolution(convolution: nn.Conv2d, in_channels: int, *, order: str, w
 
 
 def scaled(channels: Sequence[int], width: float) -> list[int]:
-    """`width` times as many channels, at least one each; the published network has width 1.
+    """Returns `width` times as many channels, at least one each; the published network has width 1.
+
+    Raises ValueError for a width that is not positive.
 
     >>> scaled((64, 512, 4096), 0.125)
     [8, 64, 512]

@@ -13,13 +13,13 @@ from twostream.models.backbone.weights import realise
 
 
 class ResNet(Backbone):
-    """A residual network: conv1 is the stem, conv2 … conv5 the residual stages, fc8 global pooling and a layer."""
+    """A residual network: conv1 is the stem, conv2 … conv5 are residual stages, fc8 is pooling and a linear layer."""
 
     def _readers(self, name: str) -> list[nn.Conv2d]:
         block: Any = first_with_parameters(self.stages[name])
         if not hasattr(block, "conv1"):
             return super()._readers(name)
-        if block.downsample is None:  # conv2 of ResNet-18 and -34: adding needs equal channels, a 1×1 does not
+        if block.downsample is None:  # conv2 of ResNet-18 and -34: a shortcut of equal channels becomes a 1×1
             width, like = block.conv1.in_channels, block.conv1.weight
             shortcut = nn.Conv2d(width, width, 1, bias=False).to(device=like.device, dtype=like.dtype)
             nn.init.dirac_(shortcut.weight)
@@ -94,7 +94,7 @@ def _resnet(
         "fc8": nn.Sequential(source.avgpool, nn.Dropout(dropout), source.fc),
     }
     published = models.get_model_weights(name)
-    urls = {"imagenet": published.IMAGENET1K_V1.url}  # V2 (better on ImageNet itself) came with the larger ones
+    urls = {"imagenet": published.IMAGENET1K_V1.url}  # V2, better on ImageNet, exists for large ones
     if "IMAGENET1K_V2" in published.__members__:
         urls["imagenet_v2"] = published.IMAGENET1K_V2.url
     widths = (64, features // 8, features // 4, features // 2, features, num_classes)

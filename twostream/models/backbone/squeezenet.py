@@ -11,7 +11,7 @@ from twostream.models.backbone.weights import realise
 
 
 class SqueezeNet(Backbone):
-    """SqueezeNet: every stage but the first and the last begins, behind its pool, with a Fire module."""
+    """SqueezeNet: all stages but the first and the last begin with a Fire module, with or without a pool before it."""
 
     def _readers(self, name: str) -> list[nn.Conv2d]:
         first = first_with_parameters(self.stages[name])
@@ -29,9 +29,9 @@ def squeezenet1_0(
 ) -> Backbone:
     """SqueezeNet 1.0 (Iandola et al. 2016): 8 Fire modules, no fully connected layer.
 
-    Stages: conv1; fire2-4; fire5-6; fire7-8 (which has the resolution of conv3: there are four in all); fire9.
-    fc8 is its own classifier: dropout, 1×1 convolution, mean. `relu`: with the published ReLU between the last two,
-    for the published scores of ImageNet. Under it, scores are never negative, and new classes may stop learning.
+    Stages: conv1; fire2-4; fire5-6; fire7-8 (at the resolution of conv3, since there are only four); fire9. fc8 is the
+    network's own classifier: dropout, 1×1 convolution, mean. `relu` adds the published ReLU after the convolution, for
+    the published scores of ImageNet. With it scores are never negative, and new classes may stop learning.
     """
     models = torchvision_models("squeezenet1_0")
     with torch.device("meta"):

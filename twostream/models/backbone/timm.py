@@ -1,4 +1,4 @@
-"""Any convolutional or hierarchical network of the timm library, by its name there."""
+"""Uses any convolutional or hierarchical network of the timm library, by its name there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 class Timm(Backbone):
-    """The feature levels of a timm network as conv stages; fc8 is global pooling, dropout and a linear layer."""
+    """A timm network: its feature levels are the conv stages; fc8 is global pooling, dropout and a linear layer."""
 
     fetches_itself = True
     has_spare_layers = True  # e.g. a norm before the classifier
 
     def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
-        """As in `Backbone`; no layer inside timm's stages changes: a 1×1 convolution before the stage does it."""
+        """Does as in `Backbone`, but by a 1×1 convolution before the stage; timm's own layers do not change."""
         if name == "fc8":
             return super().widen(name, in_channels, order=order)
         self.require(name)
@@ -35,14 +35,14 @@ class Timm(Backbone):
         like = self.first[1].weight
         reader = nn.Conv2d(channels, channels, 1, bias=False).to(device=like.device, dtype=like.dtype)
         with torch.no_grad():
-            nn.init.dirac_(reader.weight)  # the identity, which widening makes a sum
+            nn.init.dirac_(reader.weight)  # the identity; widened, it adds both streams
         check_order(order)
         widen_convolution(reader, in_channels, order=order, where=f"layer={name!r}: {self.name}")
         self.stages[name] = nn.Sequential(reader, self.stages[name])
 
 
 class Level(nn.Module):
-    """Layers that work on (n, h, w, c), or begin to, as a stage of maps (n, c, h, w)."""
+    """Wraps layers that work on (n, h, w, c) as a stage of maps (n, c, h, w); the first level reads (n, c, h, w)."""
 
     def __init__(self, layers: nn.Module, *, is_first: bool) -> None:
         super().__init__()
@@ -62,12 +62,13 @@ def timm(
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
-    """The network `name` of timm (`pip install "twostream[timm]"`), cut after its feature levels.
+    """Builds the network `name` of timm (`pip install "twostream[timm]"`), cut after each of its feature levels.
 
-    The deepest level is conv5, the one before it conv4, and so on: a network that starts at a quarter of the
-    resolution (ConvNeXt, Swin) has no conv1. `weights`: "imagenet" for what timm offers as pretrained, or a file with
-    timm's names for this network. Networks of fixed size need images of that size.
-    Raises ValueError for an unknown name, and for networks that are not a chain of levels (ViT, HRNet).
+    The deepest level is conv5, the one before it conv4, and so on. So a network whose first level has a quarter of the
+    resolution (ConvNeXt, Swin) has no conv1. `weights`: "imagenet" for timm's pretrained ones, or a file with
+    timm's names for this network. Networks of a fixed size need images of that size.
+    Raises ValueError for an unknown name or weights, and for networks that are not a chain of levels (ViT, HRNet);
+    ImportError without timm.
     """
     library = _library(name)
     if weights not in (None, "imagenet") and not Path(weights).is_file():
@@ -99,7 +100,7 @@ def timm(
 
 
 def _library(name: str) -> Any:
-    """timm, which has a model of this name."""
+    """Imports timm. Raises ImportError without timm, ValueError if timm has no model of this name."""
     try:
         import timm as library
     except ImportError as error:
@@ -111,8 +112,8 @@ def _library(name: str) -> Any:
 
 
 def _levels(network: Any, name: str) -> dict[str, nn.Module]:
-    """The layers of each feature level, by stage."""
-    if hasattr(network, "return_layers"):  # a chain of layers, some of which are taps
+    """Returns the layers of each feature level, by stage. Raises ValueError if the network is not a chain of levels."""
+    if hasattr(network, "return_layers"):  # a chain of layers; levels end at `return_layers`
         layers, taps = list(network.named_children()), set(network.return_layers)
     elif hasattr(network, "_stage_out_idx") and getattr(network, "feature_hooks", None) is None:  # EfficientNets
         stem = [getattr(network, part) for part in ("conv_stem", "bn1", "act1") if hasattr(network, part)]
@@ -128,8 +129,8 @@ def _levels(network: Any, name: str) -> dict[str, nn.Module]:
         levels[-1].append(layer)
         if layer_name in taps:
             levels.append([])
-    levels.pop()  # what follows the last tap
-    while len(levels) > len(NAMES):  # VGG in timm has six: the full resolution joins the next
+    levels.pop()  # the layers after the last tap belong to no level
+    while len(levels) > len(NAMES):  # timm's VGG has six levels: the first joins the second
         levels[:2] = [levels[0] + levels[1]]
     stages: list[nn.Module] = [nn.Sequential(*level) for level in levels]
     if str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC"):
@@ -139,7 +140,7 @@ def _levels(network: Any, name: str) -> dict[str, nn.Module]:
 
 @contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Without a library's lines on each of its attempts: what came of them is told in one."""
+    """Silences the warnings of a library inside the block; an error is reported in one line instead."""
     log = logging.getLogger(library)
     level = log.level
     log.setLevel(logging.ERROR)
@@ -152,12 +153,12 @@ def quiet(library: str) -> Iterator[None]:
 def _load(backbone: Timm, library: Any, name: str, weights: str, cross_modality: bool) -> None:
     if weights != "imagenet":
         found, origin = read_weights(backbone, weights)
-        joined = {key: key.replace(".", "_", 1) for key in found}  # timm renames layers when it makes levels of them
+        joined = {key: key.replace(".", "_", 1) for key in found}  # timm renames layers when it cuts levels
         levels = set(backbone.source_names.values())
         found = {joined[key] if joined[key] in levels else key: value for key, value in found.items()}
         load_weights(backbone, found, cross_modality=cross_modality, origin=origin)
         return
-    try:  # as for RGB: timm's own way to other numbers of channels rescales the filters
+    try:  # load the RGB network: for other numbers of channels timm would rescale the filters
         with quiet("huggingface_hub"):
             pretrained = library.create_model(name, features_only=True, pretrained=True)
     except (RuntimeError, OSError) as error:

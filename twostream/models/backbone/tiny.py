@@ -1,4 +1,4 @@
-"""A few convolutions, for the embedded data set."""
+"""A small network of five convolutions, for the embedded data set."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def tiny(
 ) -> Backbone:
     """Five convolutions with batch norm; images of 64×64 give a conv5 map of 64×8×8. About 0.1 M parameters.
 
-    fc8 looks at each location through a hidden layer before it averages them. Without that, fc8 would be linear in
-    conv5, and the sum of two streams there no more than the sum of their scores.
-    `width` multiplies all channels. Flow is divided by 19 grey levels, 3 pixels at the default bound of 20.
+    fc8 applies a hidden layer at each location before it averages locations. Otherwise fc8 would be linear in conv5,
+    and the sum of two streams at conv5 would give nothing but the sum of their scores.
+    `width` multiplies all channels. Flow is divided by 19 grey levels, which are 3 pixels at the default bound of 20.
     """
     stages: dict[str, nn.Module] = {}
     *widths, hidden = scaled((*WIDTHS, HIDDEN), width)

@@ -23,7 +23,7 @@ def vgg16(
 ) -> Backbone:
     """VGG-16 (Simonyan & Zisserman 2014): 13 convolutions, 3 fully connected layers; images of 224×224 or larger.
 
-    No adaptive pooling before fc6, unlike torchvision: larger images give maps of scores. `width`
+    Unlike torchvision's, it has no adaptive pooling before fc6, so that larger images give maps of scores. `width`
     multiplies all channels.
     """
     return _vgg("vgg16", in_channels, num_classes, dropout, width, weights, cross_modality)

@@ -12,7 +12,7 @@ IMAGENET_MEAN = (
     123.68,
     116.779,
     103.939,
-)  # R, G, B; what the published Caffe networks of that group subtract
+)  # R, G, B; the means that the published Caffe networks of that group subtract
 
 
 def vgg_m(
@@ -27,14 +27,14 @@ def vgg_m(
 ) -> Backbone:
     """CNN-M-2048 of Chatfield et al. 2014 (VGG-M with 2048 features in fc7); images of 224×224 give 1×1 scores.
 
-    `norm2`: response normalisation after conv2. None: as published, in the RGB network alone (Simonyan & Zisserman
-    2014 left it out of the flow network). Input: mean subtracted, not divided by a deviation. `weights`: a file with
-    the Caffe layers' names (conv1.weight … fc8.bias), first filters in R, G, B order; torchvision has none. `width`
-    multiplies all channels.
+    `norm2`: whether response normalisation follows conv2. None: as published, only in the RGB network (Simonyan &
+    Zisserman 2014 left it out of the flow network). The input's mean is subtracted; it is not divided by a deviation.
+    `weights`: a file with the names of the Caffe layers (conv1.weight … fc8.bias), first filters in R, G, B order;
+    torchvision has none. `width` multiplies all channels.
     """
     layers = filters(in_channels, num_classes, width)
     has_norm2 = in_channels == 3 if norm2 is None else norm2
-    pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)  # 26 -> 13; rounding down would give 12, and still fit fc6
+    pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)  # 26 -> 13; without ceil_mode 12, which fits fc6, too
     before = {
         "conv2": [response_norm(), nn.MaxPool2d(3, stride=2)],
         "conv3": [response_norm(), pool2] if has_norm2 else [pool2],
@@ -62,7 +62,7 @@ def vgg_m(
 
 
 def filters(in_channels: int, num_classes: int, width: float) -> dict[str, nn.Conv2d]:
-    """The layers with weights, by their names in Caffe; without values yet."""
+    """Returns the layers with weights by their names in Caffe, on the meta device (without values)."""
     c1, c2, c3, fc6, fc7 = scaled((96, 256, 512, 4096, 2048), width)
     with torch.device("meta"):
         return {
@@ -78,5 +78,5 @@ def filters(in_channels: int, num_classes: int, width: float) -> dict[str, nn.Co
 
 
 def response_norm() -> nn.LocalResponseNorm:
-    """x / (2 + 1e-4 * sum of squares over 5 channels)^.75; PyTorch divides alpha by the 5."""
+    """Returns x / (2 + 1e-4 * sum of squares over 5 channels)^.75 as a layer; PyTorch divides alpha by the 5."""
     return nn.LocalResponseNorm(size=5, alpha=5e-4, beta=0.75, k=2.0)

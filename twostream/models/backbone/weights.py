@@ -1,4 +1,4 @@
-"""Published or stored weights -> a backbone, with an account of what was loaded and what was not."""
+"""Loads published or stored weights into a backbone, and reports what was loaded and what was not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twostream.models.backbone.base import Backbone
 from twostream.runs.checkpoint import load_plain
 
 KINDS = ("loaded", "adapted", "random", "absent", "mismatched")
-CONNECT_SECONDS = 30.0  # without this an unreachable server is waited for for minutes
+CONNECT_SECONDS = 30.0  # after which a server counts as unreachable; the system's default takes minutes
 
 log = logging.getLogger(__name__)
 BackboneT = TypeVar("BackboneT", bound=Backbone)
@@ -27,9 +27,10 @@ BackboneT = TypeVar("BackboneT", bound=Backbone)
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """Names of a backbone's tensors by what became of them; `unused` are names in the file at `origin`.
+    """The names of a backbone's tensors that were loaded, adapted or set at random.
 
-    `numbers` counts the values in each of loaded, adapted, random.
+    `unused` are names of tensors in the file at `origin` that were not loaded. `numbers` counts the values in each of
+    loaded, adapted, random.
     """
 
     backbone: str
@@ -42,20 +43,20 @@ class WeightsReport:
 
     @property
     def start(self) -> str:
-        """What training starts from, in a few words."""
+        """The weights that training starts from, in a few words."""
         name = f"imagenet ({self.origin.rsplit('/', 1)[-1]})" if "://" in self.origin else self.origin
         adapted = ", first layer averaged over colours" if self.adapted else ""
         return name + adapted + (f"; random: {' '.join(self.lacking)}" if self.lacking else "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The stages that have random values, but for the classifier, which new classes make random."""
+        """The stages that have random values, without the classifier, which is random for new classes."""
         stages = dict.fromkeys(name.split(".")[1] for name in self.random)
         return tuple(stage for stage in stages if stage != "fc8")
 
     @property
     def summary(self) -> str:
-        """One line: how many tensors, of how many values; and the stages of those that were not simply loaded."""
+        """One line with the numbers of tensors and values, and the stages of those that were adapted or random."""
         parts = []
         for kind in ("loaded", "adapted", "random"):
             names = getattr(self, kind)
@@ -66,9 +67,10 @@ class WeightsReport:
 
 
 def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = True) -> BackboneT:
-    """Give a backbone built on the meta device its memory and values: `weights`, and random where they have none.
+    """Gives a backbone that was built on the meta device its memory and values: `weights`, and else random ones.
 
-    Under `torch.device("meta")` it stays a shape: nothing is read or downloaded.
+    Under `torch.device("meta")` the backbone stays there, and nothing is read or downloaded. Raises ValueError like
+    `load_weights`.
     """
     if weights is not None:
         check_weights(backbone, weights)
@@ -82,7 +84,7 @@ def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = 
     found, origin = read_weights(backbone, weights)
     values, report = match(backbone, found, origin=origin, prefix=None, cross_modality=cross_modality)
     backbone.report = report
-    backbone.initialise(only=report.random)  # before the values are copied: a layer may have some of them only
+    backbone.initialise(only=report.random)  # before copying, since a layer may get only some of its tensors
     copy(backbone, values, report)
     return backbone
 
@@ -110,19 +112,19 @@ def load_weights(
     cross_modality: bool = True,
     origin: str = "given tensors",
 ) -> WeightsReport:
-    """Copy weights into `backbone`, in place; what they do not hold keeps its values and is reported as random.
+    """Copies weights into `backbone`, in place. Tensors without weights keep their values and are reported as random.
 
-    `weights`: a name in `backbone.urls`, a file, or tensors by name; laid out as the published network or as the
-    backbone itself. `prefix`: what stands before these names, such as "network.rgb.backbone." in a checkpoint. None:
-    found where the file has one backbone, or one that reads as many channels as this.
+    `weights` is a name in `backbone.urls`, a file, or tensors by name. The names are those of the published network or
+    of the backbone itself. `prefix` comes before these names, such as "network.rgb.backbone." in a checkpoint; None:
+    it is found if the file has a single backbone, or a single one that reads as many channels as this one.
 
     `cross_modality`: filters for RGB are averaged over R, G, B and repeated for the input channels here, without
-    rescaling (Wang et al. 2016). Otherwise the first convolution is random where its channels differ. `origin`: what
-    to call tensors given by name.
+    rescaling (Wang et al. 2016). Otherwise the first convolution is random if its channels differ. `origin` is the name
+    of given tensors in the report.
 
-    A classifier of other classes, and fully connected stages that the file lacks, are random. Anything else that is
-    missing, or of another shape, or left over among the convolutions raises ValueError, as does a file that cannot be
-    had or that holds anything but plain tensors.
+    A classifier of other classes, and fully connected stages that the file lacks, are random. Raises ValueError if
+    anything else is missing or of another shape, if tensors of convolutions are left over, and if the file cannot be
+    downloaded or read, or contains anything but plain tensors.
     """
     if isinstance(weights, Mapping):
         found = dict(weights)
@@ -133,19 +135,19 @@ def load_weights(
 
 
 def downloaded(url: str) -> Path:
-    """Where torch.hub keeps the file of `url`."""
+    """Returns the path at which torch.hub keeps the file of `url`."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def match(
     backbone: Backbone, found: dict[str, Tensor], *, origin: str, prefix: str | None, cross_modality: bool
 ) -> tuple[dict[str, Tensor], WeightsReport]:
-    """The values for `backbone` by the names of its tensors, and what `load_weights` reports. Raises as it does."""
+    """Returns ({name of a tensor of `backbone`: value}, report). Raises ValueError like `load_weights`."""
     found, origin = _without_prefix(backbone, found, prefix, origin)
     own = backbone.state_dict()
     fits = {name: _fit(backbone, name, tensor, found, cross_modality) for name, tensor in own.items()}
     kinds = {kind: tuple(name for name in own if fits[name].kind == kind) for kind in KINDS}
-    # a first layer that is left out on request is known; a classifier of other classes is not used
+    # a first layer that is random on request does not count as unused; a classifier of other classes does
     used = {fit.source for name, fit in fits.items() if fit.value is not None or not name.startswith("stages.fc8.")}
     unused = tuple(key for key in found if key not in used)
     mismatched = [
@@ -168,7 +170,7 @@ def match(
 
 
 class _Fit(NamedTuple):
-    """What becomes of a tensor of the backbone: one of KINDS, the name in the file, and the value to copy."""
+    """How a tensor of the backbone is set: one of KINDS, its name in the file, and the value to copy or None."""
 
     kind: str
     source: str
@@ -178,7 +180,7 @@ class _Fit(NamedTuple):
 def _fit(backbone: Backbone, name: str, tensor: Tensor, found: Mapping[str, Tensor], cross_modality: bool) -> _Fit:
     source = name if name in found else backbone.source_names.get(name, name)
     if source not in found:
-        is_counter = name.endswith("num_batches_tracked")  # old files lack it
+        is_counter = name.endswith("num_batches_tracked")  # which old files lack
         return _Fit("loaded", source, torch.zeros_like(tensor)) if is_counter else _Fit("absent", source)
     value = _as_shape(found[source], tensor)
     if value is not None:
@@ -192,26 +194,26 @@ def _fit(backbone: Backbone, name: str, tensor: Tensor, found: Mapping[str, Tens
 
 
 def copy(backbone: Backbone, values: Mapping[str, Tensor], report: WeightsReport) -> WeightsReport:
-    """Copy the values into the backbone, in place, with a line in the log."""
+    """Copies the values into the backbone, in place, and logs the report's summary."""
     own = backbone.state_dict()
     for name, value in values.items():
-        own[name].copy_(value)  # the tensors of a state dict are detached
+        own[name].copy_(value)  # tensors of a state dict are detached, so this needs no no_grad
     backbone.report = report
     log.info(report.summary)
     return report
 
 
 def average_over_colours(weight: Tensor, shape: torch.Size) -> Tensor | None:
-    """Filters (d, 3, k, k) in the shape (d, c, k, k): each channel is read with the mean of the three. Or None."""
+    """Averages filters (d, 3, k, k) over colours and repeats them to `shape` (d, c, k, k); None for other shapes."""
     if weight.ndim != 4 or weight.shape[1] != 3 or (*weight.shape[:1], *weight.shape[2:]) != (*shape[:1], *shape[2:]):
         return None
     return weight.mean(dim=1, keepdim=True).expand(shape)
 
 
 def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors in a file or behind a name, downloaded where torch.hub has not, and where they came from.
+    """Returns ({name: tensor}, origin) of a file or a published name, which is downloaded unless torch.hub has it.
 
-    Raises ValueError with the URL, the path and the way out.
+    Raises ValueError, with the URL, the path and advice, if this fails.
     """
     check_weights(backbone, weights)
     path, origin = Path(weights), str(weights)
@@ -222,7 +224,7 @@ def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Ten
             download(origin, path, name=str(weights))
     try:
         contents = _read_file(path)
-    except Exception as error:  # a file of something else can make a reader fail in any way
+    except Exception as error:  # a file of another kind may raise any exception
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
             f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {lines[0]}"
@@ -236,7 +238,7 @@ def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Ten
 
 
 def download(url: str, path: Path, *, name: str) -> None:
-    """Fetch `url` into `path` and compare its hash. Raises ValueError with the URL and the place for the file."""
+    """Downloads `url` to `path` and checks its hash. Raises ValueError with the URL and the path if this fails."""
     by_hand = (
         f"download {url} by other means and put it at {path}, or give backbone.weights=PATH, "
         "or weights=null to start from random values"
@@ -254,7 +256,7 @@ def download(url: str, path: Path, *, name: str) -> None:
 
 @contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """Sockets opened inside give up after `seconds` without a byte; torch.hub has no such setting of its own."""
+    """Makes sockets opened inside the block give up after `seconds` without a byte; torch.hub has no such option."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -265,7 +267,7 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 def _read_file(path: Path) -> Any:
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file  # comes with timm, whose weights are such files
+        from safetensors.torch import load_file  # installed with timm, whose weights are such files
 
         return load_file(path)
     return load_plain(path)
@@ -278,13 +280,13 @@ def _items(contents: Any) -> Iterator[tuple[Any, Any]]:
 def _without_prefix(
     backbone: Backbone, found: dict[str, Tensor], prefix: str | None, origin: str
 ) -> tuple[dict[str, Tensor], str]:
-    """Only the tensors behind `prefix`, by their names without it."""
+    """Returns the tensors whose names start with `prefix`, by their names without it, and the origin with `prefix`."""
     name, convolution = backbone.first
     if prefix is None:
         firsts = {key.removesuffix(f"{name}.weight"): key for key in found if key.endswith(f"{name}.weight")}
         channels = {start: found[key].shape[1] for start, key in firsts.items()}
         if not channels:
-            return found, origin  # not our own layout
+            return found, origin  # the names are not those of a backbone of ours
         fitting = [key for key, count in channels.items() if count == convolution.in_channels]
         choices = list(channels) if len(channels) == 1 else fitting
         if len(choices) != 1:
@@ -299,7 +301,7 @@ def _without_prefix(
 
 
 def _as_shape(value: Tensor, like: Tensor) -> Tensor | None:
-    """`value` in the shape of `like`: the same, or a matrix (d, c*k*k) as a filter (d, c, k, k). Otherwise None."""
+    """Returns `value` if it has the shape of `like`, or a matrix (d, c*k*k) as a filter (d, c, k, k), or else None."""
     if value.shape == like.shape:
         return value
     is_matrix = value.ndim == 2 and like.ndim == 4 and value.shape == (like.shape[0], like[0].numel())
@@ -315,7 +317,7 @@ def _check_fit(
     origin: str,
     found: Mapping[str, Tensor],
 ) -> None:
-    """Raises ValueError unless the tensors found are those of this network."""
+    """Raises ValueError unless the tensors that were found are those of this network."""
     start = f"weights: {origin} does not fit {backbone.name}"
     if mismatched:
         raise ValueError(f"{start}: {len(mismatched)} tensors of another shape, the first {'; '.join(mismatched[:3])}")
