@@ -105,7 +105,7 @@ class Conv3d(Temporal):
         return y.relu().transpose(1, 2)  # the same as ReLU before max, on a t-th of the memory
 
     def convolve(self, x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t h w"]:
-        """Convolves; under autocast on a CPU in float32, since PyTorch's bfloat16 gradient of the filter is wrong there.
+        """Convolves; under autocast on a CPU in float32, since PyTorch's bfloat16 gradient of a filter is wrong there.
 
         Measured (PyTorch 2.15, oneDNN): for some shapes each call gives other numbers, often NaN; not with oneDNN off.
         """
