@@ -1,7 +1,7 @@
-"""Check whether the accuracy bounds of the embedded data set hold for the views that a test shows (pure).
+"""Checks whether the accuracy bounds of the embedded data set hold for the views that a test shows (pure).
 
-- Task `motion`: a single frame looks the same whichever cell moves, and in whichever direction. If all RGB frames that
-  a test shows of a video are copies of one frame, no function of them, however it was trained, is right in more than
+- Task `motion`: a single frame does not show which cell moves, or in which direction. If all RGB frames that a test
+  shows of a video are copies of one frame, no function of them, however it was trained, is right in more than
   1 of 16 videos on average.
 - Task `order`: if each view of "left, then right" has the same chunks as that view of "right, then left", in another
   order, a network that ignores order (any pooling over time) cannot tell the two apart: 1 of 2 on average.

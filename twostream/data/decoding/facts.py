@@ -200,7 +200,7 @@ def seek_table(path: str | PathLike[str], last: int | None = None) -> SeekTable 
 
 
 def _why_not_open(file: str) -> str | None:
-    """Returns a clearer reason than the decoder's if the file is what often lies in place of a video, or else None."""
+    """Returns a clearer reason than the decoder's if the file is a pointer, a web page or empty, or else None."""
     try:
         with open(file, "rb") as content:
             head = content.read(64).lstrip().lower()

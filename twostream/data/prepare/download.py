@@ -204,7 +204,7 @@ def _check_kind(response: Any, url: str, size: int | None, total: int | None) ->
 
 
 def _check(part: _Part, size: int | None, sha256: str | None) -> None:
-    """Deletes the part and raises `_RefusedError` if it has not the wanted size or hash."""
+    """Raises `_RefusedError`, after deleting the part, if its size or hash is not the wanted one."""
     if size is not None and part.size() != size:
         found, wanted = f"{part.size():,} bytes", f"{size:,}"
     elif sha256 is not None and (digest := file_hash(part.file)) != sha256:

@@ -32,6 +32,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from twostream.data.sources import Source, Video
 
@@ -182,8 +183,8 @@ def pattern_names(patterns: int) -> list[str]:
     return list(SHAPES) if patterns == 4 else names
 
 
-def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
-    """Returns the texture's place in each frame: (frames, 2), pixels down and right of its place in the first frame.
+def displacements(directions: tuple[str, ...], frames: int) -> Int[np.ndarray, "frames 2"]:
+    """Returns the texture's place in each frame, in pixels down and right of its place in the first frame.
 
     A single direction lasts throughout. Two directions last PERIOD steps each, with r steps of rest before and
     between, and r-1 after. Raises ValueError if `frames` does not allow this.
@@ -203,10 +204,12 @@ def displacements(directions: tuple[str, ...], frames: int) -> np.ndarray:
     return SPEED * np.concatenate([np.zeros((1, 2), int), steps.cumsum(axis=0)])
 
 
-def draw_clip(rng: np.random.Generator, displacement: np.ndarray, *, pattern: int, patterns: int) -> np.ndarray:
-    """Draws one scene of `patterns` cells in which `pattern` moves by `displacement` (frames, 2).
+def draw_clip(
+    rng: np.random.Generator, displacement: Int[np.ndarray, "frames 2"], *, pattern: int, patterns: int
+) -> UInt8[np.ndarray, "frames rows size"]:
+    """Draws one scene of `patterns` cells in which `pattern` moves by `displacement`.
 
-    Returns uint8 (frames, 3*size//2, size): Y, then Cb and Cr at half the resolution, as the encoder reads them.
+    Returns rows = 3*size//2: Y, then Cb and Cr at half the resolution, as the encoder reads them.
     """
     side, frames = math.isqrt(patterns), len(displacement)
     luma = np.full((frames, side * CELL, side * CELL), LUMA, np.uint8)
@@ -225,8 +228,8 @@ def draw_clip(rng: np.random.Generator, displacement: np.ndarray, *, pattern: in
     )
 
 
-def luminance(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draws smooth isotropic noise that wraps around: uint8 (count, WINDOW, WINDOW), always with the same values."""
+def luminance(rng: np.random.Generator, count: int) -> UInt8[np.ndarray, "count window window"]:
+    """Draws smooth isotropic noise that wraps around, always with the same set of values; window = WINDOW."""
     rows, columns = np.fft.fftfreq(WINDOW, 1 / WINDOW), np.fft.rfftfreq(WINDOW, 1 / WINDOW)
     cycles = np.hypot(rows[:, None], columns)
     spectrum = np.fft.rfft2(rng.standard_normal((count, WINDOW, WINDOW))) * ((cycles >= 1) & (cycles <= 4))
@@ -236,8 +239,8 @@ def luminance(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 @cache
-def tint(pattern: int) -> np.ndarray:
-    """Returns a pattern's colour: float (2, WINDOW, WINDOW), Cb and Cr; strong on half of its area, else faint."""
+def tint(pattern: int) -> Float[np.ndarray, "2 window window"]:
+    """Returns a pattern's colour, Cb and Cr: strong on half of its area, else faint; window = WINDOW."""
     down, right = np.mgrid[:WINDOW, :WINDOW]
     high, wide = down // 6 % 2 == 0, right // 6 % 2 == 0
     shape = {
@@ -250,13 +253,13 @@ def tint(pattern: int) -> np.ndarray:
     return 128 + CHROMA * np.where(shape, 1.0, 0.3) * np.array([blue, red])[:, None, None]
 
 
-def halve(planes: np.ndarray) -> np.ndarray:
-    """Returns the means of 2x2 pixels, rounded: uint8 (c, h/2, w/2)."""
+def halve(planes: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "c h2 w2"]:
+    """Returns the means of 2x2 pixels, rounded: h2 = h/2, w2 = w/2."""
     c, h, w = planes.shape
     return planes.reshape(c, h // 2, 2, w // 2, 2).mean(axis=(2, 4)).round().astype(np.uint8)
 
 
-def write_video(path: Path, planes: np.ndarray) -> None:
+def write_video(path: Path, planes: UInt8[np.ndarray, "frames rows size"]) -> None:
     """Writes MPEG-4 in which every frame is a key frame of the same quantiser: any decoder reads any frame exactly."""
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("mpeg4", rate=10, options={"qmin": "4", "qmax": "4"})

@@ -24,7 +24,7 @@ Shape = tuple[int, ...]  # c, h, w
 
 
 class Tower(nn.Module):
-    """One stream: normalises its input, then runs a backbone's stages, with attention and temporal fusion after some."""
+    """One stream: normalises its input, then runs a backbone's stages; attention and temporal fusion follow some."""
 
     def __init__(
         self,
