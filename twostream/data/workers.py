@@ -18,7 +18,7 @@ def start_worker(_worker: int) -> None:
     """Gives the worker one thread, leaves signals to the main process, and makes a batch that is lost an error."""
     pin_threads()
     _leave_signals_to_main_process()
-    Queue._on_queue_feeder_error = _tell_main_process  # type: ignore[attr-defined]  # a hook; this changes it in this process only
+    Queue._on_queue_feeder_error = _tell_main_process  # type: ignore[attr-defined]  # a hook; only in this process
 
 
 def _leave_signals_to_main_process() -> None:
