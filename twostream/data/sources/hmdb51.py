@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.data.sources import tree
-from twostream.data.sources.source import Source, Video
+from twostream.data.sources.published import Lists, Published
+from twostream.data.sources.source import Video
 
 VIDEO_FOLDERS = ("hmdb51", "hmdb51_org", "HMDB51", "videos")
 LIST_FOLDERS = (
@@ -24,42 +25,20 @@ _LIST_NAME = re.compile(r"([^.].*)_test_split(\d+)\.txt")
 _SIDES = {"1": "train", "2": "test", "0": "unused"}
 
 
-class HMDB51(Source):
+class HMDB51(Published):
     """Reads the official layout: ROOT/hmdb51/<class>/<name>.avi (or ROOT/<class>/…) and the 153 list files.
 
     A video's class is the name of the list that names it (exactly: climb is not climb_stairs). There is no index of
     classes, so they are sorted. Videos with flag 1 train, with 2 test, with 0 are not used in that split. A group is
     a class and a recording, which is the part of the name before the class; in the official lists no group is on both
     sides.
-
-    Args:
-        root: the folder that holds hmdb51/ and testTrainMulti_7030_splits/, or hmdb51 itself.
-        split: 1, 2 or 3.
-        lists: the folder of <class>_test_split<1|2|3>.txt, if it is not in a usual place.
-        classes: use only these classes, sorted, with labels counted from 0; None: all.
-        missing: "error" or "skip" for listed videos that are absent.
-
-    Raises ValueError, before any video is opened, that names what is wrong and where.
     """
 
-    is_published = True
+    title = "HMDB51"
+    holds = "hmdb51/ (the class folders) and testTrainMulti_7030_splits/"
 
-    def __init__(
-        self,
-        root: str | Path | None,
-        *,
-        split: int,
-        lists: str | Path | None = None,
-        classes: Sequence[str] | str | None = None,
-        missing: str = "error",
-    ) -> None:
-        tree.check_options("HMDB51", split=split, missing=missing)
-        top = tree.check_root(root, holds="hmdb51/ (the class folders) and testTrainMulti_7030_splits/")
-        known, *sides = listed(top, find_lists(top, lists), split)
-        chosen = tree.choose_classes(known, classes)
-        train, test = (tree.relabel(side, known, chosen) for side in sides)
-        train, test = tree.keep_existing(train, test, root=top, missing=missing)
-        super().__init__(name="hmdb51", split=split, classes=chosen, train=train, test=test)
+    def read(self, root: Path, lists: str | Path | None, split: int) -> Lists:
+        return listed(root, find_lists(root, lists), split)
 
 
 def find_lists(root: Path, lists: str | Path | None = None) -> Path:
@@ -68,7 +47,7 @@ def find_lists(root: Path, lists: str | Path | None = None) -> Path:
     return tree.find_lists(root, lists, LIST_FOLDERS, holds=has_lists, wanted=wanted, source=WEBSITE)
 
 
-def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
+def listed(root: Path, lists: Path, split: int) -> Lists:
     """Returns (classes, train, test) as the list files in `lists` say, whether or not the videos exist."""
     classes = read_classes(lists, split)
     return classes, *read_lists(lists, split, classes, tree.find_videos(root, VIDEO_FOLDERS, classes))

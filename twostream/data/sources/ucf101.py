@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from twostream.data.sources import tree
-from twostream.data.sources.source import Source, Video
+from twostream.data.sources.published import Lists, Published
+from twostream.data.sources.source import Video
 
 log = logging.getLogger(__name__)
 
@@ -26,46 +27,25 @@ NUM_VIDEOS = 13_320
 _FILE_NAME = re.compile(r"v_\w+_(g\d+)_c\d+\.\w+")
 
 
-class UCF101(Source):
+class UCF101(Published):
     """Reads the official layout: ROOT/UCF-101/<class>/v_<Class>_gGG_cCC.avi (or ROOT/<class>/…) and the list files.
 
     A label is the position of the *folder* in classInd.txt: file names spell one class differently
     (HandstandPushups/v_HandStandPushups_…), and test lists have no labels. A group is a class and a recording (gGG).
     If there are no list files, the splits are derived by their rule: see `derive`.
-
-    Args:
-        root: the folder that holds UCF-101/ and ucfTrainTestlist/, or UCF-101 itself (lists in or beside it).
-        split: 1, 2 or 3.
-        lists: the folder of classInd.txt, trainlistNN.txt, testlistNN.txt, if it is not in a usual place.
-        classes: use only these classes, in official order with labels counted from 0; None: all.
-        missing: "error" or "skip" for listed videos that are absent.
-
-    Raises ValueError, before any video is opened, that names what is wrong and where.
     """
 
-    is_published = True
+    title = "UCF101"
+    holds = "UCF-101/ (the class folders) and ucfTrainTestlist/"
 
-    def __init__(
-        self,
-        root: str | Path | None,
-        *,
-        split: int,
-        lists: str | Path | None = None,
-        classes: Sequence[str] | str | None = None,
-        missing: str = "error",
-    ) -> None:
-        tree.check_options("UCF101", split=split, missing=missing)
-        top = tree.check_root(root, holds="UCF-101/ (the class folders) and ucfTrainTestlist/")
-        folder = find_lists(top, lists)
-        known, train, test = derive(top, split) if folder is None else listed(top, folder, split)
-        if folder is None:
-            found = len(train) + len(test)
-            whole = "" if found == NUM_VIDEOS else f"; {found:,} of the {NUM_VIDEOS:,} videos are there"
-            log.warning("%s: no list files; split %d is derived by its rule%s", top, split, whole)
-        chosen = tree.choose_classes(known, classes)
-        train, test = (tree.relabel(side, known, chosen) for side in (train, test))
-        train, test = tree.keep_existing(train, test, root=top, missing=missing)
-        super().__init__(name="ucf101", split=split, classes=chosen, train=train, test=test)
+    def read(self, root: Path, lists: str | Path | None, split: int) -> Lists:
+        if (folder := find_lists(root, lists)) is not None:
+            return listed(root, folder, split)
+        known, train, test = derive(root, split)
+        found = len(train) + len(test)
+        whole = "" if found == NUM_VIDEOS else f"; {found:,} of the {NUM_VIDEOS:,} videos are there"
+        log.warning("%s: no list files; split %d is derived by its rule%s", root, split, whole)
+        return known, train, test
 
 
 def find_lists(root: Path, lists: str | Path | None = None) -> Path | None:
@@ -75,7 +55,7 @@ def find_lists(root: Path, lists: str | Path | None = None) -> Path | None:
     return tree.find_lists(root, lists, LIST_FOLDERS, holds=has_class_index, wanted="classInd.txt", source=WEBSITE)
 
 
-def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
+def listed(root: Path, lists: Path, split: int) -> Lists:
     """Returns (classes, train, test) as the list files in `lists` say, whether or not the videos exist."""
     classes = read_class_index(lists / "classInd.txt")
     videos = tree.find_videos(root, VIDEO_FOLDERS, classes)
@@ -83,7 +63,7 @@ def listed(root: Path, lists: Path, split: int) -> tuple[tuple[str, ...], tuple[
     return classes, train, test
 
 
-def derive(root: Path, split: int) -> tuple[tuple[str, ...], tuple[Video, ...], tuple[Video, ...]]:
+def derive(root: Path, split: int) -> Lists:
     """Returns (classes, train, test) by the rule of the official lists: split k tests the recordings 7k-6 to 7k.
 
     The official numbers of the classes are their alphabetical order without regard to case. If videos are absent, the
