@@ -21,7 +21,7 @@ from twostream.files.lock import host, is_running
 
 ABANDONED_SECONDS = 24 * 3600.0  # after so long unchanged, a file of another machine counts as left behind
 NAME = re.compile(r"\.(?P<of>.+)\.(?P<process>\d+)-(?P<host>[0-9a-f]{4})[0-9a-f]{4}\.(?P<kind>[a-z0-9]+)", re.DOTALL)
-KINDS = ("part", "tmp", "new", "mp4")  # of a file, of a file of a store, of a folder, of a film
+KINDS = ("part", "tmp", "new", "mp4")  # kinds of unfinished things: a file, a file of a flow store, a folder, a film
 
 
 @contextmanager

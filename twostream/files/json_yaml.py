@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 LARGEST = 1 << 63  # numbers below this fit into every number that we compute with, and so do their squares
-LARGEST_YAML, DEEPEST_YAML = 1 << 17, 50  # bytes, and open brackets, of a configuration; ours have 4,000 and 2
+LARGEST_YAML, DEEPEST_YAML = 1 << 17, 50  # most bytes and open brackets of a configuration; ours have 4,000 and 2
 
 
 def read_json(path: Path, shape: Any, *, what: str) -> Any:
