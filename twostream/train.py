@@ -1,4 +1,4 @@
-"""A run: what was typed is composed and built, the network is trained and tested, its results are left."""
+"""A run: builds what the configuration says, trains and tests the network, and writes the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from twostream.training.recovery import Recovery, fit
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 @notes_errors
 def main(cfg: DictConfig) -> float | None:
-    """One run, or one cell of a sweep, unless its folder has the results; returns its best validation accuracy."""
+    """Does one run, or one cell of a sweep, unless its folder has results; returns its best validation accuracy."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if needs_own_process(cfg):
         run_own_process(cfg, folder)
@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> dict[str, Any]:
-    """Build -> fit -> test -> results.json, whose content is returned; {} in processes other than the first."""
+    """Builds, fits, tests and writes results.json. Returns its content; {} in processes other than the first."""
     with checked():
         source = build_source(typed) if needs_videos(typed) or typed.refit else None
         cfg = settle(typed, source)
@@ -67,8 +67,8 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
     finite, speed = FiniteLoss(folder, nonfinite=cfg.nonfinite), Speed()
     callbacks = [Alive(claim), recovery, begins, finite, speed]
     run = build_run(cfg, folder, callbacks, start, source=source, frame_source=frame_source, last_epoch=epochs)
-    if run.trainer.is_global_zero:  # one process of several speaks, and writes
-        if frame_source is None:  # else the selection has said it
+    if run.trainer.is_global_zero:  # of several processes, only the first prints and writes
+        if frame_source is None:  # otherwise `begin_selection` has announced the run
             announce(typed, cfg, run, folder)
         if choice is not None:
             announce_refit(run, epochs)
@@ -92,15 +92,15 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
 
 
 def begin_selection(typed: DictConfig, cfg: DictConfig, folder: Path, run: Run) -> None:
-    """Announce a run whose number of epochs is chosen first, and leave its configuration."""
+    """Announces a run that chooses its number of epochs first, and writes its configuration."""
     announce(typed, cfg, run, folder)
     leave_config(cfg, folder)
 
 
 def fit_and_test(run: Run, *, fits: bool, start: Path | None) -> Mapping[str, float]:
-    """Train, test the best checkpoint once; returns the test metrics.
+    """Trains, then tests the best checkpoint once. Returns the test metrics.
 
-    Without an epoch, the weights that the run starts from are tested, and kept as its best.
+    If no epoch is trained, tests the weights that the run starts from, and saves them as its best checkpoint.
     """
     if fits:
         fit(run.trainer, run.system, run.data, start)

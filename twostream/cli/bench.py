@@ -31,7 +31,7 @@ def bench(arguments: Sequence[str]) -> None:
         named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
         result = run_bench(
             build_data(cfg, source),
-            build_system(without_starts(cfg), source.classes),  # what the weights are makes no difference
+            build_system(without_starts(cfg), source.classes),  # the values of the weights make no difference
             seconds=options.seconds,
             device=torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu"),
             precision=cfg.precision,

@@ -13,18 +13,18 @@ EXAMPLE = "fusion=conv layer=conv5 backbone=vgg16 …"
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str = EXAMPLE) -> None:
-    """What the user types as for train.py."""
+    """Adds the arguments that are typed as for train.py."""
     parser.add_argument("overrides", nargs="*", help=f"as for train.py: {example}")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of further options, as for train.py")
 
 
 def composed(options: argparse.Namespace) -> DictConfig:
-    """The configuration that was typed."""
+    """Returns the configuration that was typed."""
     return compose_config(options.overrides, config_dir=options.config_dir)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Of commands that load a run: whose code it may name."""
+    """Adds `--trust`, for commands that load a run: the packages whose code it may name."""
     parser.add_argument(
         "--trust", action="append", default=[], metavar="PACKAGE",
         help="your own package, whose code the run uses, here or installed; may be repeated",

@@ -1,4 +1,4 @@
-"""The subcommands; each is loaded when it is asked for, for PyTorch takes seconds."""
+"""The subcommands. Each module is imported only when its command is called, since importing PyTorch takes seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twostream.files.errors import end_unread, is_expected, nobody_reads, one_li
 from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.options.arguments import Parser
 
-COMMANDS = {  # where the function of that name is
+COMMANDS = {  # command -> the module with the function of that name
     "bench": "twostream.cli.bench",
     "doctor": "twostream.cli.doctor",
     "evaluate": "twostream.cli.evaluate",
@@ -29,12 +29,12 @@ COMMANDS = {  # where the function of that name is
 
 
 def main() -> None:
-    """Run one subcommand; wrong input ends in one line and exit code 1."""
+    """Runs one subcommand; wrong input ends the program with one line and exit code 1."""
     parser = Parser("twostream", description="Two-stream action recognition.")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    sys.argv = [f"twostream {options.command}", *options.arguments]  # where Hydra looks
+    sys.argv = [f"twostream {options.command}", *options.arguments]  # Hydra reads it
     raise_file_limit()
     print_any_name()
     try:
@@ -42,7 +42,7 @@ def main() -> None:
             getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(130)  # as shells have it
+        sys.exit(130)  # as in shells
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             end_unread()

@@ -1,4 +1,4 @@
-"""`twostream doctor`: is this machine all right, and do its decoders return the right frames?"""
+"""`twostream doctor`: checks this machine, and whether its decoders return the right frames."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from twostream.training.wandb_account import has_key
 
 EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
 WIDTH = 100  # columns
-SHOWN = 5  # files a decoder that are named
-LONGEST = 400  # frames of a clip that are looked at
-COMPARED = 9  # of these, from the first to the last
+SHOWN = 5  # failed files that are named for each decoder
+LONGEST = 400  # frames of a clip that are decoded at most
+COMPARED = 9  # frames of a clip that are compared, spread from the first to the last
 
 
 def doctor(arguments: Sequence[str]) -> None:
@@ -44,7 +44,10 @@ def doctor(arguments: Sequence[str]) -> None:
 
 
 def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
-    """The lines; of `paths`, videos or folders of them, the first `most` are checked. No secrets, no network."""
+    """Yields the lines of the report, with checks of the first `most` videos in `paths` (videos, or folders of them).
+
+    Contains no secrets, and uses no network.
+    """
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
     yield from textwrap.wrap(f"versions     {installed}", WIDTH, subsequent_indent=" " * 13)
     yield f"system       {platform.system()} {platform.release()}, {platform.machine()}, {available_cores()} cores"
@@ -68,7 +71,7 @@ def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
 
 
 def videos_in(paths: Sequence[Path]) -> list[Path]:
-    """The videos named, and those in the folders named. Raises ValueError for a path that does not exist."""
+    """Returns the videos named, and those in the folders named. Raises ValueError for a path that does not exist."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -78,7 +81,10 @@ def videos_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def exactness(decoder: str, clips: Sequence[Path]) -> tuple[str, list[str]]:
-    """Whether frames read by their index are those of decoding from the start, by PyAV; a line on each that is not."""
+    """Compares frames that a decoder reads by index with those that PyAV decodes from the start of the video.
+
+    Returns the verdict, and a line for each clip with wrong frames.
+    """
     try:
         check_decoder(decoder)
     except ImportError as error:
@@ -99,7 +105,7 @@ def exactness(decoder: str, clips: Sequence[Path]) -> tuple[str, list[str]]:
 
 
 def gpus() -> str:
-    """Names and memory of the GPUs."""
+    """Returns names and memory of the GPUs."""
     if not torch.cuda.is_available():
         return "none that PyTorch can use" + (f" (built for CUDA {torch.version.cuda})" if torch.version.cuda else "")
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
@@ -108,7 +114,7 @@ def gpus() -> str:
 
 
 def limits() -> str:
-    """Memory that workers share, and how many files may be open."""
+    """Returns the memory that workers share, and how many files may be open."""
     parts = []
     if Path("/dev/shm").is_dir():
         usage = shutil.disk_usage("/dev/shm")
@@ -123,7 +129,7 @@ def limits() -> str:
 
 
 def version_of(package: str) -> str:
-    """Its version, or "no"; nothing is imported."""
+    """Returns the version of a package, or "no"; imports nothing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -131,7 +137,7 @@ def version_of(package: str) -> str:
 
 
 def wandb_state() -> str:
-    """Whether runs would be sent; asks nothing and sends nothing."""
+    """Says whether runs would be sent to W&B; asks nothing and sends nothing."""
     if os.environ.get("WANDB_MODE"):
         return f"WANDB_MODE={os.environ['WANDB_MODE']}"
     if has_key():

@@ -9,7 +9,7 @@ from twostream.options.arguments import value_of
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that work in several processes."""
+    """Adds the options of commands that work in several processes."""
     workers = value_of("whole >= 1, <= 1024")
     parser.add_argument("--workers", type=workers, default=available_cores(), help="processes (default: one per core)")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="this machine's processes, or Ray's")

@@ -60,9 +60,9 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 
 def place_of(run: Path, out: Path | None, splits: Sequence[int] | None) -> Path:
-    """Where the evaluation of a run is written: of several, each into a folder of the run's name.
+    """Returns the folder for the evaluation of a run; with `splits`, a folder with the run's name below `out`.
 
-    Raises ValueError where nothing can be written, or a link in the folder of a run leads elsewhere.
+    Raises ValueError if nothing can be written there, or if a link in the run folder leads out of it.
     """
     if out is None:
         place = inside(run, "evaluation")
@@ -73,12 +73,12 @@ def place_of(run: Path, out: Path | None, splits: Sequence[int] | None) -> Path:
 
 
 def numbers(text: str) -> list[int]:
-    """`1,2,3` as a list."""
+    """Reads `1,2,3` as a list."""
     return [value_of("whole >= 1")(number) for number in text.split(",")]
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """The options of an evaluation; their names are the fields of `twostream.evaluation.evaluate.Plan`."""
+    """Adds the options of an evaluation; their names are the fields of `twostream.evaluation.evaluate.Plan`."""
     add, whole = parser.add_argument, value_of("whole")
     add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as train.py tested")
     add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")

@@ -1,4 +1,4 @@
-"""The subcommand `twostream export`."""
+"""`twostream export`."""
 
 from __future__ import annotations
 

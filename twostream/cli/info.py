@@ -14,7 +14,7 @@ from twostream.options.arguments import Parser, value_of
 
 
 def info(arguments: Sequence[str]) -> None:
-    """Print what a network is, before anything runs."""
+    """Print the layers, shapes and costs of a network, before anything runs."""
     parser = Parser("twostream info", description=info.__doc__)
     add_overrides(parser)
     count = value_of("whole >= 1")
@@ -27,4 +27,4 @@ def info(arguments: Sequence[str]) -> None:
         warnings = cautions(cfg)
     say(json.dumps(description.as_dict(), indent=2) if options.json else table(description))
     for warning in warnings:
-        print(f"WARNING: {warning}", file=sys.stderr)  # not among what is JSON
+        print(f"WARNING: {warning}", file=sys.stderr)  # keeps JSON on stdout valid

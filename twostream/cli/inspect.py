@@ -54,7 +54,7 @@ def inspect(arguments: Sequence[str]) -> None:
 
 
 def draw_weights(network: object, folder: Path) -> dict[str, Path]:
-    """{name: picture} of first filters, fusions and filters over time, as many as the network has."""
+    """Draws first filters, fusions and filters over time, if the network has them. Returns {name: picture}."""
     pictures: dict[str, Path] = {}
     for stream, weight in first_filters(network).items():
         pictures[f"{stream}_filters"] = path = folder / f"{stream}_filters.png"
@@ -69,7 +69,7 @@ def draw_weights(network: object, folder: Path) -> dict[str, Path]:
 
 
 def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
-    """Grad-CAM of the window in the middle of a video, every chunk of it."""
+    """Draws Grad-CAM of every chunk of the window in the middle of a video. Returns the picture."""
     sample = WindowSample()
     predictor.predict(video, observers=[sample])
     window, seen = sample.kept[len(sample.kept) // 2]
@@ -82,7 +82,7 @@ def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
 
 
 def chunk_columns(window: Window, seen: Seen) -> list[Column]:
-    """A column for each chunk of a window."""
+    """Returns a column for each chunk of a window."""
     largest = {name: float(map_.max()) for name, map_ in seen.maps.items()}
     return [
         Column(

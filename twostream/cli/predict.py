@@ -47,7 +47,7 @@ def predict(arguments: Sequence[str]) -> None:
                     raise
                 failed[str(video)] = error.reason
                 print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-    finally:  # also after Ctrl-C: what has been looked at is kept
+    finally:  # also after Ctrl-C: keep the predictions so far
         if predictions or failed:
             save(options, predictions, classes=predictor.classes, failed=failed)
     if failed:
@@ -57,7 +57,7 @@ def predict(arguments: Sequence[str]) -> None:
 def save(
     options: argparse.Namespace, predictions: Sequence[Prediction], *, classes: Sequence[str], failed: Mapping[str, str]
 ) -> None:
-    """Write what was asked for."""
+    """Writes the JSON and CSV files that were asked for."""
     if options.json is not None:
         save_json(options.json, predictions, run=options.run, classes=classes, failed=failed, top=options.top)
     if options.csv is not None:
@@ -65,7 +65,7 @@ def save(
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
-    """What the user typed."""
+    """Reads what the user typed."""
     parser = Parser("twostream predict", description=predict.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
     parser.add_argument("video", metavar="VIDEO|FOLDER|CAMERA", help="a file, a folder of files, or a camera's number")
@@ -86,9 +86,9 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def find_videos(typed: str) -> dict[str, Video]:
-    """{name: path or camera} of what the user typed; `VideoError` for a folder without videos, or nothing at all."""
+    """Returns {name: path or camera} for what was typed. Raises `VideoError` if no video is there."""
     if os.path.isdir(typed):
-        found = (name for name in files_below(Path(typed), Path(typed)) if Path(name).name != FILE_NAME)  # ours
+        found = (name for name in files_below(Path(typed), Path(typed)) if Path(name).name != FILE_NAME)  # our own
         names, others = divide_by_suffix(found)
         if not names:
             raise VideoError(typed, f"holds no videos{left_out(others)}")
@@ -104,7 +104,7 @@ def find_videos(typed: str) -> dict[str, Video]:
 
 
 def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, name: str | None) -> Prediction:
-    """Predict one video, with its film and its sheet; `name`: of a video in a folder, whose outputs are folders."""
+    """Predicts one video, writes its film and sheet; `name`: of a video in a FOLDER, whose outputs go into folders."""
     film, sheet = (output(path, name, suffix) for path, suffix in ((options.film, ".mp4"), (options.sheet, ".png")))
     observers: list[Observer] = []
     sample = WindowSample()
@@ -132,7 +132,10 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
 
 
 def output(path: Path | None, name: str | None, suffix: str) -> Path | None:
-    """Where the film or sheet of a video goes; of one in a folder, below `path` as the video below its folder."""
+    """Returns where the film or sheet of a video goes; None if it was not asked for.
+
+    For a video of a FOLDER, this is the file NAME.mp4 or NAME.png below `path`; its folder is made.
+    """
     if path is None or name is None:
         return path
     path = path / f"{name}{suffix}"
@@ -141,7 +144,7 @@ def output(path: Path | None, name: str | None, suffix: str) -> Path | None:
 
 
 def duration(video: Video, limit: float | None) -> float | None:
-    """Seconds, as the file claims; None where it tells nothing."""
+    """Returns the seconds that will be read, as the file claims; None if neither file nor `limit` says."""
     if isinstance(video, int):
         return limit
     seconds = claimed_seconds(video)
@@ -150,7 +153,10 @@ def duration(video: Video, limit: float | None) -> float | None:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C does not end the program, but is told of: what a camera has seen so far is written."""
+    """Keeps Ctrl-C from ending the program in the block, so that what a camera has seen so far is written.
+
+    Yields a function that says whether Ctrl-C was pressed.
+    """
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
     try:

@@ -37,7 +37,7 @@ VIEWS = 8
 
 
 def probe(arguments: Sequence[str]) -> None:
-    """In minutes, without training: how well frozen networks tell your classes apart by RGB, by flow, and by both."""
+    """Measure in minutes, without training, how well frozen networks tell your classes apart by RGB, flow, and both."""
     parser = Parser("twostream probe", description=probe.__doc__)
     add_overrides(parser, "data=folder data.root=DIR backbone=resnet18 …")
     count = value_of("whole >= 2")
@@ -70,7 +70,7 @@ def probe(arguments: Sequence[str]) -> None:
 
 
 class Ready(NamedTuple):
-    """Everything checked, no video decoded."""
+    """What a probe needs: all of it is checked, and no video has been decoded."""
 
     cfg: DictConfig
     source: Any
@@ -82,7 +82,7 @@ class Ready(NamedTuple):
 
 
 def prepare(cfg: DictConfig, *, folds: int | None, views: int, typed: Sequence[str]) -> Ready:
-    """Raises ValueError for whatever cannot be probed."""
+    """Checks and builds what a probe needs. Raises ValueError for what cannot be probed."""
     accelerator = cfg.trainer.get("accelerator", "auto")
     check_device(accelerator, cfg.precision)
     source = build_source(cfg)
@@ -96,14 +96,17 @@ def prepare(cfg: DictConfig, *, folds: int | None, views: int, typed: Sequence[s
 
 
 def features_of(ready: Ready) -> Extracted:
-    """Raises `VideoError` for a video that cannot be read, unless broken=skip."""
+    """Returns the features of all videos. Raises `VideoError` for a video that cannot be read, unless broken=skip."""
     workers = ready.cfg.num_workers if ready.cfg.num_workers >= 0 else available_cores()
     progress: Callable[[Iterator[Any], int], Iterator[Any]] = watch("features")
     return extract(ready.network, ready.dataset, ready.store, device=ready.device, workers=workers, watch=progress)
 
 
 def evaluate(ready: Ready, found: Extracted, typed: Sequence[str]) -> Probe:
-    """Fit on each training part, score what it has not seen. Raises ValueError where broken videos leave too little."""
+    """Fits classifiers on each training part and scores the videos that they have not seen.
+
+    Raises ValueError if too few videos could be read.
+    """
     classes, kept, parts = ready.source.classes, *readable(ready.plan, found)
     labels, groups = np.array([video.label for video in kept]), [video.group for video in kept]
     means = {
@@ -141,7 +144,10 @@ def evaluate(ready: Ready, found: Extracted, typed: Sequence[str]) -> Probe:
 
 
 def readable(plan: Plan, found: Extracted) -> tuple[list[Video], list[Fold]]:
-    """The videos that could be read, and the parts as positions among them. ValueError where no test video is left."""
+    """Returns the videos that could be read, and the parts as positions among them.
+
+    Raises ValueError if no part has videos left to fit on and to test.
+    """
     there = sorted(found.features)
     place = {position: row for row, position in enumerate(there)}
     parts = [
@@ -157,11 +163,12 @@ def readable(plan: Plan, found: Extracted) -> tuple[list[Video], list[Fold]]:
 
 
 def kept_of(side: Int[np.ndarray, " n"], place: Mapping[int, int]) -> Int[np.ndarray, " m"]:
+    """Returns the places of those positions that have one."""
     return np.array([place[position] for position in side.tolist() if position in place], np.int64)
 
 
 def score_file(ready: Ready, videos: Sequence[Video], scores: Mapping[int, np.ndarray]) -> Scores:
-    """Of the videos that were not fitted on."""
+    """Returns the scores of the videos that were not fitted on."""
     return Scores.of(
         videos,
         scores,
@@ -177,26 +184,26 @@ def score_file(ready: Ready, videos: Sequence[Video], scores: Mapping[int, np.nd
 
 
 def protocol_of(plan: Plan, fitted: int, tested: int, split: int) -> str:
-    """How the videos were divided, in words."""
+    """Says in words how the videos were divided."""
     if plan.folds:
         return f"{plan.folds}-fold cross-validation by groups, {tested} videos"
     return f"split {split}, fitted on {fitted} videos, tested on {tested}"
 
 
 def data_name(ready: Ready) -> str:
-    """The data set's, or that of the folder."""
+    """Returns the name of the data set, or of the folder with the user's own videos."""
     root = ready.cfg.data.get("root")
     return Path(root).resolve().name if ready.source.name == "folder" and root else ready.source.name
 
 
 def network_name(network: Any) -> str:
-    """The backbone's name, or those of both."""
+    """Returns the name of the backbone, or two names if the streams have different ones."""
     names = [getattr(network, stream).backbone.name for stream in ("rgb", "flow") if hasattr(network, stream)]
     return " and ".join(dict.fromkeys(names))
 
 
 def default_folder(ready: Ready) -> Path:
-    """probes/<data>-<backbone>-split<k>, or -folds<k>; of one stream with its name."""
+    """Returns probes/<data>-<backbone>-split<k>, or -folds<k>; for one stream, with its name in it."""
     split = f"folds{ready.plan.folds}" if ready.plan.folds else f"split{ready.source.split}"
     streams = streams_of(ready.cfg)
     named = [

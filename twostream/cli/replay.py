@@ -13,7 +13,7 @@ from twostream.options.arguments import Parser
 
 
 def replay(arguments: Sequence[str]) -> None:
-    """Do the training step again whose loss or gradient was not a finite number, and tell where it begins."""
+    """Repeat the training step whose loss or gradient was not a finite number, and tell in which layer that begins."""
     parser = Parser("twostream replay", description=replay.__doc__)
     parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
     add_trust(parser)

@@ -1,4 +1,4 @@
-"""`twostream train`, which `python train.py` is, too."""
+"""`twostream train`, the same command as `python train.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twostream.options.help import print_help
 
 def train(arguments: Sequence[str]) -> None:
     """Train and test one network, or with -m a sweep of them; Hydra reads the same arguments from `sys.argv`."""
-    if {"-h", "--help"} & {*arguments}:  # before what follows, which takes seconds
+    if {"-h", "--help"} & {*arguments}:  # before the import below, which takes seconds
         print_help(arguments)
         return
     # Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.

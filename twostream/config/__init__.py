@@ -1,4 +1,4 @@
-"""Configuration -> objects: what was typed is composed, checked, and built."""
+"""Composes what the user typed into a configuration, checks it, and builds objects from it."""
 
 from twostream.config.bounds import cautions
 from twostream.config.compose import compose_config, conf_folder, streams_of

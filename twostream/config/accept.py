@@ -1,4 +1,4 @@
-"""Whether a run may go on from a recovery checkpoint: found out before anything is written, or loaded."""
+"""Checks, before anything is written or loaded, whether a run may go on from a recovery checkpoint."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ EARLIER = "it was interrupted under an earlier version, which did not note its v
 def trained_before(
     content: Mapping[str, Any], folder: Path, data: VideoDataModule, *, allow_change: bool, accumulate: int | str = 1
 ) -> History:
-    """What the weights in a recovery checkpoint have learned from, where the run in `folder` may go on from it.
+    """Returns all that the weights in a recovery checkpoint were ever trained on, if the run may go on from it.
 
-    That is all that they were ever trained on; videos that have been renamed since are in it by both names. Raises
-    UserError, naming what has changed, where the data are no longer the same, unless `allow_change`; and for another
-    batch size, or another number of batches a step, in the middle of an epoch.
+    Videos that have been renamed since are in the history under both names. Raises UserError that names what has
+    changed if the data are no longer the same, unless `allow_change`; also, in the middle of an epoch, for another
+    batch size, or another number of batches a step that does not divide the batches done.
     """
     state, history, now = content["recovery"], History.from_content(content), data.record
     assert now is not None
@@ -34,7 +34,7 @@ def trained_before(
     if before is not None and (ids := renamed(before, now)):
         history |= History.renamed(ids)
     done = place_in(state, now)[1]  # batches of the epoch
-    is_auto = accumulate == "auto"  # then a checkpoint notes the size of a part, and the parts are made again later
+    is_auto = accumulate == "auto"  # then a checkpoint notes the size of one part of the batch
     size = state["batch_size"] * (state["parts"] if is_auto else 1)
     if done > 0 and size != data.batch_size:
         raise UserError(f"batch_size={data.batch_size}: was {size}; it cannot change in the middle of an epoch")
@@ -47,7 +47,7 @@ def trained_before(
 
 
 def same_data(before: Record | None, now: Record, folder: Path, *, allow_change: bool) -> bool:
-    """Whether a run has the data that it was interrupted with. Raises UserError for others, unless `allow_change`."""
+    """Whether a run has the data that it was interrupted with. Raises UserError if not, unless `allow_change`."""
     found = [EARLIER] if before is None else differences(before, now)
     if found and not allow_change:
         raise UserError(
@@ -60,7 +60,7 @@ def same_data(before: Record | None, now: Record, folder: Path, *, allow_change:
 
 
 def check_weights(content: Mapping[str, Any], folder: Path, system: torch.nn.Module) -> None:
-    """Raises UserError where a recovery checkpoint has the weights of another network."""
+    """Raises UserError if a recovery checkpoint has the weights of another network."""
     there = {name: tuple(tensor.shape) for name, tensor in content["state_dict"].items()}
     here = {name: tuple(tensor.shape) for name, tensor in system.state_dict().items()}
     if other := [name for name in {**there, **here} if there.get(name) != here.get(name)]:

@@ -1,4 +1,4 @@
-"""Configuration -> a warning where what is said of the embedded data set does not hold."""
+"""Configuration -> a warning if claims about the embedded data set do not hold for it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from twostream.data.dataset import Sampling
 from twostream.data.sources.moving_patterns import MovingPatterns
 
 EMBEDDED = f"{MovingPatterns.__module__}.{MovingPatterns.__qualname__}"
-CLIP = ("task", "frames", "chunks")  # of cfg.data: what the length of a clip follows from
+CLIP = ("task", "frames", "chunks")  # of cfg.data: values that determine the length of a clip
 
 
 def cautions(cfg: DictConfig, sampling: Sampling | None = None) -> list[str]:
-    """One line for each claim about the data that a test with these views (None: the run's own) does not keep."""
+    """Returns a line for each claim about the data that is false in a test with `sampling` (None: the run's own)."""
     if cfg.data._target_ != EMBEDDED or ("rgb" not in streams_of(cfg) and cfg.data.task == "motion"):
-        return []  # flow shows everything but the pattern, whatever its views
+        return []  # flow shows everything but the pattern, with any views
     known = {key: cfg.data[key] for key in CLIP if key in cfg.data}
     found = beyond_bounds(sampling or instantiate(cfg.sampling), cfg.flow.length, **known)
     return [] if found is None else [found]

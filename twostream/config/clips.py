@@ -17,7 +17,7 @@ from twostream.data.sources import Video
 
 
 def build_clips(cfg: DictConfig, paths: Sequence[Path], *, one_view: bool = True) -> ClipDataset:
-    """The clips of `paths`, all with label 0; the centre of each video and frame, or all views of the test."""
+    """Returns the clips of `paths`, all with label 0: the centre of each video and frame, or all views of the test."""
     centre: dict[str, Any] = {"test": "centre", "test_flip": False} if one_view else {}
     return ClipDataset(
         [Video(str(path), path, label=0, group="") for path in paths],

@@ -1,4 +1,4 @@
-"""What the user typed -> one configuration."""
+"""Composes one configuration from what the user typed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from twostream.options import conf_folder
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> DictConfig:
-    """The configuration that `python train.py <overrides>` runs with; `config_dir` is that of its `--config-dir`.
+    """Returns the configuration that `python train.py <overrides>` runs with; `config_dir`: as its `--config-dir`.
 
-    Raises ValueError for a `config_dir` that is no folder, and for a value that none may have.
+    Raises ValueError if `config_dir` is no folder, and for a value that its option may not have.
     """
     search_plugins()
     check_choices(overrides)
@@ -35,8 +35,8 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
         try:
             cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
         except HydraException as error:
-            if told := unknown_name(error):
-                raise ValueError(told) from None
+            if message := unknown_name(error):
+                raise ValueError(message) from None
             raise
     find_own_code(OmegaConf.to_container(cfg))
     check_values(cfg)
@@ -44,7 +44,7 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
 
 
 def run_in(folder: Path) -> str:
-    r"""The override that makes a folder of any name that of the run.
+    r"""Returns the override that makes `folder`, whatever its name, the folder of the run.
 
     >>> run_in(Path("/it's ${here}"))
     "hydra.run.dir='/it\\'s \\${here}'"
@@ -53,13 +53,13 @@ def run_in(folder: Path) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as Hydra's grammar takes it for a value."""
-    ends = re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], text)  # only there a backslash is one of Hydra's
+    """Returns text in quotes, as a value in Hydra's grammar."""
+    ends = re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], text)  # only there Hydra reads a backslash as an escape
     return "'{}'".format(ends.replace("'", r"\'").replace("${", r"\${"))
 
 
 def streams_of(cfg: DictConfig) -> tuple[str, ...]:
-    """The wanted streams, in their usual order."""
+    """Returns the wanted streams, in their usual order. Raises ValueError for any other name."""
     wanted = names_of(cfg.streams)
     for name in wanted or [""]:
         if name not in STREAMS:
@@ -68,7 +68,7 @@ def streams_of(cfg: DictConfig) -> tuple[str, ...]:
 
 
 def names_of(value: Any) -> tuple[str, ...]:
-    """One name, several, or none (null), as they are typed.
+    """Returns the names in a value as it is typed: one name, several, or none (null).
 
     >>> names_of("rgb"), names_of(["rgb", "flow"]), names_of(None)
     (('rgb',), ('rgb', 'flow'), ())

@@ -1,4 +1,4 @@
-"""A network by the names that its options have on the command line."""
+"""Makes a network from options that are named as on the command line."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from twostream.config.network import build_network
 
 
 def create_model(*overrides: str, num_classes: int, **options: Any) -> nn.Module:
-    """The network that `python train.py` trains with the same options, from the same files of conf/.
+    """Returns the network that `python train.py` trains with the same options, from the same files of conf/.
 
     `options` are groups and plain values (`fusion="conv", layer=["conv5", "fc8"], weights="imagenet"`); `overrides` are
-    written as on the command line, for values inside a group (`"flow.length=5"`). Without weights it is random.
+    written as on the command line, for values inside a group (`"flow.length=5"`). Without weights, it is random.
 
     The network takes RGB frames (n, t, 3, h, w) in grey levels from 0 to 255, and stacks of L = `flow.length` flow
     fields (n, t, 2L, h, w) in grey levels around zero (`twostream.data.flow.quantise`). It returns the scores of its m
-    heads before softmax, (m, n, k): in training each head has a loss of its own. `combine` makes of them the one score
-    (n, k) of each class that is evaluated.
+    heads before softmax, (m, n, k): in training each head has a loss of its own. `combine` turns them into one score
+    of each class, (n, k), which is evaluated.
 
     >>> import torch
     >>> network = create_model("flow.length=10", fusion="conv", layer="conv5", num_classes=5).eval()
@@ -28,14 +28,14 @@ def create_model(*overrides: str, num_classes: int, **options: Any) -> nn.Module
     >>> heads.shape, network.combine(heads).shape
     (torch.Size([1, 2, 5]), torch.Size([2, 5]))
 
-    Raises ValueError for an option or a value that there is not, and for what cannot be combined.
+    Raises ValueError for an unknown option or value, and for options that cannot be combined.
     """
     words = [*(f"{name}={as_word(value)}" for name, value in options.items()), *overrides]
     return build_network(compose_config(words), num_classes)
 
 
 def as_word(value: Any) -> str:
-    """A Python value as it is typed.
+    """Returns a Python value as it is typed on the command line.
 
     >>> as_word(["conv5", "fc8"]), as_word(None), as_word(True), as_word(0.5)
     ('[conv5,fc8]', 'null', 'true', '0.5')

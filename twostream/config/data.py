@@ -28,14 +28,14 @@ from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
 
 READING = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
-NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames
+NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames, not which videos there are
 FRAMES = ("video", "packed")
-CACHES = (None, "ram", "auto")  # auto: settled for a training, which reads every video again and again; else null
+CACHES = (None, "ram", "auto")  # auto: chosen for training, which reads each video many times; else null
 
 
 def build_source(cfg: DictConfig) -> Any:
-    """The data set's classes, training and test videos."""
-    reading = READING if "packed" in cfg.data else ("cache",)  # the embedded data set's `frames` is another thing
+    """Builds the data set: its classes and its videos."""
+    reading = READING if "packed" in cfg.data else ("cache",)  # `frames` of the embedded data set is something else
     others = (*reading, *NOT_OF_SOURCES)
     with without_collection():
         return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
@@ -43,7 +43,7 @@ def build_source(cfg: DictConfig) -> Any:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """No garbage collection: of 200,000 videos none is garbage, yet it would look at all of them again and again."""
+    """Stops garbage collection in the block: it would search 200,000 videos, none of them garbage, again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -54,7 +54,10 @@ def without_collection() -> Iterator[None]:
 
 
 def build_frame_source(cfg: DictConfig, videos: Sequence[Video]) -> FrameSource:
-    """Where frames come from: decoded or packed, within a time, and kept in memory if asked for."""
+    """Returns the source of frames: decoded or packed, within a time limit, and kept in memory if asked for.
+
+    Raises ValueError for an unknown source or cache.
+    """
     frames = cfg.data.frames if "packed" in cfg.data else "video"
     if frames not in FRAMES:
         raise ValueError(f"data.frames={frames!r}: choose from {', '.join(FRAMES)}")
@@ -70,12 +73,12 @@ def build_frame_source(cfg: DictConfig, videos: Sequence[Video]) -> FrameSource:
 
 
 def build_flow(cfg: DictConfig) -> OpticalFlow:
-    """The optical flow algorithm, without regard to a store."""
+    """Returns the optical flow algorithm, whether or not there is a store."""
     return instantiate({key: value for key, value in cfg.flow.items() if key != "store"})
 
 
 def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | None:
-    """The flow store, which has to have all videos; None where flow is computed or not wanted."""
+    """Returns the flow store, which must have all videos; None if flow is computed or not wanted."""
     store = open_store(cfg, flow)
     if store is not None:
         store.require(source.videos)
@@ -83,19 +86,19 @@ def build_store(cfg: DictConfig, flow: OpticalFlow, source: Any) -> FlowStore | 
 
 
 def open_store(cfg: DictConfig, flow: OpticalFlow) -> FlowStore | None:
-    """The flow store, whatever videos it has; None where flow is computed or not wanted."""
+    """Returns the flow store, whatever videos it has; None if flow is computed or not wanted."""
     return FlowStore(cfg.flow.store, flow) if cfg.flow.store and "flow" in streams_of(cfg) else None
 
 
 def check_parts(cfg: DictConfig) -> None:
-    """Builds what needs no video, so that what is wrong is told before the data set is looked for, or rendered."""
+    """Builds what needs no video, so that errors come before the data set is searched or rendered."""
     open_store(cfg, build_flow(cfg))
     for part in (cfg.sampling, cfg.transform):
         instantiate(part)
 
 
 def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> dict[str, Any]:
-    """What all data sets of a run are made with; `frame_source`: where it has been opened already."""
+    """Returns the arguments that all data sets of a run share; `frame_source`: one that is open already, if any."""
     flow = build_flow(cfg)
     return {
         "sampling": instantiate(cfg.sampling),
@@ -110,13 +113,16 @@ def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
 
 
 def mirrors(cfg: DictConfig) -> bool:
-    """Whether a mirrored video keeps its label: `data.mirror`; older runs: not of the embedded set."""
+    """Whether a mirrored video keeps its label: `data.mirror`.
+
+    Older runs do not say: there, it is so for all data sets but the embedded one.
+    """
     keeps = cfg.data.get("mirror")
     return not str(cfg.data["_target_"]).endswith(".MovingPatterns") if keeps is None else bool(keeps)
 
 
 def build_transform(cfg: DictConfig, **changes: Any) -> Transform:
-    """The crops of the configuration, with other options for a test; nothing is mirrored unless `data.mirror`."""
+    """Returns the crops of the configuration, with `changes` for a test; mirrors nothing unless `data.mirror`."""
     options = {**cfg.transform, **changes}
     if not mirrors(cfg):
         changes |= {"flip": 0.0, "test_flip": False, "test": "five" if options["test"] == "ten" else options["test"]}
@@ -124,7 +130,7 @@ def build_transform(cfg: DictConfig, **changes: Any) -> Transform:
 
 
 def mirror_note(cfg: DictConfig, **changes: Any) -> str:
-    """One line where the configuration, or the protocol with these `changes`, mirrors but the data forbid it; or ""."""
+    """Returns a line if the crops, with the `changes` of a protocol, mirror although the data forbid it; or ""."""
     options = {**cfg.transform, **changes}
     asked = [name for name in ("flip", "test_flip") if options[name]] + ["test=ten"] * (options["test"] == "ten")
     if mirrors(cfg) or not asked:
@@ -133,14 +139,17 @@ def mirror_note(cfg: DictConfig, **changes: Any) -> str:
 
 
 def unsafe_mirror(trained: DictConfig, cfg: DictConfig) -> str:
-    """One line where `cfg` mirrors data that the run `trained` must not have mirrored; or ""."""
+    """Returns a line if `cfg` mirrors data that the run `trained` was not allowed to mirror; or ""."""
     if not mirrors(cfg) or mirrors(trained):
         return ""
     return "NOTE: data.mirror=true, where the run has data.mirror=false: a mirrored view may show another class"
 
 
 def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame_by_frame: bool) -> ClipDataset:
-    """The test or the validation videos of a run, in the views of a protocol; see `twostream.config.protocols`."""
+    """Returns the test or validation videos of a run in the views of a protocol (see `twostream.config.protocols`).
+
+    Raises ValueError if the run has no validation videos.
+    """
     if part not in PARTS:
         raise ValueError(f"part={part!r}: choose from {', '.join(PARTS)}")
     videos = build_lists(cfg, source)[part]
@@ -155,7 +164,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
 
 
 def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> VideoDataModule:
-    """Loaders for training, validation and testing. Raises ValueError where there is but one class."""
+    """Returns the loaders for training, validation and testing. Raises ValueError if there is only one class."""
     if len(source.classes) < 2:
         raise ValueError(
             f"{source.name} split {source.split}: one class, {source.classes[0]}, and nothing to tell it from; two "
@@ -163,7 +172,7 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         )
     lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source, frame_source)
-    one_view = {  # every epoch, so cheap: the protocol of the test is for the test
+    one_view = {  # cheap, since every epoch validates; only the test has its protocol
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": build_transform(cfg, test="centre", test_flip=False),
     }
@@ -183,12 +192,13 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
 
 
 def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
-    """Which videos train, validate (where the data set does not say, whole groups of the training list) and test.
+    """Returns which videos train, validate and test.
 
-    With refit=true all that would validate train, too.
+    If the data set names no validation videos, holds out whole groups of the training list. With refit=true, all videos
+    that would validate train, too.
     """
-    train, validation = source.train, source.validation  # as the data set has them
-    if cfg.get("refit") is True:  # they have chosen the number of epochs already
+    train, validation = source.train, source.validation  # as the data set divides them
+    if cfg.get("refit") is True:  # validation has chosen the number of epochs already
         train, validation = (*train, *validation), ()
     elif not validation:
         train, validation = hold_out(source.train, cfg.validation_fraction, cfg.seed)
@@ -198,7 +208,7 @@ def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:
 def build_record(
     cfg: DictConfig, source: Any, lists: Mapping[str, Sequence[Video]], store: FlowStore | None = None
 ) -> Record:
-    """What a run that goes on compares: the lists, the files, what was computed from them before."""
+    """Returns what a resumed run compares its data by: the lists, the files, and what was computed from them before."""
     is_packed = "packed" in cfg.data and cfg.data.frames == "packed"
     frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if is_packed else None
     return record_of(

@@ -1,4 +1,4 @@
-"""A run folder that train.py has left -> the trained network, ready to be used."""
+"""Loads the trained network from a run folder that train.py has written."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class TrainedRun(NamedTuple):
     system: TwoStreamSystem
     history: History  # what its weights were trained on
     checkpoint: Path
-    epoch: int | None = None  # after which its weights were kept, from 1; None where the file does not tell
+    epoch: int | None = None  # the epoch, from 1, after which the weights were saved; None if the file does not say
 
 
 def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
-    """The trained network of a run folder, or of what `twostream export --format safetensors` made of one.
+    """Loads the trained network of a run folder, or of a folder that `twostream export --format safetensors` wrote.
 
-    `trust`: packages whose code it may name, beside that of twostream and of installed plug-ins. Raises ValueError,
-    naming the folder, where it is none, has no checkpoint (yet), or they do not fit each other.
+    `trust`: packages whose code the configuration may name, besides twostream and installed plug-ins. Raises ValueError
+    that names the folder if it is no run folder or has no checkpoint (yet), or if the checkpoint does not fit the
+    configuration.
     """
     folder = Path(folder)
     cfg = load_config(folder, trust=trust)
@@ -44,7 +45,7 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
         system.load_state_dict(content["state_dict"])
     except ImportError:
         raise
-    except Exception as error:  # of a folder from elsewhere, anything may be wrong
+    except Exception as error:  # anything may be wrong in a folder from elsewhere
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     epoch = content.get("epoch")
@@ -52,7 +53,7 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
 
 
 def unfinished(run: TrainedRun) -> str:
-    """One line about a run that has no results (yet), and which weights it has so far; or ""."""
+    """Returns a line that says that a run has no results (yet), and which weights it has so far; "" for other runs."""
     if run.checkpoint.name == SAFE or (run.folder / "results.json").exists():
         return ""
     where = run.checkpoint.relative_to(run.folder)
@@ -61,7 +62,7 @@ def unfinished(run: TrainedRun) -> str:
 
 
 def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raises ValueError for weights that are no numbers any more, which training may have left."""
+    """Raises ValueError if a weight is NaN, which training may have left."""
     lost = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.isnan().any()]
     if lost:
         few = ", ".join(lost[:3])
@@ -69,7 +70,7 @@ def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_shapes(cfg: Any, content: Any) -> None:
-    """Raises ValueError where the configuration is not of these weights, before it takes memory for its own."""
+    """Raises ValueError if the configured network does not fit the weights, before it takes memory for its own."""
     network = build_network(cfg, len(content["classes"]), meta=True)
     for name, tensor in network.state_dict().items():
         found = content["state_dict"].get(f"network.{name}")
@@ -80,7 +81,7 @@ def check_shapes(cfg: Any, content: Any) -> None:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """The weights that validation chose; ValueError, with what became of the run, where there are none."""
+    """Returns the weights that validation chose. Raises ValueError, with what became of the run, if there are none."""
     for path in (folder / "checkpoints" / "best.ckpt", folder / SAFE):
         if path.is_file():
             return path

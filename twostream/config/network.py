@@ -20,12 +20,12 @@ from twostream.models.network.description import Description, describe
 from twostream.models.pooling import GAP
 from twostream.training.optimizers import roles
 
-REQUIRED = "required"  # of `init`: an experiment that starts from trained streams does not say from which
+REQUIRED = "required"  # of `init`: the experiment starts from trained streams, which the user has to name
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 
 def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
-    """The network of the configuration; with `meta`, its shape alone: no memory, no weights loaded."""
+    """Returns the network of the configuration; with `meta`, only its shapes, without memory or weights."""
     network: Any = _build_network(cfg, num_classes, meta=meta)
     if cfg.get("flow_std") is not None and "flow" in streams_of(cfg):
         network.flow.input.std.fill_(cfg.flow_std)
@@ -70,9 +70,9 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
 
 
 def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
-    """A line for each option that changes nothing in this network.
+    """Returns a line for each option that changes nothing in this network.
 
-    Raises ValueError where it is no default either: somebody wants it.
+    Raises ValueError for `init` and `dropout.flow` without effect: the user must have set them, expecting one.
     """
     for stream in ("rgb", "flow"):
         if cfg.init[stream] not in (None, REQUIRED) and not hasattr(network, stream):
@@ -109,24 +109,24 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
 
 
 def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
-    """Makes the attention for a number of channels, over each frame or over all frames of a clip."""
+    """Returns a function that makes the attention for a number of channels, over each frame or a whole clip."""
     make = instantiate(cfg.attention)
     if cfg.attention_over not in ("frame", "clip"):
         raise ValueError(f"attention_over={cfg.attention_over!r}: choose from frame, clip")
-    if cfg.attention_over == "frame" or "Identity" in cfg.attention["_target_"]:  # of none, nothing is over a clip
+    if cfg.attention_over == "frame" or "Identity" in cfg.attention["_target_"]:  # no attention at all
         return make
     return lambda channels: OverClip(make(channels))
 
 
 def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
-    """The options of the backbone of "rgb" or "flow"."""
+    """Returns the options of the backbone of a stream, "rgb" or "flow"."""
     return (cfg.get("flow_backbone") or cfg.backbone) if stream == "flow" else cfg.backbone
 
 
 def start_of(cfg: DictConfig, stream: str) -> str | None:
-    """What the tower of a stream starts from: a checkpoint of `init`, the backbone's weights, or None: random values.
+    """Returns what the tower of a stream starts from: a checkpoint of `init`, the backbone's weights, or None (random).
 
-    Raises ValueError where it is no file, or an experiment needs trained streams that were not named.
+    Raises ValueError if `init` names no checkpoint, or an experiment needs trained streams that were not named.
     """
     if cfg.init[stream] == REQUIRED:
         name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]
@@ -147,7 +147,9 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
 
 
 def scores_relu(backbone: Any) -> bool | None:
-    """Whether the scores of a configured backbone end in a ReLU, as runs of before do not say; None: it has no choice.
+    """Whether the scores of a configured backbone end in a ReLU; None if it has no such option.
+
+    Older runs do not say so: there, they do.
 
     >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"}), scores_relu({"_target_": "other"})
     (True, None)
@@ -158,9 +160,9 @@ def scores_relu(backbone: Any) -> bool | None:
 
 
 def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
-    """Raises ValueError where the run that a stream starts from has a ReLU behind its scores and this one not, or so.
+    """Raises ValueError if one of two runs, this one and the one a stream starts from, has a ReLU behind its scores.
 
-    The weights fit both. A checkpoint outside of a run folder does not tell.
+    The weights fit both. A checkpoint outside of a run folder does not say which, and is accepted.
     """
     config = Path(checkpoint).absolute().parent.parent / "config.yaml"
     ours = scores_relu(backbone_config(cfg, stream))
@@ -177,10 +179,10 @@ def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
 
 
 def check_starts(cfg: DictConfig, network: Any) -> None:
-    """See that there are weights to start from, and that no stream without any stays as it is.
+    """Raises ValueError if weights to start from are missing, or if a frozen stream would stay random.
 
-    Raises ValueError. `network`: of this configuration, on the meta device. Nothing is downloaded: that is for when
-    all else is right. What a file of weights lacks is found out when it has been read: `check_frozen`.
+    `network`: of this configuration, on the meta device. Downloads nothing: that comes after all other checks. Does not
+    read files of weights either: `check_frozen` finds what they lack.
     """
     given = cfg.get("weights")
     if given not in (None, "imagenet") and given not in [start_of(cfg, stream) for stream in streams_of(cfg)]:
@@ -198,7 +200,7 @@ def check_starts(cfg: DictConfig, network: Any) -> None:
 
 
 def check_frozen(cfg: DictConfig, network: Any) -> None:
-    """Raises ValueError where a stage that stays as it is was lacking in the weights that its stream started from."""
+    """Raises ValueError if the weights that a stream started from lack a stage that is frozen."""
     for stream in streams_of(cfg):
         backbone = getattr(network, stream).backbone
         still = {name.split(".")[1] for name, weight in backbone.named_parameters() if not weight.requires_grad}
@@ -210,7 +212,7 @@ def check_frozen(cfg: DictConfig, network: Any) -> None:
 
 
 def untrained(cfg: DictConfig, network: nn.Module) -> list[str]:
-    """A line for layers beside the backbones that stay as they begin: no weights to start from are for them."""
+    """Returns a line that names frozen layers outside of the backbones: nothing has trained them, and nothing will."""
     frozen = [name for name, weight in network.named_parameters() if not weight.requires_grad]
     layers = dict.fromkeys(".".join(name.split(".")[:3]) for name in frozen if ".backbone." not in name)
     names = ", ".join(name.removesuffix(".conv") for name in layers)
@@ -218,26 +220,26 @@ def untrained(cfg: DictConfig, network: nn.Module) -> list[str]:
 
 
 def without_starts(cfg: DictConfig) -> DictConfig:
-    """The same network from random values: for weights that come later, or do not matter."""
+    """Returns the configuration of the same network with random values: its weights come later, or do not matter."""
     plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}}
     plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if "weights" in (cfg.get(name) or ())}
     return OmegaConf.merge(cfg, plain)  # type: ignore[return-value]
 
 
 def starts(network: Any) -> dict[str, str]:
-    """{stream: what its weights are before training}, in words."""
+    """Returns {stream: what its weights are before training, in words}."""
     backbones = {stream: getattr(network, stream).backbone for stream in STREAMS if hasattr(network, stream)}
     return {name: backbone.report.start if backbone.report else "random" for name, backbone in backbones.items()}
 
 
 def single_stream_checkpoint(path: str) -> str:
-    """The checkpoint at `path`, or the best one of the run whose folder it is."""
+    """Returns the best checkpoint if `path` is a run folder, or else `path`."""
     best = Path(path) / "checkpoints" / "best.ckpt"
     return str(best) if best.is_file() else path
 
 
 def describe_config(cfg: DictConfig, num_classes: int) -> Description:
-    """Shapes, parameters and FLOPs of the configured network, without building it in memory."""
+    """Returns shapes, parameters and FLOPs of the configured network, without building it in memory."""
     return describe(
         build_network(cfg, num_classes, meta=True),
         num_chunks=instantiate(cfg.sampling).fixed(1, cfg.flow.length).shape[1],

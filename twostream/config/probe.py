@@ -29,14 +29,17 @@ from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
 from twostream.probe.store import FeatureStore, network_digest
 
-# each tower scores frame by frame, with nothing before its classifier that has not been trained
+# Each tower scores single frames, and has no untrained layer before its classifier.
 FROZEN = ("fusion=sum", "layer=softmax", "two_towers=false", "temporal=pool2d", "attention=none", "train_from=all")
 FOLDS = 5
 log = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
-    """Which videos are scored, and by what each is fitted: positions in `videos`. `folds`: 0 for a given split."""
+    """Which videos a probe fits on and scores.
+
+    `parts`: the positions in `videos` of (those to fit on, those to score). `folds`: 0 for a given split.
+    """
 
     videos: tuple[Video, ...]
     parts: list[Fold]
@@ -44,15 +47,15 @@ class Plan(NamedTuple):
 
 
 def probe_plan(source: Any, folds: int | None, *, given: bool) -> Plan:
-    """The given split, or cross-validation over all videos: with `folds`, or where the split is a random one.
+    """Returns the given split, or cross-validation over all videos: with `folds`, or if the split is drawn at random.
 
-    `given`: the user chose a split. Raises ValueError for one class, and for cross-validation where a class has fewer
-    groups than there are folds.
+    `given`: whether the user chose a split. Raises ValueError if there is only one class, or, for cross-validation, if
+    a class has fewer groups than there are folds.
     """
     if len(source.classes) < 2:
         raise ValueError(f"{source.name}: one class, {source.classes[0]}, and nothing to tell it from; two are needed")
     if folds is None and (given or not source.drawn):
-        fitted = (*source.train, *source.validation)  # a probe has no steps to choose
+        fitted = (*source.train, *source.validation)  # a probe needs no validation: it has no steps to choose
         parts = [(np.arange(len(fitted)), len(fitted) + np.arange(len(source.test)))]
         return Plan((*fitted, *source.test), parts, 0)
     videos = tuple(sorted(source.videos, key=lambda video: video.id))
@@ -73,7 +76,7 @@ def probe_plan(source: Any, folds: int | None, *, given: bool) -> Plan:
 
 
 def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
-    """Raises ValueError for features that would say nothing: of random weights, or of weights that saw test videos.
+    """Raises ValueError if features would mean nothing: of random weights, or of weights trained on test videos.
 
     Downloads weights that are not there yet.
     """
@@ -95,7 +98,7 @@ def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
 
 
 def probe_network(cfg: DictConfig, num_classes: int) -> nn.Module:
-    """The frozen network with its weights. Raises ValueError where a layer before a classifier would be random."""
+    """Returns the frozen network with its weights. Raises ValueError if a layer before a classifier would be random."""
     network: Any = build_network(cfg, num_classes).eval()
     for stream in streams_of(cfg):
         report = getattr(network, stream).backbone.report
@@ -115,7 +118,10 @@ def probe_network(cfg: DictConfig, num_classes: int) -> nn.Module:
 
 
 def probe_views(cfg: DictConfig, source: Any, videos: Sequence[Video], views: int) -> ClipDataset:
-    """The videos, each at so many places evenly over its length: a stack of flow and its middle frame, centre crop."""
+    """Returns the videos in `views` views each, evenly over the length of the video.
+
+    A view is a stack of flow and the frame in its middle, cropped at the centre.
+    """
     parts = clip_parts(cfg, source)
     parts["sampling"] = Segments(1, test_views=views)
     parts["transform"] = build_transform(cfg, test="centre", test_flip=False)
@@ -123,7 +129,7 @@ def probe_views(cfg: DictConfig, source: Any, videos: Sequence[Video], views: in
 
 
 def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> FeatureStore:
-    """Where the features of these views by this network are kept."""
+    """Returns the store of the features that this network computes of these views."""
     packed = "packed" in cfg.data and cfg.data.frames == "packed"
     frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if packed else None
     flow = dataset.flow_store
@@ -138,7 +144,7 @@ def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> 
     }
 
     def files(video: Video) -> list[Path]:
-        """What the features of a video are computed from."""
+        """Returns the files that the features of a video are computed from."""
         found = [video.path if frames is None else packed_path(frames, video.id)]
         return found if flow is None else [*found, clip_path(flow.root, video)]
 

@@ -39,13 +39,17 @@ CLIPS = 10  # of the paper
 
 
 def check_protocol(name: str) -> None:
-    """ValueError unless there is such a protocol."""
+    """Raises ValueError unless there is such a protocol."""
     if name not in PROTOCOLS:
         raise ValueError(f"protocol={name!r}: choose from {', '.join(PROTOCOLS)}")
 
 
 def sampling_of(protocol: str, own: Any, *, frame_by_frame: bool) -> Sampling:
-    """Where the views are in time; `own` is the sampling of the network's configuration, with its T and stride."""
+    """Returns the sampling of a protocol: where its views are in time.
+
+    `own`: the sampling of the network's configuration, with its T and stride. Raises ValueError if `tsn` cannot divide
+    its 25 segments into clips of T.
+    """
     check_protocol(protocol)
     if protocol == "train":
         return own
@@ -66,7 +70,7 @@ def sampling_of(protocol: str, own: Any, *, frame_by_frame: bool) -> Sampling:
 
 
 def with_views(sampling: Any, number: int) -> Sampling:
-    """The same sampling with another number of test views."""
+    """Returns a copy of the sampling with another number of test views."""
     other = copy(sampling)
     other.test_views = number
     return other
@@ -78,7 +82,7 @@ def num_views(sampling: Sampling, transform: Transform) -> int:
 
 
 def scores_frame_by_frame(network: nn.Module) -> bool:
-    """Whether its score of a clip is the mean of its scores of the frames: nothing in it looks at several at once."""
+    """Whether a network's score of a clip is the mean of its scores of the frames: no layer looks at several frames."""
     return not any(
         isinstance(part, OverClip | FoldTime) or (isinstance(part, Temporal) and not isinstance(part, Pool2d))
         for part in network.modules()

@@ -77,12 +77,12 @@ def build_run(
     last_epoch: int | None = None,
     frame_source: FrameSource | None = None,
 ) -> Run:
-    """Everything a run needs; raises UserError before a video is decoded, weights are loaded or anything is written.
+    """Builds all that a run needs; raises UserError before a video is decoded, weights are loaded or files are written.
 
-    `start` is the recovery checkpoint that it goes on from: refused where it is one of other data or another network.
-    `source`: the data set, where it has been built already. `keep_best`: of the weights that are best in validation.
-    Training ends with `last_epoch`, whatever the schedule. `frame_source`: that of another run on these videos,
-    with the frames that it keeps in memory.
+    `start`: the recovery checkpoint that the run goes on from; refused if it has other data or another network.
+    `source`: the data set, if it has been built already. `keep_best`: whether to keep the weights that are best in
+    validation. `last_epoch`: where training ends, whatever the schedule says. `frame_source`: that of another run on
+    these videos, with the frames that it keeps in memory.
     """
     with checked():
         begun = None if start is None else load_mapped(start)
@@ -122,7 +122,10 @@ def build_run(
 
 
 def check_training(cfg: DictConfig) -> list[str]:
-    """A line for each option that changes nothing. Builds what trains, as shapes alone; raises ValueError."""
+    """Returns a line for each option that changes nothing in training.
+
+    Builds all that trains, as shapes only. Raises ValueError for options that do not fit together.
+    """
     cfg = settle_starts(cfg)
     network = build_network(cfg, num_classes=10, meta=True)
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
@@ -140,7 +143,7 @@ def check_training(cfg: DictConfig) -> list[str]:
 
 
 def initial_history(cfg: DictConfig) -> History:
-    """What the weights that training starts from have been trained on."""
+    """Returns what the weights that training starts from have been trained on."""
     history = History()
     for stream in streams_of(cfg):
         start = start_of(cfg, stream)
@@ -150,7 +153,7 @@ def initial_history(cfg: DictConfig) -> History:
 
 
 def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | None = None) -> TwoStreamSystem:
-    """The network with its weights, losses, metrics and optimizer; `history` is what its checkpoints will tell."""
+    """Returns the network with weights, losses, metrics and optimizer; `history`: written into its checkpoints."""
     network = build_network(cfg, len(classes))
     frozen: list[nn.Module] = network.modules_below(cfg.train_from)  # type: ignore[operator]
     for module in frozen:
@@ -172,9 +175,9 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
 
 
 def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
-    """The batch normalisation whose statistics stay those of the weights that its backbone started from.
+    """Returns the batch normalisation layers that keep the statistics of the weights their backbone started from.
 
-    Small batches are too few videos to estimate others from.
+    Small batches hold too few videos to estimate new statistics.
     """
     kept = cfg.get("batch_statistics", "batch") == "kept"
     backbones = [getattr(network, stream).backbone for stream in streams_of(cfg)] if kept else []
@@ -183,7 +186,10 @@ def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
 
 
 def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> StartFromProbe:
-    """Fits classifiers to the training videos in few fixed views; measures the test, or validation to choose by it."""
+    """Returns the callback that fits classifiers to the training videos in few fixed views.
+
+    It then measures them on the test videos, or with `tests=False` on the validation videos, to choose by it.
+    """
     fixed = data.train_set.in_fixed_views(
         sampling=instantiate(cfg.sampling, test_views=PROBE_VIEWS),
         transform=build_transform(cfg, test="centre", test_flip=False),
@@ -200,7 +206,7 @@ def build_trainer(
     keep_best: bool = True,
     last_epoch: int | None = None,
 ) -> pl.Trainer:
-    """Lightning's trainer with its loggers and callbacks; `validate=False` where no video is held out."""
+    """Returns Lightning's trainer with its loggers and callbacks; `validate=False` if no video is held out."""
     quieten()
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
@@ -245,7 +251,7 @@ def build_trainer(
 
 
 def check_device(accelerator: str, precision: str, devices: object = 1) -> None:
-    """Raises ValueError for a GPU that is not there, and for what a CPU cannot: Lightning would do something else."""
+    """Raises ValueError for a missing GPU, and for what a CPU cannot do, where Lightning would do something else."""
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda", "mps") and not has_gpu:
         raise ValueError(f"accelerator={accelerator}: PyTorch finds no GPU on this machine; choose cpu (trainer=cpu)")
@@ -256,7 +262,7 @@ def check_device(accelerator: str, precision: str, devices: object = 1) -> None:
 
 
 def quieten() -> None:
-    """Leave out what Lightning and PyTorch say of themselves at every start; their warnings about a run stay."""
+    """Hides what Lightning and PyTorch print about themselves at every start; their warnings about a run stay."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

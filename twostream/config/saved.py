@@ -1,4 +1,4 @@
-"""The configuration of a finished run, read back from its folder."""
+"""Reads the configuration of a finished run from its folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twostream.runs.old_names import with_present_names
 from twostream.training.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
-# What may be otherwise when a run is evaluated: where its videos lie and how they are read, not what its network is.
+# What may change when a run is evaluated: where its videos lie and how they are read, but not what its network is.
 CHANGEABLE = ("broken", "data", "decode_timeout", "decoder", "flow.store", "num_workers", "prefetch", "split")
 
 NETWORK = (
@@ -34,10 +34,10 @@ NETWORK = (
 
 
 def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
-    """The resolved configuration in a run folder.
+    """Returns the resolved configuration in a run folder.
 
-    Raises ValueError for a folder without one, and where it names code that no option in conf/ does, nor a package of
-    `trust` or an installed plug-in has: a folder that came from somebody else must not run theirs.
+    Raises ValueError if there is none, or if it names code that is neither named by an option in conf/ nor part of a
+    package in `trust` or of an installed plug-in: a folder from somebody else must not run its author's code.
     """
     path = config_file(folder)
     if not Path(folder).is_dir():
@@ -51,17 +51,18 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
         raise ValueError(f"{path}: is no configuration of a run")
     check_targets(cfg, path, trust=trust)
     if isinstance(cfg.get("data"), DictConfig) and "_target_" in cfg.data:
-        cfg.data.mirror = mirrors(cfg)  # runs of before do not say it
+        cfg.data.mirror = mirrors(cfg)  # older runs do not say it
     for name in ("backbone", "flow_backbone"):
         if (relu := scores_relu(cfg.get(name))) is not None:
-            cfg[name].relu = relu  # nor this
+            cfg[name].relu = relu  # older runs do not say this either
     return cfg
 
 
 def read_config(path: Path) -> DictConfig:
-    """A configuration of anybody's, as plain values; code that has moved is named where it is now.
+    """Returns a configuration, which may be somebody else's, as plain values; renames code that has moved since.
 
-    Raises ValueError for a file that is none, and for `${…}`, which would look up this machine's environment and files.
+    Raises ValueError if the file is no configuration, or contains `${…}`, which would look up this machine's
+    environment and files.
     """
     text = read_yaml_text(path)
     try:
@@ -79,7 +80,10 @@ def read_config(path: Path) -> DictConfig:
 
 @contextmanager
 def errors_name_file(path: str | Path) -> Iterator[None]:
-    """Around what is built from a configuration of anybody's: whatever fails is told as ValueError about `path`."""
+    """Turns errors inside the block into a ValueError that names `path`, a file that may be somebody else's.
+
+    OSError, ImportError and ExpectedError pass unchanged.
+    """
     try:
         yield
     except Exception as error:
@@ -91,18 +95,18 @@ def errors_name_file(path: str | Path) -> Iterator[None]:
 
 
 def config_file(folder: str | Path) -> Path:
-    """Where the configuration of a run, or of an exported network, is or would be."""
+    """Returns the path of the configuration of a run or of an exported network, even if it does not exist."""
     paths = [Path(folder) / name for name in CONFIGS]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def change_config(cfg: DictConfig, settings: Sequence[str], *, trust: Sequence[str] = ()) -> DictConfig:
-    """With settings such as `data.root=DIR`; ValueError for one that would make it another network or test."""
+    """Changes settings such as `data.root=DIR`. Raises ValueError for one that would change the network or the test."""
     for setting in settings:
         key, equals, _ = setting.partition("=")
         if not equals or not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
             raise ValueError(f"--set {setting!r}: KEY=VALUE, where KEY is or begins with: {', '.join(CHANGEABLE)}")
-        if OmegaConf.select(cfg, key, default=settings) is settings:  # the default is what no file can hold
+        if OmegaConf.select(cfg, key, default=settings) is settings:  # a default that no file can hold
             raise ValueError(f"--set {setting!r}: the run's config.yaml has no {key}")
     changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(settings)))
     check_values(changed, only=[setting.partition("=")[0] for setting in settings])  # type: ignore[arg-type]
@@ -111,13 +115,16 @@ def change_config(cfg: DictConfig, settings: Sequence[str], *, trust: Sequence[s
 
 
 def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
-    """The system of a run, whose weights come out of its checkpoint: those it started from are not looked for."""
+    """Returns the system of a run before the weights of its checkpoint are loaded into it.
+
+    Does not look for the weights that the run started from.
+    """
     plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
     return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
 def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
-    """In which parts of the network, or in which data set, two configurations differ; weights to start from may."""
+    """Returns in which parts of the network, or "data", two configurations differ; ignores weights to start from."""
 
     def part(cfg: DictConfig, name: str) -> Any:
         value = OmegaConf.to_container(cfg, resolve=True).get(name)  # type: ignore[union-attr]
@@ -130,9 +137,10 @@ def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:
 
 
 def check_targets(cfg: DictConfig, origin: object, *, trust: Sequence[str] = (), folders: Sequence[Path] = ()) -> None:
-    """Raises ValueError where a configuration names code that no option of the same group does, nor a trusted package.
+    """Raises ValueError if a configuration names code that is neither in an option of the same group nor trusted.
 
-    `folders`: of further options, that the user has named. Raises ImportError where a trusted package lacks the code.
+    `folders`: folders of further options that the user has named. Raises ImportError if a trusted package lacks the
+    code.
     """
     trust, known = check_trust(trust), known_targets(tuple(folders))
     values: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -147,7 +155,7 @@ def check_targets(cfg: DictConfig, origin: object, *, trust: Sequence[str] = (),
 
 @cache
 def known_targets(further: tuple[Path, ...] = ()) -> Mapping[str, frozenset[str]]:
-    """All code that conf/, the folders of plug-ins and those `further` name, by group."""
+    """Returns {group: all code named by its options} of conf/, of plug-ins and of the folders `further`."""
     known: dict[str, set[str]] = {}
     for folder, file, values in option_files(further):
         whole = file.parent == folder or file.read_text(encoding="utf-8").startswith("# @package _global_")
@@ -158,20 +166,20 @@ def known_targets(further: tuple[Path, ...] = ()) -> Mapping[str, frozenset[str]
 
 @cache
 def own_interpolations(*further: str) -> frozenset[str]:
-    """The values that those options look up in the configuration."""
+    """Returns the values `${…}` in the options of conf/, of plug-ins and of the folders `further`."""
     contents = [values for _, _, values in option_files(map(Path, further))]
     return frozenset(str(value) for values in contents for value in leaves(values) if "${" in str(value))
 
 
 def option_files(further: Iterable[Path]) -> Iterator[tuple[Path, Path, Any]]:
-    """(folder, file, content) of all options: of conf/, of plug-ins, and of the folders `further`, that were typed."""
+    """Yields (folder, file, content) of all options: of conf/, of plug-ins, and of the typed folders `further`."""
     for folder in (conf_folder(), *(folder for _, folder in plugin_folders()), *further):
         for file in folder.rglob("*.yaml"):
             yield folder, file, OmegaConf.to_container(OmegaConf.load(file))
 
 
 def leaves(config: Any) -> Iterator[Any]:
-    """Every value and key anywhere in a configuration.
+    """Yields every value and key anywhere in a configuration.
 
     >>> list(leaves({"a": [1, {"b": "c"}]}))
     ['a', 1, 'b', 'c']

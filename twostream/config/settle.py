@@ -1,4 +1,7 @@
-"""`auto` -> what it stands for with these weights and so many videos: said in one line, written into config.yaml."""
+"""Replaces `auto` by the value that it stands for, given the weights and the videos.
+
+A run prints these values in one line and writes them into config.yaml.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,20 @@ from twostream.data.frames import MEMORY
 from twostream.data.sources import Video
 from twostream.options import shown
 
-FEW = 300  # training videos, below which refit=auto is true
+FEW = 300  # refit=auto is true below this number of training videos
 EPOCHS = 20  # epochs=auto
-STEPS, LEAST_EPOCHS = 30, 6  # of few videos, from a probe: so many steps, in so many epochs at least
-SMALL_BATCH = 32  # batch_size, below which batch_statistics=auto does not estimate statistics
-FEW_TESTS = 50  # below, a run says what one of them is worth
-NEW_HEADS = 100.0  # optimizer.head_factor=auto: of classifiers of new classes above weights
+STEPS, LEAST_EPOCHS = 30, 6  # with few videos, from a probe: train at least so many steps and epochs
+SMALL_BATCH = 32  # batch_statistics=auto keeps those of the weights below this batch_size
+FEW_TESTS = 50  # below this number of test videos, a run says how much one of them counts
+NEW_HEADS = 100.0  # optimizer.head_factor=auto, for new classifiers on top of trained weights
 DECODED = 150  # decoded frames are about so many times larger than the file
 
 
 def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
-    """The configuration without `auto` among the options that follow from the weights and the number of videos.
+    """Returns the configuration without `auto` in the options that follow from the weights and the videos.
 
-    `source`: the data set, where it has been built already. Raises ValueError for a schedule that goes by validation
-    where all videos train in the end.
+    `source`: the data set, if it has been built already. Raises ValueError for a schedule that goes by validation
+    together with refit=true, since all videos train in the end.
     """
     if cfg.refit is True and "monitor" in cfg.schedule and cfg.epochs != 0:
         raise ValueError(
@@ -53,7 +56,7 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
 
 
 def settle_starts(cfg: DictConfig) -> DictConfig:
-    """What follows from the weights alone."""
+    """Replaces `auto` in the options that follow from the weights alone."""
     values: dict[str, Any] = {}
     if cfg.start == "auto":
         values["start"] = "probe" if may_probe(cfg) else "random"
@@ -66,7 +69,7 @@ def settle_starts(cfg: DictConfig) -> DictConfig:
 
 
 def needs_videos(cfg: DictConfig) -> bool:
-    """Whether what `auto` stands for follows from the number of videos, too."""
+    """Whether an option is `auto` whose value follows from the videos."""
     return "auto" in (cfg.epochs, cfg.refit, cfg.data.cache)
 
 
@@ -82,7 +85,8 @@ def may_probe(cfg: DictConfig) -> bool:
 
 
 def epochs_for(videos: int, batch_size: int) -> int:
-    """
+    """Returns the number of epochs for training from a probe, rounded up.
+
     >>> epochs_for(9537, 8), epochs_for(33, 8), epochs_for(8, 8)
     (20, 6, 20)
     """
@@ -104,7 +108,7 @@ def fits(videos: Sequence[Video], memory: Path = MEMORY) -> bool:
 
 
 def few_note(tests: int) -> str:
-    """What so few test videos cannot say; or "".
+    """Says what so few test videos cannot show; "" if they are not few.
 
     >>> few_note(20)
     '20 test videos: one of them is 5.0 points of accuracy; smaller differences say nothing'
@@ -116,7 +120,7 @@ def few_note(tests: int) -> str:
 
 
 def settled_note(before: DictConfig, cfg: DictConfig) -> str:
-    """One line of what `auto` stands for; empty where nothing was left open."""
+    """Returns a line with the values that `auto` stands for; "" if no option was `auto`."""
     names = ("start", "epochs", "refit", "batch_statistics", "optimizer.head_factor", "data.cache")
     open_ = [name for name in names if OmegaConf.select(before, name) == "auto"]
     texts = {name: shown(OmegaConf.select(cfg, name)) for name in open_}

@@ -1,4 +1,4 @@
-"""A configuration without what is only of this machine, to be given to others."""
+"""Makes a configuration that can be given to others: without paths and accounts of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# Where things lay, and accounts: of no use elsewhere, and nobody else's business.
+# Paths on this machine, and accounts: useless elsewhere, and private.
 PRIVATE = (
     "data.root",
     "data.csv",
@@ -27,7 +27,7 @@ PUBLISHED = ("imagenet", "default")  # names of weights that are no paths
 
 
 def shareable_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved values; of paths at most the name of the file."""
+    """Returns the resolved values without private ones; of absolute paths, only the last part stays."""
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     for name in PRIVATE:
         *groups, key = name.split(".")
@@ -40,7 +40,7 @@ def shareable_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def shareable_overrides(overrides: Sequence[str]) -> list[str]:
-    """What was typed, without what `shareable_config` leaves out.
+    """Returns what was typed, without what `shareable_config` leaves out.
 
     >>> shareable_overrides(["data=ucf101", "data.root=videos", "layer=[conv4,conv5]", "init={rgb:runs/7}", "x=[/a]"])
     ['data=ucf101', 'layer=[conv4,conv5]']
@@ -49,7 +49,7 @@ def shareable_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 def shareable_results(results: Mapping[str, Any]) -> dict[str, Any]:
-    """`results.json` likewise."""
+    """Returns the content of `results.json` without private overrides; of absolute paths, only the last part stays."""
     return without_paths({**results, "overrides": shareable_overrides(results.get("overrides", []))})
 
 
@@ -61,7 +61,7 @@ def _private(key: str, value: str) -> bool:
 
 
 def without_paths(values: Any) -> Any:
-    """Of absolute paths anywhere in nested values, only the last part stays.
+    """Returns nested values in which only the last part of each absolute path stays.
 
     >>> without_paths({"a": ["/home/ada/x.pth", "C:\\\\ada\\\\y", "~/z", "val/top1"]})
     {'a': ['x.pth', 'y', 'z', 'val/top1']}

@@ -1,7 +1,7 @@
-"""Whose code a configuration may name: that of twostream's options, and of packages that the user trusts.
+"""Decides whose code a configuration may name: that of twostream's options, and of packages that the user trusts.
 
 A package is trusted because the user names it (`--trust`, `twostream.load(…, trust=[…])`), or because it is installed
-here as a plug-in, under the entry-point group `twostream.plugins`. What a file says of itself never counts.
+here as a plug-in, under the entry-point group `twostream.plugins`. A file cannot make its own code trusted.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import get_object
 
 PLUGINS = "twostream.plugins"  # entry points of this group name packages: mylab = "mylab"
-TYPED_IN = "TWOSTREAM_TYPED_IN"  # in the environment where resume= has changed the folder: the one before
-NEVER = frozenset({*sys.stdlib_module_names, "twostream"})  # ours are allowed one by one, by conf/
+TYPED_IN = "TWOSTREAM_TYPED_IN"  # environment variable: the folder that resume= has left for that of the run
+NEVER = frozenset({*sys.stdlib_module_names, "twostream"})  # conf/ allows names of twostream one by one
 
 
 def check_trust(trust: Sequence[str]) -> tuple[str, ...]:
-    """The names of packages. Raises ValueError for what is no name, and for Python's own packages."""
+    """Returns the names of packages. Raises ValueError for what is no such name, and for Python's own packages."""
     if isinstance(trust, str):
         raise ValueError(f"trust={trust!r}: name the packages in a list, [{trust!r}]")
     for name in trust:
@@ -39,12 +39,12 @@ def check_trust(trust: Sequence[str]) -> tuple[str, ...]:
 
 @cache
 def plugin_packages() -> tuple[str, ...]:
-    """The packages that are installed as plug-ins; none of them is imported."""
+    """Returns the packages that are installed as plug-ins, without importing them."""
     return tuple(dict.fromkeys(point.module for point in importlib.metadata.entry_points(group=PLUGINS)))
 
 
 def plugin_folders() -> Iterator[tuple[str, Path]]:
-    """(package, its folder `conf`) of the plug-ins that have one."""
+    """Yields (package, its folder `conf`) for the plug-ins that have one."""
     for package in plugin_packages():
         spec = importlib.util.find_spec(package.partition(".")[0])
         for place in (spec and spec.submodule_search_locations) or ():
@@ -54,7 +54,7 @@ def plugin_folders() -> Iterator[tuple[str, Path]]:
 
 
 class PluginSearchPath(SearchPathPlugin):
-    """Has Hydra look into the plug-ins' folders for options, after conf/."""
+    """Makes Hydra look for options in the folders of plug-ins, after conf/."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for package, folder in plugin_folders():
@@ -62,18 +62,18 @@ class PluginSearchPath(SearchPathPlugin):
 
 
 def search_plugins() -> None:
-    """From here on Hydra looks into the plug-ins' folders; done by who composes, for Hydra's own list takes time."""
+    """Makes Hydra search the folders of plug-ins from now on. Only code that composes calls it: it takes time."""
     if PluginSearchPath not in Plugins.instance().discover(SearchPathPlugin):
         Plugins.instance().register(PluginSearchPath)
 
 
 def find_own_code(config: Any) -> None:
-    """Let packages that a configuration names be found in the current folder, by every command.
+    """Makes Python search the current folder for packages that a configuration names.
 
-    They have to be the user's own, or trusted. The folder comes behind everything installed, and only where a package
-    is not: what happens to lie in a folder takes the place of nothing.
+    Call it only for packages that are the user's own, or trusted. The folder is searched last, and only if a package is
+    not installed, so that files that happen to lie there replace nothing.
     """
-    plugin_packages()  # before: a folder's files must not make it a plug-in
+    plugin_packages()  # first: files in the folder must not make it a plug-in
     here = os.environ.get(TYPED_IN) or os.getcwd()
     packages = {name.partition(".")[0] for name in targets(config)}
     if here not in sys.path and not all(is_installed(package) for package in packages):
@@ -81,15 +81,15 @@ def find_own_code(config: Any) -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is there; it is not imported."""
+    """Whether a package is installed; does not import it."""
     try:
         return package in sys.modules or importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # no name of a package
+    except (ImportError, ValueError):  # not the name of a package
         return True
 
 
 def targets(config: Any) -> Iterator[str]:
-    """Every `_target_` anywhere in a configuration.
+    """Yields every `_target_` anywhere in a configuration.
 
     >>> list(targets({"a": {"_target_": "x.Y", "b": [{"_target_": "z"}]}}))
     ['x.Y', 'z']
@@ -103,9 +103,9 @@ def targets(config: Any) -> Iterator[str]:
 
 
 def is_trusted(name: str, trust: Collection[str]) -> bool:
-    """Whether code of this name may be used, being that of a trusted package; it is imported to find out.
+    """Whether code of this name belongs to a trusted package; imports the package to find out.
 
-    `mylab.os.system` is not the code of mylab. Raises ImportError where the package does not have it.
+    `mylab.os.system` does not belong to mylab. Raises ImportError if the code cannot be imported.
     """
     packages = [package for package in (*trust, *plugin_packages()) if is_below(name, package)]
     if not packages:
@@ -121,7 +121,8 @@ def is_trusted(name: str, trust: Collection[str]) -> bool:
 
 
 def is_below(name: str, package: str) -> bool:
-    """
+    """Whether a dotted name is a package, or inside of it.
+
     >>> is_below("mylab.fusion.Gated", "mylab"), is_below("mylab2.Gated", "mylab")
     (True, False)
     """
@@ -129,7 +130,7 @@ def is_below(name: str, package: str) -> bool:
 
 
 def how_to_trust(name: str) -> str:
-    """What to say of code that is refused; nothing of code that cannot be trusted.
+    """Says how to trust code that was refused; "" for code that cannot be trusted.
 
     >>> how_to_trust("os.system")
     ''

@@ -1,4 +1,4 @@
-"""What the user typed, where Hydra's own words about it would mislead: names, several values, dashes."""
+"""Checks what the user typed where Hydra's own messages would mislead: names, several values, dashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHOUT_DASHES = "options are typed as NAME=VALUE, without dashes; python train.
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raises ValueError for words of `train.py` that are no NAME=VALUE, and for several values without -m."""
+    """Raises ValueError for words of `train.py` that are not NAME=VALUE, and for several values without -m."""
     others, sweeps, rest = [], False, iter(words)
     for word in rest:
         if not word.startswith("-"):
@@ -41,7 +41,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def hydra_option(word: str) -> argparse.Action | None:
-    """The option of Hydra's command line that this is, or begins like."""
+    """Returns the option of Hydra's command line that a word is, or is the beginning of; None if there is none."""
     typed = word.partition("=")[0]
     for action in get_args_parser()._actions:
         for option in action.option_strings:
@@ -51,7 +51,7 @@ def hydra_option(word: str) -> argparse.Action | None:
 
 
 def meant(word: str, following: str = "") -> str:
-    """What was probably meant by NAME=VALUE, or by NAME with its value in the next word; or ""."""
+    """Asks whether the user meant another NAME; VALUE may be in the next word. Returns "" if no name is like it."""
     name, equals, value = word.partition("=")
     if not equals:
         value = "…" if not following or "=" in following or following.startswith("-") else following
@@ -60,13 +60,13 @@ def meant(word: str, following: str = "") -> str:
 
 
 def check_single(words: Sequence[str], otherwise: str) -> None:
-    """Raises ValueError for an option with several values, one run for each, and what to do `otherwise`."""
+    """Raises ValueError for an option with several values, one for each run; it says what to do `otherwise`."""
     for word in words:
         if not {",", "("} & {*word}:
             continue
         try:
             several = OverridesParser.create().parse_override(word).is_sweep_override()
-        except HydraException:  # for Hydra to tell
+        except HydraException:  # Hydra reports it
             continue
         name, _, values = word.partition("=")
         is_list = name not in read_groups(conf_folder()) and "(" not in values
@@ -76,7 +76,7 @@ def check_single(words: Sequence[str], otherwise: str) -> None:
 
 
 def unknown_name(error: BaseException) -> str | None:
-    """What to say where the configuration has no such name; None for any other error.
+    """Returns the message for an error of Hydra that the configuration has no such name; None for any other error.
 
     >>> unknown_name(ValueError("Could not override 'layr'. To append to your config use +layr=conv5"))
     'layr=conv5: no such option; did you mean layer?'
@@ -94,7 +94,7 @@ def unknown_name(error: BaseException) -> str | None:
 
 
 def like(name: str) -> list[str]:
-    """The names of options that are nearly this one, or end with it; this one alone, if it is one."""
+    """Returns names of options that end with `name` or are close to it; only `name` itself, if it is one."""
     names = [*known_names()]
     if name in names:
         return [name]
@@ -104,7 +104,7 @@ def like(name: str) -> list[str]:
 
 @cache
 def known_names() -> Mapping[str, list[str]]:
-    """{name: the options GROUP=OPTION that have it} of all groups and values of conf/; [] where every run has it."""
+    """Returns {name: the options GROUP=OPTION that have it} for all names in conf/; [] for names that every run has."""
     names: dict[str, list[str]] = {group: [] for group in read_groups(conf_folder())}
     for file in sorted(conf_folder().rglob("*.yaml")):
         content: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
@@ -119,7 +119,7 @@ def known_names() -> Mapping[str, list[str]]:
 
 
 def keys_of(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names of everything in a configuration.
+    """Yields the dotted names of everything in a configuration.
 
     >>> list(keys_of({"a": {"b": 1, "_target_": "x"}, "defaults": []}))
     ['a', 'a.b']

@@ -1,4 +1,4 @@
-"""The values of a composed configuration against the table of `twostream.options`, before anything is built of it."""
+"""Checks a composed configuration by the table of `twostream.options`, before anything is built from it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from twostream.files.errors import UserError
 from twostream.options import conf_folder, examine, shown
 from twostream.options.help import read_groups
 
-OPTIONAL = ("experiment", "backbone@flow_backbone")  # groups without an option; Hydra takes null for none of them
+OPTIONAL = ("experiment", "backbone@flow_backbone")  # groups that may have no option; Hydra accepts no null
 
 
 def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
-    """Raises ValueError that names the first wrong value and what it may be; gives paths typed as numbers their names.
+    """Raises ValueError that names the first wrong value and what it may be; turns paths typed as numbers into text.
 
-    With `only`, of the values with these names, or below them.
+    With `only`, checks just the values with these names, or below them.
     """
     try:
         values: Any = OmegaConf.to_container(cfg, resolve=True)
-    except InterpolationResolutionError:  # `${hydra:…}` is known in a run alone, where it is checked
+    except InterpolationResolutionError:  # only a run knows `${hydra:…}`, and checks it
         values = OmegaConf.to_container(cfg, resolve=False)
     for name, value, error in examine(values):
         if isinstance(value, str) and "${" in value:
@@ -41,9 +41,9 @@ def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
 
 
 def check_choices(words: Sequence[str]) -> None:
-    """Raises ValueError for an option of a group that is no name (`optimizer=null`), or several, where there is one.
+    """Raises ValueError if the option of a group is no name (`optimizer=null`), or several where only one is allowed.
 
-    Words that are no overrides, and names that no group has, are left for Hydra to judge.
+    Leaves words that are no overrides, and names that no group has, for Hydra to judge.
     """
     groups = read_groups(conf_folder())
     for word in words:
@@ -55,10 +55,10 @@ def check_choices(words: Sequence[str]) -> None:
             override = parser.parse_override(word)
             swept = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
             values = [parser.parse_override(f"{key}={text}").value() for text in swept] or [override.value()]
-        except HydraException:  # nothing that can be read
+        except HydraException:  # not an override
             continue
         for value in values:
-            several = isinstance(value, list) and key != "logger"  # Hydra would merge them into one of neither
+            several = isinstance(value, list) and key != "logger"  # Hydra would merge them into a mixture
             if several or not isinstance(value, str | list | dict):
                 names = sorted(file.stem for file in (conf_folder() / key.partition("@")[0]).glob("*.yaml"))
                 otherwise = "; or leave it out" if key in OPTIONAL else ""
@@ -66,12 +66,12 @@ def check_choices(words: Sequence[str]) -> None:
 
 
 def require_folder(option: str, path: str | Path) -> None:
-    """Makes the folder of a run or sweep. Raises UserError where that cannot be, or nothing can be written into it."""
+    """Makes the folder of a run or sweep. Raises UserError if it cannot be made, or cannot be written to."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(0, "no permission to write there")
     except OSError as error:
         shown = text if len(text := str(path)) <= 100 else f"{text[:97]}..."
-        told = f"{option}={shown}: {error.strerror}; must be a folder that can be made, or written to"
-        raise UserError(told) from None
+        message = f"{option}={shown}: {error.strerror}; must be a folder that can be made, or written to"
+        raise UserError(message) from None

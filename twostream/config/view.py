@@ -1,4 +1,4 @@
-"""Configuration of a run -> how its network looks at a video."""
+"""Configuration of a run -> the view of a video that its network takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twostream.data.windows import View
 
 
 def build_view(cfg: DictConfig) -> View:
-    """One view, as in validation: the crop in the middle, not mirrored. Flow is computed, whatever store there was."""
+    """Returns one view, as in validation: the central crop, not mirrored. Flow is computed, never read from a store."""
     return View(
         sampling=instantiate(cfg.sampling, test_views=1),
         transform=build_transform(cfg, test="centre", test_flip=False),

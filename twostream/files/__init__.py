@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, cleared up behind who was killed, and read out of folders of others."""
+"""Files: atomic writes, locks, clean-up after killed processes, checks of files from others, one-line errors."""

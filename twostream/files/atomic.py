@@ -1,7 +1,7 @@
-"""Files and folders that are there whole, or not at all; and what writers that were killed have left behind.
+"""Writes files and folders atomically, whole or not at all, and deletes what killed writers have left behind.
 
-Until it is whole, a file has the name `.NAME.PROCESS-HOST….KIND` beside its own: a process id alone says nothing on a
-disk that machines share.
+While it is written, a file is called `.NAME.PROCESS-HOST….KIND`, in the folder of its final name. The host is in the
+name because several machines may share the disk: a process id says nothing without it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 from twostream.files.disk_errors import naming
 from twostream.files.lock import host, is_running
 
-ABANDONED_SECONDS = 24 * 3600.0  # without a change, on another machine
+ABANDONED_SECONDS = 24 * 3600.0  # after so long unchanged, a file of another machine counts as left behind
 NAME = re.compile(r"\.(?P<of>.+)\.(?P<process>\d+)-(?P<host>[0-9a-f]{4})[0-9a-f]{4}\.(?P<kind>[a-z0-9]+)", re.DOTALL)
-KINDS = ("part", "tmp", "new", "mp4")  # of a file, of a file of a store, of a folder, of a film
+KINDS = ("part", "tmp", "new", "mp4")  # kinds of unfinished things: a file, a file of a flow store, a folder, a film
 
 
 @contextmanager
 def atomic_file(path: Path, *, tidy: bool = True) -> Iterator[Path]:
-    """A name in the same folder to write to: it becomes `path` when the block ends, and vanishes with an error.
+    """Yields a path in the same folder to write to; renames it to `path` after the block, or deletes it on an error.
 
-    What earlier writers of `path` have left there that were killed, is deleted, for which the folder is looked through;
-    `tidy=False` where it holds thousands. Errors of the disk name `path`.
+    First deletes what killed writers of `path` have left behind. This lists the folder: give `tidy=False` if it holds
+    thousands of files. Errors of the disk name `path`.
     """
     with naming(path):
         if tidy:
@@ -43,12 +43,12 @@ def atomic_file(path: Path, *, tidy: bool = True) -> Iterator[Path]:
 
 
 def aside_of(path: Path, kind: str) -> Path:
-    """A name of this process's own in the folder of `path`."""
+    """Returns a new name in the folder of `path` that only this process uses."""
     return path.with_name(f".{path.name[:100]}.{os.getpid()}-{_host_mark()}{uuid.uuid4().hex[:4]}.{kind}")
 
 
 def left_behind(folder: Path, *, of: Path | None = None, kinds: tuple[str, ...] = KINDS) -> Iterator[Path]:
-    """What processes that are gone have left in a folder; with `of`, only of that file."""
+    """Yields what ended processes have left unfinished in a folder; with `of`, only what belongs to that file."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             found = NAME.fullmatch(entry.name)
@@ -59,13 +59,13 @@ def left_behind(folder: Path, *, of: Path | None = None, kinds: tuple[str, ...] 
 
 
 def remove_left_behind(folder: Path, *, of: Path | None = None) -> None:
-    """Delete what processes that are gone have left half written in a folder."""
+    """Deletes what `left_behind` finds."""
     for path in left_behind(folder, of=of):
         delete(path)
 
 
 def delete(path: Path) -> None:
-    """A file, a link, or a folder with all that is in it; what cannot be deleted stays."""
+    """Deletes a file, a link, or a folder with its content; leaves what cannot be deleted."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -75,8 +75,8 @@ def delete(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `folder` when all of it has been written."""
-    for path in left_behind(folder.parent, of=folder, kinds=("old",)):  # killed between the two renames below
+    """Yields a new folder to write into, which replaces `folder` after the block; deletes it on an error."""
+    for path in left_behind(folder.parent, of=folder, kinds=("old",)):  # killed between both renames below
         if folder.exists():
             delete(path)
         else:
@@ -90,7 +90,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         aside.rename(folder)
     finally:
-        if old.exists() and not folder.exists():  # between the two
+        if old.exists() and not folder.exists():  # the second rename failed
             old.rename(folder)
         delete(aside)
         delete(old)

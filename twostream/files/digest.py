@@ -1,4 +1,4 @@
-"""What a file holds, in 64 letters."""
+"""The hash of a file's content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BLOCK = 1 << 20  # bytes read at once
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """The hash of a file's content, read block by block."""
+    """Returns the SHA-256 hash of a file's content in 64 hexadecimal digits; reads the file block by block."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(BLOCK):

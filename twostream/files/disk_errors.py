@@ -1,4 +1,4 @@
-"""Errors of a disk that say where."""
+"""Errors of a disk that name the file."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, er
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Around writing `path`: an error of the disk that does not say of which file, says so.
+    """Makes an error of the disk inside the block name `path`, the file that is written, if it names no file itself.
 
-    Writing, and waiting for the disk, know no names; PyTorch's and SQLite's hide the error behind one of their own.
+    The system calls that write, or wait for the disk, know no file name; PyTorch and SQLite raise errors of their own
+    that hide the error of the disk.
     """
     try:
         yield
-    except ExpectedError:  # says it all
+    except ExpectedError:  # its message is complete
         raise
     except (OSError, RuntimeError, sqlite3.Error) as error:
         found = of_the_disk(error)
-        other = isinstance(error, OSError) and found is not error  # which says what it is
+        other = isinstance(error, OSError) and found is not error  # has a clear message of its own
         if found is None or other or (found is error and found.filename is not None):
             raise
         raise OSError(found.errno, found.strerror, found.filename or str(path)) from error
 
 
 def of_the_disk(error: BaseException | None) -> OSError | None:
-    """The error of a disk in a chain of errors, or None."""
+    """Returns the error of a disk in a chain of errors, or None if there is none."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, OSError) and error.errno in OF_A_DISK:

@@ -1,4 +1,4 @@
-"""What the user or a file got wrong, told in one line and without a traceback."""
+"""Errors that the user or a file has caused: commands report them in one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import NoReturn
 
 
 class ExpectedError(RuntimeError):
-    """Something outside of the program is wrong: a damaged file, a full disk, a store of other options."""
+    """Something outside of the program is wrong: a damaged file, a full disk, a store made with other options."""
 
 
 class UserError(Exception):
-    """Something the user typed, or a file the user named, that cannot be obeyed."""
+    """Something that the user typed, or a file that the user named, cannot be used."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def checked() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             raise
-        if type(error).__name__ == "InstantiationException":  # Hydra's: what was instantiated says it better
+        if type(error).__name__ == "InstantiationException":  # Hydra's: its cause has the better message
             raise UserError(str(error.__cause__ or error)) from error
         if isinstance(error, (ValueError, OSError, ImportError)) or is_expected(error):
             raise UserError(str(error)) from error
@@ -36,9 +36,9 @@ def checked() -> Iterator[None]:
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether the message is all that the user needs.
+    """Whether the user needs only the message of an error, and no traceback.
 
-    Errors of Hydra and Lightning about a configuration are told by their names: looking must not load them.
+    Recognises errors of Hydra and Lightning about a configuration by their names, to avoid importing these packages.
     """
     foreign = type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
     return (
@@ -47,23 +47,23 @@ def is_expected(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The message without its line breaks.
+    """Returns the message of an error in one line; an error without a message gives the name of its class.
 
     >>> one_line(ValueError("In 'config':\\n\\tno such option"))
     "In 'config': no such option"
     """
-    text = str(error).split("Config search path:")[0]  # of no help to who mistyped an option
+    text = str(error).split("Config search path:")[0]  # does not help a user who mistyped an option
     return printable(text) or type(error).__name__
 
 
 def print_any_name() -> None:
-    """From here on `print` writes `?` for what the terminal's encoding does not have: no name may end a program."""
+    """Makes `print` write `?` for letters that the terminal's encoding lacks, so that no file name ends the program."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
 def nobody_reads() -> bool:
-    """Whether the program has gone that was given what is printed here."""
+    """Whether the program that reads our output, as in `… | head`, has ended."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
@@ -73,18 +73,18 @@ def nobody_reads() -> bool:
 
 
 def end_unread() -> NoReturn:
-    """End as a program does whose reader has gone, as in `… | head`: without a word, also from Python itself."""
+    """Ends the program without any message, as shells expect once the reader of its output has gone (`… | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
 
 
 def say(text: str) -> None:
-    """Print what may hold text of others: names of classes and files, messages. Each line stays what it looks like."""
+    """Prints text that may come from others (names of classes and files, messages), without codes for the terminal."""
     print("\n".join(shown(line) for line in text.split("\n")), flush=True)
 
 
 def shown(line: str) -> str:
-    r"""With `?` for codes that a terminal would obey, and for what cannot be shown; spaces stay.
+    r"""Returns a line with `?` for codes that a terminal would obey, and for what cannot be shown; spaces stay.
 
     >>> shown("a  b\x1b[2J \x9b \u202e")
     'a  b?[2J ? ?'
@@ -93,7 +93,9 @@ def shown(line: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""In one line, with `?` for what cannot be shown: bytes of file names that are not UTF-8, codes for a terminal.
+    r"""Returns text in one line, with `?` for what cannot be shown.
+
+    That is: bytes of file names that are not UTF-8, and codes for a terminal.
 
     >>> printable("a\n  b\x1b[2J \udcff")
     'a b?[2J ?'

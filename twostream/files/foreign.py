@@ -1,4 +1,4 @@
-"""Folders that others have made: their links lead nowhere."""
+"""Paths in folders that other people have made: links that lead out of such a folder are refused."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def inside(folder: Path, name: str) -> Path:
-    """FOLDER/name, whether it is there or not. Raises ValueError where it is, by a link, somewhere else.
+    """Returns FOLDER/name, which need not exist. Raises ValueError if it leads out of the folder, such as by a link.
 
-    Who made the folder would otherwise have a command read, show, send or overwrite what only its user may.
+    Otherwise the author of the folder could make a command read, show, send or overwrite the user's other files.
     """
     path = folder / name
     target = path.resolve()

@@ -1,4 +1,4 @@
-"""JSON and YAML out of files that anybody may have written: what is expected, or a ValueError that names the file."""
+"""Reads JSON and YAML files that anybody may have written; a ValueError names the file if its content is wrong."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 
 LARGEST = 1 << 63  # numbers below this fit into every number that we compute with, and so do their squares
-LARGEST_YAML, DEEPEST_YAML = 1 << 17, 50  # bytes, and open brackets, of a configuration; ours have 4,000 and 2
+LARGEST_YAML, DEEPEST_YAML = 1 << 17, 50  # most bytes and open brackets of a configuration; ours have 4,000 and 2
 
 
 def read_json(path: Path, shape: Any, *, what: str) -> Any:
-    """The content of a file, which has to be of a shape (see `has_shape`): it is `what` otherwise is not there.
+    """Returns the content of a JSON file, which must have a shape (see `has_shape`).
 
-    Raises FileNotFoundError, and ValueError for whatever else is wrong with it.
+    Raises FileNotFoundError if there is no file, and ValueError if anything else is wrong with it; the message says
+    `what` the file then is, such as "no results of a run".
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -30,7 +31,7 @@ def read_json(path: Path, shape: Any, *, what: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values in a file. Raises ValueError."""
+    """Returns the plain values in a YAML file. Raises ValueError if it cannot be read."""
     text = read_yaml_text(path)
     try:
         return yaml.load(text, yaml.SafeLoader)
@@ -39,12 +40,15 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_yaml_text(path: Path) -> str:
-    """A small file without aliases: of a few of them, one can make values without end. Raises ValueError."""
+    """Returns the text of a YAML file. Raises ValueError if it is large, deeply nested or has aliases.
+
+    Nested aliases would let a few bytes expand into values without end.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_YAML + 1).decode("utf-8")
         depth = accumulate((letter in "[{") - (letter in "]}") for letter in text if letter in "[]{}")
-        if max(depth, default=0) > DEEPEST_YAML:  # the time that YAML takes is their square
+        if max(depth, default=0) > DEEPEST_YAML:  # the time to parse grows with the square of the depth
             raise ValueError("too deep")
         aliases = "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, yaml.SafeLoader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -55,9 +59,10 @@ def read_yaml_text(path: Path) -> str:
 
 
 def has_shape(value: Any, shape: Any) -> bool:
-    """Whether a value is of a shape: a type, a tuple of choices, [of elements], {name: of its value}, {str: of values}.
+    """Whether a value has a shape, which may be nested.
 
-    Of named values those that are absent are not looked for, unless the name is written as "!name".
+    A shape is a type, a tuple of choices, [shape of each element], {name: shape of its value} or {str: shape of each
+    value}. A name may be absent unless it is written as "!name". Numbers have to be finite and below 2**63.
 
     >>> has_shape({"axes": {"seed": ["0"]}, "more": 1}, {"!axes": {str: [str]}})
     True
@@ -79,7 +84,7 @@ def has_shape(value: Any, shape: Any) -> bool:
     if isinstance(value, int):
         return shape is bool if isinstance(value, bool) else shape in (int, float) and abs(value) < LARGEST
     if isinstance(value, float):
-        return shape is float and abs(value) < LARGEST  # nor is NaN
+        return shape is float and abs(value) < LARGEST  # False for NaN, too
     return isinstance(value, shape)
 
 

@@ -1,9 +1,10 @@
-"""One process per clip: a lock file beside it, which outlives its process by seconds at most.
+"""Lock files: only one process at a time works on a file, such as the flow of a clip or the results of a run.
 
-A lock holds host, process id, start of the process, a token, and the SLURM job with how often it was requeued. It is
-stale where its process is known to be gone (same host; or the same job before it was requeued, on any host) or where
-nobody has refreshed it for long; then it is renamed away, by one process only. Should
-two processes all the same work on one clip, each writes the same whole file: work is lost, nothing else.
+A lock lies beside its file. It holds the host, the process id, the start of the process, a token, and the SLURM job
+with the number of times that it was requeued. A lock is stale if its process is known to have ended (on the same host,
+or in the same SLURM job before it was requeued, on any host), or if it was not refreshed for STALE_SECONDS. Exactly one
+process removes a stale lock, by renaming it. If two processes work on one clip all the same, each writes the same whole
+file: work is lost, but nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from pathlib import Path
 
 from twostream.files.signals import slurm_job
 
-STALE_SECONDS = 600.0  # without a sign of life; a pair takes seconds at most
+STALE_SECONDS = 600.0  # without a refresh; the flow of a pair of frames takes seconds at most
 BEAT_SECONDS = 30.0
-UNREADABLE_SECONDS = 5.0  # its process died, or the disk was full, between making and filling it
+UNREADABLE_SECONDS = 5.0  # for a lock whose process died, or found the disk full, before filling it
 
 
 class Claim:
@@ -35,14 +36,14 @@ class Claim:
         self._made = False
 
     def take(self) -> bool:
-        """Whether it is ours now; False where a living process has it. OSError where no lock can be written."""
+        """Takes the lock. Returns False if a living process has it. Raises OSError if no lock can be written."""
         self.lock.parent.mkdir(parents=True, exist_ok=True)
         if self._create():
             return True
         return _remove_stale(self.lock) and self._create(after_stale=True)
 
     def beat(self) -> None:
-        """Show that this process lives; costs nothing when called often."""
+        """Refreshes the lock to show that this process lives; costs nothing if it is called often."""
         now = time.monotonic()
         if now - self._beaten > BEAT_SECONDS:
             self._beaten = now
@@ -51,15 +52,15 @@ class Claim:
                     os.utime(self.lock)
 
     def release(self) -> None:
-        """Give it back."""
+        """Removes the lock if it is ours."""
         if not self._made:
             return
-        if self._is_ours() or (_read(self.lock) is None and self.lock.exists()):  # or made, and not filled
+        if self._is_ours() or (_read(self.lock) is None and self.lock.exists()):  # or we made it and did not fill it
             self.lock.unlink(missing_ok=True)
         self._made = False
 
     def abandon(self) -> None:
-        """Give it back with the file unfinished."""
+        """Removes the lock, and what this process has written of the unfinished file."""
         if self._made:
             remove_leftovers(self.target, os.getpid())
         self.release()
@@ -84,7 +85,7 @@ class Claim:
 
 
 def lock_path(target: Path) -> Path:
-    """Where the lock of a file is."""
+    """Returns the path of the lock of a file."""
     return target.with_name(f".{target.name}.claim")
 
 
@@ -95,7 +96,7 @@ def is_held(target: Path) -> bool:
 
 
 def remove_stale_claim(target: Path) -> None:
-    """Clear up behind a process that was killed when the file was whole."""
+    """Removes the lock of a process that was killed after the file was whole."""
     lock = lock_path(target)
     if lock.exists() and _is_stale(lock):
         claim = Claim(target)
@@ -104,7 +105,7 @@ def remove_stale_claim(target: Path) -> None:
 
 
 def remove_leftovers(target: Path, process: int | None = None) -> None:
-    """Delete what `write_container` left unfinished for the file: of one process, or of all."""
+    """Deletes what `write_container` has left unfinished of the file: from one process, or from all."""
     start = re.escape(f".{target.name[:100]}.")
     unfinished = re.compile(rf"{start}{process or r'[0-9]+'}-[0-9a-f]{{8}}\.tmp")
     with os.scandir(target.parent) as entries:
@@ -114,7 +115,7 @@ def remove_leftovers(target: Path, process: int | None = None) -> None:
 
 
 def _remove_stale(lock: Path) -> bool:
-    """Take a stale lock away; False where it is not stale, or another process was faster."""
+    """Removes a stale lock. Returns False if it is not stale, or if another process was faster."""
     before = _read(lock)
     if not _is_stale(lock):
         return False
@@ -124,7 +125,7 @@ def _remove_stale(lock: Path) -> bool:
     except FileNotFoundError:
         return True  # released meanwhile
     ours = _read(aside) == before
-    if not ours:  # between the look and the rename another process has made it anew: give it back
+    if not ours:  # another process made a new lock between our reading and renaming: give it back
         with suppress(OSError):
             os.link(aside, lock)
     aside.unlink(missing_ok=True)
@@ -154,7 +155,7 @@ def _read(lock: Path) -> dict | None:
 
 
 def host() -> str:
-    """Where process ids mean the same: containers of one machine have their own."""
+    """Returns the host within which process ids are unique: each container of a machine has ids of its own."""
     try:
         numbers = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -168,7 +169,7 @@ def is_running(process: int) -> bool:
 
 
 def _me() -> dict[str, object]:
-    """This process, as other processes can tell it."""
+    """Returns what identifies this process to other processes."""
     return {
         "host": host(),
         "pid": os.getpid(),
@@ -179,7 +180,10 @@ def _me() -> dict[str, object]:
 
 
 def _started(process: int) -> str | None:
-    """When a process started, in a form to compare; None where there is none: a process id comes back in time."""
+    """Returns when a process started, in a form to compare, or None if there is no such process.
+
+    A process id alone identifies no process, since the system uses ids again.
+    """
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:

@@ -16,7 +16,7 @@ POLL_SECONDS = 1.0
 
 @contextmanager
 def alone(target: Path, note: Callable[[str], None]) -> Iterator[None]:
-    """The right to work on `target`; where another process has it, that is noted, and its end waited for."""
+    """Holds the right to work on `target` in the block. If another process has it, calls `note`, then waits for it."""
     claim, done = Claim(target), threading.Event()
     with naming(claim.lock):
         if not claim.take():

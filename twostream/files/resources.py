@@ -1,4 +1,4 @@
-"""What has run out - disk, memory, file handles, workers - told in one line, with what to do about it."""
+"""Says in one line what has run out (disk, memory, file handles, workers), and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FULL = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the limit of file sizes (ulimit -f) is reached",
 }
-HANDLES = 65536  # more than a run ever needs; some systems allow a billion, and some programs try them all
+HANDLES = 65536  # more than a run ever needs; some systems allow a billion, and some programs loop over them all
 
 SHARED = re.compile(r"bus error|</?torch_\w+|insufficient shared memory", re.IGNORECASE)
 OPEN_FILES = re.compile(r"too many open files|items of ancdata|\[Errno 2[34]\]", re.IGNORECASE)
@@ -26,27 +26,27 @@ WORKER = re.compile(r"DataLoader worker \(pid\D*([\d, ]+)\)\s*(?:is killed by si
 
 
 class ShortageError(ExpectedError):
-    """Something has run out."""
+    """A resource has run out: disk, memory, file handles."""
 
 
 @contextmanager
 def explain_shortages(then: Callable[[], str] = lambda: "the same command goes on") -> Iterator[None]:
-    """Turns the errors of something that has run out into a `ShortageError`; `then` says what to do afterwards."""
+    """Turns errors of a resource that has run out into a `ShortageError`; `then` returns what to do afterwards."""
     try:
         yield
-    except ShortageError:  # told already
+    except ShortageError:  # explained already
         raise
     except Exception as error:
-        told = shortage(error)
-        if told is None:
+        text = shortage(error)
+        if text is None:
             raise
-        raise ShortageError(f"{told}. What was saved before is whole; {then()}") from error
+        raise ShortageError(f"{text}. What was saved before is whole; {then()}") from error
 
 
 def shortage(error: BaseException | None) -> str | None:
-    """What has run out, and what to do; None where the error, or one that led to it, says nothing of the kind.
+    """Returns what has run out and what to do; None if neither the error nor one that led to it is about a shortage.
 
-    Errors of a loader's workers arrive as text, those of PyTorch's C++ without a number: so the text is looked at, too.
+    Searches the messages, too: errors of loader workers arrive as text, and those of PyTorch's C++ have no number.
 
     >>> shortage(OSError(28, "No space left on device", "/runs/a/metrics.csv"))
     'the disk is full (/runs/a/metrics.csv): make room there'
@@ -55,13 +55,13 @@ def shortage(error: BaseException | None) -> str | None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if (told := _told(error, str(error))) is not None:
-            return told
+        if (text := _explanation(error, str(error))) is not None:
+            return text
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 
-def _told(error: BaseException, text: str) -> str | None:
+def _explanation(error: BaseException, text: str) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EMFILE, errno.ENFILE) or OPEN_FILES.search(text):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -104,12 +104,12 @@ def _of_worker(text: str) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of a GPU or of the machine."""
+    """Whether an error says that the GPU or the machine is out of memory."""
     return _of_memory(error, str(error)) is not None
 
 
 def raise_file_limit() -> None:
-    """As many open files as the system allows us: the usual 1,024 are for programs of another age, not for loaders."""
+    """Raises the limit of open files as far as the system allows: the usual 1,024 are too few for loaders."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = HANDLES if hard == resource.RLIM_INFINITY else min(hard, HANDLES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

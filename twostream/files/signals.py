@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C, SIGTERM (preemption), SIGUSR1 (the time limit of a SLURM job)."""
+"""Signals that ask a run to stop: Ctrl-C, SIGTERM (preemption), SIGUSR1 (the time limit of a SLURM job)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
-        self.then = "the same command begins again"  # what the user can do
+        self.then = "the same command begins again"  # tells the user how to go on
 
     @property
     def exit_code(self) -> int:
@@ -30,10 +30,10 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Keeps the first signal while `patient`, so that a step can be finished; raises `Stopped` for any other.
+    """Notes the first signal while `patient`, so that a step can be finished; raises `Stopped` for any other.
 
-    Only in the process that made it: loader workers, which are its copies, leave signals to it. Signals that were
-    ignored before, as in a job in the background, stay ignored.
+    Handles signals only in the process that made the object; loader workers, which are copies of that process, do
+    nothing. Signals that were ignored before, as in a job in the background, stay ignored.
     """
 
     def __init__(self) -> None:
@@ -54,14 +54,14 @@ class Signals:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Handle them here; again after Lightning has put handlers of its own in their place."""
+        """Installs the handlers; called again after Lightning has put its own in their place."""
         if threading.current_thread() is threading.main_thread():
             for number in ASKING:
                 if self._before.get(number) is not signal.SIG_IGN:
                     signal.signal(number, self._handle)
 
     def seconds_waiting(self) -> float:
-        """How long ago the signal came; 0 where none did."""
+        """Returns the seconds since the signal came; 0 if none did."""
         return time.monotonic() - self.received_at if self.received is not None else 0.0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -78,7 +78,7 @@ class Signals:
 
 
 def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The SLURM job that this process belongs to, as `scontrol` names it; None outside of one.
+    """Returns the SLURM job of this process, as `scontrol` names it, or None outside of a job.
 
     >>> slurm_job({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "2"})
     '8_2'
@@ -89,7 +89,10 @@ def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def requeue(stopped: Stopped) -> str | None:
-    """Have SLURM start the job again, where its time limit stopped it (`--signal=SIGUSR1@90`); what came of it."""
+    """Asks SLURM to start the job again if its time limit stopped it (`--signal=SIGUSR1@90`).
+
+    Returns what came of it, in words, or None if SLURM was not asked.
+    """
     job = slurm_job()
     if stopped.number != signal.SIGUSR1 or job is None:
         return None

@@ -1,4 +1,4 @@
-"""CSV files that a spreadsheet shows and does not run."""
+"""CSV fields that a spreadsheet shows as text and does not run as formulas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 
 def inert(value: Any) -> Any:
-    r"""A field of a CSV file: text that a spreadsheet would take for a formula gets a `'` before it, a number never.
+    r"""Returns a field of a CSV file that no spreadsheet runs: a `'` goes before text that looks like a formula.
+
+    Numbers, also those given as text, stay as they are.
 
     >>> [inert(value) for value in ("=1+1", "@run", "-walk", "-0.5", -0.5, "walk", None)]
     ["'=1+1", "'@run", "'-walk", '-0.5', -0.5, 'walk', None]

@@ -1,4 +1,4 @@
-"""Files on disk: which are videos by their name, and what may be meant by a name that is not there."""
+"""Finds videos by their suffix, and suggests what the user may mean by a file that does not exist."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-# What PyAV reads (see FORMATS in decoding/facts.py), whatever of it the chosen decoder does; in alphabetical order.
+# What PyAV reads (see FORMATS in decoding/facts.py), even if the chosen decoder reads less; in alphabetical order.
 SUFFIXES = (
     ".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc",
     ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mov", ".mp4", ".mpe",
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv",
     ".wtv", ".xvid", ".y4m",
 )  # fmt: skip
-# Of file servers and other systems; some hold small copies of the videos beside them.
+# Folders of file servers and of other systems; some hold small copies of the videos beside them.
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-NUM_SHOWN = 3  # of files that are left out
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has made one slash of two
+NUM_SHOWN = 3  # names of left-out files in a message
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # one slash, because Path turns two into one
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder of this name is the user's, and not hidden."""
+    """Whether a file or folder of this name belongs to the user: it is neither hidden nor the system's."""
     return not name.startswith(".") and name not in SYSTEM_FOLDERS
 
 
 def files_below(folder: Path, root: Path) -> Iterator[str]:
-    """Paths below `root`, with forward slashes, of the visible files in `folder` and its sub-folders.
+    """Yields the paths below `root`, with forward slashes, of the visible files in `folder` and its sub-folders.
 
-    Links are followed, each folder is entered once. Raises ValueError for a folder that cannot be read.
+    Follows links, and enters each folder once. Raises ValueError for a folder that cannot be read.
     """
     seen: set[str] = set()  # links may lead back up
 
@@ -42,18 +42,19 @@ def files_below(folder: Path, root: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(filter(is_visible, folders))  # order: see `seen`
+        # Sorted, so that of several links to one folder always the same one is followed.
+        folders[:] = sorted(filter(is_visible, folders))
         inside = "" if Path(where) == root else f"{Path(where).relative_to(root).as_posix()}/"
         yield from (f"{inside}{name}" for name in files if is_visible(name))
 
 
 def videos_below(folder: Path, root: Path, endings: tuple[str, ...] = SUFFIXES) -> Iterator[str]:
-    """Those of `files_below` with these endings, in upper or lower case."""
+    """Yields those of `files_below` that have one of these endings, in upper or lower case."""
     return (name for name in files_below(folder, root) if name.lower().endswith(endings))
 
 
 def divide_by_suffix(names: Iterable[str], endings: tuple[str, ...] = SUFFIXES) -> tuple[list[str], list[str]]:
-    """(names of videos, other names), both sorted.
+    """Returns (names of videos, other names), both sorted.
 
     >>> divide_by_suffix(["b.MP4", "notes.txt", "a.ts"])
     (['a.ts', 'b.MP4'], ['notes.txt'])
@@ -65,7 +66,7 @@ def divide_by_suffix(names: Iterable[str], endings: tuple[str, ...] = SUFFIXES) 
 
 
 def left_out(names: Sequence[str]) -> str:
-    """In words, how many files are no videos by their suffix, and the first of them; "" where there are none.
+    """Says how many files have no suffix of a video, and names the first; "" if there are none.
 
     >>> left_out(["a/x.txt", "a/y.txt", "b/z"])
     ': 3 files have no suffix of a video and are left out: a/x.txt, a/y.txt, b/z'
@@ -79,20 +80,20 @@ def left_out(names: Sequence[str]) -> str:
 
 
 def why_absent(path: str | os.PathLike[str]) -> str | None:
-    """Why nothing is at `path`, in words, with what may be meant instead; None where something is there."""
+    """Says why nothing is at `path`, and what may be meant instead; None if something is there."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         if _ADDRESS.match(os.fspath(path)):
             return "is an address, and only files on this machine are read: download the video, and name the file"
         return f"cannot be opened (No such file or directory){near(path)}"
-    except (OSError, ValueError):  # whoever opens it will say why not
+    except (OSError, ValueError):  # opening it will give the reason
         pass
     return None
 
 
 def near(path: str | os.PathLike[str]) -> str:
-    """` (there is …: how its name differs)` of what exists and is called almost like the absent `path`; else ""."""
+    """Returns ` (there is NAME: how it differs)` if something is called almost like the absent `path`; else ""."""
     base, absent = os.path.abspath(path), []
     while not os.path.isdir(base):
         base, name = os.path.split(base)
@@ -108,7 +109,7 @@ def near(path: str | os.PathLike[str]) -> str:
 
 
 def same_to_the_eye(name: str) -> str:
-    """The same for names that differ only in upper and lower case, Unicode form (NFC, NFD) or spaces.
+    """Returns the same text for names that differ only in upper and lower case, Unicode form (NFC, NFD) or spaces.
 
     >>> same_to_the_eye("Open  Door ") == same_to_the_eye("open door") != same_to_the_eye("opendoor")
     True
@@ -117,7 +118,7 @@ def same_to_the_eye(name: str) -> str:
 
 
 def how_names_differ(one: str, other: str) -> str:
-    """What `same_to_the_eye` does not see.
+    """Says how two names differ for which `same_to_the_eye` returns the same text.
 
     >>> how_names_differ("Walk", "walk")
     'upper and lower case differ'
@@ -128,7 +129,7 @@ def how_names_differ(one: str, other: str) -> str:
 
 
 def _alike(name: str, folder: str, *, is_last: bool) -> tuple[str, str] | None:
-    """(what is in `folder` and called almost so, how it differs: "" where it does not), or None."""
+    """Returns (the name in `folder` most like `name`, how it differs or ""), or None if no name is like it."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -137,7 +138,7 @@ def _alike(name: str, folder: str, *, is_last: bool) -> tuple[str, str] | None:
         return name, ""
     if other := _find(name, names):
         return other, how_names_differ(name, other)
-    if not name.isprintable():  # bytes that are no UTF-8: surrogates
+    if not name.isprintable():  # bytes that are not UTF-8 have become surrogates
         try:
             other = _find(os.fsencode(name).decode("cp1252"), names)
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Jobs: the command that trains, sweeps, runs that go on, and the processes of a run."""
+"""Runs jobs: the command that trains, sweeps, resumed runs, and the processes of a run."""
 
 from twostream.launch.command import notes_errors, run_command
 from twostream.launch.processes import needs_own_process, run_own_process

@@ -1,4 +1,4 @@
-"""What a run says: before it trains, and at its end."""
+"""Prints what a run says before it trains, and at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twostream.runs.results import worse_than_probe
 
 
 def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
-    """Say what is going to be trained, and on which videos."""
+    """Prints what is going to be trained, and on which videos."""
     print(
         f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
         f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
@@ -40,13 +40,13 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
 
 
 def announce_refit(run: Run, epochs: int) -> None:
-    """Say for how long all training videos are going to train."""
+    """Prints for how many epochs all training videos are going to train."""
     length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "no epoch: none was better than the start"
     print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
 
 
 def conclude(results: Mapping[str, Any], run: Run) -> None:
-    """Say what came out, and what a reader has to know of it."""
+    """Prints the results, and what a reader has to know about them."""
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
     if skipped := results["skipped_steps"]:

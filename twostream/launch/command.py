@@ -1,4 +1,4 @@
-"""The command `train.py`: what it says when something fails, and how a sweep of it ends."""
+"""The command `train.py`: what it prints if something fails, and how its sweeps end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BEGINS = "nothing had begun, the same command begins again"
 
 
 def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Leaves `error.txt` in the run folder of a run that failed; a sweep shows it and goes on with the next cell."""
+    """Makes a failed run write `error.txt` into its folder; a sweep prints the error and goes on with its next cell."""
 
     @functools.wraps(task)
     def wrapped(cfg: DictConfig) -> Any:
@@ -51,7 +51,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
             stopped.then = then(folder, alone=alone)
             raise
         except Exception as error:
-            failed_elsewhere = isinstance(error, ProcessError)  # it has said so, and left `error.txt`
+            failed_elsewhere = isinstance(error, ProcessError)  # it has printed the error, and written `error.txt`
             if not failed_elsewhere and (rank := rank_of(os.environ)) is not None:
                 end_rank(rank, error, folder)
             text = one_line(error) if is_expected(error) else traceback.format_exc()
@@ -71,7 +71,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
+    """Runs a Hydra main function; what the user got wrong ends in one line and exit code 1, without a traceback."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the errors itself
     raise_file_limit()
     end_with_parent()
@@ -79,15 +79,15 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         typed = sys.argv[1:]
         words = continued(typed)
-        goes_on = words[-1:] != typed[-1:] and "".join(words[-1:]).startswith("hydra.run.dir=")  # it may be refused …
-        resumed = ["hydra.output_subdir=null"] if goes_on else []  # … and .hydra/ stays as it was
+        goes_on = words[-1:] != typed[-1:] and "".join(words[-1:]).startswith("hydra.run.dir=")  # a resumed run …
+        resumed = ["hydra.output_subdir=null"] if goes_on else []  # … keeps its .hydra/: it may be refused
         words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
         sys.argv[1:] = [*words, *resumed]
         search_plugins()
         with checked():
             check_words(words)
             check_choices(words)
-        with explain_shortages(lambda: BEGINS):  # before a run has its folder
+        with explain_shortages(lambda: BEGINS):  # errors before a run has its folder
             main()
         if Ledger.ended is not None:
             end_sweep(Ledger.ended)
@@ -105,25 +105,25 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def end_sweep(folder: Path) -> None:
-    """The report of a sweep; exit code 1 where a cell failed, or has no results and nobody is at it."""
-    from twostream.report import as_text, write_report  # of use at the end alone
+    """Reports on a sweep; exit code 1 if a cell failed, or has no results and no process is running it."""
+    from twostream.report import as_text, write_report  # only needed here, at the end
 
     sweep = read_sweep(folder)
     states = Counter(cell.state for cell in sweep.cells)
     finished = states.pop("finished", 0)
     if finished:
         say(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
-    told = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
+    text = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
     if states.keys() - {"running"}:
-        sys.exit(f"{told}; the same command tries them again")
+        sys.exit(f"{text}; the same command tries them again")
     if states:
-        print(f"{told}: another process is at it", flush=True)
+        print(f"{text}: another process is at it", flush=True)
     if Ledger.failed:
         sys.exit(f"{folder}: {', '.join(Ledger.failed)}: not taken for finished, see above")
 
 
 def then(folder: Path, *, alone: bool) -> str:
-    """What to do after a run has stopped: all of the command, to be pasted into a shell, unless it is a cell's."""
+    """Says what to do after a run has stopped; unless it is a cell, with a whole command to paste into a shell."""
     if not alone:
         return "the same command goes on"
     if not (folder / "overrides.json").exists():

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: its configuration, its scores and pictures, `results.json`."""
+"""Writes what a run leaves in its folder: its configuration, its scores and pictures, `results.json`."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import log_pictures
 from twostream.training.recovery import SELECTION
 
-CLONE = Path(__file__).parents[2]  # or, of an installed wheel, a folder that is none
+CLONE = Path(__file__).parents[2]  # of an installed wheel, this folder is no clone
 
 
 def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
-    """Write what is trained: only once all of the checkpoint that a run goes on from has been accepted."""
+    """Writes what is trained; called only after a checkpoint that the run goes on from has been accepted."""
     for logger in run.trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     if not run.trainer.is_global_zero:
         return
     leave_config(cfg, folder)
-    if isinstance(run.source, Source):  # the embedded data set follows from its configuration
+    if isinstance(run.source, Source):  # config.yaml determines the embedded data set
         run.source.write_split(folder / "split.csv")
 
 
 def leave_config(cfg: DictConfig, folder: Path) -> None:
-    """What was typed, and all that follows from it: enough to go on."""
+    """Writes what was typed, and the whole configuration that follows from it: enough to resume the run."""
     overrides = HydraConfig.get().overrides.task
     write_json(folder / "overrides.json", OmegaConf.to_container(overrides, resolve=False))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def weights_file(run: Run) -> Path:
-    """The checkpoint that validation chose; where nothing was trained, the only one there is."""
+    """Returns the checkpoint that validation chose; if nothing was trained, the only one there is."""
     checkpoint: Any = run.trainer.checkpoint_callback
     return Path(checkpoint.best_model_path or Path(checkpoint.dirpath, f"{checkpoint.filename}.ckpt"))
 
 
 def leave_scores(run: Run, folder: Path, cfg: DictConfig) -> None:
-    """What the network said of each test video, as `test_scores.npz`; and the pictures of a run."""
+    """Writes `test_scores.npz`, the scores of each test video, and the pictures of a run."""
     scores = Scores.of(
         run.data.test_set.videos,
         run.system.test_logits,
@@ -69,7 +69,8 @@ def leave_scores(run: Run, folder: Path, cfg: DictConfig) -> None:
     )
     scores.save(folder / "test_scores.npz")
     pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
-    selection = folder / SELECTION / "metrics.csv"  # its training beside its validation, where that chose the epochs
+    # With refit=true, only the run that chose the epochs has a curve of validation.
+    selection = folder / SELECTION / "metrics.csv"
     curves = read_curves(selection if selection.is_file() else folder / "metrics.csv")
     save_learning_curves(curves, pictures["learning_curves"])
     save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
@@ -89,9 +90,9 @@ def leave_results(
     finite: FiniteLoss,
     speed: Speed,
 ) -> dict[str, Any]:
-    """Write `results.json`; returns its content, and {} in processes other than the first.
+    """Writes `results.json`. Returns its content; {} in processes other than the first.
 
-    `chosen`: top-1 on the held-out videos that have chosen the number of `epochs`, where some have.
+    `chosen`: top-1 on the held-out videos that chose the number of `epochs`; None without refit=true.
     """
     unreadable = unreadable_videos(run)
     if not run.trainer.is_global_zero:
@@ -135,12 +136,12 @@ def leave_results(
 
 
 def parts_of(run: Run) -> dict[str, ClipDataset]:
-    """The videos of each side."""
+    """Returns the clips of each part."""
     return {"train": run.data.train_set, "validation": run.data.validation_set, "test": run.data.test_set}
 
 
 def unreadable_videos(run: Run) -> dict[str, list[str]]:
-    """Those that no process could read, by side (train, val, test); all processes have to ask."""
+    """Returns the videos that could not be read, by part (train, val, test); every process has to call it."""
     found = {}
     for name, part in parts_of(run).items():
         if videos := sorted(set().union(*of_all_processes(part.unreadable()))):

@@ -1,7 +1,7 @@
-"""The processes of one training: started on this machine, watched, and ended together.
+"""Starts the processes of one training on this machine, watches them, and ends them together.
 
-`python train.py trainer=ddp trainer.devices=8` only starts the eight that train and waits for them, so that somebody
-is there to tell which of them failed first, and to end the others. torchrun and SLURM start and end them themselves.
+`python train.py trainer=ddp trainer.devices=8` does not train itself: it starts eight processes that train, waits, says
+which of them failed first, and ends the others. torchrun and SLURM start and end such processes themselves.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from twostream.launch.sweep import STARTED_BY, TWOSTREAM_TRAIN, as_typed, claime
 from twostream.training.distributed import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
-PATIENCE_SECONDS = 5.0  # of a process that has lost the others: their errors are the interesting ones
+PATIENCE_SECONDS = 5.0  # a process that has lost the others waits, so that their errors come first
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 OUT_OF_MEMORY = " (out of memory?)"
 
 
 class ProcessError(UserError):
-    """One of the processes that this one started has failed, and said why."""
+    """A process that this one started has failed, and has printed why."""
 
 
 def needs_own_process(cfg: DictConfig) -> bool:
-    """Whether this process starts others that train: several, or for a cell of a sweep one at least."""
+    """Whether this process starts others that train: two or more, or, for a cell of a sweep, at least one."""
     if "strategy" not in cfg.trainer:
         return False
     return HydraConfig.get().mode == RunMode.MULTIRUN or number_to_start(cfg)[0] > 1
 
 
 def number_to_start(cfg: DictConfig) -> tuple[int, int]:
-    """How many processes on this machine, and on how many machines; one where torchrun or SLURM has started them."""
+    """Returns (processes to start here, number of machines); (1, 1) if torchrun or SLURM has started the processes."""
     quieten()
     with checked():
         check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
@@ -67,7 +67,7 @@ def number_to_start(cfg: DictConfig) -> tuple[int, int]:
 
 
 def run_own_process(cfg: DictConfig, folder: Path) -> None:
-    """Run this command, or this cell of a sweep, in processes of its own. Raises `ProcessError`."""
+    """Runs this command, or this cell of a sweep, in processes of its own. Raises `ProcessError` if one fails."""
     with claimed(cfg, folder) as claim:
         if claim is None:
             return
@@ -95,7 +95,7 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
 
 
 def program() -> list[str]:
-    """How Python is to start the program that this process runs."""
+    """Returns the arguments with which Python starts the program that this process runs."""
     main: Any = sys.modules["__main__"]
     if sys.argv[0] == TWOSTREAM_TRAIN:
         return ["-m", "twostream.train"]
@@ -103,13 +103,13 @@ def program() -> list[str]:
 
 
 def config_dirs(hydra_config: HydraConf) -> list[str]:
-    """The `--config-dir` of this command, for the processes of a cell."""
+    """Returns the `--config-dir` of this command, for the processes of a cell."""
     sources = hydra_config.runtime.config_sources
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
 
 def environments(count: int, num_nodes: int) -> list[dict[str, str]]:
-    """What each process needs to know to find the others. Raises UserError where several machines cannot."""
+    """Returns the environment in which each process finds the others. Raises UserError if machines lack an address."""
     common = {**os.environ, STARTED_BY: str(os.getpid())}
     if rank_of(os.environ) is not None:  # a cell of a sweep whose processes torchrun or SLURM has started
         return [common]
@@ -127,7 +127,7 @@ def environments(count: int, num_nodes: int) -> list[dict[str, str]]:
 
 @contextmanager
 def passing_on(processes: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
-    """Hands signals to the processes, which know what to do; the signals that came."""
+    """Passes signals on to the processes, which handle them. Yields the list of signals that came."""
     received: list[int] = []
 
     def handle(number: int, _: object) -> None:
@@ -138,7 +138,7 @@ def passing_on(processes: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    wanted = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]  # as by nohup
+    wanted = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]  # such as by nohup
     before = {number: signal.signal(number, handle) for number in wanted}
     try:
         yield received
@@ -150,22 +150,25 @@ def passing_on(processes: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
 def watch(
     processes: Sequence[subprocess.Popen], folder: Path, claim: Claim, received: Sequence[int]
 ) -> tuple[int, int] | None:
-    """Wait for all to end; the number and exit code of the first that failed, which ends the others, too."""
+    """Waits for all processes to end. Ends the others if one fails.
+
+    Returns (rank, exit code) of the process that failed first, or None if none failed.
+    """
     try:
         while True:
             claim.beat()
-            fine = {0, *(128 + number for number in received)}  # having saved, since they were asked to stop
+            fine = {0, *(128 + number for number in received)}  # stopped when asked to, after saving
             codes = [process.poll() for process in processes]
             for rank, code in enumerate(codes):
                 if code is None or code in fine:
                     continue
-                if code < 0:  # it could not say so itself
+                if code < 0:  # killed, it could not say so itself
                     tell(rank, f"was killed by {name_of(-code)}{OUT_OF_MEMORY * (-code == signal.SIGKILL)}", folder)
                 end(processes, GRACE_SECONDS)
                 return rank, code
             if None not in codes:
                 return None
-            if len(received) > 1:  # it does not stop by itself
+            if len(received) > 1:  # asked twice: end those that do not stop
                 end(processes, GRACE_SECONDS)
             time.sleep(0.1)
     finally:
@@ -173,7 +176,7 @@ def watch(
 
 
 def end(processes: Sequence[subprocess.Popen], seconds: float) -> None:
-    """Leave none of them behind, after so many seconds."""
+    """Waits for the processes at most so many seconds, then kills those that still run."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and any(process.poll() is None for process in processes):
         time.sleep(0.1)
@@ -183,7 +186,7 @@ def end(processes: Sequence[subprocess.Popen], seconds: float) -> None:
 
 
 def reason(code: int, folder: Path) -> str:
-    """Why a process ended, in a line."""
+    """Says in one line why a process ended."""
     with suppress(OSError):
         lines = (folder / "error.txt").read_text(encoding="utf-8").strip().splitlines()
         return (lines or [""])[-1]
@@ -191,7 +194,8 @@ def reason(code: int, folder: Path) -> str:
 
 
 def name_of(number: int) -> str:
-    """
+    """Returns the name of a signal.
+
     >>> name_of(9)
     'SIGKILL'
     """
@@ -202,21 +206,21 @@ def name_of(number: int) -> str:
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process when the one that started it is gone, also when that was killed."""
+    """Makes the kernel kill this process when the process that started it ends, even if that was killed itself."""
     parent = os.environ.get(STARTED_BY)
     if parent is None:
         return
-    with suppress(AttributeError, OSError):  # Linux
+    with suppress(AttributeError, OSError):  # only Linux has prctl
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != int(parent):
         os._exit(1)
 
 
 def end_rank(rank: int, error: Exception, folder: Path) -> NoReturn:
-    """Say what went wrong here, then end at once: what would be tidied up may wait for the other processes.
+    """Prints what went wrong in this process and ends it at once, since cleaning up may wait for the other processes.
 
-    What all processes find wrong, the first of them says. That connections broke is told last: it follows from what
-    went wrong elsewhere.
+    If all processes find the same error, only the first prints it. A lost connection is printed last, since it follows
+    from an error in another process.
     """
     text = f"error: {one_line(error)}" if is_expected(error) else traceback.format_exc().strip()
     if lost_others(error):
@@ -229,7 +233,7 @@ def end_rank(rank: int, error: Exception, folder: Path) -> NoReturn:
 
 
 def tell(rank: int, text: str, folder: Path) -> None:
-    """What went wrong in a process: on the terminal, and in `error.txt` if nothing is there yet."""
+    """Prints what went wrong in a process, and writes it into `error.txt` unless that exists already."""
     folder.mkdir(parents=True, exist_ok=True)
     path, noted = folder / "error.txt", text.removeprefix("error: ")
     try:
@@ -237,5 +241,5 @@ def tell(rank: int, text: str, folder: Path) -> None:
             file.write(noted + "\n")
     except FileExistsError:
         if path.read_text(encoding="utf-8").strip() == noted:
-            return  # found wrong by another process, too
+            return  # another process found the same
     print(f"[rank {rank}] {text}", file=sys.stderr, flush=True)

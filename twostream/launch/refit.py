@@ -1,4 +1,4 @@
-"""How many epochs to train for: found out on held-out videos, so that all can train afterwards (refit=true)."""
+"""Chooses the number of epochs on held-out videos, so that all videos can train afterwards (refit=true)."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from twostream.training.callbacks import Alive
 from twostream.training.finiteness import FiniteLoss
 from twostream.training.recovery import CHOICE, SELECTION, Recovery, fit
 
-ROUNDING = 1e-5  # of a loss: what lies closer together is equal
+ROUNDING = 1e-5  # relative: losses that are closer together count as equal
 CURVE = [{str: (float, int, None)}]
 SHAPE = {"!cell": str, "!epochs": int, "!top1": float, "!seconds": float, "curve": CURVE, "!data": str}
 
 
 class Choice(NamedTuple):
-    """After how many `epochs` to stop, 0 for the start; `top1` of validation there."""
+    """The number of `epochs` to train, 0 for none, and the `top1` of validation after them."""
 
     epochs: int
     top1: float
-    seconds: float = 0.0  # that it took
+    seconds: float = 0.0  # that the choice took
 
 
 class Validated(pl.Callback):
-    """Keeps the validation of every epoch, and that of a probe that training starts from as epoch 0.
+    """Keeps the validation metrics of every epoch; if training starts from a probe, those of the probe as epoch 0.
 
     `losses` has a row for each row of `curve`: the loss of each video, by its position in the list.
     """
@@ -63,8 +63,8 @@ class Validated(pl.Callback):
         self.losses.append(pl_module.validation_losses)
 
     def choose(self) -> Choice:
-        """The earliest epoch whose loss is not clearly above the lowest one."""
-        videos = set.intersection(*(set(losses) for losses in self.losses))  # some may not have been readable always
+        """Returns the earliest epoch whose loss is not clearly above the lowest one."""
+        videos = set.intersection(*(set(losses) for losses in self.losses))  # some may be unreadable in some epochs
         row = self.curve[earliest([[losses[video] for video in sorted(videos)] for losses in self.losses])]
         return Choice(int(row["epoch"]), row["top1"])
 
@@ -76,17 +76,17 @@ class Validated(pl.Callback):
 
 
 def earliest(losses: Sequence[Sequence[float]]) -> int:
-    """The first row that is within one standard error of the row with the lowest mean (Breiman et al. 1984).
+    """Returns the first row that is within one standard error of the row with the lowest mean (Breiman et al. 1984).
 
-    The error is that of the mean difference between both, video by video: few videos decide nothing, and then the
-    network stays as close to its start as it can.
+    The error is that of the mean difference between the two rows, video by video. With few videos it is large, so that
+    an early row is chosen, and the network stays close to its start.
 
     >>> earliest([[1.0, 1.0, 1.0, 1.0], [0.5, 0.5, 0.5, 0.6], [0.4, 0.6, 0.5, 0.5]])
     1
     """
     rows = np.asarray(losses)
     means = rows.mean(1)
-    best = rows[np.where(np.isnan(means), np.inf, means).argmin()]  # one that is not a number is not low
+    best = rows[np.where(np.isnan(means), np.inf, means).argmin()]  # NaN does not count as low
     differences = rows - best
     errors = differences.std(1, ddof=1) / np.sqrt(rows.shape[1]) if rows.shape[1] > 1 else np.zeros(len(rows))
     rounding = ROUNDING * abs(best.mean())
@@ -102,11 +102,11 @@ def choose_epochs(
     begun: Callable[[Run], None],
     source: Any,
 ) -> tuple[Choice, FrameSource | None]:
-    """Train without the held-out videos, validate after every epoch; in a process that goes on, what was found before.
+    """Trains without the held-out videos, validates after every epoch, and chooses the number of epochs.
 
-    No test video is read. Files of it are in `selection/` below the run's folder; weights are not kept. `cfg`: what
-    was `typed`, settled. `begun` is called, in the first process, when all that could be refused has been accepted.
-    Returns the frame_source, too, if it has been opened.
+    A resumed run returns what it chose before. Reads no test video. Writes its files into `selection/` below the run's
+    folder, and keeps no weights. `cfg`: `typed` after `settle`. `begun`: called in the first process once all that
+    could be refused has been accepted. Returns the choice, and the frame source if it has been opened.
     """
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
     with checked():
@@ -140,7 +140,7 @@ def choose_epochs(
 
 
 def held_out_record(cfg: DictConfig, source: Any) -> Record:
-    """What the choice is made with. Raises ValueError where no video is held out."""
+    """Returns the record of the data that choose the epochs. Raises ValueError if no video is held out."""
     lists = build_lists(cfg, source)
     if not lists["validation"]:
         raise ValueError(
@@ -151,7 +151,10 @@ def held_out_record(cfg: DictConfig, source: Any) -> Record:
 
 
 def chosen_before(typed: DictConfig, folder: Path, record: Record) -> Choice | None:
-    """What a run that goes on has found with this configuration and these data; None where it has to choose (anew)."""
+    """Returns what a resumed run chose before with this configuration and these data; None if it has to choose.
+
+    Raises UserError if the configuration or the data have changed since, unless `allow_change`.
+    """
     try:
         found = read_json(folder / SELECTION / CHOICE, SHAPE, what="no choice of epochs")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""One training step again, whose loss or gradient was not a finite number: where does it begin?"""
+"""Repeats a training step whose loss or gradient was not a finite number, to find the layer where that begins."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Replay(NamedTuple):
     loss: float  # the mean over its clips
     losses: dict[str, float]
     first: str | None
-    weights: list[str]  # names of those that are not finite, before the step
+    weights: list[str]  # names of weights that are not finite, before the step
     gradients: list[str]  # names of weights with gradients that are not finite
 
 
 def find_kept(path: Path) -> Path:
-    """A file of `FiniteLoss`, or the newest one of a run folder. Raises ValueError where there is none."""
+    """Returns a file of `FiniteLoss`: `path`, or the newest one in a run folder. Raises ValueError if there is none."""
     if path.is_file():
         return path
     kept = sorted(path.glob("nonfinite-*.pt"))
@@ -41,7 +41,7 @@ def find_kept(path: Path) -> Path:
 
 
 def replay(path: Path, *, trust: Sequence[str] = ()) -> Replay:
-    """Forward and backward pass of the step, with the same clips, weights and random numbers, in float32."""
+    """Repeats the forward and backward pass of the step with the same clips, weights and random numbers, in float32."""
     cfg = load_config(path.parent, trust=trust)
     kept = read_plain(path)
     if not has_shape(kept, KEPT):
@@ -79,7 +79,10 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
 
 @contextmanager
 def first_nonfinite(network: nn.Module) -> Iterator[Sequence[str]]:
-    """Names of the layers without parts whose outputs are not finite, in the order in which they are computed."""
+    """Yields a list that collects the names of layers whose outputs are not finite, in the order of computation.
+
+    Looks only at layers that have no layers inside.
+    """
     found: list[str] = []
 
     def look(name: str, output: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which run a command goes on with: the one of `resume=RUN_DIR`, or the interrupted one that its folder holds."""
+"""Finds the run that a command goes on with: that of `resume=RUN_DIR`, or the interrupted run in its folder."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ OVERRIDES = "overrides.json"
 
 
 def continued(arguments: list[str]) -> list[str]:
-    """The arguments of the run in `resume=RUN_DIR`, then those that were typed now; without `resume=` as they are.
+    """Returns the arguments of the run in `resume=RUN_DIR`, then those that were typed; without `resume=`, the latter.
 
-    In the folder of a run, a command without arguments goes on with that run. The working folder becomes the one in
-    which the run was started, so that the paths of its data are right. `--trust PACKAGE` and `--config-dir DIR` say
-    which code of one's own the folder may name. Raises UserError for a folder without a run.
+    In the folder of a run, a command without arguments goes on with that run. Changes to the folder in which the run
+    was started, so that relative paths of its data are right. `--trust PACKAGE` and `--config-dir DIR` say which code
+    of the user's own the run folder may name. Raises UserError for a folder without a run.
     """
     arguments, trust = without_option(arguments, "--trust")
     arguments, folders = without_option(arguments, "--config-dir", "-cd")
     config_dirs = [str(Path(folder).absolute()) for folder in folders[-1:]]
-    options = [f"--config-dir={path}" for path in config_dirs]  # in front, for Hydra wants no overrides before them
+    options = [f"--config-dir={path}" for path in config_dirs]  # in front: Hydra allows no overrides before them
     typed = [word for word in arguments if not word.startswith("resume=")]
     named = [word.partition("=")[2] for word in arguments if word.startswith("resume=")]
     if not (arguments or folders) and Path(OVERRIDES).exists():
@@ -47,7 +47,7 @@ def continued(arguments: list[str]) -> list[str]:
     overrides = read_overrides(folder)
     started_in = working_folder(folder)
     if started_in is not None and started_in.is_dir():
-        os.environ[TYPED_IN] = os.getcwd()  # own code is looked for there, not where a folder of somebody's says
+        os.environ[TYPED_IN] = os.getcwd()  # search own code there, not where somebody's folder says
         os.chdir(started_in)
     changed = {key_of(word) for word in typed}
     kept = [word for word in overrides if key_of(word) not in changed]
@@ -56,7 +56,7 @@ def continued(arguments: list[str]) -> list[str]:
 
 
 def without_option(arguments: list[str], *names: str) -> tuple[list[str], list[str]]:
-    """The words that are not of an option, and its values, which follow it or a "=".
+    """Returns the words that do not belong to an option, and the option's values, which follow it or a "=".
 
     >>> without_option(["seed=1", "--trust", "a", "--trust=b"], "--trust")
     (['seed=1'], ['a', 'b'])
@@ -74,7 +74,7 @@ def without_option(arguments: list[str], *names: str) -> tuple[list[str], list[s
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """What was typed to start the run in a folder. Raises UserError where there is none, or a damaged one."""
+    """Returns what was typed to start the run in a folder. Raises UserError if this is missing or damaged."""
     path = folder / OVERRIDES
     try:
         return read_json(path, [str], what="not a list of overrides")
@@ -87,15 +87,15 @@ def read_overrides(folder: Path) -> list[str]:
 def check_overrides(
     overrides: list[str], folder: Path, *, trust: Sequence[str] = (), config_dirs: Sequence[str] = ()
 ) -> None:
-    """Raises UserError where a folder, which may be somebody else's, says more than what to train.
+    """Raises UserError if a run folder, which may be somebody else's, says more than what to train.
 
-    That is code that no option names, nor a package of `trust` has; values that are looked up when read; options of
-    Hydra or of the command. `config_dirs`: a folder of further options that the user has named, or none.
+    This is: code that is neither named by an option nor in a package of `trust`; values that are looked up when read;
+    options of Hydra or of the command. `config_dirs`: the folder of further options that the user has named, if any.
     """
     path = folder / OVERRIDES
     for word in overrides:
         group, _, package = key_of(word).partition("@")
-        elsewhere = package not in ("", "flow_backbone")  # Hydra's way to give an option another place
+        elsewhere = package not in ("", "flow_backbone")  # Hydra's syntax to put an option elsewhere
         if word.startswith("-") or group.startswith("hydra") or elsewhere or "$" in word:
             raise UserError(f"{path}: {word!r} is not taken from a folder; if it is wanted, type it")
     try:
@@ -109,7 +109,7 @@ def check_overrides(
 
 
 def working_folder(folder: Path) -> Path | None:
-    """Where the command of a run was given; None where that is not known."""
+    """Returns the folder in which the command of a run was typed, or None if that is not known."""
     try:
         return Path(str(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]))
     except (ValueError, KeyError, TypeError):
@@ -117,7 +117,8 @@ def working_folder(folder: Path) -> Path | None:
 
 
 def key_of(override: str) -> str:
-    """
+    """Returns the option that an override sets.
+
     >>> key_of("+data.root=x"), key_of("~logger"), key_of("backbone@flow_backbone=vgg_m")
     ('data.root', 'logger', 'backbone@flow_backbone')
     """
@@ -125,9 +126,9 @@ def key_of(override: str) -> str:
 
 
 def recovery_of(cfg: DictConfig, folder: Path, part: str = "") -> Path | None:
-    """The checkpoint that a run in this folder, or the `part` of it, goes on from; None where it begins.
+    """Returns the checkpoint that a run in this folder, or its `part`, goes on from; None if there is none.
 
-    Raises UserError, with the difference, where another configuration wrote it, unless `allow_change` is set.
+    Raises UserError, with the difference, if another configuration wrote it, unless `allow_change` is set.
     """
     path = newest_recovery(folder / part)
     if path is None:
@@ -141,7 +142,7 @@ def recovery_of(cfg: DictConfig, folder: Path, part: str = "") -> Path | None:
 
 
 def same_configuration(cell: str, cfg: DictConfig, folder: Path) -> bool:
-    """Whether a run was interrupted under this configuration. Raises UserError for another, unless `allow_change`."""
+    """Whether a run was interrupted under this configuration. Raises UserError if not, unless `allow_change`."""
     if cell == identity(cfg):
         return True
     changes = difference(cfg, folder)
@@ -155,9 +156,9 @@ def same_configuration(cell: str, cfg: DictConfig, folder: Path) -> bool:
 
 
 def run_name(usual: str) -> str:
-    """The name of a run's folder: the time; in a SLURM job the job, which keeps its number when it is requeued.
+    """Returns the name of a run's folder: `usual`, the time, or in a SLURM job its number, which a requeued job keeps.
 
-    The processes that torchrun starts have the name of its run (`--rdzv-id`), or its own process id, in common.
+    The processes that torchrun starts share the name of its run (`--rdzv-id`) or, without one, its process id.
     """
     if (run := os.environ.get("TORCHELASTIC_RUN_ID", "none")) != "none":
         return f"torchrun-{file_name(run)}-{hash_of(sorted(sys.argv[1:]))}"

@@ -1,4 +1,4 @@
-"""Sweeps that survive: a folder that follows from the command, a plan, cells that are run once."""
+"""Sweeps that can be interrupted: the command determines the folder, a plan lists the cells, each cell runs once."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from twostream.training.distributed import rank_of
 from twostream.training.recovery import has_begun
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-TWOSTREAM_TRAIN = "twostream train"  # in place of the name of a script, in sys.argv
-STARTED_BY = "TWOSTREAM_STARTED_BY"  # in the environment of the processes of a run: the one that watches over them
+TWOSTREAM_TRAIN = "twostream train"  # stands in sys.argv in place of a script
+STARTED_BY = "TWOSTREAM_STARTED_BY"  # environment variable: the process that watches those of a run
 
 
 def sweep_name() -> str:
-    """The name of a sweep's folder: its axes, and a hash of all overrides. The same command finds it again."""
+    """Returns the name of a sweep's folder: its axes, and a hash of all overrides. The same command finds it again."""
     words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
     typed = sorted(w for w in words if not w.startswith(("-", "hydra")) or w.startswith("hydra.sweeper.params"))
     axes = [word.partition("=")[0] for word in typed if is_axis(word)]
@@ -51,20 +51,20 @@ def sweep_name() -> str:
 
 
 def cell_name(overrides: Sequence[str], sweep_folder: str) -> str:
-    """The name of a cell's folder: its values on the sweep's axes."""
+    """Returns the name of a cell's folder: its values on the sweep's axes."""
     overrides = as_typed(overrides)
     try:
         axes = json.loads((Path(sweep_folder) / LEDGER).read_text(encoding="utf-8"))["axes"]
-    except FileNotFoundError:  # composed, not run
+    except FileNotFoundError:  # the command is only composed, not run
         axes = dict.fromkeys(word.partition("=")[0] for word in overrides)
     chosen = [word for word in overrides if word.partition("=")[0].lstrip("+") in axes]
     return file_name("-".join(sorted(chosen)).replace("=", "_") or "cell")
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a folder that neither a shell nor Hydra reads as more than a name.
+    """Turns text into the name of a folder without letters that mean something to a shell or to Hydra.
 
-    What had to be changed or cut is told apart by a hash.
+    A name that had to be changed or cut ends in a hash, so that different texts have different names.
 
     >>> file_name("fusion_sum-layer_conv3")
     'fusion_sum-layer_conv3'
@@ -76,12 +76,12 @@ def file_name(text: str) -> str:
 
 
 def as_typed(overrides: Any) -> list[str]:
-    """Overrides with their `${…}` unresolved."""
+    """Returns overrides with their `${…}` unresolved."""
     return OmegaConf.to_container(overrides, resolve=False) if OmegaConf.is_config(overrides) else list(overrides)  # type: ignore[return-value]
 
 
 def hash_of(value: Any) -> str:
-    """Eight hexadecimal digits of anything that JSON can hold."""
+    """Returns a hash, of eight hexadecimal digits, of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -91,7 +91,7 @@ def is_axis(word: str) -> bool:
 
 
 def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str, str]], dict[str, str]]:
-    """The axes of a sweep with their values, its cells, and what is the same in all, by Hydra's own grammar.
+    """Returns, by Hydra's grammar, the axes of a sweep with their values, its cells, and what all cells share.
 
     >>> axes, cells, fixed = plan(["fusion=sum,max", "seed=range(2)", "epochs=3"])
     >>> axes, fixed
@@ -111,9 +111,9 @@ def plan(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[dict[str,
 
 
 class Ledger(Callback):
-    """Checks a command before anything begins, and writes what a sweep is going to do into its folder.
+    """Checks a command before anything begins, and writes the plan of a sweep into its folder.
 
-    What is wrong ends the program here: Hydra would warn, and go on.
+    Ends the program itself on an error, since Hydra would only warn and go on.
     """
 
     ended: Path | None = None  # the folder of the sweep that this process has run
@@ -141,7 +141,7 @@ class Ledger(Callback):
         typed, params = as_typed(config.hydra.overrides.task), config.hydra.sweeper.get("params") or {}
         if config.hydra.sweeper._target_ == BASIC_SWEEPER:
             axes, cells, fixed = plan([*(f"{key}={value}" for key, value in params.items()), *typed])
-        else:  # it decides as it goes
+        else:  # this sweeper chooses values as it goes
             swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
         command = f"{typed_as(sys.argv[0])} {shlex.join(sys.argv[1:])}"
@@ -156,12 +156,12 @@ class Ledger(Callback):
 def check_cells(config: DictConfig) -> None:
     """Raises ValueError for a wrong value of a sweep before its first cell begins.
 
-    The values of an axis are checked in the first cell. Where another axis chooses what they belong to, and where that
-    cell cannot be composed, each cell checks its own.
+    Checks the values of each axis in the configuration of the first cell. If another axis chooses what they belong to,
+    or if that configuration cannot be composed, each cell checks its own values when it begins.
     """
     params, typed = config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task)
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
-        return  # it decides as it goes
+        return  # this sweeper chooses values as it goes
     parsed = OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
     axes = [override for override in parsed if override.is_sweep_override()]
     first: list[Any] = [
@@ -186,7 +186,7 @@ def check_cells(config: DictConfig) -> None:
 
 
 def typed_as(script: str = "train.py") -> str:
-    """The command that trains, as it was typed in a shell.
+    """Returns the command that trains, as it is typed in a shell.
 
     >>> typed_as("train.py"), typed_as("../my train.py")
     ('python train.py', "python '../my train.py'")
@@ -195,23 +195,24 @@ def typed_as(script: str = "train.py") -> str:
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """The configuration of the run alone."""
+    """Returns the configuration of the run without that of Hydra."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def identity(cfg: DictConfig) -> str:
-    """A hash of the resolved configuration, without what makes no difference to the results."""
+    """Returns a hash of the resolved configuration, without what makes no difference to the results."""
     values = with_first_names(OmegaConf.to_container(cfg, resolve=True))
     return hash_of({key: value for key, value in values.items() if key not in NO_DIFFERENCE})
 
 
 @contextmanager
 def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
-    """The right to train in a run's folder; None where it has its results, or it is a cell that another process is at.
+    """Yields the right to train in a run's folder, and gives it back after the block.
 
-    Raises UserError where it has the results of another configuration. Ends the program where another process is at
-    what is no cell, and where processes that torchrun or SLURM has started would wait for this one. A process that was
-    started for a run has been given the right.
+    Yields None if the run is finished, or if another process is running this cell of the sweep. Raises UserError if the
+    folder has the results of another configuration. Ends the program if another process is running a run that is no
+    cell, or if processes that torchrun or SLURM has started would wait for this one. A process with STARTED_BY in its
+    environment need not take the right: the process that started it holds it.
     """
     if STARTED_BY in os.environ:
         yield Claim(folder / "results.json")
@@ -227,9 +228,9 @@ def claimed(cfg: DictConfig, folder: Path) -> Iterator[Claim | None]:
 
 
 def is_finished(cfg: DictConfig, folder: Path) -> bool:
-    """Whether a folder has the results of this configuration and these data; a cell whose results are damaged has none.
+    """Whether a folder has the results of this configuration and these data; damaged results of a cell count as none.
 
-    Raises UserError where it has others, and for damaged results of a run that is no cell.
+    Raises UserError if it has other results, or damaged results of a run that is no cell.
     """
     try:
         results = read_results(folder)
@@ -252,16 +253,16 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
 
 
 def other_lists(cfg: DictConfig, noted: Mapping[str, Any], folder: Path) -> str:
-    """Which of the lists that the finished run in a folder has noted are others now; "" where none is."""
-    if not noted:  # of an earlier version
+    """Says which lists of videos have changed since the finished run in a folder noted them; "" if none has."""
+    if not noted:  # the run is of an earlier version
         return ""
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     parts = {key: values[key] for key in ("data", "split", "seed", "validation_fraction")}
     try:
         if (path := folder / "config.yaml").is_file():
-            parts["refit"] = read_config(path).get("refit", False)  # what auto was
+            parts["refit"] = read_config(path).get("refit", False)  # the value that auto stood for
         now = lists_of(json.dumps(parts))
-    except (UserError, ValueError) as error:  # they may be gone, now that there are results
+    except (UserError, ValueError) as error:  # the data may be gone, now that there are results
         print(f"the data of finished runs cannot be compared with the present ones: {one_line(error)}")
         return ""
     return "; ".join(
@@ -273,7 +274,7 @@ def other_lists(cfg: DictConfig, noted: Mapping[str, Any], folder: Path) -> str:
 
 @cache
 def lists_of(text: str) -> dict[str, Any]:
-    """The lists that a part of a configuration leads to: looked up once for all cells that have it in common."""
+    """Returns a summary of the lists of videos that a configuration (as JSON) leads to; looks each up only once."""
     with checked():
         cfg: Any = OmegaConf.create(json.loads(text))
         source = build_source(cfg)
@@ -281,19 +282,19 @@ def lists_of(text: str) -> dict[str, Any]:
 
 
 def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
-    """Whether the run is this process's to do, which is noted in its folder then.
+    """Whether this process takes the run; if so, writes its overrides into its folder.
 
-    What it was started with stays there until the checkpoint that it goes on from has been accepted.
+    The overrides of a resumed run stay as they are until the checkpoint that it goes on from has been accepted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     hydra_config, awaited = HydraConfig.get(), rank_of(os.environ) is not None
     if not claim.take():
-        told = f"{folder}: another process is at it"
+        message = f"{folder}: another process is at it"
         if awaited or hydra_config.mode != RunMode.MULTIRUN:
-            sys.exit(f"error: {told}")  # no error of the run, whose folder it is
-        print(told, flush=True)
+            sys.exit(f"error: {message}")  # not an error of the run in this folder
+        print(message, flush=True)
         return False
-    if is_finished(cfg, folder):  # by whom had the claim when we looked first
+    if is_finished(cfg, folder):  # by the process that held the claim before
         if awaited:
             sys.exit(f"error: {folder}: another process has just finished it")
         return False
@@ -307,7 +308,7 @@ def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
 
 
 def difference(cfg: DictConfig, folder: Path) -> str:
-    """Which values differ from those of the run in `folder`: name, then and now."""
+    """Says which values differ from those of the run in `folder`: name, then and now."""
     try:
         before = flat(OmegaConf.to_container(read_config(folder / "config.yaml")))
     except ValueError as error:
@@ -321,7 +322,7 @@ def difference(cfg: DictConfig, folder: Path) -> str:
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values by their names with dots.
+    """Returns nested values by their names with dots.
 
     >>> flat({"a": {"b": 1}, "c": [2]})
     {'a.b': 1, 'c': [2]}

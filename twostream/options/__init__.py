@@ -1,7 +1,7 @@
-"""The one table of options: what conf/ says each value may be. It checks what was typed, and is shown by --help.
+"""The table of options, read from conf/: it says what each value may be, checks what was typed, and makes --help.
 
 Each value in conf/ has its rule in the comment beside it, before a semicolon: `epochs: 6  # whole >= 0; of the training
-videos`. `rule.py` explains how rules are written. A new option brings its own, and nothing else has to be told of it.
+videos`. `rule.py` explains how rules are written. A new option needs only its line in conf/.
 """
 
 from twostream.options.rule import Rule, shown

@@ -1,4 +1,4 @@
-"""What commands take besides overrides: arguments with the rules of `rule.py`, and errors of one line."""
+"""Arguments of commands besides overrides, checked by the rules of `rule.py`, with errors of one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTE = "'"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's; a wrong argument ends in one line that names it, its value and what is allowed."""
+    """argparse's parser; a wrong argument ends the program in one line: its name, its value and what is allowed."""
 
     def error(self, message: str) -> NoReturn:
         if chosen := re.fullmatch(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def value_of(rule: str) -> Callable[[str], Any]:
-    """Reads an argument that may be what a rule says.
+    """Returns a function, for argparse's `type`, that reads an argument and checks it by a rule.
 
     >>> value_of("whole >= 1")("3")
     3
@@ -48,7 +48,7 @@ def value_of(rule: str) -> Callable[[str], Any]:
 
 
 def typed(text: str) -> Any:
-    """What was typed: a number where it looks like one, as for overrides.
+    """Returns a number if the text looks like one, as for overrides, or else the text.
 
     >>> typed("1e-3"), typed("007"), typed("inf"), typed("1_0")
     (0.001, 7, inf, '1_0')
@@ -63,7 +63,7 @@ def typed(text: str) -> Any:
 
 
 def existing(text: str) -> Path:
-    """The path of a file or folder that is there."""
+    """Returns the path of a file or folder. Raises ArgumentTypeError if nothing is there."""
     path = Path(text)
     if not text or not path.exists():
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder{near(text)}")
@@ -71,7 +71,7 @@ def existing(text: str) -> Path:
 
 
 def new_file(text: str) -> Path:
-    """The path of a file that can be written: it is not a folder, and its folder is there."""
+    """Returns the path of a file to write. Raises ArgumentTypeError if it is a folder, or its folder does not exist."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file")

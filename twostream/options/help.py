@@ -1,4 +1,4 @@
-"""`python train.py --help`, out of conf/ alone: it loads neither PyTorch nor Hydra."""
+"""Makes `python train.py --help` from conf/ alone, and loads neither PyTorch nor Hydra for it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Behind a value stands what it may be: whole and number are kinds of numbers, nul
 
 
 def print_help(words: Sequence[str]) -> None:
-    """Print it, on any terminal, and into a pipe that somebody closes."""
+    """Prints the help on any terminal, and into a pipe that its reader may close early."""
     print_any_name()
     with suppress(BrokenPipeError):
         print(help_text(words), end="", flush=True)
 
 
 def help_text(words: Sequence[str] = (), folder: Path | None = None) -> str:
-    """The choices of each group, all plain values, and the values of the options in use or named by `words`."""
+    """Returns the help: groups with their choices, plain values, values of the options in use or named by `words`."""
     folder = folder or conf_folder()
     groups, chosen = read_groups(folder), {key: value for key, _, value in (word.partition("=") for word in words)}
     table = read_table(folder)
@@ -55,7 +55,7 @@ def help_text(words: Sequence[str] = (), folder: Path | None = None) -> str:
 
 
 def read_groups(folder: Path) -> dict[str, tuple[str, str]]:
-    """{group: (its option by default, what it is about)} in the order of config.yaml."""
+    """Returns {group: (its default option, what the group is about)} in the order of config.yaml."""
     lines = (folder / "config.yaml").read_text(encoding="utf-8").splitlines()
     node: Any = yaml.compose("\n".join(lines), Loader=yaml.SafeLoader)
     defaults = next(value for key, value in node.value if key.value == "defaults").value
@@ -69,7 +69,7 @@ def read_groups(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def first_comment(file: Path) -> str:
-    """What an option is, from the first line of its file that is a comment for readers; "" where there is none."""
+    """Returns the first comment for readers in the file of an option, which says what it is; "" if there is none."""
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             return ""
@@ -79,7 +79,7 @@ def first_comment(file: Path) -> str:
 
 
 def rows_of_option(file: Path, package: str, table: Mapping[str, Values]) -> Iterator[str]:
-    """The values of an option: a row for each, under the name by which it is set."""
+    """Yields a row for each value of an option, under the name by which the user sets it."""
     content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     if re.match(r"# @package _global_", file.read_text(encoding="utf-8")):
         content = content.get(package) or {}
@@ -92,7 +92,7 @@ def rows_of_option(file: Path, package: str, table: Mapping[str, Values]) -> Ite
 def rows(
     values: Values, prefix: str = "", own: Mapping[str, Any] | None = None, table: Mapping[str, Values] | None = None
 ) -> Iterator[str]:
-    """`name: default  comment` of each value; with `own` of those alone, with their defaults."""
+    """Yields `name: default  comment` for each value; with `own`, only for the values in it, with their defaults."""
     for key, value in values.items():
         if own is not None and (key not in own or key in NO_VALUES):
             continue
@@ -106,7 +106,7 @@ def rows(
 
 
 def yaml_text(value: Any) -> str:
-    """A value in one line of YAML.
+    """Returns a value in one line of YAML.
 
     >>> yaml_text(None), yaml_text([1, 10]), yaml_text("fast")
     ('null', '[1, 10]', 'fast')

@@ -1,14 +1,14 @@
-"""What one value may be, as written in conf/: `whole >= 1 | auto`.
+"""Rules of what one value may be, as written in conf/: `whole >= 1 | auto`.
 
 A rule is one or more kinds of values, with ` | ` between them:
 
 - a value as it is typed: `auto`, `true`, `null`, `4`, `[]`;
 - `whole` and `number`, with their limits if there are any: `whole >= 1`, `number > 0, <= 1`. A number is finite; whole
-  numbers are numbers, too. Beyond ±1,000,000,000 nothing is meant seriously, unless a limit says so;
-- `text`: any but an empty one; a whole number that is not negative is a text, too;
-- `path`: of a file or folder, whose name may be such a number;
-- `list of …` with one of these kinds, or `list of them`: of the other kinds of this rule. At least one of them;
-- `two …`: a list of two.
+  numbers are numbers, too. Numbers beyond ±1,000,000,000 are refused on a side where the rule sets no limit;
+- `text`: any text but an empty one; a whole number that is not negative counts as text, too;
+- `path`: the path of a file or folder; its name may be a whole number, too;
+- `list of …`: a list with at least one value of one of these kinds; `list of them`: of the other kinds of this rule;
+- `two …`: a list of two values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMPARISONS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 class Kind(NamedTuple):
-    """One kind of values: what it is called, and the value of that kind that was meant; ValueError if it is of none."""
+    """One kind of values: its name in words; `read` returns the value that was meant, or raises ValueError."""
 
     words: str
     read: Callable[[Any], Any]
@@ -48,7 +48,7 @@ class Rule:
     >>> Rule("path | null").read(2024)
     '2024'
 
-    Raises ValueError where the text is no rule.
+    Raises ValueError if the text is not a rule.
     """
 
     def __init__(self, text: str) -> None:
@@ -60,10 +60,13 @@ class Rule:
             kinds.insert(parts.index("list of them"), Kind("a list of them", list_reader(elements)))
         self.kinds = kinds
         self.words = words_of([kind.words for kind in kinds])
-        self.choices = [yaml.safe_load(part) for part in parts if part in [kind.words for kind in kinds]]  # by name
+        self.choices = [yaml.safe_load(part) for part in parts if part in [kind.words for kind in kinds]]  # literal
 
     def read(self, value: Any) -> Any:
-        """The value that was meant: the name for a path given as a number. ValueError that says what it may be."""
+        """Returns the value that was meant, such as the text of a path that looks like a number.
+
+        Raises ValueError that says what the value may be.
+        """
         for kind in self.kinds:
             try:
                 return kind.read(value)
@@ -73,7 +76,7 @@ class Rule:
 
 
 def words_of(kinds: Sequence[str]) -> str:
-    """What a value may be, in words.
+    """Says in words what a value may be.
 
     >>> words_of(["error", "skip"]), words_of(["a path", "null"])
     ('choose from error, skip', 'must be a path, or null')
@@ -85,7 +88,7 @@ def words_of(kinds: Sequence[str]) -> str:
 
 
 def parse_kind(text: str) -> Kind:
-    """One kind of a rule. Raises ValueError where it is none.
+    """Reads one kind of a rule. Raises ValueError if the text is none.
 
     >>> parse_kind("list of number > 0, <= 1").words
     'a list of numbers above 0 and at most 1'
@@ -107,7 +110,8 @@ def parse_kind(text: str) -> Kind:
 
 
 def parse_limits(text: str) -> list[tuple[str, float]]:
-    """
+    """Reads the limits of a number: (sign, number) of each. Raises ValueError if the text has others.
+
     >>> parse_limits(">= 0, < 0.5")
     [('>=', 0), ('<', 0.5)]
     """
@@ -120,9 +124,9 @@ def parse_limits(text: str) -> list[tuple[str, float]]:
 
 
 def number_kind(word: str, limits: Sequence[tuple[str, float]]) -> Kind:
-    told = " and ".join(f"{COMPARISONS[sign][0]} {limit:,}" for sign, limit in limits)
-    of = " of" if told.startswith("at") else ""
-    words = f"a {'whole number' if word == 'whole' else 'number'}{of if told else ''} {told}".strip()
+    bounds = " and ".join(f"{COMPARISONS[sign][0]} {limit:,}" for sign, limit in limits)
+    of = " of" if bounds.startswith("at") else ""
+    words = f"a {'whole number' if word == 'whole' else 'number'}{of if bounds else ''} {bounds}".strip()
     signs = [sign[0] for sign, _ in limits]
     further = [(sign, limit) for sign, limit in ((">=", -LARGEST), ("<=", LARGEST)) if sign[0] not in signs]
 
@@ -157,7 +161,7 @@ def read_any(kinds: Sequence[Kind], value: Any) -> Any:
 
 
 def same(wanted: Any, value: Any) -> Any:
-    """The value, if it is this one; 1 is not `true`, and `"4"` is not 4."""
+    """Returns the value. Raises ValueError if it is not the wanted one: 1 is not `true`, and `"4"` is not 4."""
     if type(wanted) is not type(value) or wanted != value:
         raise ValueError
     return value
@@ -182,7 +186,7 @@ NAMES = {"path": Kind("a path", read_path), "text": Kind("a text", read_text)}
 
 
 def shown(value: Any) -> str:
-    """A value as one would type it, in at most 60 letters.
+    """Returns a value as the user would type it, in at most 60 letters.
 
     >>> shown([None, True, "a", {"b": 0.5}])
     '[null,true,a,{b:0.5}]'

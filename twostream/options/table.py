@@ -1,4 +1,4 @@
-"""conf/ -> the table of all values: name, value as it is, rule, comment."""
+"""Reads conf/ into the table of all values: name, default as written, rule, comment."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import yaml
 from twostream.options.rule import Rule, shown
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-NO_VALUES = ("defaults", "hydra", "_target_", "_partial_")  # keys with which Hydra is told something
+NO_VALUES = ("defaults", "hydra", "_target_", "_partial_")  # keys that instruct Hydra
 ROOT = ""  # in place of a target: the plain values of config.yaml
 
 
 class Value(NamedTuple):
-    """One value of conf/: as it is there, and its comment, whose first part is the rule."""
+    """One value of conf/: its default as written there, and its comment, which begins with the rule."""
 
     name: str
     default: str
@@ -25,12 +25,12 @@ class Value(NamedTuple):
 
     @property
     def rule(self) -> Rule:
-        """What the value may be. ValueError where the comment says nothing of it."""
+        """What the value may be. Raises ValueError if the comment does not begin with a rule."""
         return parsed(self.comment.partition(";")[0].strip())
 
 
 class Finding(NamedTuple):
-    """What was found out about one value: what was meant by it, or the error that it is."""
+    """The result of checking one value: the value that was meant, or what is wrong with it."""
 
     name: str
     value: Any
@@ -42,16 +42,16 @@ parsed = cache(Rule)
 
 
 def conf_folder() -> Path:
-    """Where conf/ is: inside an installed package, or beside it in a clone."""
+    """Returns the folder conf/: inside an installed package, or beside it in a clone."""
     package = Path(__file__).parents[1]
     return next(path for path in (package / "conf", package.parent / "conf") if path.is_dir())
 
 
 @cache
 def read_table(folder: Path | None = None) -> Mapping[str, Values]:
-    """The values of each class or function that conf/ names by `_target_`, and under `ROOT` the plain ones.
+    """Returns the values of each class or function that conf/ names by `_target_`, and under `ROOT` the plain values.
 
-    Raises ValueError where two files give a value of one target two rules.
+    Raises ValueError if two files give the same value of a target different rules.
     """
     table: dict[str, dict[str, Any]] = {}
     folder = folder or conf_folder()
@@ -73,7 +73,7 @@ def collect(
     holder: dict[str, Any] | None,
     prefix: str = "",
 ) -> None:
-    """The values below a node of a file go to `holder`, or to those of the target that it names."""
+    """Adds the values below a node of a file to `holder`, or to those of the target that the node names."""
     target = next((value.value for key, value in node.value if key.value == "_target_"), None)
     if target is not None:
         holder, prefix = table.setdefault(target, {}), ""
@@ -95,7 +95,7 @@ def collect(
 
 
 def check_plain(name: str, value: Any) -> None:
-    """Raises ValueError where a plain value of config.yaml may not be this one."""
+    """Raises ValueError if the plain value `name` of config.yaml may not be `value`."""
     for _, _, error in examine({name: value}):
         if error is not None:
             raise ValueError(error)
@@ -106,7 +106,7 @@ def text_of(node: Any, lines: list[str]) -> str:
 
 
 def comment_of(node: Any, lines: list[str]) -> str:
-    """What stands behind a value."""
+    """Returns the comment behind a value."""
     return lines[node.end_mark.line][node.end_mark.column :].strip().removeprefix("#").strip()
 
 
@@ -117,9 +117,10 @@ def examine(
     *,
     table: Callable[[], Mapping[str, Values]] = read_table,
 ) -> Iterator[Finding]:
-    """Every value of a composed configuration that the table knows.
+    """Yields the result of checking every value of a composed configuration that the table knows.
 
-    What the user's own classes take is not in it, and what was added to ours with `+` is for them to check.
+    The table does not know the arguments of the user's own classes, nor those that the user adds to a class of ours
+    with `+`: the classes check these themselves.
     """
     options = table()[ROOT] if options is None else options
     for key, value in values.items():

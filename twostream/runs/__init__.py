@@ -1,0 +1,1 @@
+"""Run folders and sweeps: their states, results and checkpoints."""

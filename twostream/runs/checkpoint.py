@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in either of its files: Lightning's `best.ckpt`, and `model.safetensors`."""
+"""Reads and writes checkpoints in their two formats: Lightning's `best.ckpt`, and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ MOST_CLASSES = 20_000  # a confusion matrix of that many takes 3 GB
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """`state_dict`, `classes` and `trained_on` (see `History`); nothing that is pickled is run.
+    """Returns `state_dict`, `classes` and `trained_on` (see `History`) of a checkpoint; runs no pickled code.
 
-    Raises ValueError, naming the file, for one that is no checkpoint; ImportError without safetensors.
+    Raises ValueError that names the file if it is no checkpoint; ImportError if safetensors is missing.
     """
-    with _told(path):
+    with _errors_name_file(path):
         content = _read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path)
         _check(content, path.stat().st_size)
     return content
 
 
 def read_plain(path: Path) -> Any:
-    """As `load_plain`, with ValueError for whatever is wrong with the file."""
-    with _told(path):
+    """As `load_plain`, but raises ValueError that names the file for anything wrong with it."""
+    with _errors_name_file(path):
         return load_plain(path)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _errors_name_file(path: Path) -> Iterator[None]:
     try:
         yield
     except ImportError:
@@ -47,10 +47,10 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def load_plain(path: Path) -> Any:
-    """What torch.save has written, if it is plain values and tensors; nothing that is pickled is run.
+    """Returns what torch.save has written, if it is only plain values and tensors; runs no pickled code.
 
-    Memory stays near the size of the file: ValueError for one that unpacks to more, and for tensors that claim more.
-    Raises as torch.load for others.
+    Memory stays near the size of the file: raises ValueError for a file that unpacks to more, and for tensors that
+    claim more. Raises the errors of torch.load for any other file.
     """
     check_size(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -62,13 +62,13 @@ def load_plain(path: Path) -> Any:
 
 
 def load_without_memory(path: Path) -> Any:
-    """The same without the values of its tensors."""
+    """Returns the content of a checkpoint without the values of its tensors."""
     check_size(path)
     return torch.load(path, map_location="meta", weights_only=True, mmap=True)
 
 
 def load_mapped(path: Path) -> Any:
-    """As `load_plain`, of an archive that has been checked; of its tensors only those that are used are read."""
+    """As `load_plain`, for an archive that has been checked before; reads only the tensors that are used."""
     check_size(path)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
@@ -84,14 +84,14 @@ def check_size(path: Path) -> None:
 
 
 def _check(content: Any, size: int) -> None:
-    """Raises ValueError unless it is what a run leaves: names -> tensors, and the names of classes."""
+    """Raises ValueError unless `content` is what a run writes: names -> tensors, and the names of classes."""
     if not isinstance(content, Mapping) or not {"state_dict", "classes"} <= content.keys():
         raise ValueError("holds no state_dict and classes, as those of twostream do")
     state, classes = content["state_dict"], content["classes"]
     named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError("its state_dict is not names and tensors")
-    if sum(tensor.nbytes for tensor in state.values()) > 2 * size:  # weights may be shared, by two
+    if sum(tensor.nbytes for tensor in state.values()) > 2 * size:  # two names may share a tensor
         raise ValueError("its tensors share memory: they are more than the file")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("its classes are not a list of names")
@@ -100,7 +100,7 @@ def _check(content: Any, size: int) -> None:
 
 
 def _tensors(content: Any, depth: int = 0) -> Iterator[Tensor]:
-    """All tensors in nested values."""
+    """Yields all tensors in nested values."""
     if isinstance(content, Tensor):
         yield content
     parts = content.values() if isinstance(content, Mapping) else content
@@ -109,7 +109,7 @@ def _tensors(content: Any, depth: int = 0) -> Iterator[Tensor]:
 
 
 def write_safetensors(path: Path, content: Mapping[str, Any]) -> None:
-    """The weights of a checkpoint, its classes and what it was trained on, without what only training needs."""
+    """Writes the weights of a checkpoint, classes and training history; leaves out what only training needs."""
     safetensors = require_safetensors()
     tensors = {name: tensor.contiguous() for name, tensor in content["state_dict"].items()}
     metadata = {"format": FORMAT, "classes": json.dumps(list(content["classes"]))}
@@ -133,7 +133,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def require_safetensors() -> Any:
-    """The library; ImportError that names the extra where it is missing."""
+    """Returns the library. Raises ImportError that names the extra if it is missing."""
     try:
         import safetensors.torch  # it is an extra
     except ImportError:

@@ -1,4 +1,4 @@
-"""How checkpoints are written: a name in `checkpoints/` is always a whole file, whatever stops the process."""
+"""Writes checkpoints atomically: a file in `checkpoints/` is always whole, whatever stops the process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ UNFINISHED = ".*.part"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes aside in the same folder, waits for the disk, renames; a failure leaves the file of before.
+    """Writes to a temporary name in the same folder, waits for the disk, renames; a failure leaves the earlier file.
 
-    Lightning's own writes into the system's folder for temporary files and moves the file here: a copy, where that is
-    another disk, which a full disk or a kill cuts short under the final name.
+    Lightning's own class writes into the system's folder for temporary files, then moves the file. If that folder is on
+    another disk, the move is a copy: a full disk or a kill leaves a part of the file under the final name.
     """
 
     def __init__(self) -> None:
-        self._tidy: set[Path] = set()  # folders without leftovers of a process that was killed
+        self._tidy: set[Path] = set()  # folders from which leftovers of killed processes have been deleted
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -36,14 +36,14 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
-    """`torch.save`. Raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch hides behind another."""
+    """As `torch.save`, but atomic; raises the OSError of the disk (ENOSPC, EDQUOT, EIO …), which PyTorch would hide."""
     with atomic_file(path) as aside:
         _write(content, aside)
-    _wait_for_disk(path.parent)  # or a power cut forgets the rename
+    _wait_for_disk(path.parent)  # so that a power cut does not undo the rename
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a process that was killed left half written; for who holds the claim of the run."""
+    """Deletes what a killed process left half written; only the holder of the run's claim may call it."""
     for path in folder.glob(UNFINISHED):
         path.unlink(missing_ok=True)
 

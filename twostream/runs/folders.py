@@ -1,4 +1,4 @@
-"""Which runs are in a folder, and what became of each."""
+"""Finds the runs in a folder, and what became of each."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ NULL = "null"  # how Hydra's sweeper writes the value of `~group`
 class Cell(NamedTuple):
     """One run of a sweep; a missing one was planned and has not begun."""
 
-    name: str  # of its folder, or for a missing one its values
+    name: str  # of its folder; of a missing run, its values on the axes
     folder: Path | None
     overrides: Mapping[str, str]  # of the swept axes: {"fusion": "sum", "seed": "0"}
     state: str  # one of STATES
-    results: Mapping[str, Any] | None = None  # results.json of a finished one
-    error: str | None = None  # of a failed or a damaged one, in a line
+    results: Mapping[str, Any] | None = None  # results.json of a finished run
+    error: str | None = None  # of a failed or a damaged run, in one line
 
 
 def run_folders(folder: Path, unreadable: list[str], *, deep: bool) -> Iterator[Path]:
-    """The run folders in a folder, the folder itself included; `deep`: in all folders below that are none, too.
+    """Yields the run folders directly in a folder; with `deep`, the folder itself if it is one, else all below it.
 
-    Those that cannot be looked into are added to `unreadable`.
+    Does not look for runs inside of run folders. Adds folders that cannot be read to `unreadable`, with the reason.
     """
     if deep and is_run(folder):
         yield folder
@@ -50,8 +50,8 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(path: Path, name: str) -> Cell:
-    """A run folder with all its overrides. Raises ValueError where neither they nor its results can be read."""
-    results, damage, held = None, "", is_held(path / "results.json")  # first: who ends meanwhile leaves results
+    """Returns the run in a folder. Raises ValueError if neither its overrides nor its results can be read."""
+    results, damage, held = None, "", is_held(path / "results.json")  # first: a run that ends meanwhile leaves results
     try:
         results = read_results(path)
     except ValueError as error:
@@ -77,7 +77,7 @@ def read_run(path: Path, name: str) -> Cell:
 
 
 def value_of(cell: Cell, name: str) -> str:
-    """As it was typed, or else as a finished run says; "" where nothing is known.
+    """Returns the value of an option as it was typed, or else from the results of a finished run; "" if unknown.
 
     >>> results = {"choices": {"fusion": "conv"}, "layer": ["conv5", "fc8"], "seed": 0}
     >>> cell = Cell("run", None, {"split": "2"}, "finished", results)

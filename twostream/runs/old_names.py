@@ -1,4 +1,4 @@
-"""Code that has moved since configurations named it: those of old runs go on being read."""
+"""Old names of code that has moved since, so that the configurations of old runs can still be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVED = {  # where it was when the first runs named it -> where it is
 
 
 def with_present_names(config: Any) -> Any:
-    """Plain values, with every `_target_` where its code is now.
+    """Returns plain values in which every `_target_` has the present name of its code.
 
     >>> with_present_names({"optimizer": {"_target_": "twostream.optimization.sgd", "nesterov": False}})
     {'optimizer': {'_target_': 'twostream.training.optimizers.sgd', 'nesterov': False}}
@@ -23,7 +23,7 @@ def with_present_names(config: Any) -> Any:
 
 
 def with_first_names(config: Any) -> Any:
-    """Plain values, with every `_target_` where its code was at first: what is hashed stays the same.
+    """Returns plain values in which every `_target_` has its first name, so that hashes of them stay the same.
 
     >>> with_first_names([{"_target_": "twostream.training.optimizers.sgd"}, {"_target_": "mylab.sgd"}])
     [{'_target_': 'twostream.optimization.sgd'}, {'_target_': 'mylab.sgd'}]

@@ -1,4 +1,4 @@
-"""`results.json`: what one run was and what came out of it."""
+"""`results.json`: the settings and the results of one run."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PACKAGES = (
     "numpy",
 )
 
-NUMBER = (float, None)  # JSON has none that is infinite, or not a number: those are written as null
+NUMBER = (float, None)  # JSON has neither infinity nor NaN: both are written as null
 LISTS = {str: {"!videos": int, "!fingerprint": str}}
-RESULTS = {  # what may be relied on
+RESULTS = {  # what readers may rely on; see `has_shape`
     "choices": {str: (str, None)},
     "layer": (str, [str]),
     "split": int,
@@ -58,18 +58,18 @@ RESULTS = {  # what may be relied on
 
 
 def write_json(path: Path, content: Any) -> None:
-    """As text, indented; see `write_text`."""
+    """Writes indented JSON, atomically; see `write_text`."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write aside, then rename: a partial file never looks whole."""
+    """Writes to a temporary name, then renames the file, so that a partial file never looks whole."""
     with atomic_file(path) as aside:
-        aside.write_text(text, encoding="utf-8", errors="replace")  # a name need not be UTF-8
+        aside.write_text(text, encoding="utf-8", errors="replace")  # a file name need not be UTF-8
 
 
 def worse_than_probe(metrics: Mapping[str, Any], probe: Mapping[str, Any] | None) -> list[tuple[str, float, float]]:
-    """(metric, trained, before) of each accuracy in which a trained network is worse than the probe it started from.
+    """Returns (metric, trained, before) for each accuracy that is lower than that of the probe training started from.
 
     >>> worse_than_probe({"test/top1": 0.5, "test/mean_class": 0.4}, {"top1": 0.5, "mean_class": 0.6})
     [('test/mean_class', 0.4, 0.6)]
@@ -83,7 +83,7 @@ def worse_than_probe(metrics: Mapping[str, Any], probe: Mapping[str, Any] | None
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a run folder; None where it is not there. Raises ValueError for a damaged one."""
+    """Returns `results.json` of a run folder, or None if there is none. Raises ValueError if it is damaged."""
     try:
         return read_json(folder / "results.json", RESULTS, what="no results of a run")
     except FileNotFoundError:
@@ -91,14 +91,15 @@ def read_results(folder: Path) -> dict[str, Any] | None:
 
 
 def validation_accuracy(folder: Path) -> float | None:
-    """The best that a run reached, by which a sweeper chooses what to try next; None where there are no results."""
-    with suppress(ValueError):  # damaged ones, of a run that another process repeats just now
+    """Returns the best validation accuracy of a run, which a sweeper optimises; None if there are no results."""
+    with suppress(ValueError):  # damaged results of a run that another process is repeating
         return (read_results(folder) or {}).get("validation")
     return None
 
 
 def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """
+    """Returns metrics with None in place of infinity and NaN.
+
     >>> finite_or_none({"test/top1": 0.5, "test/loss": float("nan")})
     {'test/top1': 0.5, 'test/loss': None}
     """
@@ -106,7 +107,7 @@ def finite_or_none(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the installed packages that a number may depend on."""
+    """Returns the versions of Python and of the installed packages that results may depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -117,7 +118,7 @@ def versions() -> dict[str, str]:
 
 
 def git_revision(folder: Path) -> str | None:
-    """The commit of the code in `folder`, with `-dirty` if a tracked file was changed; None outside a clone."""
+    """Returns the commit of the code in `folder`, with `-dirty` if a tracked file changed; None outside a clone."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=False)

@@ -1,4 +1,4 @@
-"""What became of a sweep: its plan (`ledger.json`) and the folders of its cells."""
+"""Reads what became of a sweep: its plan (`ledger.json`) and the folders of its cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twostream.runs.folders import STATES, Cell, read_run, run_folders, value_of
 __all__ = ["STATES", "Cell"]
 LEDGER = "ledger.json"
 PLAN = {"!command": str, "!axes": {str: [str]}, "!cells": [{str: str}], "fixed": {str: str}}
-# how a run computes and what it shows, not what comes out of it
+# Options of how a run computes and what it shows: they make no difference to its results.
 NO_DIFFERENCE = (
     *("logger", "num_workers", "prefetch", "persistent_workers", "pin_memory", "decode_timeout"),
     *("resume", "allow_change", "checkpoint_minutes", "log_every"),
@@ -26,8 +26,8 @@ class Sweep(NamedTuple):
     command: str
     axes: Mapping[str, tuple[str, ...]]
     cells: tuple[Cell, ...]
-    left_out: tuple[str, ...] = ()  # what seems to be a run and is not among them, with the reason
-    data: str = ""  # of a folder with runs on several: those that these runs are on
+    left_out: tuple[str, ...] = ()  # folders that cannot be read as runs, with the reason
+    data: str = ""  # the data set of these runs, if the folder has runs on several
 
     @property
     def name(self) -> str:
@@ -35,17 +35,17 @@ class Sweep(NamedTuple):
 
 
 def read_sweep(folder: str | Path) -> Sweep:
-    """Everything that is known of a sweep; without a ledger, of all runs below a folder, or of the one that it is.
+    """Returns all that is known of a sweep; without a ledger, of the runs below the folder, or of the run in it.
 
-    Further axes are the overrides in which the runs differ besides: those of an earlier command in the same folder are
-    no replicates of the planned ones. Raises ValueError where there is neither a ledger nor a run.
+    Overrides that are not planned axes, but in which the runs differ, become further axes: runs of an earlier command
+    in the same folder are not replicates of the planned ones. Raises ValueError if there is neither a ledger nor a run.
     """
     folder, ledger, begun, left_out = read_folder(folder)
     return make_sweep(folder, ledger, begun, left_out)
 
 
 def read_folder(folder: str | Path) -> tuple[Path, dict[str, Any] | None, list[Cell], list[str]]:
-    """The plan of a folder, its runs, and what is left out of these, with the reason."""
+    """Returns (folder, its plan or None, its runs, what cannot be read as a run, with the reason)."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; name the folder of a sweep, or one that holds run folders")
@@ -63,7 +63,7 @@ def read_folder(folder: str | Path) -> tuple[Path, dict[str, Any] | None, list[C
 
 
 def make_sweep(folder: Path, ledger: dict[str, Any] | None, begun: Sequence[Cell], left_out: Sequence[str]) -> Sweep:
-    """Runs on their axes, and in the order of these; with a plan, what is missing, too."""
+    """Places runs on their axes and sorts them by these; with a plan, adds the missing runs."""
     ledger = ledger or {"command": "", "axes": {}, "cells": []}
     axes = {axis: list(values) for axis, values in ledger["axes"].items()}
     fixed = ledger.get("fixed", begun[-1].overrides if begun else {})
@@ -79,7 +79,7 @@ def make_sweep(folder: Path, ledger: dict[str, Any] | None, begun: Sequence[Cell
         values = {axis: values[axis] for axis in axes}
         if tuple(values.values()) not in there:
             cells.append(Cell(",".join(f"{axis}={value}" for axis, value in place.items()), None, values, "missing"))
-    for axis, values in axes.items():  # more than planned: of an earlier command, or a sweeper that decides as it goes
+    for axis, values in axes.items():  # unplanned values: of an earlier command, or a sweeper that chooses as it goes
         values += dict.fromkeys(cell.overrides[axis] for cell in cells if cell.overrides[axis] not in values)
     order = {axis: {value: place for place, value in enumerate(values)} for axis, values in axes.items()}
     ordered = sorted(cells, key=lambda cell: [order[axis][cell.overrides[axis]] for axis in axes])
@@ -88,7 +88,7 @@ def make_sweep(folder: Path, ledger: dict[str, Any] | None, begun: Sequence[Cell
 
 
 def read_ledger(folder: Path) -> dict[str, Any] | None:
-    """The plan of a sweep. Raises ValueError for a file that is none."""
+    """Returns the plan of a sweep, or None if there is none. Raises ValueError if its file is damaged."""
     path = folder / LEDGER
     try:
         ledger = read_json(path, PLAN, what="no plan of a sweep")
@@ -101,7 +101,7 @@ def read_ledger(folder: Path) -> dict[str, Any] | None:
 
 
 def differing(runs: list[Mapping[str, str]]) -> dict[str, list[str]]:
-    """The overrides in which runs differ, with their values.
+    """Returns the overrides in which runs differ, with their values.
 
     >>> differing([{"fusion": "sum", "epochs": "3"}, {"fusion": "max", "epochs": "3"}])
     {'fusion': ['sum', 'max']}
