@@ -37,9 +37,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("twostream")
+        try:
+            return version("twostream")
+        except PackageNotFoundError:
+            raise AttributeError("twostream is not installed, so its version is not known") from None
     if name not in _PLACES:
         raise AttributeError(f"module 'twostream' has no attribute {name!r}")
     from importlib import import_module

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.machinery
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -237,3 +239,20 @@ def test_a_cell_of_a_sweep_is_processes_of_its_own(tmp_path: Path, cache: Path) 
     assert (folder / "fusion_sum" / "results.json").exists()
     assert "choose fusion=sum" in (folder / "fusion_concat" / "error.txt").read_text()
     assert sweep().stdout.count("finished before") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "file", "spec", "expected"),
+    [
+        (["twostream train", "epochs=1"], "/venv/bin/twostream", None, ["/venv/bin/twostream", "train"]),
+        (["/clone/train.py", "epochs=1"], "/clone/train.py", None, ["/clone/train.py"]),
+        (["/site/twostream/train.py"], "/site/twostream/train.py", "twostream.train", ["-m", "twostream.train"]),
+    ],
+)
+def test_processes_start_what_was_started(argv, file, spec, expected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script by its path: with -m, a file in the current folder would take the place of an installed package."""
+    main = types.ModuleType("__main__")
+    main.__file__, main.__spec__ = file, spec and importlib.machinery.ModuleSpec(spec, None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", argv)
+    assert starting.program() == expected

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.errors import HydraException
 from torch import nn
 
-from twostream.config.compose import compose_config
+from twostream.config.compose import compose_config, quoted
 from twostream.config.network import build_network
+from twostream.files.errors import one_line
 
 
 def create_model(*overrides: str, num_classes: int, **options: Any) -> nn.Module:
@@ -30,18 +33,29 @@ def create_model(*overrides: str, num_classes: int, **options: Any) -> nn.Module
 
     Raises ValueError for an unknown option or value, and for options that cannot be combined.
     """
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes}: must be at least 1")
     words = [*(f"{name}={as_word(value)}" for name, value in options.items()), *overrides]
-    return build_network(compose_config(words), num_classes)
+    try:
+        cfg = compose_config(words)
+    except HydraException as error:
+        raise ValueError(one_line(error)) from None
+    return build_network(cfg, num_classes)
 
 
 def as_word(value: Any) -> str:
     """Returns a Python value as it is typed on the command line.
 
-    >>> as_word(["conv5", "fc8"]), as_word(None), as_word(True), as_word(0.5)
-    ('[conv5,fc8]', 'null', 'true', '0.5')
+    >>> as_word(["conv5", "fc8"]), as_word(None), as_word(True), as_word(0.5), as_word({"rgb": 0.1})
+    ('[conv5,fc8]', 'null', 'true', '0.5', '{rgb:0.1}')
+    >>> as_word("conv5"), as_word("/my weights/a=1.pth")
+    ('conv5', "'/my weights/a=1.pth'")
     """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{as_word(part)}' for name, part in value.items())}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(map(as_word, value))}]"
-    return str(value)
+    text = str(value)
+    return text if re.fullmatch(r"[\w.+-]+", text) else quoted(text)

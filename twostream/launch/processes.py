@@ -95,11 +95,16 @@ def run_own_process(cfg: DictConfig, folder: Path) -> None:
 
 
 def program() -> list[str]:
-    """Returns the arguments with which Python starts the program that this process runs."""
+    """Returns the arguments with which Python starts the program of this process again.
+
+    A script is started by its path: `-m` would let a file in the current folder take the place of an installed package.
+    """
     main: Any = sys.modules["__main__"]
-    if sys.argv[0] == TWOSTREAM_TRAIN:
-        return ["-m", "twostream.train"]
-    return ["-m", main.__spec__.name] if main.__spec__ else [os.path.abspath(main.__file__ or sys.argv[0])]
+    if main.__spec__ is not None and main.__spec__.name != "__main__":  # as this one was: `python -m …`
+        start = ["-m", main.__spec__.name]
+    else:
+        start = [os.path.abspath(main.__file__ or sys.argv[0])]
+    return [*start, "train"] if sys.argv[0] == TWOSTREAM_TRAIN else start
 
 
 def config_dirs(hydra_config: HydraConf) -> list[str]:
