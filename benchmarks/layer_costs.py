@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 import weakref
 from collections.abc import Callable
@@ -156,6 +157,7 @@ def time_options(group: str, *, rounds: int = 20, batch: int = 32) -> None:
 
 def main() -> None:
     """Prints the numbers that the README states."""
+    argparse.ArgumentParser("python -m benchmarks.layer_costs", description=__doc__).parse_args()
     torch.set_num_threads(1)
     compare_with_naive()
     for group in ("pooling", "attention"):

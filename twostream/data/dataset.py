@@ -228,7 +228,7 @@ def mirrored_rgb(crops: UInt8[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 
 
 def mirrored_flow(fields: Int8[np.ndarray, "n 2 h w"]) -> Int8[np.ndarray, "n 2 h w"]:
     mirrored = fields[..., ::-1].copy()
-    mirrored[:, 0] *= -1  # a mirrored scene moves the other way in x
+    mirrored[:, 0] *= -1  # a mirrored scene moves the other way in x; as in `crop_flow`, for fields cut out already
     return mirrored
 
 

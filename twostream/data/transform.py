@@ -260,7 +260,7 @@ def crop_flow(
     """
     height, width = _height_width(size)
     rows, columns = box.pixels(*fields[0].shape[:2])
-    scale_u = width / (columns.stop - columns.start) * (-1 if box.flip else 1)
+    scale_u = width / (columns.stop - columns.start) * (-1 if box.flip else 1)  # mirrored: u is negated
     scale_v = height / (rows.stop - rows.start)
     cropped = np.empty((len(fields), 2, height, width), np.float32)
     for field, planes in zip(fields, cropped, strict=True):
