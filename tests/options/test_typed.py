@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from twostream.config import compose_config
 from twostream.config.typed import check_words
+from twostream.launch import run_command
 
 WORDS = [
     ("fusion=sum,conv", "fusion=sum,conv: several values; add -m for a sweep of them"),
@@ -60,3 +63,12 @@ def test_names_that_are_nearly_one(word: str, told: str) -> None:
         compose_config([word])
     assert told in str(found.value)
     assert f"+{word.partition('.')[0]}=" not in str(found.value)
+
+
+def test_the_first_command_of_the_readme_has_no_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`python train.py`, alone."""
+    begun: list[bool] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    run_command(lambda: begun.append(True))
+    assert begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -33,7 +34,7 @@ def check_words(words: Sequence[str]) -> None:
         sweeps = sweeps or action.dest == "multirun"
         if action.nargs != 0 and "=" not in word:
             next(rest, None)
-    for word, following in zip(others, [*others[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*others, ""]):
         if "=" not in word and not word.startswith("~"):
             raise ValueError(f"{word}: {meant(word, following)}{WITHOUT_DASHES}")
     if not sweeps:
