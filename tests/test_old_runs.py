@@ -39,6 +39,12 @@ def test_an_old_network_says_what_it_said() -> None:
     assert sum(weight.numel() for weight in run.system.network.parameters()) == 3_330
 
 
+def test_model_cards_of_before_find_load_run() -> None:
+    from twostream.runs import load_run as found
+
+    assert found is load_run
+
+
 def test_an_old_sweep_is_reported() -> None:
     sweep = read_sweep(OLD / "sweep")
     assert [(cell.name, cell.state) for cell in sweep.cells] == [

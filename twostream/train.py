@@ -87,7 +87,7 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
     )
     if results:
         recovery.forget()
-        conclude(results, run)
+        conclude(results, metrics, run)
     return results
 
 

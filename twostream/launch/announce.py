@@ -45,7 +45,7 @@ def announce_refit(run: Run, epochs: int) -> None:
     print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
 
 
-def conclude(results: Mapping[str, Any], run: Run) -> None:
+def conclude(results: Mapping[str, Any], metrics: Mapping[str, float], run: Run) -> None:
     """Prints the results, and what a reader has to know about them."""
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
@@ -54,7 +54,6 @@ def conclude(results: Mapping[str, Any], run: Run) -> None:
     sizes = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     for name, videos in results["unreadable"].items():
         print(f"{name}: {len(videos)} of {len(sizes[name])} videos could not be read and were left out (broken=skip)")
-    metrics = {name: float("nan") if value is None else value for name, value in results["metrics"].items()}
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
     if worse := worse_than_probe(metrics, results["probe"]):
         lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)
