@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+__all__ = ["NonLocal", "SelfAttention", "SqueezeExcitation"]
+
 Mode = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from twostream.models.bilinear import at_least_float32, without_autocast
 
+__all__ = ["Conv3d", "Pool2d", "Pool3d", "Temporal"]
+
 Order = Literal["block", "interleaved"]
 
 

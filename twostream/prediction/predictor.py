@@ -54,15 +54,21 @@ class Seen(NamedTuple):
 
     @property
     def label(self) -> int:
+        """The position of the most probable class."""
         return int(self.scores.argmax())
 
 
 class Observer(Protocol):
     """Receives all frames of a video, each window when it is full, and the end of the video."""
 
-    def frame(self, step: Step) -> None: ...
-    def window(self, window: Window, seen: Seen) -> None: ...
-    def end(self) -> None: ...
+    def frame(self, step: Step) -> None:
+        """Receives a frame, and the motion to it."""
+
+    def window(self, window: Window, seen: Seen) -> None:
+        """Receives a full window, and what the network said of it."""
+
+    def end(self) -> None:
+        """Is called after the last window."""
 
 
 class Predictor:

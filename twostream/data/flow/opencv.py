@@ -150,7 +150,8 @@ class TVL1(OpenCVFlow):
         scales: pyramid levels, each ``scale_step`` times the size of the one below.
         warps: warpings per level.
         epsilon: iterations stop when the field changes by less than this.
-        inner_iterations, outer_iterations: the most iterations per warping.
+        inner_iterations: the most inner iterations of an outer one.
+        outer_iterations: the most outer iterations per warping.
         median: side of the median filter in pixels, 3 or 5; 1 for none.
 
     Raises ValueError for another ``median``, ImportError if OpenCV's contributed modules are not installed.

@@ -65,6 +65,7 @@ class SingleStreamNetwork(nn.Module):
         return scores(maps).unsqueeze(0)
 
     def combine(self, heads: Float[Tensor, "1 n k"]) -> Float[Tensor, "n k"]:
+        """Returns the one score per class that is evaluated."""
         return heads[0]
 
     def modules_below(self, train_from: str) -> list[nn.Module]:

@@ -15,8 +15,9 @@ class CroW(Pooling):
     """Sum pooling with weights per location and per channel (Kalantidis et al. 2016): (n, c, h, w) -> (n, c).
 
     y_c = I_c * sum_hw(x * S').
-    Locations: S = sum_c x, S' = (S / (sum_hw S^a)^(1/a))^(1/b).
-    Channels: I_c = ln(sum_c' q_c' / q_c), q_c = share of non-zero cells; I_c = 0 for a channel that is all 0.
+
+    - Locations: S = sum_c x, S' = (S / (sum_hw S^a)^(1/a))^(1/b).
+    - Channels: I_c = ln(sum_c' q_c' / q_c), q_c = share of non-zero cells; I_c = 0 for a channel that is all 0.
 
     The formula needs non-negative maps, so values below 0 count as 0. No gradient flows through I, which counts
     cells. With one channel I is 0, and so is the result. `normalise` adds the paper's L2 norm; its PCA whitening is

@@ -1,0 +1,61 @@
+"""The API pages of the site list every public name. The site itself is built by CI, where a warning is an error."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import twostream
+
+ROOT = Path(__file__).parents[1]
+LISTED = {
+    name for page in (ROOT / "docs/api").glob("*.md") for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)
+}
+FAMILIES = ("attention", "backbone", "fusion", "pooling", "temporal")
+
+
+def is_shown(name: str) -> bool:
+    """Whether a page names it, as `twostream.…` if it is there, too, or its module, whose `__all__` has it.
+
+    A function named as its own module has to be named by itself: there `module.name` is the module.
+    """
+    module, _, last = name.rpartition(".")
+    if (ROOT / f"{name.replace('.', '/')}.py").is_file():
+        return f"{name}.{last}" in LISTED
+    return bool({name, f"twostream.{last}"} & LISTED) or (module in LISTED and last in import_module(module).__all__)
+
+
+def options() -> list[str]:
+    """What conf/ makes data, layers and optimizers of."""
+    targets = {
+        name for path in (ROOT / "conf").rglob("*.yaml") for name in re.findall(r"_target_: (\S+)", path.read_text())
+    }
+    return sorted(name for name in targets if re.match(r"twostream\.(data|models|training\.optimizers)\.", name))
+
+
+def test_every_public_name_is_shown() -> None:
+    assert [name for name in twostream.__all__ if f"twostream.{name}" not in LISTED] == []
+    assert {"twostream.metrics.scores.Scores", "twostream.metrics.score_fusion.fuse"} <= LISTED
+
+
+@pytest.mark.parametrize("module", [*(f"twostream.models.{family}" for family in FAMILIES), "twostream.metrics"])
+def test_every_name_of_a_module_is_shown(module: str) -> None:
+    assert module in LISTED
+    assert [name for name in import_module(module).__all__ if not is_shown(f"{module}.{name}")] == []
+
+
+def test_what_an_option_makes_is_shown() -> None:
+    assert len(options()) > 50
+    assert [name for name in options() if not is_shown(name)] == []
+
+
+def test_what_the_script_imports_is_shown() -> None:
+    [script] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
+    imports = [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.ImportFrom)]
+    names = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
+    assert len(names) > 8
+    assert [name for name in names if not is_shown(name)] == []
