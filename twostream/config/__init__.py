@@ -2,13 +2,12 @@
 
 from twostream.config.bounds import cautions
 from twostream.config.compose import compose_config, conf_folder, streams_of
-from twostream.config.data import READING, build_data, build_flow, build_source, build_views, mirror_note, mirrors
+from twostream.config.data import build_data, build_flow, build_source, build_views, mirror_note, mirrors
 from twostream.config.network import build_network, describe_config, starts
 from twostream.config.run import Run, build_run, build_system, check_device, quieten
 from twostream.config.settle import few_note, needs_videos, settle, settled_note
 
 __all__ = [
-    "READING",
     "Run",
     "build_data",
     "build_flow",

@@ -26,19 +26,16 @@ from twostream.data.storage.flow_store import FlowStore, clip_path, read_manifes
 from twostream.data.storage.index import find_index
 from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
+from twostream.runs.data_values import which_videos
+from twostream.runs.old_names import said
 
-READING = ("cache", "frames", "packed")  # of cfg.data: how frames are read, not which videos there are
-NOT_OF_SOURCES = ("mirror",)  # of cfg.data: what is done with the frames, not which videos there are
-FRAMES = ("video", "packed")
 CACHES = (None, "ram", "auto")  # auto: chosen for training, which reads each video many times; else null
 
 
 def build_source(cfg: DictConfig) -> Any:
     """Builds the data set: its classes and its videos."""
-    reading = READING if "packed" in cfg.data else ("cache",)  # `frames` of the embedded data set is something else
-    others = (*reading, *NOT_OF_SOURCES)
     with without_collection():
-        return instantiate({key: value for key, value in cfg.data.items() if key not in others})(split=cfg.split)
+        return instantiate(which_videos(cfg.data))(split=cfg.split)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -56,20 +53,24 @@ def without_collection() -> Iterator[None]:
 def build_frame_source(cfg: DictConfig, videos: Sequence[Video]) -> FrameSource:
     """Returns the source of frames: decoded or packed, within a time limit, and kept in memory if asked for.
 
-    Raises ValueError for an unknown source or cache.
+    Raises ValueError for an unknown cache.
     """
-    frames = cfg.data.frames if "packed" in cfg.data else "video"
-    if frames not in FRAMES:
-        raise ValueError(f"data.frames={frames!r}: choose from {', '.join(FRAMES)}")
     frame_source: FrameSource = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
-    if frames == "packed":
-        frame_source = packed = Packed(packed_folder(cfg.data.packed, cfg.data.root))
+    if (folder := packed_frames(cfg)) is not None:
+        frame_source = packed = Packed(folder)
         packed.require(videos)
     if cfg.decode_timeout is not None:
         frame_source = Guarded(frame_source, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
         raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram, auto")
     return Cached(frame_source) if cfg.data.cache == "ram" else frame_source
+
+
+def packed_frames(cfg: DictConfig) -> Path | None:
+    """Returns the folder of packed frames; None if frames are decoded from the videos."""
+    if cfg.data.get("frames") != "packed":
+        return None
+    return Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser()
 
 
 def build_flow(cfg: DictConfig) -> OpticalFlow:
@@ -117,8 +118,7 @@ def mirrors(cfg: DictConfig) -> bool:
 
     Older runs do not say: there, it is so for all data sets but the embedded one.
     """
-    keeps = cfg.data.get("mirror")
-    return not str(cfg.data["_target_"]).endswith(".MovingPatterns") if keeps is None else bool(keeps)
+    return bool(said(cfg.data, "mirror", True))
 
 
 def build_transform(cfg: DictConfig, **changes: Any) -> Transform:
@@ -209,8 +209,7 @@ def build_record(
     cfg: DictConfig, source: Any, lists: Mapping[str, Sequence[Video]], store: FlowStore | None = None
 ) -> Record:
     """Returns what a resumed run compares its data by: the lists, the files, and what was computed from them before."""
-    is_packed = "packed" in cfg.data and cfg.data.frames == "packed"
-    frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if is_packed else None
+    frames = packed_frames(cfg)
     return record_of(
         source.classes,
         lists,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -18,6 +18,7 @@ from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.network.description import Description, describe
 from twostream.models.pooling import GAP
+from twostream.runs.old_names import said
 from twostream.training.optimizers import roles
 
 REQUIRED = "required"  # of `init`: the experiment starts from trained streams, which the user has to name
@@ -39,7 +40,7 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
     backbones = {}
     for stream in streams:
         config, own = backbone_config(cfg, stream), cfg.dropout[stream]
-        if "weights" in config:
+        if takes_weights(config):
             config = OmegaConf.merge(config, {"weights": None if meta else start_of(cfg, stream)})
         backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
     shared: dict[str, Any] = {
@@ -62,7 +63,7 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
             "align": ALIGN[cfg.align],
             "layer": cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer),
         }
-        if getattr(fusion.func, "takes_levels", False):
+        if getattr(get_object(cfg.fusion["_target_"]), "takes_levels", False):
             if cfg.two_towers:
                 raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
             return MultiLevelNetwork(**{**shared, "pooling": shared["pooling"] or GAP, "dropout": cfg.dropout.rgb})
@@ -94,7 +95,7 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
             flow_factor != 1 and "flow_conv1" not in trained
         ),
         f"attention: no layer follows attention_after={list(names_of(cfg.attention_after))} here": (
-            "Identity" not in cfg.attention._target_ and not attended
+            attends(cfg) and not attended
         ),
         f"align={cfg.align}: the maps are equally large": (
             cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
@@ -113,14 +114,24 @@ def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
     make = instantiate(cfg.attention)
     if cfg.attention_over not in ("frame", "clip"):
         raise ValueError(f"attention_over={cfg.attention_over!r}: choose from frame, clip")
-    if cfg.attention_over == "frame" or "Identity" in cfg.attention["_target_"]:  # no attention at all
+    if cfg.attention_over == "frame" or not attends(cfg):
         return make
     return lambda channels: OverClip(make(channels))
+
+
+def attends(cfg: DictConfig) -> bool:
+    """Whether there is any attention."""
+    return get_object(cfg.attention["_target_"]) is not nn.Identity
 
 
 def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
     """Returns the options of the backbone of a stream, "rgb" or "flow"."""
     return (cfg.get("flow_backbone") or cfg.backbone) if stream == "flow" else cfg.backbone
+
+
+def takes_weights(backbone: DictConfig | None) -> bool:
+    """Whether weights can be given to a backbone: its option `weights`, which one of the user's own need not have."""
+    return backbone is not None and "weights" in backbone
 
 
 def start_of(cfg: DictConfig, stream: str) -> str | None:
@@ -139,24 +150,11 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
     if (path := cfg.init[stream]) is not None:
         if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
             raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
-        if "weights" not in backbone_config(cfg, stream):
+        if not takes_weights(backbone_config(cfg, stream)):
             raise ValueError(f"init.{stream}={path}: this backbone has no option `weights` that it could be given by")
         check_relu(cfg, stream, checkpoint)
         return checkpoint
     return backbone_config(cfg, stream).get("weights")
-
-
-def scores_relu(backbone: Any) -> bool | None:
-    """Whether the scores of a configured backbone end in a ReLU; None if it has no such option.
-
-    Older runs do not say so: there, they do.
-
-    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"}), scores_relu({"_target_": "other"})
-    (True, None)
-    """
-    if not isinstance(backbone, (dict, DictConfig)) or not str(backbone.get("_target_")).endswith(".squeezenet1_0"):
-        return None
-    return bool(backbone.get("relu", True))
 
 
 def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
@@ -165,11 +163,11 @@ def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
     The weights fit both. A checkpoint outside of a run folder does not say which, and is accepted.
     """
     config = Path(checkpoint).absolute().parent.parent / "config.yaml"
-    ours = scores_relu(backbone_config(cfg, stream))
+    ours = said(backbone_config(cfg, stream), "relu")
     begun = read_yaml(config) if ours is not None and config.is_file() else None
     if not isinstance(begun, dict):
         return
-    theirs = scores_relu((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"))
+    theirs = said((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"), "relu")
     if theirs is not None and theirs != ours:
         group = "flow_backbone" if stream == "flow" and cfg.get("flow_backbone") else "backbone"
         raise ValueError(
@@ -222,7 +220,7 @@ def untrained(cfg: DictConfig, network: nn.Module) -> list[str]:
 def without_starts(cfg: DictConfig) -> DictConfig:
     """Returns the configuration of the same network with random values: its weights come later, or do not matter."""
     plain: dict[str, Any] = {"init": {"rgb": None, "flow": None}}
-    plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if "weights" in (cfg.get(name) or ())}
+    plain |= {name: {"weights": None} for name in ("backbone", "flow_backbone") if takes_weights(cfg.get(name))}
     return OmegaConf.merge(cfg, plain)  # type: ignore[return-value]
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import streams_of
-from twostream.config.data import build_record, build_transform, clip_parts
+from twostream.config.data import build_record, build_transform, clip_parts, packed_frames
 from twostream.config.network import build_network, check_starts, start_of
 from twostream.config.run import initial_history
 from twostream.data.dataset import ClipDataset
@@ -24,7 +24,7 @@ from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import cache_folder
 from twostream.data.sources.source import first_ten
 from twostream.data.storage.flow_store import clip_path, read_manifest
-from twostream.data.storage.packed import packed_folder, packed_path
+from twostream.data.storage.packed import packed_path
 from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
 from twostream.probe.store import FeatureStore, network_digest
@@ -130,9 +130,7 @@ def probe_views(cfg: DictConfig, source: Any, videos: Sequence[Video], views: in
 
 def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> FeatureStore:
     """Returns the store of the features that this network computes of these views."""
-    packed = "packed" in cfg.data and cfg.data.frames == "packed"
-    frames = Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser() if packed else None
-    flow = dataset.flow_store
+    frames, flow = packed_frames(cfg), dataset.flow_store
     settings = {
         "network": network_digest(network, list(classifiers(network))),
         "streams": sorted(dataset.streams),

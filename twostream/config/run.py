@@ -33,7 +33,7 @@ from twostream.config.network import (
     start_of,
     untrained,
 )
-from twostream.config.settle import settle, settle_starts
+from twostream.config.settle import monitored, settle, settle_starts
 from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
@@ -132,9 +132,9 @@ def check_training(cfg: DictConfig) -> list[str]:
         module.requires_grad_(False)
     optimizer = instantiate(cfg.optimizer)(network)
     instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=1)
-    if "monitor" in cfg.schedule and not cfg.validation_fraction:
+    if (monitor := monitored(cfg)) is not None and not cfg.validation_fraction:
         raise ValueError(
-            f"schedule.monitor={cfg.schedule.monitor}: needs validation videos; choose another schedule, or "
+            f"schedule.monitor={monitor}: needs validation videos; choose another schedule, or "
             "validation_fraction above 0"
         )
     without_effect = check_effects(cfg, network) + untrained(cfg, network)

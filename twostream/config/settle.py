@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
@@ -18,6 +19,7 @@ from twostream.config.network import start_of
 from twostream.data.frames import MEMORY
 from twostream.data.sources import Video
 from twostream.options import shown
+from twostream.training.distributed import FullySharded
 
 FEW = 300  # refit=auto is true below this number of training videos
 EPOCHS = 20  # epochs=auto
@@ -34,10 +36,11 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
     `source`: the data set, if it has been built already. Raises ValueError for a schedule that goes by validation
     together with refit=true, since all videos train in the end.
     """
-    if cfg.refit is True and "monitor" in cfg.schedule and cfg.epochs != 0:
+    monitor = monitored(cfg)
+    if cfg.refit is True and monitor is not None and cfg.epochs != 0:
         raise ValueError(
-            f"refit=true: in the end no video is left for schedule.monitor={cfg.schedule.monitor}; choose another "
-            "schedule, or refit=false"
+            f"refit=true: in the end no video is left for schedule.monitor={monitor}; choose another schedule, "
+            "or refit=false"
         )
     cfg = settle_starts(cfg)
     values: dict[str, Any] = {}
@@ -46,7 +49,7 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
         videos = (*source.train, *source.validation, *source.test)
         count = len(source.train) + len(source.validation)
         if cfg.refit == "auto":
-            can = bool(cfg.validation_fraction or source.validation) and "monitor" not in cfg.schedule
+            can = bool(cfg.validation_fraction or source.validation) and monitor is None
             values["refit"] = cfg.start == "probe" and count < FEW and can
         if cfg.epochs == "auto":
             values["epochs"] = epochs_for(count, cfg.batch_size) if cfg.start == "probe" else EPOCHS
@@ -68,6 +71,11 @@ def settle_starts(cfg: DictConfig) -> DictConfig:
     return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
 
 
+def monitored(cfg: DictConfig) -> str | None:
+    """Returns which number of validation the schedule goes by; None if it goes by none."""
+    return cfg.schedule.get("monitor")
+
+
 def needs_videos(cfg: DictConfig) -> bool:
     """Whether an option is `auto` whose value follows from the videos."""
     return "auto" in (cfg.epochs, cfg.refit, cfg.data.cache)
@@ -80,7 +88,8 @@ def has_weights(cfg: DictConfig) -> bool:
 
 def may_probe(cfg: DictConfig) -> bool:
     """Whether classifiers may start from a probe: on top of published weights, which know none of the classes."""
-    is_sharded = "FullySharded" in str(OmegaConf.to_container(cfg.trainer).get("strategy", ""))  # type: ignore[union-attr]
+    strategy = cfg.trainer.get("strategy")
+    is_sharded = isinstance(strategy, DictConfig) and isinstance(instantiate(strategy), FullySharded)
     return has_weights(cfg) and not any(cfg.init.values()) and not is_sharded and cfg.epochs != 0
 
 

@@ -48,7 +48,7 @@ class ProcessError(UserError):
 
 def needs_own_process(cfg: DictConfig) -> bool:
     """Whether this process starts others that train: two or more, or, for a cell of a sweep, at least one."""
-    if "strategy" not in cfg.trainer:
+    if cfg.trainer.get("strategy") is None:
         return False
     return HydraConfig.get().mode == RunMode.MULTIRUN or number_to_start(cfg)[0] > 1
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from twostream.files.json_yaml import read_yaml
+from twostream.runs.data_values import which_videos
 from twostream.runs.folders import Cell, value_of
 from twostream.runs.old_names import with_present_names
 from twostream.runs.sweep import Sweep, make_sweep, read_folder
-
-READING = ("cache", "mirror", "frames", "packed")  # options of a data set that say how its frames are read and shown
 
 
 def read_tables(folder: str | Path) -> dict[str, Sweep]:
@@ -35,9 +34,7 @@ def data_of(cell: Cell) -> str:
     assert cell.folder is not None
     try:
         described = with_present_names(read_yaml(cell.folder / "config.yaml")["data"])
-        reading = READING if "packed" in described else READING[:2]  # the embedded data set's `frames` is a number
-        values = {key: value for key, value in described.items() if key not in reading}
-        return json.dumps(values, sort_keys=True)
+        return json.dumps(which_videos(described), sort_keys=True)
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
 

@@ -1,8 +1,8 @@
-"""Old names of code that has moved since, so that the configurations of old runs can still be read."""
+"""What the configurations of old runs name otherwise than today, or do not say yet, so that they can still be read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MOVED = {  # where it was when the first runs named it -> where it is
@@ -11,6 +11,22 @@ MOVED = {  # where it was when the first runs named it -> where it is
     "twostream.optimization.": "twostream.training.optimizers.",
     "twostream.processes.": "twostream.training.distributed.",
 }
+UNSAID = {  # the code that a part of a configuration names -> what it did before the value could be given
+    "twostream.data.sources.moving_patterns.MovingPatterns": {"mirror": False},
+    "twostream.models.backbone.squeezenet1_0": {"relu": True},
+}
+
+
+def said(part: Any, name: str, otherwise: Any = None) -> Any:
+    """Returns a value of a part of a configuration; if it does not say it, what its code did then, or `otherwise`.
+
+    >>> said({"_target_": "twostream.models.backbone.squeezenet1_0"}, "relu"), said(None, "relu")
+    (True, None)
+    """
+    if not isinstance(part, Mapping):
+        return otherwise
+    value = part.get(name)
+    return UNSAID.get(_moved(str(part.get("_target_")), MOVED), {}).get(name, otherwise) if value is None else value
 
 
 def with_present_names(config: Any) -> Any:

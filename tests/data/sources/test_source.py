@@ -14,8 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from video_trees import UCF_TRAIN, ids, message, touch, video, write_folder, write_hmdb, write_ucf
 
-from twostream.config.data import NOT_OF_SOURCES, READING
 from twostream.data.sources import HMDB51, UCF101, Folder, Source, Video, fingerprint, hold_out
+from twostream.runs.data_values import which_videos
 
 CONF = Path(__file__).parents[3] / "conf" / "data"
 
@@ -214,9 +214,10 @@ def test_configs_build_the_sources(tmp_path: Path) -> None:
         path = CONF / f"{option}.yaml"
         assert path.read_text().startswith("# @package _global_\n")
         config = OmegaConf.load(path).data
-        for key in (*READING, *NOT_OF_SOURCES):  # how frames are read is not the source's business
-            assert key in config
-            del config[key]
+        read_by = {"cache", "frames", "mirror", "packed"}  # how frames are read is not the source's business
+        assert read_by <= config.keys()
+        assert config.keys() - which_videos(config).keys() == read_by
+        config = OmegaConf.create(which_videos(config))
         assert message(lambda config=config: instantiate(config)(split=1)).startswith("data.root=None: ")
         config.merge_with({"root": str(tmp_path / root), "classes": classes})
         source = instantiate(config)(split=1)
