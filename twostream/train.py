@@ -26,7 +26,7 @@ from twostream.launch import (
     run_own_process,
 )
 from twostream.launch.announce import announce, announce_refit, conclude
-from twostream.launch.outcome import begin, leave_config, leave_results, leave_scores, weights_file
+from twostream.launch.outcome import Outcome, begin, leave_config, leave_results, leave_scores, weights_file
 from twostream.options import conf_folder
 from twostream.runs.results import validation_accuracy
 from twostream.training.callbacks import Alive, Begins, Speed
@@ -81,10 +81,8 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
         if run.trainer.is_global_zero:
             leave_scores(run, folder, cfg)
     seconds = recovery.seconds + (choice.seconds if choice else 0)
-    chosen = None if choice is None else choice.top1
-    results = leave_results(
-        run, folder, typed, cfg, metrics, epochs=epochs, chosen=chosen, seconds=seconds, finite=finite, speed=speed
-    )
+    outcome = Outcome(metrics, epochs, choice and choice.top1, seconds, finite.skipped, speed.clips_per_second)
+    results = leave_results(run, folder, typed, cfg, outcome)
     if results:
         recovery.forget()
         conclude(results, metrics, run)

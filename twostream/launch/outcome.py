@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -20,9 +20,7 @@ from twostream.metrics.plots import read_curves, save_confusion_matrix, save_lea
 from twostream.metrics.scores import Scores
 from twostream.probe.start import StartFromProbe
 from twostream.runs.results import finite_or_none, git_revision, versions, write_json, write_text
-from twostream.training.callbacks import Speed
 from twostream.training.distributed import of_all_processes
-from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import log_pictures
 from twostream.training.recovery import SELECTION
 
@@ -77,62 +75,86 @@ def leave_scores(run: Run, folder: Path, cfg: DictConfig) -> None:
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
 
 
-def leave_results(
-    run: Run,
-    folder: Path,
-    typed: DictConfig,
-    cfg: DictConfig,
-    metrics: Mapping[str, float],
-    *,
-    epochs: int,
-    chosen: float | None,
-    seconds: float,
-    finite: FiniteLoss,
-    speed: Speed,
-) -> dict[str, Any]:
-    """Writes `results.json`. Returns its content; {} in processes other than the first.
+class Outcome(NamedTuple):
+    """What came of training and testing.
 
     `chosen`: top-1 on the held-out videos that chose the number of `epochs`; None without refit=true.
     """
+
+    metrics: Mapping[str, float]
+    epochs: int
+    chosen: float | None
+    seconds: float
+    skipped_steps: int
+    clips_per_second: float | None
+
+
+def leave_results(run: Run, folder: Path, typed: DictConfig, cfg: DictConfig, outcome: Outcome) -> dict[str, Any]:
+    """Writes `results.json`. Returns its content; {} in processes other than the first. `cfg`: `typed` as settled."""
     unreadable = unreadable_videos(run)
     if not run.trainer.is_global_zero:
         return {}
-    hydra_config: Any = HydraConfig.get()
     batches = {"batch_size": run.data.batch_size, "accumulate": run.trainer.accumulate_grad_batches}
     if cfg.accumulate == "auto":
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.merge(cfg, batches), resolve=True))
-    best: Any = run.trainer.checkpoint_callback.best_model_score if chosen is None else chosen  # type: ignore[union-attr]
-    probed = next((c for c in run.trainer.callbacks if isinstance(c, StartFromProbe)), None)  # type: ignore[attr-defined]
-    choices = {group: option for group, option in hydra_config.runtime.choices.items() if "hydra" not in group}
     results = {
-        "choices": choices,
+        **settings(cfg),
+        **batches,
+        **learned(run, outcome),
+        "unreadable": unreadable,
+        **warned(run, cfg),
+        "skipped_steps": outcome.skipped_steps,
+        "parameters": run.summary.parameters,
+        "flops": run.summary.flops,
+        "clips_per_second": outcome.clips_per_second,
+        "seconds": round(outcome.seconds, 2),
+        **origin(typed),
+    }
+    write_json(folder / "results.json", results)
+    return results
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the options of a run by which reports tell it from others."""
+    chosen: Any = HydraConfig.get().runtime.choices
+    return {
+        "choices": {group: option for group, option in chosen.items() if "hydra" not in group},
         "layer": cfg.layer if isinstance(cfg.layer, str) else list(cfg.layer),
         "split": cfg.split,
         "seed": cfg.seed,
-        **batches,
+    }
+
+
+def learned(run: Run, outcome: Outcome) -> dict[str, Any]:
+    """Returns what a run learned from, and the numbers that it reached."""
+    best: Any = outcome.chosen
+    if best is None:
+        best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    probed = next((c for c in run.trainer.callbacks if isinstance(c, StartFromProbe)), None)  # type: ignore[attr-defined]
+    return {
         "data": summary_of(run.source.classes, {name: part.videos for name, part in parts_of(run).items()}),
         "weights": starts(run.system.network),
-        "metrics": finite_or_none(metrics),
+        "metrics": finite_or_none(outcome.metrics),
         "probe": None if probed is None else finite_or_none(probed.accuracy),
-        "epochs": epochs,
+        "epochs": outcome.epochs,
         "steps": run.trainer.global_step,
         "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
-        "unreadable": unreadable,
-        "leaked": run.leaked,
-        "leaked_validation": run.leaked_validation,
-        "cautions": cautions(cfg),
-        "skipped_steps": finite.skipped,
-        "parameters": run.summary.parameters,
-        "flops": run.summary.flops,
-        "clips_per_second": speed.clips_per_second,
-        "seconds": round(seconds, 2),
-        "overrides": OmegaConf.to_container(hydra_config.overrides.task, resolve=False),
+    }
+
+
+def warned(run: Run, cfg: DictConfig) -> dict[str, Any]:
+    """Returns what a reader of the numbers has to know."""
+    return {"leaked": run.leaked, "leaked_validation": run.leaked_validation, "cautions": cautions(cfg)}
+
+
+def origin(typed: DictConfig) -> dict[str, Any]:
+    """Returns what a run can be repeated by: what was typed, and by which code it ran."""
+    return {
+        "overrides": OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False),
         "cell": identity(typed),
         "versions": versions(),
         "git": git_revision(CLONE) if (CLONE / "train.py").is_file() else None,
     }
-    write_json(folder / "results.json", results)
-    return results
 
 
 def parts_of(run: Run) -> dict[str, ClipDataset]:
