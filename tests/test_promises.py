@@ -38,7 +38,7 @@ from twostream.files import video_files
 from twostream.files.signals import Stopped
 from twostream.metrics import calibration
 from twostream.models.network.description import count_parameters
-from twostream.models.network.tower import STAGES
+from twostream.models.stages import STAGES
 from twostream.runs.results import RESULTS
 from twostream.runs.sweep import LEDGER
 from twostream.training import finiteness as nonfinite

@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from twostream.models.backbone import (
-    STAGES,
     Backbone,
     FullyConnected,
     load_weights,
@@ -32,6 +31,7 @@ from twostream.models.backbone import (
     vgg_m,
 )
 from twostream.models.pooling import GMP
+from twostream.models.stages import STAGES
 
 OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))
 

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-from twostream.files.errors import end_unread, is_expected, nobody_reads, one_line, print_any_name
+from twostream.files.errors import ending_in_one_line, print_any_name
 from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.options.arguments import Parser
 
@@ -38,14 +38,8 @@ def main() -> None:
     raise_file_limit()
     print_any_name()
     try:
-        with explain_shortages():
+        with ending_in_one_line(), explain_shortages():
             getattr(importlib.import_module(COMMANDS[options.command]), options.command)(options.arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)  # as in shells
-    except Exception as error:
-        if isinstance(error, BrokenPipeError) and nobody_reads():
-            end_unread()
-        if not is_expected(error):
-            raise
-        sys.exit(f"error: {one_line(error)}")

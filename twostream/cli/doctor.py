@@ -19,7 +19,7 @@ import torch
 from twostream.data.decoding import DECODERS, VideoError, check_close, check_decoder, iterate_frames, read_frames
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.tasks import available_cores
-from twostream.files.errors import checked, say
+from twostream.files.errors import checked, first_line, say
 from twostream.files.video_files import near, videos_below
 from twostream.options.arguments import Parser, existing, value_of
 from twostream.runs.results import versions
@@ -88,7 +88,7 @@ def exactness(decoder: str, clips: Sequence[Path]) -> tuple[str, list[str]]:
     try:
         check_decoder(decoder)
     except ImportError as error:
-        return f"not there ({str(error).splitlines()[0][:80]})", []
+        return f"not there ({first_line(error)[:80]})", []
     worst, frames, wrong = 0.0, 0, []
     for path in clips:
         try:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.trust import find_own_code, search_plugins
-from twostream.config.typed import check_single, unknown_name
+from twostream.config.typed import check_single, naming_options
 from twostream.config.values import check_choices, check_values
 from twostream.data.dataset import STREAMS
 from twostream.options import conf_folder
@@ -31,13 +30,8 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = 
             raise ValueError(f"--config-dir {config_dir}: no such folder")
         further = [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).absolute()}')}]"]
     check_single(overrides, "choose one")
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        try:
-            cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
-        except HydraException as error:
-            if message := unknown_name(error):
-                raise ValueError(message) from None
-            raise
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"), naming_options(ValueError):
+        cfg = compose("config", overrides=[*overrides, *further], return_hydra_config=False)
     find_own_code(OmegaConf.to_container(cfg))
     check_values(cfg)
     return cfg

@@ -11,6 +11,7 @@ from torch import Tensor
 from twostream.config.network import build_network
 from twostream.config.saved import build_trained_system, config_file, load_config
 from twostream.data.history import History
+from twostream.files.errors import one_line
 from twostream.runs.checkpoint import SAFE, read_checkpoint
 from twostream.training.system import TwoStreamSystem
 
@@ -46,7 +47,7 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
     except ImportError:
         raise
     except Exception as error:  # anything may be wrong in a folder from elsewhere
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        reason = one_line(error.__cause__ or error)[:200]
         raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     epoch = content.get("epoch")
     return TrainedRun(folder, cfg, system.eval(), history, path, epoch + 1 if isinstance(epoch, int) else None)

@@ -21,6 +21,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import get_object
 
+from twostream.files.errors import one_line
+
 PLUGINS = "twostream.plugins"  # entry points of this group name packages: mylab = "mylab"
 TYPED_IN = "TWOSTREAM_TYPED_IN"  # environment variable: the folder that resume= has left for that of the run
 NEVER = frozenset({*sys.stdlib_module_names, "twostream"})  # conf/ allows names of twostream one by one
@@ -114,8 +116,7 @@ def is_trusted(name: str, trust: Collection[str]) -> bool:
     try:
         found: Any = get_object(name)
     except Exception as error:  # Hydra's, or whatever the package does when it is imported
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ImportError(f"{name}: cannot be imported ({reason})") from error
+        raise ImportError(f"{name}: cannot be imported ({one_line(error.__cause__ or error)})") from error
     home = getattr(found, "__module__", None)
     return callable(found) and isinstance(home, str) and any(is_below(home, package) for package in packages)
 

@@ -7,6 +7,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -74,6 +75,17 @@ def check_single(words: Sequence[str], otherwise: str) -> None:
         if several:
             a_list = f", or brackets for a list: {name}=[{values}]" if is_list else ""
             raise ValueError(f"{word}: several values; {otherwise}{a_list}")
+
+
+@contextmanager
+def naming_options(kind: type[Exception]) -> Iterator[None]:
+    """Turns Hydra's error that the configuration has no such name into one of a `kind` that says which was meant."""
+    try:
+        yield
+    except HydraException as error:
+        if message := unknown_name(error):
+            raise kind(message) from None
+        raise
 
 
 def unknown_name(error: BaseException) -> str | None:

@@ -19,7 +19,7 @@ from twostream.data.frames import FrameSource
 from twostream.data.sampling import flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
-from twostream.data.transform import Box, crop_flow, crop_rgb
+from twostream.data.transform import Box, crop_flow, crop_rgb, mirror_flow
 from twostream.files.resources import shortage
 
 STREAMS = ("rgb", "flow")
@@ -227,9 +227,7 @@ def mirrored_rgb(crops: UInt8[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 
 
 
 def mirrored_flow(fields: Int8[np.ndarray, "n 2 h w"]) -> Int8[np.ndarray, "n 2 h w"]:
-    mirrored = fields[..., ::-1].copy()
-    mirrored[:, 0] *= -1  # a mirrored scene moves the other way in x; as in `crop_flow`, for fields cut out already
-    return mirrored
+    return np.stack(mirror_flow(fields[:, 0], fields[:, 1]), axis=1)
 
 
 def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | None:

@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from twostream.files.errors import one_line
+
 MOST_PIXELS = 1 << 26  # of a frame or a field: 8192 x 8192
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZE_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15; the others are tables
@@ -22,7 +24,7 @@ def decode_picture(blob: bytes, flags: int, *, most_pixels: int = MOST_PIXELS) -
     try:
         picture: Any = cv2.imdecode(np.frombuffer(blob, np.uint8), flags)
     except cv2.error as error:
-        raise ValueError(f"no picture that can be read ({' '.join(str(error).split())})") from None
+        raise ValueError(f"no picture that can be read ({one_line(error)})") from None
     if picture is None:
         raise ValueError("no picture that can be read")
     if sorted(picture.shape[:2]) != sorted((height, width)):  # EXIF may have turned it

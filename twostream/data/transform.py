@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Num, UInt8
 
 from twostream.data.colour import NO_COLOUR_JITTER, ColourJitter
 
@@ -245,7 +245,8 @@ def crop_rgb(
     height, width = _height_width(size)
     cropped = np.empty((len(frames), 3, height, width), np.uint8)
     for frame, planes in zip(frames, cropped, strict=True):
-        cv2.split(_crop(frame, box, height, width), list(planes))
+        resized = _resized_part(frame, box, height, width)
+        cv2.split(cv2.flip(resized, 1) if box.flip else resized, list(planes))
     return cropped
 
 
@@ -260,23 +261,33 @@ def crop_flow(
     """
     height, width = _height_width(size)
     rows, columns = box.pixels(*fields[0].shape[:2])
-    scale_u = width / (columns.stop - columns.start) * (-1 if box.flip else 1)  # mirrored: u is negated
-    scale_v = height / (rows.stop - rows.start)
+    scale_u, scale_v = width / (columns.stop - columns.start), height / (rows.stop - rows.start)
     cropped = np.empty((len(fields), 2, height, width), np.float32)
     for field, planes in zip(fields, cropped, strict=True):
-        resized = _crop(field, box, height, width)
-        np.multiply(resized[..., 0], np.float32(scale_u), out=planes[0])
-        np.multiply(resized[..., 1], np.float32(scale_v), out=planes[1])
+        resized = _resized_part(field, box, height, width)
+        u, v = resized[..., 0], resized[..., 1]
+        if box.flip:
+            u, v = mirror_flow(u, v)
+        np.multiply(u, np.float32(scale_u), out=planes[0])
+        np.multiply(v, np.float32(scale_v), out=planes[1])
     return cropped
 
 
-def _crop(image: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
-    """Crops the box from an image (h, w, c), resizes it, and mirrors it if the box says so."""
+def mirror_flow(u: Num[np.ndarray, "*n h w"], v: Num[np.ndarray, "*n h w"]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the flow of the mirrored scene, which moves the other way in x.
+
+    >>> mirror_flow(np.array([[1, 2]]), np.array([[3, 4]]))
+    (array([[-2, -1]]), array([[4, 3]]))
+    """
+    return -u[..., ::-1], v[..., ::-1]
+
+
+def _resized_part(image: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
+    """Crops the box from an image (h, w, c) and resizes it; does not mirror it."""
     rows, columns = box.pixels(*image.shape[:2])
     part = image[rows, columns]  # a view: OpenCV reads it in place
     shrinks = part.shape[0] > height and part.shape[1] > width
-    resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return cv2.flip(resized, 1) if box.flip else resized
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _place(rows: int, columns: int, where: tuple[float, float], height: int, width: int) -> Box:

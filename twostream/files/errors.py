@@ -56,6 +56,33 @@ def one_line(error: BaseException) -> str:
     return printable(text) or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    r"""Returns the first line of the message of an error, or the name of its class: the rest is advice of others.
+
+    >>> first_line(ValueError("\nno such layer\n  File …")), first_line(ValueError())
+    ('no such layer', 'ValueError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def end_with(error: BaseException, about: str = "") -> NoReturn:
+    """Ends the program with an error in one line, and exit code 1; `about`: what it is about, with a colon."""
+    sys.exit(f"error: {about}{one_line(error)}")
+
+
+@contextmanager
+def ending_in_one_line() -> Iterator[None]:
+    """Ends the program with one line if the user needs no more of an error; silently if nobody reads its output."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            end_unread()
+        if not is_expected(error):
+            raise
+        end_with(error)
+
+
 def print_any_name() -> None:
     """Makes `print` write `?` for letters that the terminal's encoding lacks, so that no file name ends the program."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -19,9 +19,18 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.trust import find_own_code, search_plugins
-from twostream.config.typed import check_words, unknown_name
+from twostream.config.typed import check_words, naming_options
 from twostream.config.values import check_choices, check_values
-from twostream.files.errors import checked, end_unread, is_expected, nobody_reads, one_line, print_any_name, say
+from twostream.files.errors import (
+    UserError,
+    checked,
+    end_with,
+    ending_in_one_line,
+    is_expected,
+    one_line,
+    print_any_name,
+    say,
+)
 from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.files.signals import Stopped, requeue
 from twostream.launch.processes import ProcessError, end_rank, end_with_parent
@@ -59,7 +68,7 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
                 if not failed_elsewhere:
                     write_text(folder / "error.txt", text + "\n")
             if alone and is_expected(error):
-                sys.exit(f"error: {one_line(error)}")  # Hydra would put a line of its own before it
+                end_with(error)  # Hydra would put a line of its own before it
             if alone:
                 raise
             Ledger.failed += (folder.name,)
@@ -77,31 +86,33 @@ def run_command(main: Callable[[], None]) -> None:
     end_with_parent()
     print_any_name()
     try:
-        typed = sys.argv[1:]
-        words = continued(typed)
-        goes_on = words[-1:] != typed[-1:] and "".join(words[-1:]).startswith("hydra.run.dir=")  # a resumed run …
-        resumed = ["hydra.output_subdir=null"] if goes_on else []  # … keeps its .hydra/: it may be refused
-        words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
-        sys.argv[1:] = [*words, *resumed]
-        search_plugins()
-        with checked():
-            check_words(words)
-            check_choices(words)
-        with explain_shortages(lambda: BEGINS):  # errors before a run has its folder
-            main()
-        if Ledger.ended is not None:
-            end_sweep(Ledger.ended)
+        with ending_in_one_line():
+            sys.argv[1:] = words_for_hydra(sys.argv[1:])
+            with explain_shortages(lambda: BEGINS), naming_options(UserError):  # errors before a run has its folder
+                main()
+            if Ledger.ended is not None:
+                end_sweep(Ledger.ended)
     except Stopped as stopped:
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             print(f"{stopped}; {stopped.then}", file=sys.stderr)
             print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
-    except Exception as error:
-        if isinstance(error, BrokenPipeError) and nobody_reads():
-            end_unread()
-        if not is_expected(error):
-            raise
-        sys.exit(f"error: {unknown_name(error) or one_line(error)}")
+
+
+def words_for_hydra(typed: list[str]) -> list[str]:
+    """Returns what Hydra is to read: the words of a resumed run, if there is one, and those that were typed.
+
+    Raises UserError for words that are wrong.
+    """
+    words = continued(typed)
+    goes_on = words[-1:] != typed[-1:] and "".join(words[-1:]).startswith("hydra.run.dir=")  # a resumed run …
+    resumed = ["hydra.output_subdir=null"] if goes_on else []  # … keeps its .hydra/: it may be refused
+    words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
+    search_plugins()
+    with checked():
+        check_words(words)
+        check_choices(words)
+    return [*words, *resumed]
 
 
 def end_sweep(folder: Path) -> None:

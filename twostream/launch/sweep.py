@@ -29,7 +29,7 @@ from twostream.config.data import build_lists, build_source
 from twostream.config.saved import read_config
 from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
-from twostream.files.errors import UserError, checked, one_line
+from twostream.files.errors import UserError, checked, end_with, one_line
 from twostream.files.lock import Claim
 from twostream.runs.old_names import with_first_names
 from twostream.runs.results import read_results, write_json
@@ -124,16 +124,16 @@ class Ledger(Callback):
             check_values(without_hydra(config))
             require_folder("hydra.run.dir", config.hydra.run.dir)
         except (UserError, ValueError) as error:
-            sys.exit(f"error: {one_line(error)}")
+            end_with(error)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             check_cells(config)
             self._write(config)
         except (UserError, ValueError) as error:
-            sys.exit(f"error: {one_line(error)}")
+            end_with(error)
         except Exception as error:
-            sys.exit(f"error: the plan of the sweep: {one_line(error)}")
+            end_with(error, "the plan of the sweep: ")
 
     def _write(self, config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)

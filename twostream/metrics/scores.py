@@ -15,6 +15,7 @@ from jaxtyping import Float32, Int
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
 from twostream.files.atomic import atomic_file
+from twostream.files.errors import one_line
 
 PARTS = ("test", "validation")
 Value = TypeVar("Value")
@@ -111,7 +112,7 @@ class Scores:
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file") from None
         except Exception as error:  # every kind of damage is an exception of its own
-            raise ValueError(f"{path}: is no file of scores ({' '.join(str(error).split())})") from None
+            raise ValueError(f"{path}: is no file of scores ({one_line(error)})") from None
 
 
 KINDS = {  # {name in the file: (NumPy's kinds of its type, number of dimensions)}

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twostream.files.errors import one_line
+
 SAFE = "model.safetensors"
 TRAINED_ON = "trained_on.videos"  # beside the weights: hashes of the names of the training videos
 FORMAT = "twostream 1"
@@ -42,7 +44,7 @@ def _errors_name_file(path: Path) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:  # every kind of damage is an exception of its own
-        reason = " ".join(str(error).split()) if type(error) is ValueError else type(error).__name__
+        reason = one_line(error) if type(error) is ValueError else type(error).__name__
         raise ValueError(f"{path}: cannot be read as a checkpoint ({reason})") from None
 
 

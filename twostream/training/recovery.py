@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torchmetrics import Metric
 
 from twostream.data.record import Record
+from twostream.files.errors import one_line
 from twostream.files.json_yaml import has_shape
 from twostream.files.signals import Signals, Stopped
 from twostream.runs.checkpoint import check_size, load_without_memory, read_plain
@@ -261,7 +262,7 @@ def damage(path: Path) -> str | None:
             return f"{broken} has changed"
         return None if has_shape(load_without_memory(path), STATE) else "it is none of a run"
     except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return one_line(error)
 
 
 def read_recovery(path: Path) -> dict[str, Any]:

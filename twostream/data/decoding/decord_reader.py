@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from twostream.data.decoding.facts import VideoError, open_video, video_stream
 from twostream.data.decoding.reader import Reader
+from twostream.files.errors import first_line
 
 # When decord opens a file, it reads all packets and then seeks back to the first. These containers have an index to
 # seek by. In others it lands too late (in an MPEG transport stream on the second keyframe), and every index is wrong.
@@ -57,7 +58,7 @@ class DecordReader(Reader):
                 os.path.abspath(path), ctx=self._decord.cpu(0), num_threads=1, fault_tol=NO_COPIES
             )
         except (self._decord.DECORDError, RuntimeError, AssertionError) as error:
-            reason = f"decord cannot open it, codec {codec} ({_first_line(error)}): try decoder=pyav"
+            reason = f"decord cannot open it, codec {codec} ({own_words(error)}): try decoder=pyav"
             raise VideoError(path, reason) from None
         except UnicodeEncodeError:
             raise VideoError(path, "decord cannot open files whose names are not UTF-8: try decoder=pyav") from None
@@ -74,7 +75,7 @@ class DecordReader(Reader):
             except StopIteration:
                 raise VideoError(self._path, "decord cannot return to its start: try decoder=pyav") from None
             except self._decord.DECORDError as error:
-                reason = f"is damaged after {index} frames or more (decord: {_first_line(error)})"
+                reason = f"is damaged after {index} frames or more (decord: {own_words(error)})"
                 raise VideoError(self._path, reason) from None
             yield picture
 
@@ -96,11 +97,11 @@ def _load() -> ModuleType:
     return decord
 
 
-def _first_line(error: Exception) -> str:
+def own_words(error: Exception) -> str:
     """Returns the message of decord's error without the source lines and checks around it.
 
-    >>> _first_line(Exception("[01:02:03] /src/a.cc:29: Check failed: f(x) >= 0 (-2 vs. 0) Error sending packet."))
+    >>> own_words(Exception("[01:02:03] /src/a.cc:29: Check failed: f(x) >= 0 (-2 vs. 0) Error sending packet."))
     'Error sending packet.'
     """
-    text = re.split(r"\.cc:\d+: ", (str(error) or repr(error)).splitlines()[0])[-1]
+    text = re.split(r"\.cc:\d+: ", first_line(error))[-1]
     return re.sub(r"^(Check failed: .*? vs\. \S+\) |\[.*?\] ?)", "", text)

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from twostream.data.decoding.facts import SeekTable, VideoError, open_video, video_stream
 from twostream.data.decoding.reader import Reader
+from twostream.files.errors import first_line
 
 
 class TorchCodecReader(Reader):
@@ -34,7 +35,7 @@ class TorchCodecReader(Reader):
             self._demuxer = decoders.Demuxer(abspath(path), streams=index)
             self._decoder = self._demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=1)
         except (RuntimeError, ValueError) as error:
-            raise VideoError(path, f"torchcodec cannot open it ({_first_line(error)}): try decoder=pyav") from None
+            raise VideoError(path, f"torchcodec cannot open it ({first_line(error)}): try decoder=pyav") from None
         self._converter = decoders.ColorConverter("cpu")
 
     def close(self) -> None:
@@ -52,7 +53,7 @@ class TorchCodecReader(Reader):
                 yield picture
                 count += 1
         except RuntimeError as error:
-            reason = f"is damaged after {count} frames (torchcodec: {_first_line(error)})"
+            reason = f"is damaged after {count} frames (torchcodec: {first_line(error)})"
             raise VideoError(self._path, reason) from None
 
     def rgb(self, picture: Any) -> UInt8[np.ndarray, "h w 3"]:
@@ -62,7 +63,7 @@ class TorchCodecReader(Reader):
         try:
             self._demuxer.seek(float(timestamp * table.time_base))
         except RuntimeError as error:
-            raise VideoError(self._path, f"cannot be searched (torchcodec: {_first_line(error)})") from None
+            raise VideoError(self._path, f"cannot be searched (torchcodec: {first_line(error)})") from None
         self._decoder.reset()
 
     def timestamp(self, table: SeekTable, picture: Any) -> int:
@@ -77,13 +78,9 @@ def _load() -> ModuleType:
         import torchcodec  # pyright: ignore[reportMissingImports]
         from torchcodec import decoders  # pyright: ignore[reportMissingImports]
     except (ImportError, OSError, RuntimeError) as error:  # versions before 0.16 raise RuntimeError without FFmpeg
-        raise ImportError(f"{needs} and FFmpeg's shared libraries ({_first_line(error)})") from error
+        raise ImportError(f"{needs} and FFmpeg's shared libraries ({first_line(error)})") from error
     if not hasattr(decoders, "Demuxer"):
         raise ImportError(f"{needs} (found {torchcodec.__version__})")
     if torchcodec.ffmpeg_major_version is None:
         raise ImportError(f"{needs} and FFmpeg's shared libraries, version 4 or later (found none)")
     return decoders
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

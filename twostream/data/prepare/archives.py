@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from twostream.files.errors import ExpectedError
+from twostream.files.errors import ExpectedError, one_line
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".rar")
 MAX_RATIO = 50  # most bytes out of an archive per byte in it: videos are compressed already, so more is an attack
@@ -75,9 +75,7 @@ def unpack(path: Path, folder: Path) -> None:
     except ArchiveError:
         raise
     except Exception as error:  # each kind of damage raises a different exception
-        raise ArchiveError(
-            path, f"cannot be unpacked ({' '.join(str(error).split()) or type(error).__name__})"
-        ) from error
+        raise ArchiveError(path, f"cannot be unpacked ({one_line(error)})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twostream.files.digest import sha256 as file_hash
-from twostream.files.errors import ExpectedError
+from twostream.files.errors import ExpectedError, one_line
 
 TIMEOUT = 60.0  # seconds without a byte
 ATTEMPTS = 5  # attempts in a row without a new byte, after which a mirror is given up
@@ -127,7 +127,7 @@ def _fetch(part: _Part, size: int | None, progress: Progress) -> None:
                 raise _RefusedError(reason) from None
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", error)
-            reason = " ".join(str(cause).split()) or type(cause).__name__
+            reason = one_line(cause)
             if isinstance(cause, socket.gaierror | ConnectionRefusedError | ssl.SSLCertVerificationError):
                 raise _RefusedError(reason) from None
         failures = 0 if part.size() > most else failures + 1

@@ -1,4 +1,4 @@
-"""Finds the videos that have no file in a folder with one file per video (flow store, packed frames)."""
+"""Checks that a folder with one file per video (flow store, packed frames) has all of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from twostream.data.sources.source import Video
+from twostream.data.sources.source import Video, first_ten
 
 
-def absent_videos(videos: Sequence[Video], path_of: Callable[[Video], Path]) -> list[str]:
-    """Returns the ids of the videos without a file at `path_of`. Opens no file and lists each folder once."""
+def check_present(
+    videos: Sequence[Video], path_of: Callable[[Video], Path], *, folder: Path, otherwise: str, error: type[Exception]
+) -> None:
+    """Raises `error`, with their number and first names, for videos without a file in `folder` at `path_of`.
+
+    `otherwise`: what the user can do about it, in words. Opens no file and lists each folder once.
+    """
     listings: dict[Path, frozenset[str]] = {}
     absent = []
     for video in videos:
@@ -19,4 +24,6 @@ def absent_videos(videos: Sequence[Video], path_of: Callable[[Video], Path]) -> 
             listings[path.parent] = frozenset(os.listdir(path.parent)) if path.parent.is_dir() else frozenset()
         if path.name not in listings[path.parent]:
             absent.append(video.id)
-    return absent
+    if absent:
+        what = f"{len(absent):,} of {len(videos):,} videos are not there"
+        raise error(f"{folder}: {what}; {otherwise}: {first_ten(absent)}")

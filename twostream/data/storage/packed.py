@@ -15,8 +15,7 @@ from twostream.data.decoding import VideoError, iterate_frames, progressing
 from twostream.data.picture import decode_picture
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
-from twostream.data.sources.source import first_ten
-from twostream.data.storage.absent import absent_videos
+from twostream.data.storage.absent import check_present
 from twostream.data.storage.container import Container, ContainerError, write_container
 
 SHORT_SIDE = 256  # the papers' size before cropping
@@ -88,10 +87,13 @@ class Packed:
 
     def require(self, videos: Sequence[Video]) -> None:
         """Raises ValueError, with their number and first names, if packed frames are absent. Opens no file."""
-        absent = absent_videos(videos, lambda video: packed_path(self.folder, video.id))
-        if absent:
-            what = f"{len(absent):,} of {len(videos):,} videos are not there"
-            raise ValueError(f"{self.folder}: {what}; pack them with `twostream prepare`: {first_ten(absent)}")
+        check_present(
+            videos,
+            lambda video: packed_path(self.folder, video.id),
+            folder=self.folder,
+            otherwise="pack them with `twostream prepare`",
+            error=ValueError,
+        )
 
     def count(self, video: Video) -> int:
         return len(self._open(video))

@@ -1,6 +1,6 @@
 """Image classification networks as ordered, named stages: conv1 … conv5, fc6, fc7, fc8."""
 
-from twostream.models.backbone.base import STAGES, Backbone, FullyConnected
+from twostream.models.backbone.base import Backbone, FullyConnected
 from twostream.models.backbone.resnet import resnet18, resnet34, resnet50, resnet101
 from twostream.models.backbone.squeezenet import squeezenet1_0
 from twostream.models.backbone.timm import timm
@@ -10,7 +10,6 @@ from twostream.models.backbone.vgg_m import vgg_m
 from twostream.models.backbone.weights import WeightsReport, load_weights
 
 __all__ = [
-    "STAGES",
     "Backbone",
     "FullyConnected",
     "WeightsReport",

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.models.classifier import start_classifier
+from twostream.models.stages import STAGES
 
 if TYPE_CHECKING:
     from twostream.models.backbone.weights import WeightsReport
 
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 ORDERS = ("block", "interleaved")
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # grey levels; torchvision's

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twostream.files.errors import first_line
 from twostream.models.backbone.base import Backbone, FullyConnected, check_order, widen_convolution
 from twostream.models.backbone.weights import load_weights, read_weights
 
@@ -165,7 +166,7 @@ def _load(backbone: Timm, library: Any, name: str, weights: str, cross_modality:
         published = library.get_pretrained_cfg(name, allow_unregistered=True)
         hub = published.hf_hub_id and f"https://huggingface.co/{published.hf_hub_id}/tree/main"
         raise ValueError(
-            f"weights='imagenet': timm cannot give those of {name} ({str(error).strip().splitlines()[0]}); download "
+            f"weights='imagenet': timm cannot give those of {name} ({first_line(error)}); download "
             f"them from {hub or published.url} by other means and give weights=PATH"
         ) from error
     load_weights(backbone, pretrained.state_dict(), cross_modality=cross_modality, origin="timm, pretrained")

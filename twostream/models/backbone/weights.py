@@ -15,6 +15,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from twostream.files.errors import first_line
 from twostream.models.backbone.base import Backbone
 from twostream.runs.checkpoint import load_plain
 
@@ -225,9 +226,8 @@ def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Ten
     try:
         contents = _read_file(path)
     except Exception as error:  # a file of another kind may raise any exception
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {lines[0]}"
+            f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {first_line(error)}"
         ) from error
     if isinstance(contents, Mapping) and isinstance(contents.get("state_dict"), Mapping):
         contents = contents["state_dict"]  # a Lightning checkpoint, and many others

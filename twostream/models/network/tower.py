@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+from twostream.models.stages import STAGES
+
 LAYERS = (*STAGES, "softmax")
 STREAMS = ("rgb", "flow")
 LAST_CONV, SCORES = "conv5", "fc8"

@@ -13,8 +13,7 @@ from jaxtyping import Float32, Int8
 from twostream.data.flow import OpticalFlow, dequantise
 from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
-from twostream.data.sources.source import first_ten
-from twostream.data.storage.absent import absent_videos
+from twostream.data.storage.absent import check_present
 from twostream.data.storage.container import Container, ContainerError
 from twostream.data.storage.flow_store.encodings import LEVELS, decode_halves
 from twostream.data.storage.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
@@ -87,10 +86,13 @@ class FlowStore:
 
     def require(self, videos: Sequence[Video]) -> None:
         """Raises `FlowStoreError`, with their number and first names, if the store lacks videos. Opens no file."""
-        absent = absent_videos(videos, lambda video: clip_path(self.root, video))
-        if absent:
-            what = f"{len(absent):,} of {len(videos):,} videos are not there"
-            raise FlowStoreError(f"{self.root}: {what}; complete it with `twostream flow`: {first_ten(absent)}")
+        check_present(
+            videos,
+            lambda video: clip_path(self.root, video),
+            folder=self.root,
+            otherwise="complete it with `twostream flow`",
+            error=FlowStoreError,
+        )
 
     def _container(self, video: Video) -> Container:
         last = self._last  # read once: another thread may replace it
