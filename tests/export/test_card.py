@@ -75,7 +75,7 @@ def test_names_are_no_markup(tmp_path: Path) -> None:
         "## Results", "## Network", "## Training", "## How to use it", "## Limits", "## Versions",
     ]  # fmt: skip
     assert len(headings) == 7, "and the title"
-    assert "````bash\npython train.py name=``` # heading epochs=3\n````" in body, "a fence that it cannot end"
+    assert "````bash\ntwostream train name=``` # heading epochs=3\n````" in body, "a fence that it cannot end"
     assert "| a\\|b | 1 \\# heading |" in body
     assert "<script>" in front(card)["model-index"][0]["name"], "quoted in YAML, not lost"
 

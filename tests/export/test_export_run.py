@@ -183,4 +183,4 @@ def test_paths_and_accounts_stay_here(tmp_path: Path) -> None:
     for name in os.listdir(to):
         assert b"lovelace" not in (to / name).read_bytes(), name
     assert json.loads((to / "results.json").read_text())["overrides"] == ["fusion=conv", "epochs=3"]
-    assert "python train.py fusion=conv epochs=3" in (to / "README.md").read_text()
+    assert "twostream train fusion=conv epochs=3" in (to / "README.md").read_text()

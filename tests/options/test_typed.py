@@ -50,9 +50,9 @@ NAMES = [
     ("fusion.dimension=64", "not of the options chosen here, but of fusion=compact_bilinear"),
     (
         "fusion.gates=3",
-        "no such option; python train.py --help shows them; +fusion.gates=3 gives it to code of your own",
+        "no such option; twostream train --help shows them; +fusion.gates=3 gives it to code of your own",
     ),
-    ("xyz=3", "xyz=3: no such option; python train.py --help shows them"),
+    ("xyz=3", "xyz=3: no such option; twostream train --help shows them"),
     ("fusion=sum,conv", "fusion=sum,conv: several values; choose one"),
 ]
 

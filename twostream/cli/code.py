@@ -13,9 +13,9 @@ EXAMPLE = "fusion=conv layer=conv5 backbone=vgg16 …"
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str = EXAMPLE) -> None:
-    """Adds the arguments that are typed as for train.py."""
-    parser.add_argument("overrides", nargs="*", help=f"as for train.py: {example}")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of further options, as for train.py")
+    """Adds the arguments that are typed as for `twostream train`."""
+    parser.add_argument("overrides", nargs="*", help=f"as for `twostream train`: {example}")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of further options, as for training")
 
 
 def composed(options: argparse.Namespace) -> DictConfig:

@@ -23,7 +23,7 @@ from twostream.runs.results import write_json
 def evaluate(arguments: Sequence[str]) -> None:
     """Test a finished run by a protocol of views; metrics, tables, pictures go to RUN_DIR/evaluation/."""
     parser = Parser("twostream evaluate", description=evaluate.__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="what train.py left; several: --splits")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="what training left; several: --splits")
     parser.add_argument("--splits", type=numbers, metavar="1,2,3", help="the mean over a run of each of these splits")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default RUN_DIR/evaluation)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="with --splits: all numbers as JSON")
@@ -80,7 +80,7 @@ def numbers(text: str) -> list[int]:
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Adds the options of an evaluation; their names are the fields of `twostream.evaluation.evaluate.Plan`."""
     add, whole = parser.add_argument, value_of("whole")
-    add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as train.py tested")
+    add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as the run itself tested")
     add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")
     add("--split", type=whole, help="another split than the run's own: refused if its videos were trained on")
     add("--root", help="where the data set lies now")

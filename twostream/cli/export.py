@@ -16,7 +16,7 @@ from twostream.options.arguments import Parser
 def export(arguments: Sequence[str]) -> None:
     """Write the network of a run as one file for use elsewhere, with its preprocessing and a model card beside it."""
     parser = Parser("twostream export", description=export.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="what train.py left behind")
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="what training left behind")
     parser.add_argument("--format", choices=FORMATS, help="with --push also safetensors, which is its default")
     parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to write into (default RUN_DIR/export)")
     parser.add_argument("--video", type=Path, nargs="+", default=[], help="compare on these clips, too")

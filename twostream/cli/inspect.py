@@ -31,7 +31,7 @@ from twostream.training.loggers import finishing, log_pictures, wandb_logger
 def inspect(arguments: Sequence[str]) -> None:
     """Draw what a trained network looks for, and with a video where it looks, into RUN_DIR/inspection."""
     parser = Parser("twostream inspect", description=inspect.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
     parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
     parser.add_argument("--out", type=Path, metavar="DIR", help="draw into it (default RUN_DIR/inspection)")
     parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")

@@ -67,7 +67,7 @@ def save(
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Reads what the user typed."""
     parser = Parser("twostream predict", description=predict.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that train.py has left")
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
     parser.add_argument("video", metavar="VIDEO|FOLDER|CAMERA", help="a file, a folder of files, or a camera's number")
     seconds = value_of("number > 0")
     parser.add_argument("--window", type=seconds, metavar="SECONDS", help="at a time (default: as a training clip)")

@@ -18,6 +18,7 @@ from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
 from twostream.models.network.description import Description, describe
 from twostream.models.pooling import GAP
+from twostream.options.command import train_command
 from twostream.runs.old_names import said
 from twostream.training.optimizers import roles
 
@@ -143,7 +144,7 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
         name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]
         kind = {"rgb": "spatial", "flow": "temporal"}[stream]
         raise ValueError(
-            f"init.{stream}=required: this experiment starts from trained streams; train one with python train.py "
+            f"init.{stream}=required: this experiment starts from trained streams; train one with {train_command()} "
             f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
             f"init.{stream}=RUN_DIR"
         )

@@ -44,7 +44,7 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
         raise ValueError(f"{folder}: no such folder")
     if not path.is_file():
         cells = sorted(p.parent.name for p in Path(folder).glob("*/config.yaml") if not p.parent.name.startswith("."))
-        hint = f"; name one of its cells, such as {cells[0]}" if cells else ", that train.py writes"
+        hint = f"; name one of its cells, such as {cells[0]}" if cells else ", that training writes"
         raise ValueError(f"{folder}: is no run folder: it has no config.yaml{hint}")
     cfg = read_config(path)
     if "backbone" not in cfg:

@@ -17,9 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from twostream.options import NO_VALUES, conf_folder
+from twostream.options.command import train_command
 from twostream.options.help import read_groups
-
-WITHOUT_DASHES = "options are typed as NAME=VALUE, without dashes; python train.py --help shows them"
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -31,15 +30,20 @@ def check_words(words: Sequence[str]) -> None:
             continue
         action = hydra_option(word)
         if action is None:
-            raise ValueError(f"{word}: {meant(word.lstrip('-'), next(rest, ''))}{WITHOUT_DASHES}")
+            raise ValueError(f"{word}: {meant(word.lstrip('-'), next(rest, ''))}{without_dashes()}")
         sweeps = sweeps or action.dest == "multirun"
         if action.nargs != 0 and "=" not in word:
             next(rest, None)
     for word, following in itertools.pairwise([*others, ""]):
         if "=" not in word and not word.startswith("~"):
-            raise ValueError(f"{word}: {meant(word, following)}{WITHOUT_DASHES}")
+            raise ValueError(f"{word}: {meant(word, following)}{without_dashes()}")
     if not sweeps:
         check_single(others, "add -m for a sweep of them")
+
+
+def without_dashes() -> str:
+    """Says how options are typed."""
+    return f"options are typed as NAME=VALUE, without dashes; {train_command()} --help shows them"
 
 
 def hydra_option(word: str) -> argparse.Action | None:
@@ -101,7 +105,7 @@ def unknown_name(error: BaseException) -> str | None:
     if holders := known_names().get(name):
         return f"{word}: not of the options chosen here, but of {', '.join(holders)}"
     close = like(name)
-    hint = f"did you mean {' or '.join(close)}?" if close else "python train.py --help shows them"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"{train_command()} --help shows them"
     added = "" if close or "." not in name else f"; +{word} gives it to code of your own"
     return f"{word}: no such option; {hint}{added}"
 

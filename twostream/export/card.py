@@ -175,7 +175,7 @@ def _recipe(
     yield from (*rows(("", ""), body), "")
     yield from _curves(run)
     if results is not None:
-        command = " ".join(["python train.py", *results["overrides"]])
+        command = " ".join(["twostream train", *results["overrides"]])
         yield from ("The command, without paths:", "", *block([command], "bash"), "")
 
 

@@ -35,7 +35,8 @@ from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.files.signals import Stopped, requeue
 from twostream.launch.processes import ProcessError, end_rank, end_with_parent
 from twostream.launch.resume import continued
-from twostream.launch.sweep import BASIC_SWEEPER, Ledger, typed_as
+from twostream.launch.sweep import BASIC_SWEEPER, Ledger
+from twostream.options.command import train_command
 from twostream.runs.results import write_text
 from twostream.runs.sweep import read_sweep
 from twostream.training.distributed import rank_of
@@ -139,5 +140,7 @@ def then(folder: Path, *, alone: bool) -> str:
         return "the same command goes on"
     if not (folder / "overrides.json").exists():
         return BEGINS
-    start = "torchrun … train.py" if "TORCHELASTIC_RUN_ID" in os.environ else typed_as()
+    start = train_command()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        start = f"torchrun … {start.removeprefix('python ')}"
     return f"{start} {shlex.quote(f'resume={folder}')} goes on"

@@ -33,7 +33,8 @@ from twostream.config.run import check_device, quieten
 from twostream.data.module import share
 from twostream.files.errors import UserError, checked, is_expected, one_line
 from twostream.files.lock import Claim
-from twostream.launch.sweep import STARTED_BY, TWOSTREAM_TRAIN, as_typed, claimed
+from twostream.launch.sweep import STARTED_BY, as_typed, claimed
+from twostream.options.command import TWOSTREAM_TRAIN
 from twostream.training.distributed import lost_others, rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed

@@ -31,6 +31,7 @@ from twostream.config.values import check_values, require_folder
 from twostream.data.record import PARTS, summary_of
 from twostream.files.errors import UserError, checked, end_with, one_line
 from twostream.files.lock import Claim
+from twostream.options.command import train_command
 from twostream.runs.old_names import with_first_names
 from twostream.runs.results import read_results, write_json
 from twostream.runs.sweep import LEDGER, NO_DIFFERENCE
@@ -38,7 +39,6 @@ from twostream.training.distributed import rank_of
 from twostream.training.recovery import has_begun
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-TWOSTREAM_TRAIN = "twostream train"  # stands in sys.argv in place of a script
 STARTED_BY = "TWOSTREAM_STARTED_BY"  # environment variable: the process that watches those of a run
 
 
@@ -144,7 +144,7 @@ class Ledger(Callback):
         else:  # this sweeper chooses values as it goes
             swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
-        command = f"{typed_as(sys.argv[0])} {shlex.join(sys.argv[1:])}"
+        command = f"{train_command()} {shlex.join(sys.argv[1:])}"
         write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
         Ledger.ended, Ledger.failed = None, ()
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
@@ -183,15 +183,6 @@ def check_cells(config: DictConfig) -> None:
             cell = copy.deepcopy(cfg)
             OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
             check_values(cell, only=[name])
-
-
-def typed_as(script: str = "train.py") -> str:
-    """Returns the command that trains, as it is typed in a shell.
-
-    >>> typed_as("train.py"), typed_as("../my train.py")
-    ('python train.py', "python '../my train.py'")
-    """
-    return TWOSTREAM_TRAIN if sys.argv[0] == TWOSTREAM_TRAIN else f"python {shlex.quote(script)}"
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
@@ -245,7 +236,7 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
         otherwise = "delete them, or choose another folder"
         if HydraConfig.get().mode == RunMode.RUN:
             words = shlex.join(as_typed(HydraConfig.get().overrides.task))
-            otherwise = f"a finished run does not go on; in a folder of its own trains anew: {typed_as()} {words}"
+            otherwise = f"a finished run does not go on; in a folder of its own trains anew: {train_command()} {words}"
         raise UserError(f"{folder}: has the results of another configuration ({changes}); {otherwise}")
     top1 = results["metrics"].get("test/top1")
     print(f"{folder}: finished before; test/top1 {'n/a' if top1 is None else f'{top1:.4f}'}")

@@ -1,4 +1,4 @@
-"""Makes `python train.py --help` from conf/ alone, and loads neither PyTorch nor Hydra for it."""
+"""Makes the help of the command that trains from conf/ alone, and loads neither PyTorch nor Hydra for it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from typing import Any
 import yaml
 
 from twostream.files.errors import print_any_name
+from twostream.options.command import train_command
 from twostream.options.table import NO_VALUES, ROOT, Value, Values, comment_of, conf_folder, read_table
 
-EXAMPLES = """\
+HEAD = """\
 Train and test one network, or with -m a sweep of them:
 
-  python train.py fusion=conv layer=conv5             one run
-  python train.py -m fusion=sum,max,conv seed=0,1,2   nine, and a table of their results
-  python train.py resume=RUN_DIR                      go on with an interrupted run
-  python train.py fusion=pyramid flow=tvl1 --help     the values of these options
-  python train.py … --cfg job                         the configuration of a run, as YAML
+{examples}
 
 Behind a value stands what it may be: whole and number are kinds of numbers, null is none.
 """
+EXAMPLES = {
+    "fusion=conv layer=conv5": "one run",
+    "-m fusion=sum,max,conv seed=0,1,2": "nine, and a table of their results",
+    "resume=RUN_DIR": "go on with an interrupted run",
+    "fusion=pyramid flow=tvl1 --help": "the values of these options",
+    "… --cfg job": "the configuration of a run, as YAML",
+}
 
 
 def print_help(words: Sequence[str]) -> None:
@@ -38,7 +42,8 @@ def help_text(words: Sequence[str] = (), folder: Path | None = None) -> str:
     folder = folder or conf_folder()
     groups, chosen = read_groups(folder), {key: value for key, _, value in (word.partition("=") for word in words)}
     table = read_table(folder)
-    parts = [EXAMPLES, "Groups: GROUP=OPTION\n"]
+    examples = "\n".join(f"  {train_command()} {words:<33}   {what}" for words, what in EXAMPLES.items())
+    parts = [HEAD.format(examples=examples), "Groups: GROUP=OPTION\n"]
     for group, (default, comment) in groups.items():
         files = sorted((folder / group.partition("@")[0]).glob("*.yaml"))
         parts.append(f"{group}={default}" + (f"  {comment}" if comment else ""))
