@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from twostream.data.flow import OpticalFlow
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
-from twostream.files.atomic import aside_of, remove_left_behind
+from twostream.files.atomic import atomic_file
 from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_json
 
@@ -42,13 +41,8 @@ def make_store(
     path = root / "manifest.json"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
-        remove_left_behind(root, of=path)
-        aside = aside_of(path, "tmp")
-        try:
+        with atomic_file(path) as aside:
             aside.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-            _publish(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
     stored = read_manifest(root)  # another process may have been faster
     check_version(root, stored, flow.settings())
     if stored != manifest:
@@ -89,15 +83,3 @@ def clip_path(root: Path, video: Video) -> Path:
     if parts.is_absolute() or ".." in parts.parts:
         raise ValueError(f"video {video.id!r}: not a path below the data set")
     return root / f"{video.id}.flow"
-
-
-def _publish(aside: Path, path: Path) -> None:
-    """Gives a finished file its name, unless there is a file of that name."""
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        aside.replace(path)  # this file system has no hard links
