@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twostream.config.saved import load_config
+from twostream.files.errors import one_line
 from twostream.files.foreign import inside
 from twostream.runs.checkpoint import SAFE
 
@@ -45,7 +46,7 @@ def push_folder(folder: Path, repo: str, *, private: bool = False) -> str:
         api.create_repo(repo, private=private or None, exist_ok=True)
         return str(api.create_commit(repo, operations, commit_message="Network, preprocessing and card of a run"))
     except Exception as error:  # of the network, the login, or the Hub
-        raise ValueError(f"--push {repo}: {_reason(error)}") from error
+        raise ValueError(f"--push {repo}: {one_line(error)[:300]}") from error
 
 
 def download_run(
@@ -69,7 +70,7 @@ def download_run(
             library_name="twostream",
         )
     except Exception as error:
-        raise ValueError(f"hf://{repo}: {_reason(error)}") from error
+        raise ValueError(f"hf://{repo}: {one_line(error)[:300]}") from error
     if missing := [name for name in REQUIRED if not (Path(folder) / name).is_file()]:
         raise ValueError(f"hf://{repo}: has no {missing[0]}, so it is no network of twostream")
     load_config(folder, trust=trust)
@@ -98,7 +99,3 @@ def require_hub() -> Any:
     except ImportError:
         raise ImportError("huggingface_hub is not installed: pip install 'twostream[hub]'") from None
     return huggingface_hub
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
