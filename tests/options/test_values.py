@@ -216,7 +216,8 @@ def test_two_rules_for_a_value_of_one_target_are_a_mistake(tmp_path: Path) -> No
         read_table(tmp_path)
 
 
-def test_help_names_every_option_and_plain_value_and_loads_nothing_heavy() -> None:
+def test_help_names_every_option_and_plain_value_and_loads_nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     text, folder = help_text(["flow=raft", "fusion=weighted"]), conf_folder()
     options = [path.stem for path in folder.glob("*/*.yaml")]
     assert [name for name in options if f"  {name} " not in text and f"  {name}\n" not in text] == []
