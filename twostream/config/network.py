@@ -141,7 +141,7 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
     Raises ValueError if `init` names no checkpoint, or an experiment needs trained streams that were not named.
     """
     if cfg.init[stream] == REQUIRED:
-        name = get_object(backbone_config(cfg, stream)["_target_"]).__name__
+        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]  # as experiments are called
         kind = {"rgb": "spatial", "flow": "temporal"}[stream]
         raise ValueError(
             f"init.{stream}=required: this experiment starts from trained streams; train one with {train_command()} "
