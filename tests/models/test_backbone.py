@@ -300,7 +300,7 @@ def nan_where_uninitialised() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-@pytest.mark.parametrize("make", [tiny, squeezenet1_0, resnet18], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [tiny, squeezenet1_0, resnet18], ids=["tiny", "squeezenet1_0", "resnet18"])
 def test_convolutional_stages_end_at_their_relu_and_no_stage_changes_its_input(make: Any) -> None:
     torch.manual_seed(0)
     backbone = make(3, 4).eval()

@@ -32,7 +32,15 @@ from twostream.models.backbone import (
 )
 from twostream.models.backbone.weights import match
 
-TORCHVISION = [vgg16, vgg16_bn, resnet18, resnet34, resnet50, resnet101, squeezenet1_0]
+TORCHVISION = {
+    "vgg16": vgg16,
+    "vgg16_bn": vgg16_bn,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "squeezenet1_0": squeezenet1_0,
+}
 
 
 def on_meta(make: Any, in_channels: int = 3, num_classes: int = 101) -> Backbone:
@@ -63,20 +71,21 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # The published layouts
 
 
-@pytest.mark.parametrize("make", TORCHVISION, ids=lambda make: make.__name__)
-def test_every_published_tensor_has_its_place(make: Any) -> None:
-    theirs = published(make.__name__).state_dict()
-    ours = on_meta(make, num_classes=1000)
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_every_published_tensor_has_its_place(name: str) -> None:
+    theirs = published(name).state_dict()
+    ours = on_meta(TORCHVISION[name], num_classes=1000)
+    assert ours.name == name
     assert set(ours.source_names) == set(ours.state_dict())
     assert sorted(ours.source_names.values()) == sorted(theirs)
     _, report = matched(ours, theirs)
     assert (len(report.loaded), report.adapted, report.random, report.unused) == (len(theirs), (), (), ())
 
 
-@pytest.mark.parametrize("make", TORCHVISION, ids=lambda make: make.__name__)
-def test_other_classes_and_channels(make: Any) -> None:
-    theirs = published(make.__name__).state_dict()
-    _, report = matched(on_meta(make, 20, 101), theirs)
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_other_classes_and_channels(name: str) -> None:
+    theirs = published(name).state_dict()
+    _, report = matched(on_meta(TORCHVISION[name], 20, 101), theirs)
     assert report.adapted == ("stages.conv1.0.weight",)
     assert {name.split(".")[1] for name in report.random} == {"fc8"}
     assert len(report.random) == len(report.unused) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ class ResNet(Backbone):
         return convolutions
 
 
-def resnet18(
+def resnet(
+    name: str,
     in_channels: int,
     num_classes: int,
     *,
@@ -36,49 +38,10 @@ def resnet18(
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
-    """ResNet-18 (He et al. 2016)."""
-    return _resnet("resnet18", in_channels, num_classes, dropout, weights, cross_modality)
+    """ResNet-18, -34, -50 or -101 (He et al. 2016), by its name in torchvision.
 
-
-def resnet34(
-    in_channels: int,
-    num_classes: int,
-    *,
-    dropout: float = 0.5,
-    weights: str | None = None,
-    cross_modality: bool = True,
-) -> Backbone:
-    """ResNet-34 (He et al. 2016)."""
-    return _resnet("resnet34", in_channels, num_classes, dropout, weights, cross_modality)
-
-
-def resnet50(
-    in_channels: int,
-    num_classes: int,
-    *,
-    dropout: float = 0.5,
-    weights: str | None = None,
-    cross_modality: bool = True,
-) -> Backbone:
-    """ResNet-50 (He et al. 2016), stride in the 3×3 convolutions as in torchvision."""
-    return _resnet("resnet50", in_channels, num_classes, dropout, weights, cross_modality)
-
-
-def resnet101(
-    in_channels: int,
-    num_classes: int,
-    *,
-    dropout: float = 0.5,
-    weights: str | None = None,
-    cross_modality: bool = True,
-) -> Backbone:
-    """ResNet-101 (He et al. 2016), stride in the 3×3 convolutions as in torchvision."""
-    return _resnet("resnet101", in_channels, num_classes, dropout, weights, cross_modality)
-
-
-def _resnet(
-    name: str, in_channels: int, num_classes: int, dropout: float, weights: str | None, cross_modality: bool
-) -> Backbone:
+    The last two stride in their 3×3 convolutions, as in torchvision.
+    """
     models = torchvision_models(name)
     with torch.device("meta"):
         source = models.get_model(name, num_classes=num_classes)
@@ -108,3 +71,9 @@ def _resnet(
         urls=urls,
     )
     return realise(backbone, weights, cross_modality=cross_modality)
+
+
+resnet18 = partial(resnet, "resnet18")
+resnet34 = partial(resnet, "resnet34")
+resnet50 = partial(resnet, "resnet50")
+resnet101 = partial(resnet, "resnet101")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -12,7 +14,8 @@ from twostream.models.backbone.weights import realise
 WIDTHS, DEPTHS = (64, 128, 256, 512, 512), (2, 2, 3, 3, 3)  # channels and convolutions of each stage
 
 
-def vgg16(
+def vgg(
+    name: str,
     in_channels: int,
     num_classes: int,
     *,
@@ -23,34 +26,9 @@ def vgg16(
 ) -> Backbone:
     """VGG-16 (Simonyan & Zisserman 2014): 13 convolutions, 3 fully connected layers; images of 224×224 or larger.
 
-    Unlike torchvision's, it has no adaptive pooling before fc6, so that larger images give maps of scores. `width`
-    multiplies all channels.
+    `name`: vgg16, or vgg16_bn with batch norm after every convolution. Unlike torchvision's, it has no adaptive pooling
+    before fc6, so that larger images give maps of scores. `width` multiplies all channels.
     """
-    return _vgg("vgg16", in_channels, num_classes, dropout, width, weights, cross_modality)
-
-
-def vgg16_bn(
-    in_channels: int,
-    num_classes: int,
-    *,
-    dropout: float = 0.5,
-    width: float = 1.0,
-    weights: str | None = None,
-    cross_modality: bool = True,
-) -> Backbone:
-    """`vgg16` with batch norm after every convolution."""
-    return _vgg("vgg16_bn", in_channels, num_classes, dropout, width, weights, cross_modality)
-
-
-def _vgg(
-    name: str,
-    in_channels: int,
-    num_classes: int,
-    dropout: float,
-    width: float,
-    weights: str | None,
-    cross_modality: bool,
-) -> Backbone:
     models = torchvision_models(name)
     *convolved, fc = scaled((*WIDTHS, 4096), width)
     plan = [part for channels, depth in zip(convolved, DEPTHS, strict=True) for part in (*[channels] * depth, "M")]
@@ -80,3 +58,7 @@ def _vgg(
         urls={"imagenet": models.get_model_weights(name).IMAGENET1K_V1.url},
     )
     return realise(backbone, weights, cross_modality=cross_modality)
+
+
+vgg16 = partial(vgg, "vgg16")
+vgg16_bn = partial(vgg, "vgg16_bn")
