@@ -25,7 +25,7 @@ from twostream.models.fusion import (
     WeightedFusion,
     ZeroPadAlign,
 )
-from twostream.models.network import OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network import OverClip, SingleStreamNetwork, Tower, TwoStreamNetwork
 from twostream.models.network.description import count_parameters
 from twostream.models.network.late import LateFusion
 from twostream.models.pooling import GAP
@@ -34,11 +34,20 @@ from twostream.models.temporal import Conv3d, Pool2d, Pool3d
 VGGM, VGG16 = partial(vgg_m, weights=None), partial(vgg16, weights=None)
 
 
-def two_stream(num_classes: int = 101, **options) -> TwoStreamNetwork:
+OF_TOWERS = {"pooling", "image_size", "attention_after"}
+
+
+def two_stream(num_classes: int = 101, *, backbone=VGGM, flow_backbone=None, **options) -> TwoStreamNetwork:
     """On the meta device: parameters without memory."""
-    defaults = {"backbone": VGGM, "fusion": ConvFusion, "temporal": Pool3d, "align": ZeroPadAlign}
+    defaults = {"fusion": ConvFusion, "temporal": Pool3d, "align": ZeroPadAlign}
+    backbones = {"rgb": backbone, "flow": flow_backbone or backbone}
+    of_towers = {name: options.pop(name) for name in OF_TOWERS & {*options}}
+
+    def tower(stream: str) -> Tower:
+        return Tower(stream, backbones[stream], num_classes=num_classes, **of_towers)
+
     with torch.device("meta"):
-        return TwoStreamNetwork(num_classes=num_classes, **{**defaults, **options})
+        return TwoStreamNetwork(tower=tower, **{**defaults, **options})
 
 
 PAPER_COUNTS = [  # PAPER 1.10: configuration, parameters for 101 and for 51 classes
@@ -93,20 +102,13 @@ def test_concat_with_3d_convolution_is_conv_fusion_with_3d_convolution() -> None
 
 
 TINY = partial(tiny, dropout=0.0)
+TINY_TOWER = partial(Tower, backbone=TINY, num_classes=7, flow_channels=4, image_size=32)
 
 
-def tiny_network(**options) -> TwoStreamNetwork:
+def tiny_network(tower=TINY_TOWER, **options) -> TwoStreamNetwork:
     torch.manual_seed(0)
-    defaults = {
-        "backbone": TINY,
-        "fusion": ConvFusion,
-        "temporal": Pool3d,
-        "align": ZeroPadAlign,
-        "flow_channels": 4,
-        "image_size": 32,
-        "num_classes": 7,
-    }
-    return TwoStreamNetwork(**{**defaults, **options}).eval()
+    defaults = {"fusion": ConvFusion, "temporal": Pool3d, "align": ZeroPadAlign}
+    return TwoStreamNetwork(tower=tower, **{**defaults, **options}).eval()
 
 
 def clips(n: int = 2, t: int = 3, side: int = 32) -> tuple[Tensor, Tensor]:
@@ -322,9 +324,7 @@ def test_what_cannot_be_built_is_one_clear_error(options, message: str) -> None:
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_single_stream_uses_one_input_only(stream: str) -> None:
     torch.manual_seed(0)
-    network = SingleStreamNetwork(
-        stream, backbone=TINY, num_classes=7, temporal=Pool3d, flow_channels=4, image_size=32
-    ).eval()
+    network = SingleStreamNetwork(stream, tower=TINY_TOWER, temporal=Pool3d).eval()
     rgb, flow = clips()
     nothing = torch.zeros(2, 3, 0, 32, 32)
     unused = (rgb, nothing) if stream == "rgb" else (nothing, flow)
@@ -335,7 +335,7 @@ def test_single_stream_uses_one_input_only(stream: str) -> None:
 
 def test_single_stream_towers_have_the_names_of_the_two_stream_network() -> None:
     """So that a fused network starts from single-stream checkpoints."""
-    single = SingleStreamNetwork("flow", backbone=TINY, num_classes=7, temporal=Pool3d, flow_channels=4, image_size=32)
+    single = SingleStreamNetwork("flow", tower=TINY_TOWER, temporal=Pool3d)
     both = tiny_network(two_towers=True)
     assert set(single.state_dict()) <= set(both.state_dict())
 
@@ -400,16 +400,10 @@ def test_attention_over_a_clip_sees_other_frames_and_over_frames_does_not() -> N
             nn.init.normal_(layer.out.weight)
             return OverClip(layer) if over_clip else layer
 
-        network = SingleStreamNetwork(
-            stream="rgb",
-            backbone=tiny,
-            num_classes=3,
-            temporal=Pool2d,
-            image_size=32,
-            attention=make,
-            attention_after=("conv4",),
-        ).eval()
-        tower = network.rgb
+        attended = partial(
+            Tower, backbone=tiny, num_classes=3, image_size=32, attention=make, attention_after=("conv4",)
+        )
+        tower = SingleStreamNetwork("rgb", tower=attended, temporal=Pool2d).eval().rgb
         maps = torch.rand(1, 3, 32, 8, 8)
         changed = maps.clone()
         changed[:, 2] += 1

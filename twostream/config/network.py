@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from twostream.config.compose import names_of, streams_of
 from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
-from twostream.models.network import STREAMS, MultiLevelNetwork, OverClip, SingleStreamNetwork, TwoStreamNetwork
+from twostream.models.network import (
+    STREAMS,
+    MultiLevelNetwork,
+    OverClip,
+    SingleStreamNetwork,
+    Tower,
+    TwoStreamNetwork,
+)
 from twostream.models.network.description import Description, describe
 from twostream.models.pooling import GAP
 from twostream.options.command import train_command
@@ -44,31 +52,32 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
         if takes_weights(config):
             config = OmegaConf.merge(config, {"weights": None if meta else start_of(cfg, stream)})
         backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
-    shared: dict[str, Any] = {
-        "num_classes": num_classes,
-        "flow_channels": 2 * cfg.flow.length,
-        "temporal": instantiate(cfg.temporal),
-        "pooling": instantiate(cfg.pooling) or None,
-        "attention": attention_layer(cfg),
-        "attention_after": names_of(cfg.attention_after),
-        "image_size": cfg.transform.size,
-    }
+    temporal, pooling, attention = instantiate(cfg.temporal), instantiate(cfg.pooling) or None, attention_layer(cfg)
+
+    def tower(stream: str, pooling: Any = pooling) -> Tower:
+        return Tower(
+            stream,
+            backbones[stream],
+            num_classes=num_classes,
+            flow_channels=2 * cfg.flow.length,
+            image_size=cfg.transform.size,
+            pooling=pooling,
+            attention=attention,
+            attention_after=names_of(cfg.attention_after),
+        )
+
     with torch.device("meta" if meta else "cpu"):
         if len(streams) == 1:
-            return SingleStreamNetwork(stream=streams[0], backbone=backbones[streams[0]], **shared)
+            return SingleStreamNetwork(streams[0], tower=tower, temporal=temporal)
         fusion = instantiate(cfg.fusion)
-        shared |= {
-            "backbone": backbones["rgb"],
-            "flow_backbone": backbones["flow"],
-            "fusion": fusion,
-            "align": ALIGN[cfg.align],
-            "layer": cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer),
-        }
-        if getattr(get_object(cfg.fusion["_target_"]), "takes_levels", False):
-            if cfg.two_towers:
-                raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
-            return MultiLevelNetwork(**{**shared, "pooling": shared["pooling"] or GAP, "dropout": cfg.dropout.rgb})
-        return TwoStreamNetwork(two_towers=cfg.two_towers, **shared)
+        layer = cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer)
+        joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": ALIGN[cfg.align], "layer": layer}
+        if not getattr(get_object(cfg.fusion["_target_"]), "takes_levels", False):
+            return TwoStreamNetwork(tower=tower, two_towers=cfg.two_towers, **joined)
+        if cfg.two_towers:
+            raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
+        bare = partial(tower, pooling=None)  # these towers have no classifiers; the heads pool
+        return MultiLevelNetwork(tower=bare, pooling=pooling or GAP, dropout=cfg.dropout.rgb, **joined)
 
 
 def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:

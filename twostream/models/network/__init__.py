@@ -2,7 +2,16 @@
 
 from .multi_level import MultiLevelNetwork
 from .single_stream import SingleStreamNetwork
-from .tower import LAYERS, STAGES, STREAMS, OverClip
+from .tower import LAYERS, STAGES, STREAMS, OverClip, Tower
 from .two_stream import TwoStreamNetwork
 
-__all__ = ["LAYERS", "STAGES", "STREAMS", "MultiLevelNetwork", "OverClip", "SingleStreamNetwork", "TwoStreamNetwork"]
+__all__ = [
+    "LAYERS",
+    "STAGES",
+    "STREAMS",
+    "MultiLevelNetwork",
+    "OverClip",
+    "SingleStreamNetwork",
+    "Tower",
+    "TwoStreamNetwork",
+]

@@ -12,15 +12,7 @@ from torch import Tensor, nn
 from twostream.models.classifier import start_classifier
 
 from .late import MeanScore
-from .tower import (
-    SCORES,
-    STAGES,
-    MakeBackbone,
-    MakeLayer,
-    MakeTemporal,
-    Tower,
-    check_choice,
-)
+from .tower import SCORES, STAGES, MakeLayer, MakeTemporal, MakeTower, check_choice
 from .two_stream import MakeAlign, read_layers
 
 MakeLevels = Callable[[Sequence[int], Sequence[int]], Any]  # (rgb channels, flow channels of all levels)
@@ -31,7 +23,8 @@ class MultiLevelNetwork(nn.Module):
 
     `fusion` takes the maps of all these stages and returns a list of maps (`.out_channels`). Each of them is fused over
     time and pooled, and has its own linear classifier and loss. `forward` and `combine` are as in TwoStreamNetwork:
-    (m, n, k) heads, whose mean is evaluated. The towers end at the last fused stage.
+    (m, n, k) heads, whose mean is evaluated. The towers end at the last fused stage. `tower(stream)` makes one of them,
+    which needs no pooling, since the heads pool.
 
     Raises ValueError unless `layer` names at least two convolutional stages, in order.
     """
@@ -39,34 +32,16 @@ class MultiLevelNetwork(nn.Module):
     def __init__(
         self,
         *,
-        backbone: MakeBackbone,
-        num_classes: int,
+        tower: MakeTower,
         fusion: MakeLevels,
         temporal: MakeTemporal,
         align: MakeAlign,
         pooling: MakeLayer,
         layer: Sequence[str],
-        flow_backbone: MakeBackbone | None = None,
-        flow_channels: int = 20,
-        image_size: int = 224,
         dropout: float = 0.0,
-        attention: MakeLayer = nn.Identity,
-        attention_after: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.rgb, self.flow = (
-            Tower(
-                stream,
-                make,
-                num_classes=num_classes,
-                flow_channels=flow_channels,
-                image_size=image_size,
-                pooling=None,
-                attention=attention,
-                attention_after=attention_after,
-            )
-            for stream, make in (("rgb", backbone), ("flow", flow_backbone or backbone))
-        )
+        self.rgb, self.flow = tower("rgb"), tower("flow")
         self.layers, kept = read_layers(layer, False, tuple(self.rgb.stages), tuple(self.flow.stages))
         if kept or len(self.layers) < 2 or not all(name.startswith("conv") for name in self.layers):
             choices = ", ".join(name for name in self.rgb.stages if name.startswith("conv"))
@@ -74,14 +49,14 @@ class MultiLevelNetwork(nn.Module):
                 f"layer={layer!r}: this fusion takes two or more convolutional stages; choose from {choices}, "
                 "e.g. layer=[conv3,conv5]"
             )
-        for tower in (self.rgb, self.flow):
-            tower.end_at(self.layers[-1])
+        for one in (self.rgb, self.flow):
+            one.end_at(self.layers[-1])
         shapes = [(self.rgb.shapes[name], self.flow.shapes[name]) for name in self.layers]
         self.align = nn.ModuleDict({n: align(a, b) for n, (a, b) in zip(self.layers, shapes, strict=True)})
         self.fusion = fusion([a[0] for a, _ in shapes], [b[0] for _, b in shapes])
-        trained = any(tower.backbone.report is not None for tower in (self.rgb, self.flow))
+        trained = any(one.backbone.report is not None for one in (self.rgb, self.flow))
         self.heads = nn.ModuleList(
-            Head(channels, num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)
+            Head(channels, self.rgb.num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)
             for channels in self.fusion.out_channels
         )
         self.late = MeanScore()

@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from .tower import (
-    LAST_CONV,
-    STREAMS,
-    MakeBackbone,
-    MakeLayer,
-    MakeTemporal,
-    Tower,
-    check_choice,
-    make_temporal,
-    scores,
-)
+from .tower import LAST_CONV, STREAMS, MakeTemporal, MakeTower, Tower, check_choice, make_temporal, scores
 
 
 class SingleStreamNetwork(nn.Module):
     """One tower on RGB or on flow: a baseline for fusion, and the source of its initial weights.
 
-    `forward(rgb, flow)` takes frames (n, t, c, h, w) in grey levels and returns the scores of its one head before
-    softmax, (1, n, k); `combine` returns (n, k).
+    `tower` makes the tower of `stream`, rgb or flow. `forward(rgb, flow)` takes frames (n, t, c, h, w) in grey levels
+    and returns the scores of its one head before softmax, (1, n, k); `combine` returns (n, k).
     """
 
-    def __init__(
-        self,
-        stream: str,
-        *,
-        backbone: MakeBackbone,
-        num_classes: int,
-        temporal: MakeTemporal,
-        flow_channels: int = 20,
-        image_size: int = 224,
-        pooling: MakeLayer | None = None,
-        attention: MakeLayer = nn.Identity,
-        attention_after: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, stream: str, *, tower: MakeTower, temporal: MakeTemporal) -> None:
         super().__init__()
         check_choice("streams", stream, STREAMS)
-        tower = Tower(
-            stream,
-            backbone,
-            num_classes=num_classes,
-            flow_channels=flow_channels,
-            image_size=image_size,
-            pooling=pooling,
-            attention=attention,
-            attention_after=attention_after,
-        )
-        channels = tower.shapes[LAST_CONV][0]
-        tower.temporal[LAST_CONV] = make_temporal(temporal, tower, channels, channels)
+        built = tower(stream)
+        channels = built.shapes[LAST_CONV][0]
+        built.temporal[LAST_CONV] = make_temporal(temporal, built, channels, channels)
         self.stream = stream
-        self.add_module(stream, tower)  # `rgb.…` or `flow.…`, as in a two-stream network
+        self.add_module(stream, built)  # `rgb.…` or `flow.…`, as in a two-stream network
 
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "1 n k"]:
         tower: Tower = getattr(self, self.stream)

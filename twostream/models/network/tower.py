@@ -19,29 +19,34 @@ STREAMS = ("rgb", "flow")
 LAST_CONV, SCORES = "conv5", "fc8"
 
 MakeBackbone = Callable[..., Any]  # (in_channels=, num_classes=) -> Backbone
+MakeTower = Callable[[str], "Tower"]  # (stream)
 MakeTemporal = Callable[[int, int], Any]  # (in_channels, out_channels) -> Temporal
 MakeLayer = Callable[[int], Any]  # (channels) -> Pooling or Attention
 Shape = tuple[int, ...]  # c, h, w
 
 
 class Tower(nn.Module):
-    """One stream: normalises its input, then runs a backbone's stages; attention and temporal fusion follow some."""
+    """One stream: normalises its input, then runs a backbone's stages; attention and temporal fusion follow some.
+
+    `flow_channels`: 2L. `image_size`: the side of the input. `pooling` and a linear classifier replace the backbone's
+    fully connected stages. `attention` follows each of the stages `attention_after`.
+    """
 
     def __init__(
         self,
         stream: str,
-        make_backbone: MakeBackbone,
+        backbone: MakeBackbone,
         *,
         num_classes: int,
-        flow_channels: int,
-        image_size: int,
-        pooling: MakeLayer | None,
-        attention: MakeLayer,
-        attention_after: Sequence[str],
+        flow_channels: int = 20,
+        image_size: int = 224,
+        pooling: MakeLayer | None = None,
+        attention: MakeLayer = nn.Identity,
+        attention_after: Sequence[str] = (),
     ) -> None:
         super().__init__()
         in_channels = 3 if stream == "rgb" else flow_channels
-        self.backbone = make_backbone(in_channels=in_channels, num_classes=num_classes)
+        self.backbone = backbone(in_channels=in_channels, num_classes=num_classes)
         self.num_classes = num_classes
         if stream == "rgb":
             self.input = Normalise(self.backbone.mean, self.backbone.std)

@@ -15,11 +15,9 @@ from .tower import (
     LAYERS,
     SCORES,
     STAGES,
-    MakeBackbone,
-    MakeLayer,
     MakeTemporal,
+    MakeTower,
     Shape,
-    Tower,
     check_choice,
     make_temporal,
     names_after,
@@ -41,41 +39,22 @@ class TwoStreamNetwork(nn.Module):
     m heads before softmax, (m, n, k); each head has its own loss. `combine` returns the one score (n, k) that is
     evaluated: fused log-probabilities if `layer` ends in softmax, else the mean of the heads before softmax.
 
-    `align` is called with both maps' shapes (c, h, w) for every fused stage; `image_size` is the side of the input.
-    Raises ValueError for a layer, or a combination of layer, fusion, temporal and pooling, that cannot be built.
+    `tower(stream)` makes the tower "rgb" or "flow"; `align` is called with both maps' shapes (c, h, w) for every fused
+    stage. Raises ValueError for a layer, or a combination of layer, fusion, temporal and pooling, that cannot be built.
     """
 
     def __init__(
         self,
         *,
-        backbone: MakeBackbone,
-        num_classes: int,
+        tower: MakeTower,
         fusion: MakeFusion,
         temporal: MakeTemporal,
         align: MakeAlign,
         layer: str | Sequence[str] = LAST_CONV,
         two_towers: bool = False,
-        flow_backbone: MakeBackbone | None = None,
-        flow_channels: int = 20,
-        image_size: int = 224,
-        pooling: MakeLayer | None = None,
-        attention: MakeLayer = nn.Identity,
-        attention_after: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.rgb, self.flow = (
-            Tower(
-                stream,
-                make,
-                num_classes=num_classes,
-                flow_channels=flow_channels,
-                image_size=image_size,
-                pooling=pooling,
-                attention=attention,
-                attention_after=attention_after,
-            )
-            for stream, make in (("rgb", backbone), ("flow", flow_backbone or backbone))
-        )
+        self.rgb, self.flow = tower("rgb"), tower("flow")
         self.layers, average_at = read_layers(layer, two_towers, tuple(self.rgb.stages), tuple(self.flow.stages))
         self.two_towers = average_at is not None
         self.align, self.fusions = nn.ModuleDict(), nn.ModuleDict()
@@ -85,9 +64,8 @@ class TwoStreamNetwork(nn.Module):
         if not self.two_towers:
             self.flow.end_at(self.layers[-1])
         self._fuse_over_time(temporal)
-        self.late = (
-            LateFusion(fusion(num_classes, num_classes), num_classes) if average_at == "softmax" else MeanScore()
-        )
+        classes = self.rgb.num_classes
+        self.late = LateFusion(fusion(classes, classes), classes) if average_at == "softmax" else MeanScore()
 
     def _fuse(self, name: str, make: MakeFusion) -> Any:
         """Makes the fusion after stage `name`, and changes the stage that follows so that it reads the result."""
