@@ -25,6 +25,7 @@ from twostream.data.tasks import available_cores
 from twostream.files.errors import checked, say
 from twostream.files.writable import require_writable
 from twostream.metrics.scores import Scores
+from twostream.models.network.parts import towers
 from twostream.options.arguments import Parser, value_of
 from twostream.probe.extract import Extracted, extract
 from twostream.probe.logistic import Fold
@@ -198,7 +199,7 @@ def data_name(ready: Ready) -> str:
 
 def network_name(network: Any) -> str:
     """Returns the name of the backbone, or two names if the streams have different ones."""
-    names = [getattr(network, stream).backbone.name for stream in ("rgb", "flow") if hasattr(network, stream)]
+    names = [tower.backbone.name for tower in towers(network).values()]
     return " and ".join(dict.fromkeys(names))
 
 

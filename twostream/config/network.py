@@ -17,7 +17,6 @@ from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import (
-    STREAMS,
     MultiLevelNetwork,
     OverClip,
     SingleStreamNetwork,
@@ -25,6 +24,7 @@ from twostream.models.network import (
     TwoStreamNetwork,
 )
 from twostream.models.network.description import Description, describe
+from twostream.models.network.parts import towers
 from twostream.models.pooling import GAP
 from twostream.options.command import train_command
 from twostream.runs.old_names import said
@@ -236,7 +236,7 @@ def without_starts(cfg: DictConfig) -> DictConfig:
 
 def starts(network: Any) -> dict[str, str]:
     """Returns {stream: what its weights are before training, in words}."""
-    backbones = {stream: getattr(network, stream).backbone for stream in STREAMS if hasattr(network, stream)}
+    backbones = {stream: tower.backbone for stream, tower in towers(network).items()}
     return {name: backbone.report.start if backbone.report else "random" for name, backbone in backbones.items()}
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
-from twostream.models.network import STREAMS
+from twostream.models.network.parts import parts
 
 
 def grad_cam(
@@ -57,29 +57,15 @@ def maps_to_explain(network: Any) -> dict[str, nn.Module]:
     For a stream this is the layer with its last spatial map before it meets the other stream, for "fused" that with the
     last spatial map of both. Late fusion, and fusion of vectors, have no fused map.
     """
-    towers = {stream: getattr(network, stream) for stream in STREAMS if hasattr(network, stream)}
-    layers = {stream: end_of(tower, last_map(tower)) for stream, tower in towers.items()}
-    if hasattr(network, "fusion"):  # fuses several levels, none of which goes back into a tower
-        return {**layers, "fused": network.fusion}
-    fused: list[str] = [name for name in getattr(network, "layers", ()) if name.startswith("conv")]
-    if not fused:
-        return layers
-    layers["rgb"] = end_of(network.rgb, fused[0])  # from there on it has flow in it; flow's tower never has RGB
-    end = last_map(network.rgb)
-    fusion = network.fusions[end] if end in fused else None
-    if fusion is None or fusion.keeps_map:
-        layers["fused"] = end_of(network.rgb, end) if fusion is None else fusion
+    layers: dict[str, nn.Module] = {}
+    for part in parts(network):
+        if part.role not in ("stage", "attention", "fusion") or part.stage.startswith("fc"):
+            continue
+        met = part.role == "fusion" or "fused" in layers
+        layers["fused" if met and part.stream != "flow" else part.stream] = part.module  # rgb's tower goes on with both
+    if not getattr(layers.get("fused"), "keeps_map", True):
+        del layers["fused"]
     return layers
-
-
-def last_map(tower: Any) -> str:
-    """Returns the name of the last stage of a tower that returns a spatial map."""
-    return [name for name in tower.stages if name.startswith("conv")][-1]
-
-
-def end_of(tower: Any, name: str) -> nn.Module:
-    """Returns the module that outputs the map of stage `name`: its attention, or else the stage itself."""
-    return tower.attention[name] if name in tower.attention else tower.stages[name]
 
 
 @contextmanager

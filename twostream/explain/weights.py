@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from twostream.models.fusion import ConcatFusion, ConvFusion
 from twostream.models.network import STREAMS
+from twostream.models.network.parts import parts, towers
 from twostream.models.temporal import Conv3d
 
 
@@ -46,8 +47,8 @@ def fusion_shares(weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: 
     >>> fusion_shares(torch.tensor([[3.0, 0.0, 0.0, 1.0]]), rgb_channels=2)
     tensor([[0.7500, 0.2500]])
     """
-    parts = split_streams(weight, rgb_channels=rgb_channels, order=order)
-    norms = torch.stack([part.flatten(1).norm(dim=1) for part in parts], dim=1)
+    both = split_streams(weight, rgb_channels=rgb_channels, order=order)
+    norms = torch.stack([one.flatten(1).norm(dim=1) for one in both], dim=1)
     total = norms.sum(1, keepdim=True)
     return torch.where(total > 0, norms / total, torch.full_like(norms, 0.5))
 
@@ -63,8 +64,7 @@ def tap_norms(weight: Float[Tensor, "d c t h w"]) -> Float[Tensor, " t"]:
 
 def first_filters(network: Any) -> dict[str, Float[Tensor, "d c h w"]]:
     """Returns the filters that read the frames: {stream: weight}, for each stream that the network has."""
-    towers = {stream: getattr(network, stream, None) for stream in STREAMS}
-    return {name: tower.backbone.first[1].weight.detach() for name, tower in towers.items() if tower is not None}
+    return {stream: tower.backbone.first[1].weight.detach() for stream, tower in towers(network).items()}
 
 
 def learned_fusions(network: nn.Module) -> dict[str, Shares]:
@@ -83,36 +83,37 @@ def learned_fusions(network: nn.Module) -> dict[str, Shares]:
 
 def learned_taps(network: nn.Module) -> dict[str, Taps]:
     """Returns {name of the layer: norms over time} of all 3-D filters."""
-    stacked = filters_behind_concat(network)
+    stacked, whole = filters_behind_concat(network), list(parts(network))
+    fuses = any(part.role == "fusion" for part in whole)
     found = {}
-    for name, module in network.named_modules():
-        if not isinstance(module, Conv3d):
-            continue
-        weight = module.conv.weight.detach()
-        if name in stacked:
-            fusion, _, channels = stacked[name]
-            parts = split_streams(weight, rgb_channels=channels, order=fusion.order)
-            found[name] = Taps(STREAMS, torch.stack([tap_norms(part) for part in parts]))
-        else:
-            stream = name.split(".")[0]
-            fused = getattr(network, "layers", ()) and not name.startswith("flow.")
-            found[name] = Taps(("fused" if fused else stream,), tap_norms(weight)[None])
+    for part in [part for part in whole if part.role == "temporal"]:
+        stream = "fused" if fuses and part.stream != "flow" else part.stream
+        for name, layer in part.module.named_modules(prefix=part.name):
+            if not isinstance(layer, Conv3d):
+                continue
+            weight = layer.conv.weight.detach()
+            if name in stacked:
+                fusion, _, channels = stacked[name]
+                both = split_streams(weight, rgb_channels=channels, order=fusion.order)
+                found[name] = Taps(STREAMS, torch.stack([tap_norms(one) for one in both]))
+            else:
+                found[name] = Taps((stream,), tap_norms(weight)[None])
     return found
 
 
 def filters_behind_concat(network: Any) -> dict[str, tuple[ConcatFusion, Conv3d, int]]:
     """Returns {name of the layer: (concatenation, the 3-D filter that reads it, rgb's number of channels)}."""
     found = {}
-    for name, fusion in getattr(network, "fusions", {}).items():
-        temporal = dict(network.rgb.temporal.items()).get(name)
-        if isinstance(fusion, ConcatFusion) and isinstance(temporal, Conv3d):
-            found[f"rgb.temporal.{name}"] = (fusion, temporal, network.rgb.shapes[name][0])
+    stacks = {part.stage: part.module for part in parts(network) if isinstance(part.module, ConcatFusion)}
+    for name, _, stream, stage, module in parts(network):
+        if stream == "rgb" and stage in stacks and isinstance(module, Conv3d):
+            found[name] = (stacks[stage], module, towers(network)["rgb"].shapes[stage][0])
     return found
 
 
 def read_shares(weight: Tensor, fusion: ConcatFusion, rgb_channels: int) -> Shares:
     """Returns the shares of a filter that reads what `fusion` has stacked."""
     weight = weight.detach()
-    parts = split_streams(weight, rgb_channels=rgb_channels, order=fusion.order)
-    matrix = torch.cat(parts, dim=1).flatten(2).norm(dim=2)
-    return Shares(matrix, parts[0].shape[1], fusion_shares(weight, rgb_channels=rgb_channels, order=fusion.order))
+    both = split_streams(weight, rgb_channels=rgb_channels, order=fusion.order)
+    matrix = torch.cat(both, dim=1).flatten(2).norm(dim=2)
+    return Shares(matrix, both[0].shape[1], fusion_shares(weight, rgb_channels=rgb_channels, order=fusion.order))

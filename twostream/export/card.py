@@ -14,6 +14,7 @@ from twostream.export.graph import FORMATS
 from twostream.export.markdown import block, escaped, one_line, rows
 from twostream.metrics.plots import read_curves
 from twostream.models.network.description import count_parameters
+from twostream.models.network.parts import towers
 from twostream.runs.results import read_results
 
 LICENSE = "apache-2.0"  # as LICENSE says
@@ -202,7 +203,7 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         "",
     )
     streams = {"rgb": "rgb_uint8", "flow": "flow_int8"}
-    wanted = [name for name in streams if name in [part for part, _ in run.system.network.named_children()]]
+    wanted = list(towers(run.system.network))
     if FORMATS["safetensors"] in files:
         where = f'download_run("{repo}")' if repo else '"FOLDER"'
         lines = ["from twostream.config.loaded import load_run"]

@@ -8,7 +8,6 @@ softmax.
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from torch.export import Dim
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from twostream.models.network.parts import parts
 from twostream.runs.checkpoint import SAFE
 
 FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": SAFE}  # {--format: name of the file}
@@ -57,7 +57,7 @@ class OnlyFlow(TwoStreams):
         return super().forward(flow, flow)
 
 
-def scorer(network: nn.Module, streams: Sequence[str]) -> nn.Module:
+def scorer(network: nn.Module, streams: Sequence[str]) -> TwoStreams:
     """Returns the network as a module from its streams to its score."""
     kinds = {("rgb", "flow"): TwoStreams, ("rgb",): OnlyRGB, ("flow",): OnlyFlow}
     return kinds[tuple(streams)](network).eval()
@@ -122,7 +122,7 @@ def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
     return made
 
 
-def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
+def culprit(module: TwoStreams, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
     """Returns, in words, the innermost part of a network that `convert` cannot take even by itself.
 
     Backbones are tried last: they have the most parts, and are the least likely.
@@ -132,31 +132,35 @@ def culprit(module: nn.Module, example: Streams, convert: Callable[[nn.Module, A
     def note(name: str) -> Any:
         return lambda _, given: seen.setdefault(name, given) and None
 
-    parts = {name: words for name, part in module.named_modules() if (words := _words(name, part))}
-    handles = [module.get_submodule(name).register_forward_pre_hook(note(name)) for name in parts]
+    network, named = module.network, parts_of_options(module.network)
+    handles = [network.get_submodule(name).register_forward_pre_hook(note(name)) for name in named]
     with torch.no_grad():
         module(*example.values())
     for handle in handles:
         handle.remove()
-    for name in sorted(seen, key=lambda name: (FAMILIES.index(parts[name].split()[0]), -name.count("."))):
+    for name in sorted(seen, key=lambda name: (FAMILIES.index(named[name].split()[0]), -name.count("."))):
         try:
             with quiet():
-                convert(module.get_submodule(name), seen[name])
+                convert(network.get_submodule(name), seen[name])
         except Exception:
-            return parts[name]
+            return named[name]
     return "the network as a whole"
 
 
-def _words(name: str, part: nn.Module) -> str:
-    """Describes a part by the option that chose it; "" for a part that no option names.
+def parts_of_options(network: nn.Module) -> dict[str, str]:
+    """Returns {name: option, class and place in words} of all modules that an option has chosen, at any depth.
 
-    >>> _words("network.rgb.backbone.stages.conv3", nn.ReLU()), _words("network.late", nn.ReLU())
-    ('backbone ReLU (at rgb.backbone.stages.conv3)', '')
+    These are the stages of a backbone, and whatever has its class in one of the families.
     """
-    package, models, family, *_ = (*type(part).__module__.split("."), "", "", "")
-    if (package, models) != ("twostream", "models") or family not in FAMILIES:
-        family = "backbone" if re.search(r"backbone\.stages\.\w+$", name) else ""
-    return f"{family} {type(part).__name__} (at {name.removeprefix('network.')})" if family else ""
+    stages = {part.module for part in parts(network) if part.role == "stage"}
+    found = {}
+    for name, module in network.named_modules():
+        package, models, family, *_ = (*type(module).__module__.split("."), "", "", "")
+        if (package, models) != ("twostream", "models") or family not in FAMILIES:
+            family = "backbone" if module in stages else ""
+        if family:
+            found[name] = f"{family} {type(module).__name__} (at {name})"
+    return found
 
 
 def require_onnx() -> Any:

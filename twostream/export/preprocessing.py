@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from twostream.data.dataset import STREAMS, ClipDataset
+from twostream.models.network.parts import towers
 from twostream.training.system import TwoStreamSystem
 
 RULES = {
@@ -95,8 +96,8 @@ def _flow(clips: ClipDataset) -> dict[str, Any]:
 
 def _norm(system: TwoStreamSystem, stream: str) -> dict[str, Any]:
     """Returns what the network itself does to its input first: (x - mean) / std."""
-    tower: Any = system.network.get_submodule(stream)
-    mean, std = (getattr(tower.input, name).flatten().tolist() for name in ("mean", "std"))
+    normalise = towers(system.network)[stream].input
+    mean, std = normalise.mean.flatten().tolist(), normalise.std.flatten().tolist()
     if stream == "flow":  # all channels have the same
         mean, std = mean[:1], std[:1]
     return {"done_by": "the network", "mean": mean, "std": std}

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
 from twostream.models.network.heads import classifiers
-from twostream.models.network.parts import parts
+from twostream.models.network.parts import parts, towers
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeSchedule = Callable[..., list[dict[str, Any]]]
@@ -70,24 +70,20 @@ def parameter_groups(
 
 def starts_random(network: nn.Module) -> set[str]:
     """Returns the names of the parameters of towers that start from random values; all names if every tower does."""
-    towers = {name: getattr(network, name) for name in ("rgb", "flow") if hasattr(network, name)}
-    random = tuple(f"{name}." for name, tower in towers.items() if tower.backbone.report is None)
+    found = towers(network)
+    random = tuple(f"{name}." for name, tower in found.items() if tower.backbone.report is None)
     names = {name for name, _ in network.named_parameters()}
-    return names if len(random) == len(towers) else {name for name in names if name.startswith(random)}
+    return names if len(random) == len(found) else {name for name in names if name.startswith(random)}
 
 
 def roles(network: nn.Module) -> dict[str, str]:
     """Returns {name of a trained parameter: "head" (a classifier), "fusion", "flow_conv1" or "tower"}."""
     trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-    flow = (name for name, p in network.named_parameters() if name.startswith("flow.backbone.stages.") and p.ndim == 4)
+    of_parts = [(part, *item) for part in parts(network) for item in part.module.named_parameters(prefix=part.name)]
+    joining = {name for part, name, _ in of_parts if part.role in FUSION}
+    flow = (name for part, name, p in of_parts if (part.stream, part.role) == ("flow", "stage") and p.ndim == 4)
     first = next(flow, "").removesuffix("weight")
     found, heads = dict.fromkeys(trained, "tower"), classifiers(network)
-    joining = {
-        name
-        for part in parts(network)
-        for name, _ in part.module.named_parameters(prefix=part.name)
-        if part.role in FUSION or name.startswith(f"{part.name}.temporal.")  # the latter: those of a head
-    }
     for name in trained:
         if name.rpartition(".")[0] in heads:
             found[name] = "head"

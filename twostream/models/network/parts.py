@@ -28,9 +28,10 @@ class Part(NamedTuple):
 
 
 def parts(network: Any) -> Iterator[Part]:
-    """Yields all parts, in the order in which data pass through them. No parameter is in two parts.
+    """Yields all parts, in the order in which data pass through them.
 
-    The tower that continues with the fused map is called `rgb`.
+    No parameter is in two parts, except those of a head's temporal fusion: it is a part, and so is the whole head. The
+    tower that continues with the fused map is called `rgb`.
     """
     for stage in STAGES:
         for place, role in TOWER.items():
@@ -42,9 +43,15 @@ def parts(network: Any) -> Iterator[Part]:
     if (fusion := getattr(network, "fusion", None)) is not None:
         yield Part("fusion", "fusion", "", "", fusion)
     for number, head in enumerate(getattr(network, "heads", ())):
+        yield Part(f"heads.{number}.temporal", "temporal", "", "", head.temporal)
         yield Part(f"heads.{number}", "head", "", "", head)
     if (late := getattr(network, "late", None)) is not None:
         yield Part("late", "late", "", "softmax", late)
+
+
+def towers(network: Any) -> dict[str, Any]:
+    """Returns {stream: tower}, of one stream or of both."""
+    return {stream: getattr(network, stream) for stream in STREAMS if hasattr(network, stream)}
 
 
 def _between(network: Any, stage: str) -> Iterator[Part]:
