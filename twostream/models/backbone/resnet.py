@@ -38,10 +38,7 @@ def resnet(
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
-    """ResNet-18, -34, -50 or -101 (He et al. 2016), by its name in torchvision.
-
-    The last two stride in their 3×3 convolutions, as in torchvision.
-    """
+    """A residual network (He et al. 2016) by its name in torchvision: resnet18, resnet34, resnet50, resnet101."""
     models = torchvision_models(name)
     with torch.device("meta"):
         source = models.get_model(name, num_classes=num_classes)
@@ -74,6 +71,10 @@ def resnet(
 
 
 resnet18 = partial(resnet, "resnet18")
+"""ResNet-18 (He et al. 2016)."""
 resnet34 = partial(resnet, "resnet34")
+"""ResNet-34 (He et al. 2016)."""
 resnet50 = partial(resnet, "resnet50")
+"""ResNet-50 (He et al. 2016), stride in the 3×3 convolutions as in torchvision."""
 resnet101 = partial(resnet, "resnet101")
+"""ResNet-101 (He et al. 2016), stride in the 3×3 convolutions as in torchvision."""

@@ -61,4 +61,6 @@ def vgg(
 
 
 vgg16 = partial(vgg, "vgg16")
+"""VGG-16 (Simonyan & Zisserman 2014)."""
 vgg16_bn = partial(vgg, "vgg16_bn")
+"""`vgg16` with batch norm after every convolution."""

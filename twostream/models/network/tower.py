@@ -28,8 +28,8 @@ Shape = tuple[int, ...]  # c, h, w
 class Tower(nn.Module):
     """One stream: normalises its input, then runs a backbone's stages; attention and temporal fusion follow some.
 
-    `flow_channels`: 2L. `image_size`: the side of the input. `pooling` and a linear classifier replace the backbone's
-    fully connected stages. `attention` follows each of the stages `attention_after`.
+    `flow_channels`: 2L for stacks of L flow fields. `image_size`: the side of the input. `pooling` and a linear
+    classifier replace the backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
     """
 
     def __init__(
