@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
@@ -10,13 +10,13 @@ from twostream.data.bounds import beyond_bounds
 from twostream.data.dataset import Sampling
 from twostream.data.sources.moving_patterns import MovingPatterns
 
+EMBEDDED = f"{MovingPatterns.__module__}.{MovingPatterns.__qualname__}"
 CLIP = ("task", "frames", "chunks")  # of cfg.data: values that determine the length of a clip
 
 
 def cautions(cfg: DictConfig, sampling: Sampling | None = None) -> list[str]:
     """Returns a line for each claim about the data that is false in a test with `sampling` (None: the run's own)."""
-    is_embedded = get_object(cfg.data["_target_"]) is MovingPatterns
-    if not is_embedded or ("rgb" not in streams_of(cfg) and cfg.data.task == "motion"):
+    if cfg.data["_target_"] != EMBEDDED or ("rgb" not in streams_of(cfg) and cfg.data.task == "motion"):
         return []  # flow shows everything but the pattern, with any views
     known = {key: cfg.data[key] for key in CLIP if key in cfg.data}
     found = beyond_bounds(sampling or instantiate(cfg.sampling), cfg.flow.length, **known)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import names_of, streams_of
+from twostream.config.trust import code_of
 from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
@@ -72,7 +73,7 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
         fusion = instantiate(cfg.fusion)
         layer = cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer)
         joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": ALIGN[cfg.align], "layer": layer}
-        if not getattr(get_object(cfg.fusion["_target_"]), "takes_levels", False):
+        if not getattr(code_of(cfg.fusion), "takes_levels", False):
             return TwoStreamNetwork(tower=tower, two_towers=cfg.two_towers, **joined)
         if cfg.two_towers:
             raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
@@ -131,7 +132,7 @@ def attention_layer(cfg: DictConfig) -> Callable[[int], nn.Module]:
 
 def attends(cfg: DictConfig) -> bool:
     """Whether there is any attention."""
-    return get_object(cfg.attention["_target_"]) is not nn.Identity
+    return code_of(cfg.attention) is not nn.Identity
 
 
 def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:

@@ -121,6 +121,11 @@ def is_trusted(name: str, trust: Collection[str]) -> bool:
     return callable(found) and isinstance(home, str) and any(is_below(home, package) for package in packages)
 
 
+def code_of(part: Any) -> Any:
+    """Returns the class or function that a part of a configuration is built by. Call it only where it will be built."""
+    return get_object(part["_target_"])
+
+
 def is_below(name: str, package: str) -> bool:
     """Whether a dotted name is a package, or inside of it.
 
