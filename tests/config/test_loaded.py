@@ -78,7 +78,7 @@ def test_folders_that_are_no_runs(run, tmp_path_factory) -> None:
     with pytest.raises(ValueError, match=r"/none: no such folder"):
         load_run(folder / "none")
     with pytest.raises(
-        ValueError, match=r"checkpoints: is no run folder: it has no config\.yaml, that training writes"
+        ValueError, match=r"checkpoints: is no run folder: it has no config\.yaml, which training writes"
     ):
         load_run(folder / "checkpoints")
     with pytest.raises(ValueError, match=r"name one of its cells, such as cell$"):

@@ -258,5 +258,5 @@ def test_head(tmp_path: Path) -> None:
 def test_advice_for_a_folder_without_a_configuration(tmp_path: Path, say) -> None:
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     (tmp_path / "run" / ".hydra" / "config.yaml").touch()
-    with pytest.raises(SystemExit, match=r"it has no config\.yaml, that training writes$"):
+    with pytest.raises(SystemExit, match=r"it has no config\.yaml, which training writes$"):
         say("evaluate", tmp_path / "run")

@@ -19,6 +19,7 @@ STARTED = [
     ("../my clone/train.py", "python '../my clone/train.py'"),
     ("twostream train", "twostream train"),  # what `twostream` puts there for its commands
     ("twostream info", "twostream train"),
+    ("pretrain.py", "twostream train"),
     ("/venv/lib/ipykernel_launcher.py", "twostream train"),
 ]
 

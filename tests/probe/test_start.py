@@ -64,11 +64,12 @@ def test_scores_are_those_of_the_regression(words, tmp_path: Path, weights: Path
 
 def test_training_views_are_mirrored_where_test_views_are(tmp_path: Path, weights: Path) -> None:
     """A classifier that had seen views of one side alone would be tested on mirrored flow, which looks otherwise."""
-    run, probe = probed(tmp_path, weights, "data.mirror=true", "transform.test_flip=true")
-    rgb, flow = probe.videos[0, 0].rgb, probe.videos[0, 0].flow
-    assert len(rgb) == 2 * PROBE_VIEWS
-    assert torch.equal(rgb[PROBE_VIEWS:], rgb[:PROBE_VIEWS].flip(-1))
-    assert torch.equal(flow[PROBE_VIEWS:, :, 1::2], flow[:PROBE_VIEWS, :, 1::2].flip(-1))  # v; u changes its sign
+    for word in ("transform.test_flip=true", "transform.test=ten"):
+        run, probe = probed(tmp_path, weights, "data.mirror=true", word)
+        rgb, flow = probe.videos[0, 0].rgb, probe.videos[0, 0].flow
+        assert len(rgb) == 2 * PROBE_VIEWS
+        assert torch.equal(rgb[PROBE_VIEWS:], rgb[:PROBE_VIEWS].flip(-1))
+        assert torch.equal(flow[PROBE_VIEWS:, :, 1::2], flow[:PROBE_VIEWS, :, 1::2].flip(-1))  # v; u changes its sign
     for words in (["data.mirror=true", "transform.test_flip=false"], ["data.mirror=false", "transform.test_flip=true"]):
         run, probe = probed(tmp_path, weights, *words)
         assert len(probe.videos[0, 0].rgb) == PROBE_VIEWS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
         fusion = instantiate(cfg.fusion)
         layer = cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer)
         joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": ALIGN[cfg.align], "layer": layer}
-        if not getattr(code_of(cfg.fusion), "takes_levels", False):
+        if not getattr(fusion.func, "takes_levels", False):
             return TwoStreamNetwork(tower=tower, two_towers=cfg.two_towers, **joined)
         if cfg.two_towers:
             raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
@@ -151,7 +151,7 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
     Raises ValueError if `init` names no checkpoint, or an experiment needs trained streams that were not named.
     """
     if cfg.init[stream] == REQUIRED:
-        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]  # as experiments are called
+        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]  # of experiments, too: t3_vgg_m_spatial
         kind = {"rgb": "spatial", "flow": "temporal"}[stream]
         raise ValueError(
             f"init.{stream}=required: this experiment starts from trained streams; train one with {train_command()} "
@@ -168,17 +168,30 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
     return backbone_config(cfg, stream).get("weights")
 
 
+def scores_relu(backbone: Any) -> bool | None:
+    """Whether the scores of a configured backbone end in a ReLU; None if nobody knows.
+
+    Only squeezenet1_0 has this option; one of the same name of a backbone of the user's own may mean anything.
+
+    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"})
+    True
+    >>> scores_relu({"_target_": "mylab.backbone", "relu": True})  # None
+    """
+    known = isinstance(backbone, Mapping) and str(backbone.get("_target_")).endswith(".squeezenet1_0")
+    return bool(said(backbone, "relu")) if known else None
+
+
 def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
     """Raises ValueError if one of two runs, this one and the one a stream starts from, has a ReLU behind its scores.
 
     The weights fit both. A checkpoint outside of a run folder does not say which, and is accepted.
     """
     config = Path(checkpoint).absolute().parent.parent / "config.yaml"
-    ours = said(backbone_config(cfg, stream), "relu")
+    ours = scores_relu(backbone_config(cfg, stream))
     begun = read_yaml(config) if ours is not None and config.is_file() else None
     if not isinstance(begun, dict):
         return
-    theirs = said((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"), "relu")
+    theirs = scores_relu((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"))
     if theirs is not None and theirs != ours:
         group = "flow_backbone" if stream == "flow" and cfg.get("flow_backbone") else "backbone"
         raise ValueError(

@@ -188,13 +188,14 @@ def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
 def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> StartFromProbe:
     """Returns the callback that fits classifiers to the training videos in few fixed views.
 
-    They are mirrored where test views are: a network that sees flow tells a mirrored view from the other, and would be
-    tested on what its classifier was not fitted to. Then the callback measures the classifiers on the test videos, or
-    with `tests=False` on the validation videos, to choose by it.
+    They are mirrored, too, where test views are: mirrored flow gives other features, on which a classifier that was
+    fitted to unmirrored views alone does worse. Then the callback measures the classifiers on the test videos, or with
+    `tests=False` on the validation videos, to choose by it.
     """
+    mirrored = cfg.transform.test_flip or cfg.transform.test == "ten"
     fixed = data.train_set.in_fixed_views(
         sampling=instantiate(cfg.sampling, test_views=PROBE_VIEWS),
-        transform=build_transform(cfg, test="centre"),
+        transform=build_transform(cfg, test="centre", test_flip=mirrored),
     )
     return StartFromProbe(fixed, data.test_set if tests else data.validation_set)
 

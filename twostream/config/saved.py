@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.data import mirrors
-from twostream.config.network import without_starts
+from twostream.config.network import scores_relu, without_starts
 from twostream.config.run import build_system
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
 from twostream.config.values import check_values
@@ -20,7 +20,7 @@ from twostream.data.history import History
 from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_yaml_text
 from twostream.options import conf_folder
-from twostream.runs.old_names import said, with_present_names
+from twostream.runs.old_names import with_present_names
 from twostream.training.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
@@ -44,7 +44,7 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
         raise ValueError(f"{folder}: no such folder")
     if not path.is_file():
         cells = sorted(p.parent.name for p in Path(folder).glob("*/config.yaml") if not p.parent.name.startswith("."))
-        hint = f"; name one of its cells, such as {cells[0]}" if cells else ", that training writes"
+        hint = f"; name one of its cells, such as {cells[0]}" if cells else ", which training writes"
         raise ValueError(f"{folder}: is no run folder: it has no config.yaml{hint}")
     cfg = read_config(path)
     if "backbone" not in cfg:
@@ -53,7 +53,7 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
     if isinstance(cfg.get("data"), DictConfig):
         cfg.data.mirror = mirrors(cfg)  # older runs do not say it
     for name in ("backbone", "flow_backbone"):
-        if (relu := said(cfg.get(name), "relu")) is not None:
+        if (relu := scores_relu(cfg.get(name))) is not None:
             cfg[name].relu = relu  # older runs do not say this either
     return cfg
 

@@ -79,7 +79,7 @@ def read_overrides(folder: Path) -> list[str]:
     try:
         return read_json(path, [str], what="not a list of overrides")
     except FileNotFoundError:
-        raise UserError(f"resume={folder}: is no run folder: it has no {OVERRIDES}, that training writes") from None
+        raise UserError(f"resume={folder}: is no run folder: it has no {OVERRIDES}, which training writes") from None
     except ValueError as error:
         raise UserError(str(error)) from None
 

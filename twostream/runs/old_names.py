@@ -18,7 +18,9 @@ UNSAID = {  # the code that a part of a configuration names -> what it did befor
 
 
 def said(part: Any, name: str, otherwise: Any = None) -> Any:
-    """Returns a value of a part of a configuration; if it does not say it, what its code did then, or `otherwise`.
+    """Returns a value that part of a configuration gives.
+
+    If an old run does not give it, returns what its code did before the option existed (UNSAID), else `otherwise`.
 
     >>> said({"_target_": "twostream.models.backbone.squeezenet1_0"}, "relu"), said(None, "relu")
     (True, None)
