@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
 from twostream.config.data import build_source
 from twostream.config.network import start_of
+from twostream.config.trust import code_of
 from twostream.data.frames import MEMORY
 from twostream.data.sources import Video
 from twostream.options import shown
@@ -89,7 +89,7 @@ def has_weights(cfg: DictConfig) -> bool:
 def may_probe(cfg: DictConfig) -> bool:
     """Whether classifiers may start from a probe: on top of published weights, which know none of the classes."""
     strategy = cfg.trainer.get("strategy")
-    is_sharded = isinstance(strategy, DictConfig) and isinstance(instantiate(strategy), FullySharded)
+    is_sharded = isinstance(strategy, DictConfig) and code_of(strategy) is FullySharded
     return has_weights(cfg) and not any(cfg.init.values()) and not is_sharded and cfg.epochs != 0
 
 
