@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float32, UInt8
 
+from twostream.data.flow.batched_tvl1 import compute_pairs
 from twostream.data.flow.optical_flow import OpticalFlow
 
 DIS_PRESETS = {
@@ -21,6 +24,7 @@ DIS_PRESETS = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
+ENGINES = ("opencv", "torch")  # of TV-L1
 PATCH = 8  # side of DIS's patches in pixels, in every preset
 
 
@@ -153,10 +157,14 @@ class TVL1(OpenCVFlow):
         inner_iterations: the most inner iterations of an outer one.
         outer_iterations: the most outer iterations per warping.
         median: side of the median filter in pixels, 3 or 5; 1 for none.
+        engine: "opencv", or "torch": ``batch_size`` pairs at once, on a GPU if there is one (see `batched_tvl1`).
+        batch_size: pairs that "torch" computes together.
 
-    Raises ValueError for another ``median``, ImportError if OpenCV's contributed modules are not installed.
+    Raises ValueError for another ``median`` or ``engine``, ImportError if OpenCV's contributed modules are needed and
+    not installed.
     """
 
+    not_in_settings = ("length", "batch_size")
     version = 2  # version 1 kept fewer scales for all frames after one in which not all scales fit
 
     def __init__(
@@ -172,6 +180,8 @@ class TVL1(OpenCVFlow):
         inner_iterations: int = 30,
         outer_iterations: int = 10,
         median: int = 5,
+        engine: str = "opencv",
+        batch_size: int = 32,
         length: int = 10,
         bound: float = 20.0,
         short_side: int | None = None,
@@ -179,9 +189,14 @@ class TVL1(OpenCVFlow):
         super().__init__(length=length, bound=bound, short_side=short_side)
         if median not in (1, 3, 5):
             raise ValueError(f"flow.median={median!r}: no such median filter; choose from 1, 3, 5")
-        if not hasattr(cv2, "optflow"):
+        if engine not in ENGINES:
+            raise ValueError(f"flow.engine={engine!r}: no such engine; choose from {', '.join(ENGINES)}")
+        if batch_size < 1:
+            raise ValueError(f"flow.batch_size={batch_size!r}: must be at least 1")
+        if engine == "opencv" and not hasattr(cv2, "optflow"):
             raise ImportError(
-                "flow=tvl1 needs OpenCV's contributed modules: pip install opencv-contrib-python-headless"
+                "flow=tvl1 needs OpenCV's contributed modules: pip install opencv-contrib-python-headless; "
+                "flow.engine=torch does without"
             )
         self.tau = tau
         self.attachment = attachment
@@ -193,6 +208,29 @@ class TVL1(OpenCVFlow):
         self.inner_iterations = inner_iterations
         self.outer_iterations = outer_iterations
         self.median = median
+        self.engine = engine
+        self.batch_size = batch_size if engine == "torch" else 1
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether fields are computed on a GPU; one process is then enough to keep the GPU busy."""
+        return self.engine == "torch" and torch.cuda.is_available()
+
+    def settings(self) -> dict[str, Any]:
+        settings = super().settings()
+        if self.engine == "opencv":  # stores from before there was another engine do not name it
+            del settings["engine"]
+        return settings
+
+    def compute(
+        self, previous: UInt8[np.ndarray, "h w"], following: UInt8[np.ndarray, "h w"]
+    ) -> Float32[np.ndarray, "h w 2"]:
+        return self.compute_batch([(previous, following)])[0]
+
+    def compute_batch(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sequence[np.ndarray]:
+        if self.engine == "torch":
+            return compute_pairs(pairs, self, "cuda" if self.on_gpu else "cpu")
+        return [super(TVL1, self).compute(*pair) for pair in pairs]
 
     def _create(self, height: int, width: int) -> Any:
         algorithm = cv2.optflow.DualTVL1OpticalFlow.create()
