@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def test_a_field_is_the_same_in_any_company_and_on_any_threads() -> None:
         assert np.array_equal(single[pair], batched[pair])
         assert np.array_equal(in_turn.get(pair, batched[pair]), batched[pair])
     assert not batched[2, 2].any()
+
+
+def test_successive_pairs_encode_each_frame_once_and_get_the_same_fields(monkeypatch):
+    """As on a GPU, where several pairs are computed together: three pairs, then a pair and its repeats."""
+    pictures = frames(128, 128, 5)
+    alone = list(raft().successive(iter(pictures.values())))
+    flow = raft(batch_size=3)
+    flow._network, flow._process = flow._create(), os.getpid()  # on the CPU, whatever it is told next
+    monkeypatch.setattr(RAFT, "on_gpu", True)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_: self)
+    sizes: list[int] = []
+    flow._network.feature_encoder.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    for found, wanted in zip(flow.successive(iter(pictures.values())), alone, strict=True):
+        assert np.allclose(found, wanted, atol=1e-3)
+    assert sizes == [4, 4]
 
 
 def test_a_gpu_always_computes_whole_batches(monkeypatch) -> None:

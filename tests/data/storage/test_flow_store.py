@@ -66,6 +66,18 @@ def test_u_does_not_ring_into_v() -> None:
     assert not decode_field(encode_field(levels, "jpeg", 50), 16, 21)[..., 1].any()
 
 
+def test_beside_a_gpu_other_threads_decode_and_encode_the_same_bytes(source, tmp_path, monkeypatch) -> None:
+    video, whole = source.train[0], tmp_path / "one thread"
+    make_store(whole, FLOW, encoding="jpeg")
+    store_clip(whole, video, FLOW)
+    monkeypatch.setattr(DIS, "on_gpu", True)
+    make_store(tmp_path / "several", FLOW, encoding="jpeg")
+    store_clip(tmp_path / "several", video, FLOW)
+    wanted, found = (Container(clip_path(root, video)) for root in (whole, tmp_path / "several"))
+    assert found.header == wanted.header
+    assert [found[i] for i in range(len(found))] == [wanted[i] for i in range(len(wanted))]
+
+
 def test_clips_from_the_store_are_those_that_are_computed(source, store) -> None:
     options = {"sampling": Chunks(2, stride=(2, 2)), "transform": CentreCrop(size=64, crop_fraction=1.0)}
     options |= {"flow": FLOW, "frame_source": Decoded()}

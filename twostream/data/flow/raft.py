@@ -34,8 +34,8 @@ class RAFT(OpticalFlow):
 
     The last bits of a field depend on the other pairs of its batch and on the number of threads. So a CPU computes one
     pair at a time on one thread, as loader workers do anyway, and a GPU always computes `batch_size` pairs: if fewer
-    are left, the last one is repeated. Fields of different devices, and of different batch sizes on a GPU, agree to
-    about 1e-5 pixels.
+    are left, the last one is repeated. A frame that is in two pairs of a batch is encoded once. Fields of different
+    devices, and of different batch sizes on a GPU, agree to about 1e-5 pixels.
 
     The network is created on first use in each process and never pickled, so that fork and spawn both work.
 
@@ -110,8 +110,16 @@ class RAFT(OpticalFlow):
         if self._network is None or self._process != os.getpid():
             self._network, self._process = self._create(), os.getpid()
         height, width = pairs[0][0].shape[:2]
-        one, other = (self._input([pair[side] for pair in pairs]) for side in (0, 1))
+        frames = [pair[side] for side in (0, 1) for pair in pairs]
+        distinct = list({id(frame): frame for frame in frames}.values())
+        number = {id(frame): place for place, frame in enumerate(distinct)}
+        in_a_row = len(pairs) + 1  # frames of successive pairs
+        wanted = in_a_row if len(distinct) <= in_a_row else 2 * len(pairs)
+        encoder: Any = self._network.feature_encoder
         with torch.inference_mode():
+            encoder.images = self._input(distinct + distinct[-1:] * (wanted - len(distinct)))
+            encoder.places = [number[id(frame)] for frame in frames]
+            one, other = encoder.images[encoder.places].chunk(2)
             fields = self._network(one, other, num_flow_updates=self.iterations)[-1]
         return [*fields[..., :height, :width].permute(0, 2, 3, 1).float().cpu().contiguous().numpy()]
 
@@ -132,6 +140,7 @@ class RAFT(OpticalFlow):
                 raise ValueError(
                     f"flow.weights={self.weights!r}: no state dict of raft_{self.size} ({error})"
                 ) from None
+        network.feature_encoder = EachOnce(network.feature_encoder)
         return network.eval().to("cuda" if self.on_gpu else "cpu")
 
     def _input(self, frames: Sequence[np.ndarray]) -> torch.Tensor:
@@ -146,6 +155,20 @@ class RAFT(OpticalFlow):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_network": None, "_process": None}
+
+
+class EachOnce(torch.nn.Module):
+    """Encodes each frame of a batch once, though it is in two pairs; `images` are the frames, `places` the pairs'."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.images = torch.empty(0)
+        self.places: list[int] = []
+
+    def forward(self, _images: torch.Tensor) -> torch.Tensor:
+        """Returns the features of both frames of all pairs, as RAFT's forward pass wants them."""
+        return self.encoder(self.images)[self.places]
 
 
 @contextmanager

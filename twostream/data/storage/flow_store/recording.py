@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Int8
 
+from twostream.data.ahead import ahead
 from twostream.data.decoding import VideoError, iterate_frames
 from twostream.data.flow import OpticalFlow, quantise
 from twostream.data.sources import Video
@@ -42,6 +43,8 @@ class FromVideo:
 
     def __call__(self, video: Video) -> Recording:
         frames = iterate_frames(video.path, decoder=self.decoder)
+        if self.on_gpu:  # decode while it computes
+            frames = ahead(frames, 2 * self.flow.batch_size)
         first = next(frames, None)
         if first is None:
             raise VideoError(video.path, "holds no frame that can be decoded")

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int8
+
+from twostream.data.ahead import in_threads
 from twostream.data.flow import pin_threads
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
@@ -18,6 +22,7 @@ from twostream.data.storage.container import Container, ContainerError, write_co
 from twostream.data.storage.flow_store.encodings import QUALITY, encode_field
 from twostream.data.storage.flow_store.manifest import FULL, clip_path, read_manifest
 from twostream.data.storage.flow_store.recording import Recorder, Recording
+from twostream.data.tasks import available_cores
 from twostream.files.lock import Claim
 
 
@@ -80,10 +85,19 @@ class StoreClip:
     def _blobs(self, recording: Recording, header: dict[str, Any], claim: Claim) -> Iterator[bytes]:
         """Yields the blob of every field in order. Renews the claim meanwhile; at the end fills `header`."""
         manifest, count, size = read_manifest(self.root), 0, recording.field_size
-        for field in recording.fields:
+
+        def encode(field: Int8[np.ndarray, "h w 2"]) -> tuple[bytes, tuple[int, int]]:
+            height, width = field.shape[:2]
+            return encode_field(field, manifest["encoding"], manifest.get("quality", QUALITY)), (height, width)
+
+        beside_gpu = getattr(self.recorder, "on_gpu", False)
+        encoded = (
+            in_threads(encode, recording.fields, available_cores()) if beside_gpu else map(encode, recording.fields)
+        )
+        for blob, shape in encoded:
             claim.beat()
-            yield encode_field(field, manifest["encoding"], manifest.get("quality", QUALITY))
-            count, size = count + 1, field.shape[:2]
+            yield blob
+            count, size = count + 1, shape
         header |= {"fields": count, "frame": list(recording.frame_size), "field": list(size)}
 
 
