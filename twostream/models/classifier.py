@@ -10,9 +10,10 @@ def start_classifier(layer: nn.Conv2d | nn.Linear, *, trained: bool) -> None:
 
     `trained` says that the input comes from trained layers. Such inputs may have any scale (the maxima of SqueezeNet's
     last map are 230 on average), so the weights are 0, as in Kolesnikov et al. 2020. Otherwise they are .01 * randn as
-    in Feichtenhofer et al. 2016, and smaller above 128 inputs, so that scores do not grow with the number of inputs.
+    in Feichtenhofer et al. 2016; smaller above 128 inputs, so that scores do not grow with the number of inputs, and
+    the more so above 512: the maxima of 2048 maps of an untrained ResNet would still be too large.
     """
     inputs = layer.weight[0].numel()
-    nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.01 * (128 / inputs) ** 0.5))
+    nn.init.normal_(layer.weight, std=0.0 if trained else min(0.01, 0.01 * (128 / inputs) ** 0.5, 2.56 / inputs))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
