@@ -13,7 +13,8 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.loggers import CSVLogger
 
-from twostream.config import Run, build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import Run, build_run
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
 from twostream.training.callbacks import Alive

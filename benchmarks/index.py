@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from twostream.config import build_data, build_source, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_data, build_source
 from twostream.data.leaks import same_bytes
 from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, open_index, write_entries
 

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from twostream.config import build_system, compose_config, conf_folder
+from twostream.config.compose import compose_config
+from twostream.config.run import build_system
 from twostream.data.clip import Clip
 from twostream.models.fusion import BilinearFusion
 from twostream.models.network.description import count_parameters
 from twostream.models.pooling import BilinearPool, CompactBilinear, NetVLAD
+from twostream.options import conf_folder
 from twostream.training.system import TwoStreamSystem
 
 NUM_CLASSES = 16

@@ -99,7 +99,9 @@ def bench_step(*, repeats: int) -> None:
     """
     import pytorch_lightning as pl
 
-    from twostream.config import build_network, compose_config, quieten
+    from twostream.config.compose import compose_config
+    from twostream.config.network import build_network
+    from twostream.config.run import quieten
     from twostream.training.optimizers import adamw, constant
     from twostream.training.system import TwoStreamSystem
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from twostream.config import build_data, build_source, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_data, build_source
 from twostream.data.decoding import DECODERS, VideoError, read_frames
 from twostream.data.module import VideoDataModule
 

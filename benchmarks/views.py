@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from twostream.config import build_source, build_views
+from twostream.config.data import build_source, build_views
 from twostream.config.loaded import load_run
 from twostream.data.dataset import ClipDataset
 from twostream.evaluation.evaluate import by_size, views_at_once

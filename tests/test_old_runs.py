@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from warm import Warm
 
-from twostream.config import compose_config
+from twostream.config.compose import compose_config
 from twostream.config.loaded import load_run
-from twostream.launch import identity
+from twostream.launch.claim import identity
 from twostream.metrics.scores import Scores
 from twostream.runs.folders import read_run
 from twostream.runs.results import read_results

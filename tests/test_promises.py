@@ -20,8 +20,10 @@ from paper_numbers import PAPER_PARAMETERS
 from benchmarks import flow as bench_flow
 from benchmarks import guards as bench_guards
 from benchmarks import store as bench_store
-from twostream.cli import doctor
-from twostream.config import build_network, compose_config, conf_folder, protocols
+from twostream.cli.work import doctor
+from twostream.config import protocols
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
 from twostream.data import dataset
@@ -32,13 +34,13 @@ from twostream.data.sources import moving_patterns as synthetic
 from twostream.data.storage import index, packed
 from twostream.data.storage.flow_store import encodings
 from twostream.evaluation import evaluate
-from twostream.export import graph
 from twostream.export import run as export_run
 from twostream.files import video_files
 from twostream.files.signals import Stopped
 from twostream.metrics import calibration
 from twostream.models.network.description import count_parameters
 from twostream.models.stages import STAGES
+from twostream.options import choices, conf_folder
 from twostream.runs.results import RESULTS
 from twostream.runs.sweep import LEDGER
 from twostream.training import finiteness as nonfinite
@@ -203,7 +205,7 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ),
     (
         "--format onnx --video CLIP.avi # or torch-export, safetensors",
-        lambda: list(graph.FORMATS) == ["onnx", "torch-export", "safetensors"],
+        lambda: list(choices.FORMATS) == ["onnx", "torch-export", "safetensors"],
     ),
     ("Extras `onnx`, `hub`", lambda: {"onnx", "hub", "timm", "tensorboard"} <= extras()),
     ("each field as one JPEG (quality 90;", lambda: encodings.QUALITY == 90),

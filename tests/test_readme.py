@@ -15,7 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 
 from twostream.cli.commands import COMMANDS as SUBCOMMANDS
-from twostream.config import compose_config, describe_config
+from twostream.config.compose import compose_config
+from twostream.config.network import describe_config
 from twostream.files.errors import checked
 
 ROOT = Path(__file__).parent.parent

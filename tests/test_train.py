@@ -15,15 +15,17 @@ import torch
 from torch.utils.data import DataLoader
 from warm import Warm
 
-from twostream.config import build_run, compose_config, conf_folder
-from twostream.config.run import check_training
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run, check_training
 from twostream.data.clip import Clip
 from twostream.data.history import History
-from twostream.evaluation.evaluate import Plan, prepare, score
+from twostream.evaluation.evaluate import prepare, score
+from twostream.evaluation.plan import Plan
 from twostream.files.digest import sha256
 from twostream.files.errors import UserError, checked, one_line
 from twostream.launch.announce import announce
 from twostream.metrics.scores import Scores
+from twostream.options import conf_folder
 from twostream.runs.sweep import read_sweep
 
 ROOT = Path(__file__).parent.parent

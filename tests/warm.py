@@ -62,9 +62,8 @@ def serve() -> None:
     """Fork for each request, a line of JSON; answers with the exit status."""
     import cv2  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
-    import pytorch_lightning  # noqa: F401
 
-    import twostream.config  # noqa: F401
+    import twostream.train  # noqa: F401
 
     for script in sys.argv[1:]:
         runpy.run_path(script)["heat"]()

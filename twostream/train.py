@@ -7,27 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from twostream.config import Run, build_run, build_source, needs_videos, settle
+from twostream.config.data import build_source
+from twostream.config.run import Run, build_run
+from twostream.config.settle import needs_videos, settle
 from twostream.files.errors import checked
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
-from twostream.launch import (
-    choose_epochs,
-    claimed,
-    identity,
-    needs_own_process,
-    notes_errors,
-    recovery_of,
-    run_command,
-    run_own_process,
-)
 from twostream.launch.announce import announce, announce_refit, conclude
+from twostream.launch.claim import claimed, identity
 from twostream.launch.outcome import Outcome, begin, leave_config, leave_results, leave_scores, weights_file
-from twostream.options import conf_folder
+from twostream.launch.processes import needs_own_process, run_own_process
+from twostream.launch.recovery import recovery_of
+from twostream.launch.refit import choose_epochs
 from twostream.runs.results import validation_accuracy
 from twostream.training.callbacks import Alive, Begins, Speed
 from twostream.training.finiteness import FiniteLoss
@@ -35,9 +29,7 @@ from twostream.training.loggers import finishing
 from twostream.training.recovery import Recovery, fit
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-@notes_errors
-def main(cfg: DictConfig) -> float | None:
+def run(cfg: DictConfig) -> float | None:
     """Does one run, or one cell of a sweep, unless its folder has results; returns its best validation accuracy."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if needs_own_process(cfg):
@@ -108,7 +100,3 @@ def fit_and_test(run: Run, *, fits: bool, start: Path | None) -> Mapping[str, fl
     if not trained:
         run.trainer.save_checkpoint(weights_file(run), weights_only=True)
     return metrics
-
-
-if __name__ == "__main__":
-    run_command(main)

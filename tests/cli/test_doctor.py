@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twostream.cli import doctor
+from twostream.cli.work import doctor
 from twostream.data.sources.moving_patterns import MovingPatterns
 
 

@@ -11,10 +11,10 @@ import pytest
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from twostream.config import build_run, compose_config
 from twostream.config.accept import trained_before
+from twostream.config.compose import compose_config
 from twostream.config.data import build_data, build_source
-from twostream.config.run import Run
+from twostream.config.run import Run, build_run
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.storage.packed import pack_clip

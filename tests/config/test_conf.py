@@ -11,9 +11,13 @@ import torch
 from hydra.utils import instantiate
 from paper_numbers import PAPER_PARAMETERS
 
-from twostream.config import build_flow, build_network, build_system, compose_config, conf_folder, describe_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_flow
+from twostream.config.network import build_network, describe_config
+from twostream.config.run import build_system
 from twostream.data.clip import Clip
 from twostream.models.network.description import count_parameters
+from twostream.options import conf_folder
 
 CONF = conf_folder()
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))

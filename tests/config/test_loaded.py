@@ -8,8 +8,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from twostream.config import build_run, compose_config
+from twostream.config.compose import compose_config
 from twostream.config.loaded import load_run
+from twostream.config.run import build_run
 from twostream.config.saved import change_config, known_targets, load_config
 from twostream.data.clip import Clip
 from twostream.training.system import TwoStreamSystem

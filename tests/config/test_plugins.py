@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 import twostream
 from twostream.cli import main
-from twostream.config import build_source, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_source
 from twostream.config.saved import known_targets, load_config
 from twostream.config.trust import TYPED_IN, check_trust, plugin_packages
 from twostream.export.hub import download_run

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.config import build_network, compose_config
-from twostream.config.protocols import CROPS, PROTOCOLS, num_views, sampling_of, scores_frame_by_frame
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
+from twostream.config.protocol_views import num_views, sampling_of, scores_frame_by_frame
+from twostream.config.protocols import CROPS, PROTOCOLS
 from twostream.data.sampling import Chunks, Segments, rgb_indices
 from twostream.data.transform import CentreCrop
 

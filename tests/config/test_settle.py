@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import build_network, compose_config, settle, settled_note
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.config.run import check_training
-from twostream.config.settle import FEW, fits
+from twostream.config.settle import FEW, fits, settle, settled_note
 from twostream.data.sources import Video
 from twostream.models.backbone import tiny
 

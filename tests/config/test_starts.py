@@ -8,12 +8,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from twostream.config import build_network, build_run, build_system, compose_config, starts
-from twostream.config.network import check_starts, start_of, without_starts
-from twostream.config.run import check_training
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network, check_starts, start_of, starts, without_starts
+from twostream.config.run import build_run, build_system, check_training
 from twostream.config.saved import load_config
 from twostream.files.errors import UserError, checked
-from twostream.launch.sweep import difference, identity
+from twostream.launch.claim import difference, identity
 from twostream.models.backbone import weights as weights_module
 
 REAL = ("ucf101", "hmdb51", "folder")

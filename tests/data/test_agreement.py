@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.cli import doctor
+from twostream.cli.work import doctor
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import DECODERS, VideoError, check_decoder, count_frames, iterate_frames, read_frames
 from twostream.data.decoding.agreement import CLOSE

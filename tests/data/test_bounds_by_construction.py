@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from twostream.config import cautions, compose_config
+from twostream.config.bounds import cautions
+from twostream.config.compose import compose_config
 from twostream.data.bounds import beyond_bounds
 from twostream.data.decoding import DECODERS, read_frames
 from twostream.data.sampling import Chunks, Segments

@@ -16,11 +16,14 @@ from omegaconf import OmegaConf
 
 import twostream.data.frames as frames_module
 from twostream import cli
-from twostream.config import build_run, build_source, build_views, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_source, build_views
+from twostream.config.run import build_run
 from twostream.data.clip import Clip
 from twostream.data.flow import DIS
 from twostream.data.history import History
-from twostream.evaluation.evaluate import Plan, Scorer, by_size, prepare, score, views_at_once
+from twostream.evaluation.evaluate import Scorer, by_size, prepare, score, views_at_once
+from twostream.evaluation.plan import Plan
 from twostream.evaluation.report import write_csv
 from twostream.files.atomic import atomic_folder
 from twostream.files.digest import sha256

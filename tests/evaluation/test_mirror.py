@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from twostream.config import compose_config, mirror_note
 from twostream.config.clips import build_transform
-from twostream.config.data import mirrors
+from twostream.config.compose import compose_config
+from twostream.config.data import mirror_note
+from twostream.config.older import mirrors
 from twostream.config.protocols import CROPS, PROTOCOLS
 from twostream.config.saved import change_config, load_config
 from twostream.report.tables import data_of

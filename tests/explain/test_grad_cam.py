@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from twostream.config import build_network, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.explain import activation_map, grad_cam, maps_to_explain
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from twostream.config import build_network, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.explain import first_filters, fusion_shares, learned_fusions, learned_taps, tap_norms
 from twostream.models.fusion import ConvFusion
 from twostream.models.temporal import gaussian_cube

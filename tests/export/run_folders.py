@@ -10,7 +10,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from twostream.config import build_system, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_system
 from twostream.data.history import History
 from twostream.data.sources import Video
 

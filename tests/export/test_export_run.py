@@ -18,9 +18,8 @@ from twostream.config.clips import build_clips
 from twostream.config.loaded import load_run
 from twostream.config.shareable import shareable_config
 from twostream.data.sources.moving_patterns import MovingPatterns
-from twostream.export import export_run
 from twostream.export.preprocessing import random_inputs
-from twostream.export.run import from_system, rounding
+from twostream.export.run import export_run, from_system, rounding
 from twostream.models.fusion import ConvFusion
 
 SMALL = ["transform.size=32", "flow.length=2", "flow.preset=ultrafast"]

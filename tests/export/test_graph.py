@@ -11,9 +11,11 @@ from run_folders import disturb
 from torch import nn
 
 import twostream
-from twostream.config import build_network, compose_config, conf_folder
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.export.graph import culprit, load_onnx, load_pt2, program, quiet, scorer, to_onnx, write_onnx, write_pt2
 from twostream.models.fusion import SumFusion
+from twostream.options import conf_folder
 
 SMALL = ["transform.size=16", "sampling.num_chunks=2", "flow.length=2"]
 SEVERAL = ("pyramid", "multilevel")

@@ -15,8 +15,8 @@ from run_folders import make_run
 import twostream
 from twostream.cli import main
 from twostream.config.loaded import load_run
-from twostream.export import download_run, export_run, push_folder
-from twostream.export.run import from_system
+from twostream.export.hub import download_run, push_folder
+from twostream.export.run import export_run, from_system
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="the Hub: pip install 'twostream[hub]'")
 SMALL = ["transform.size=32", "flow.length=2"]

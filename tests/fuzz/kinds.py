@@ -299,8 +299,8 @@ def make_scores(folder: Path) -> None:
 
 
 def read_scores(folder: Path) -> None:
-    from twostream.evaluation.report import metrics_of
     from twostream.metrics.scores import Scores
+    from twostream.metrics.table import metrics_of
 
     scores = Scores.load(folder / "scores.npz")
     if scores.videos:

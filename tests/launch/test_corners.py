@@ -14,7 +14,8 @@ import torch
 
 import twostream.files.errors
 from twostream.cli import main
-from twostream.config import build_source, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_source
 from twostream.data.tasks import Outcome
 from twostream.export.hub import push_folder
 from twostream.export.run import LEFT_BY_RUN

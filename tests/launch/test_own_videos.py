@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from twostream.config import build_run, build_source, build_views, compose_config
-from twostream.config.run import Run
+from twostream.config.compose import compose_config
+from twostream.config.data import build_source, build_views
+from twostream.config.run import Run, build_run
 from twostream.files.errors import UserError
 
 SMALL = ["data=folder", "backbone=tiny", "num_workers=0", "transform.size=64", "logger=csv", "trainer.accelerator=cpu"]

@@ -246,7 +246,7 @@ def test_a_cell_of_a_sweep_is_processes_of_its_own(tmp_path: Path, cache: Path) 
     [
         (["twostream train", "epochs=1"], "/venv/bin/twostream", None, ["/venv/bin/twostream", "train"]),
         (["/clone/train.py", "epochs=1"], "/clone/train.py", None, ["/clone/train.py"]),
-        (["/site/twostream/train.py"], "/site/twostream/train.py", "twostream.train", ["-m", "twostream.train"]),
+        (["/site/mine/train.py"], "/site/mine/train.py", "mine.train", ["-m", "mine.train"]),
     ],
 )
 def test_processes_start_what_was_started(argv, file, spec, expected, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ import torch
 from omegaconf import OmegaConf
 from warm import Warm
 
-from twostream.config import compose_config
+from twostream.config.compose import compose_config
 from twostream.config.data import build_lists, build_source
 from twostream.data.record import Record
 from twostream.files.errors import UserError
+from twostream.launch.claim import identity
 from twostream.launch.refit import Validated, chosen_before, earliest, held_out_record
-from twostream.launch.sweep import identity
 from twostream.models.backbone import tiny
 from twostream.runs.results import write_json, write_text
 from twostream.training.recovery import CHOICE, SELECTION, has_begun

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twostream.config import conf_folder
 from twostream.config.saved import own_interpolations
 from twostream.launch.resume import check_overrides
+from twostream.options import conf_folder
 
 REFERRING = sorted(path for path in conf_folder().glob("*/*.yaml") if ": ${" in path.read_text())
 

@@ -10,24 +10,14 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from twostream.config import compose_config
+from twostream.config.compose import compose_config
 from twostream.config.data import build_lists, build_source
 from twostream.data.record import summary_of
 from twostream.files.errors import UserError
 from twostream.files.lock import Claim
-from twostream.launch import identity
-from twostream.launch import sweep as sweep_file
-from twostream.launch.sweep import (
-    BASIC_SWEEPER,
-    Ledger,
-    cell_name,
-    claimed,
-    difference,
-    is_finished,
-    lists_of,
-    plan,
-    sweep_name,
-)
+from twostream.launch import claim as claim_file
+from twostream.launch.claim import claimed, difference, identity, is_finished, lists_of
+from twostream.launch.sweep import BASIC_SWEEPER, Ledger, cell_name, plan, sweep_name
 from twostream.report import as_text, build_report
 from twostream.runs.results import validation_accuracy, write_json
 from twostream.runs.sweep import read_sweep
@@ -193,8 +183,8 @@ def test_what_makes_a_cell_another_one(tmp_path: Path) -> None:
 def started(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """How Hydra has started this process."""
     hydra = SimpleNamespace(mode=RunMode.RUN, overrides=SimpleNamespace(task=[]))
-    monkeypatch.setattr(sweep_file.HydraConfig, "get", lambda: hydra)
-    for name in ("RANK", "SLURM_NTASKS", sweep_file.STARTED_BY):
+    monkeypatch.setattr(claim_file.HydraConfig, "get", lambda: hydra)
+    for name in ("RANK", "SLURM_NTASKS", claim_file.STARTED_BY):
         monkeypatch.delenv(name, raising=False)
     return hydra
 

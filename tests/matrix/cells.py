@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
-from twostream.config import compose_config, conf_folder
+from twostream.config.compose import compose_config
+from twostream.options import conf_folder
 
 
 class Cell(NamedTuple):

@@ -212,7 +212,7 @@ class Commands:
         """The first test video of the run."""
         from omegaconf import OmegaConf
 
-        from twostream.config import build_source
+        from twostream.config.data import build_source
 
         return build_source(OmegaConf.load(self.run / "config.yaml")).test[0]  # type: ignore[arg-type]
 

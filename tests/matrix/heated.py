@@ -28,8 +28,8 @@ def heat() -> None:
     known_targets()
     for name in ("save_learning_curves", "save_confusion_matrix", "save_reliability"):
         setattr(pictures, name, blank)
-    import twostream.cli.evaluate
-    import twostream.cli.export
-    import twostream.cli.inspect
-    import twostream.cli.predict
+    import twostream.cli.work.inspect
+    import twostream.cli.work.predict
+    import twostream.evaluation.report
+    import twostream.export.run
     import twostream.report  # noqa: F401

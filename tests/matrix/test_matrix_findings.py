@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import build_run, check_device, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run, check_device
 from twostream.config.values import check_choices
-from twostream.evaluation.evaluate import Plan, accelerator_of
+from twostream.evaluation.evaluate import accelerator_of
+from twostream.evaluation.plan import Plan
 from twostream.files.errors import UserError
 
 

@@ -13,7 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from twostream.config import build_network, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.models.pooling.vlad import SoftVLAD
 from twostream.options import conf_folder
 

@@ -26,7 +26,7 @@ from learning import (
     learn,
 )
 
-from twostream.config import build_network
+from twostream.config.network import build_network
 
 SINGLE = ("rgb", "flow")
 LARGE = ("resnet50", "resnet101")  # seconds each: `slow` alone

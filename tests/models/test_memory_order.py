@@ -7,7 +7,9 @@ import copy
 import pytest
 import torch
 
-from twostream.config import build_network, build_system, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
+from twostream.config.run import build_system
 from twostream.models.memory_order import channels_last
 
 

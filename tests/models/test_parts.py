@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from twostream.config import build_network, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.models.network.parts import parts, towers
 from twostream.training.optimizers import roles
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import twostream
-from twostream.config import compose_config
+from twostream.config.compose import compose_config
 from twostream.config.run import check_training
 from twostream.config.typed import check_words
 from twostream.launch.command import then

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from twostream.config import compose_config
+from twostream.config.compose import compose_config
 from twostream.config.typed import check_words
-from twostream.launch import run_command
+from twostream.launch.command import run_command
 
 WORDS = [
     ("fusion=sum,conv", "fusion=sum,conv: several values; add -m for a sweep of them"),

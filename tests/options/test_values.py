@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from twostream.config import build_run, compose_config
-from twostream.config.compose import streams_of
+from twostream.config.compose import compose_config, streams_of
+from twostream.config.run import build_run
 from twostream.config.saved import change_config
 from twostream.config.values import check_choices, check_values, require_folder
 from twostream.files.errors import UserError

@@ -10,7 +10,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from twostream.config import build_system, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_system
 from twostream.data.video_writer import Film
 
 CLASSES = ("jump", "run", "wave")

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from twostream.cli.probe import probe
-from twostream.config import build_source, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_source
 from twostream.config.probe import probe_plan
 from twostream.files.errors import UserError
 from twostream.metrics.scores import Scores

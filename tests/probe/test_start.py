@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.config import build_run, compose_config
-from twostream.config.run import PROBE_VIEWS
+from twostream.config.compose import compose_config
+from twostream.config.run import PROBE_VIEWS, build_run
 from twostream.files.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.models.network.heads import classifiers
@@ -86,7 +86,7 @@ def test_every_head_is_found() -> None:
 
 
 def build_run_network(words: list[str]):
-    from twostream.config import build_network
+    from twostream.config.network import build_network
 
     return build_network(compose_config([*FEW, *words]), num_classes=16, meta=True)
 

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from made_sweeps import results
 from omegaconf import OmegaConf
 
-from twostream.config import conf_folder
+from twostream.options import conf_folder
 from twostream.report.groups import Group
 from twostream.report.paper import PRINTED, printed_number
 from twostream.runs.sweep import Cell

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from twostream.config import build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run
 from twostream.training import accumulation
 from twostream.training.accumulation import StepMean
 

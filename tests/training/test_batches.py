@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostream.config import build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run
 from twostream.files.errors import ExpectedError, UserError
 from twostream.files.signals import Signals
 from twostream.training.batches import SplitBatches, fewest_parts

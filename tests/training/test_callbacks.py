@@ -11,7 +11,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from twostream.config import build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run
 from twostream.data.clip import Clip
 from twostream.models.pooling import NetVLAD
 from twostream.training.callbacks import InitialiseVLAD, Speed

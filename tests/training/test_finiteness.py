@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from twostream.config import build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run
 from twostream.files.errors import ExpectedError
 from twostream.launch.replay import first_nonfinite, replay
 from twostream.runs.results import write_text

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from twostream.cli.doctor import wandb_state
+from twostream.cli.work.doctor import wandb_state
 from twostream.files.signals import Stopped
 from twostream.training.loggers import WholeRowsWriter, answers, finishing, wandb_logger
 from twostream.training.wandb_account import has_key, usual_mode

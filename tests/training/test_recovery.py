@@ -19,14 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from twostream.config import build_run, compose_config
 from twostream.config.accept import trained_before
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run
 from twostream.data.history import History
 from twostream.data.record import Entry, Record
 from twostream.data.workers import start_worker
 from twostream.files.errors import UserError
 from twostream.files.signals import Signals, Stopped, requeue
-from twostream.launch.resume import continued, recovery_of, run_name
+from twostream.launch.recovery import recovery_of
+from twostream.launch.resume import continued, run_name
 from twostream.training import recovery
 from twostream.training.distributed import whole_state
 from twostream.training.recovery import (

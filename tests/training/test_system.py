@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from twostream.config import build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import build_run
 from twostream.data.clip import Clip
 from twostream.training.system import TwoStreamSystem
 

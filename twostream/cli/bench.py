@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from twostream.cli.code import add_overrides, composed
-from twostream.config import build_data, build_source, build_system, describe_config
-from twostream.config.network import without_starts
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, new_file, value_of
 from twostream.runs.results import write_json
-from twostream.training.bench import bench as run_bench
-from twostream.training.bench import save_chart
-from twostream.training.bench import table as bench_table
 
 
 def bench(arguments: Sequence[str]) -> None:
@@ -27,6 +20,14 @@ def bench(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         cfg = composed(options)
+        import torch
+
+        from twostream.config.data import build_data, build_source
+        from twostream.config.network import describe_config, without_starts
+        from twostream.config.run import build_system
+        from twostream.training.bench import bench as run_bench
+        from twostream.training.bench import save_chart, table
+
         source = build_source(cfg)
         named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
         result = run_bench(
@@ -38,7 +39,7 @@ def bench(arguments: Sequence[str]) -> None:
             flops=describe_config(cfg, len(source.classes)).flops,
             configuration={"data": source.name, **{name: str(cfg[name]) for name in named}},
         )
-    print(bench_table(result))
+    print(table(result))
     if options.json:
         write_json(options.json, result.as_dict())
     if options.chart:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from twostream.config import compose_config
+from twostream.config.compose import compose_config
 
 EXAMPLE = "fusion=conv layer=conv5 backbone=vgg16 …"
 

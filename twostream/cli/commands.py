@@ -1,4 +1,8 @@
-"""The subcommands. Each module is imported only when its command is called, since importing PyTorch takes seconds."""
+"""The subcommands.
+
+Importing PyTorch takes seconds. So each module is imported only when its command is called, and imports what does the
+work only where it has read the arguments and checked them.
+"""
 
 from __future__ import annotations
 

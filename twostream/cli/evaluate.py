@@ -8,14 +8,13 @@ from pathlib import Path
 
 from twostream.cli.code import add_trust
 from twostream.config.protocols import PROTOCOLS
-from twostream.evaluation.evaluate import Plan, of_splits
-from twostream.evaluation.evaluate import prepare as prepare_evaluation
-from twostream.evaluation.evaluate import score as score_videos
-from twostream.evaluation.report import mean_of, metrics_table, summary, write_evaluation
+from twostream.config.saved import require_run
+from twostream.evaluation.plan import Plan, of_splits
 from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
 from twostream.metrics.scores import PARTS
+from twostream.metrics.table import metrics_table
 from twostream.options.arguments import Parser, value_of
 from twostream.runs.results import write_json
 
@@ -40,12 +39,17 @@ def evaluate(arguments: Sequence[str]) -> None:
             raise ValueError(f"--output {output}: its folder does not exist")
         places = {run: place_of(run, out, splits) for run in runs}
         runs = runs if splits is None else of_splits(runs, splits, trust=plan.trust)
-        prepared = [prepare_evaluation(run, plan) for run in runs]
+        for run in runs:
+            require_run(run)
+        from twostream.evaluation.evaluate import prepare, score
+        from twostream.evaluation.report import mean_of, summary, write_evaluation
+
+        prepared = [prepare(run, plan) for run in runs]
         if splits and (found := [one.split for one in prepared]) != splits:
             raise ValueError(f"--splits {splits}: with these --set the runs are tested on {found}")
     rows = {}
     for one in prepared:
-        outcome = score_videos(one, plan)
+        outcome = score(one, plan)
         if outcome is None:  # one process of several writes
             return
         with checked():
@@ -78,7 +82,7 @@ def numbers(text: str) -> list[int]:
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of an evaluation; their names are the fields of `twostream.evaluation.evaluate.Plan`."""
+    """Adds the options of an evaluation; their names are the fields of `twostream.evaluation.plan.Plan`."""
     add, whole = parser.add_argument, value_of("whole")
     add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as the run itself tested")
     add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.export.graph import FORMATS
+from twostream.config.saved import require_run
 from twostream.export.hub import check_push, push_folder
-from twostream.export.run import export_run
 from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser
+from twostream.options.choices import FORMATS
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -29,6 +29,9 @@ def export(arguments: Sequence[str]) -> None:
     with checked():
         if options.push is not None:
             check_push(options.push, options.format)
+        require_run(options.run)
+        from twostream.export.run import export_run
+
         forms = [options.format] if options.format else []
         if options.push is not None and "safetensors" not in forms:
             forms.append("safetensors")

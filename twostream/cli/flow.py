@@ -8,12 +8,10 @@ from pathlib import Path
 
 from twostream.cli.code import add_overrides, composed
 from twostream.cli.engine import add_engine
-from twostream.config import build_flow, build_source
-from twostream.data.storage.extract import extract
-from twostream.data.storage.flow_store import ENCODINGS, NAMINGS, QUALITY, FromJPEGs, FromVideo, make_store
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, value_of
+from twostream.options.choices import ENCODINGS, NAMINGS, QUALITY
 
 
 def flow(arguments: Sequence[str]) -> None:
@@ -31,6 +29,10 @@ def flow(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         cfg = composed(options)
+        from twostream.config.data import build_flow, build_source
+        from twostream.data.storage.extract import extract
+        from twostream.data.storage.flow_store import FromJPEGs, FromVideo, make_store
+
         source = build_source(cfg)
         algorithm = build_flow(cfg)
         recorder = FromVideo(algorithm, cfg.decoder)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twostream.evaluation.report import metrics_of, metrics_table
 from twostream.files.errors import checked, say
 from twostream.metrics.score_fusion import fuse as fuse_scores
 from twostream.metrics.score_fusion import parse_weights, search
 from twostream.metrics.scores import Scores
+from twostream.metrics.table import metrics_of, metrics_table
 from twostream.options.arguments import Parser, new_file
 
 

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from twostream.cli.code import add_overrides, composed
-from twostream.config import cautions, describe_config
 from twostream.files.errors import checked, say
-from twostream.models.network.description import table
 from twostream.options.arguments import Parser, value_of
 
 
@@ -23,6 +21,10 @@ def info(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         cfg = composed(options)
+        from twostream.config.bounds import cautions
+        from twostream.config.network import describe_config
+        from twostream.models.network.description import table
+
         description = describe_config(cfg, options.classes)
         warnings = cautions(cfg)
     say(json.dumps(description.as_dict(), indent=2) if options.json else table(description))

@@ -1,4 +1,4 @@
-"""`twostream inspect`: pictures of the inside of a trained network."""
+"""`twostream inspect`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_trust
-from twostream.config.loaded import load_run
-from twostream.data.windows import Window
-from twostream.explain.pictures import (
-    Column,
-    save_columns,
-    save_flow_filters,
-    save_fusion,
-    save_rgb_filters,
-    save_taps,
-)
-from twostream.explain.weights import first_filters, learned_fusions, learned_taps
-from twostream.files.errors import checked, say
-from twostream.files.foreign import inside
-from twostream.files.writable import require_writable
-from twostream.metrics.plots import plain_text
+from twostream.config.saved import require_run
+from twostream.files.errors import checked
 from twostream.options.arguments import Parser
-from twostream.prediction.predictor import Predictor, Seen
-from twostream.prediction.window_sample import WindowSample
-from twostream.training.loggers import finishing, log_pictures, wandb_logger
 
 
 @checked()
@@ -37,60 +21,7 @@ def inspect(arguments: Sequence[str]) -> None:
     parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")
     add_trust(parser)
     options = parser.parse_args(arguments)
-    run = load_run(options.run, trust=options.trust)
-    folder = inside(options.run, "inspection") if options.out is None else options.out
-    require_writable(folder, "name another folder with --out DIR")
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = draw_weights(run.system.network, folder)
-    if options.video is not None:
-        pictures["grad_cam"] = draw_grad_cam(Predictor(run), options.video, folder)
-    for path in pictures.values():
-        say(str(path))
-    if options.wandb:
-        settings = (run.cfg.logger or {}).get("wandb") or {}
-        logger = wandb_logger(folder, project=settings.get("project") or "twostream", tags=["inspection"])
-        with finishing([logger]):
-            log_pictures([logger], {f"inspection/{name}": path for name, path in pictures.items()}, 0)
+    require_run(options.run)
+    from twostream.cli.work.inspect import inspect as draw
 
-
-def draw_weights(network: object, folder: Path) -> dict[str, Path]:
-    """Draws first filters, fusions and filters over time, if the network has them. Returns {name: picture}."""
-    pictures: dict[str, Path] = {}
-    for stream, weight in first_filters(network).items():
-        pictures[f"{stream}_filters"] = path = folder / f"{stream}_filters.png"
-        (save_rgb_filters if stream == "rgb" else save_flow_filters)(weight, path)
-    for name, shares in learned_fusions(network).items():  # type: ignore[arg-type]
-        pictures[f"fusion_{name}"] = path = folder / f"fusion_{name}.png"
-        save_fusion(name, shares, path)
-    if taps := learned_taps(network):  # type: ignore[arg-type]
-        pictures["over_time"] = folder / "over_time.png"
-        save_taps(taps, pictures["over_time"])
-    return pictures
-
-
-def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
-    """Draws Grad-CAM of every chunk of the window in the middle of a video. Returns the picture."""
-    sample = WindowSample()
-    predictor.predict(video, observers=[sample])
-    window, seen = sample.kept[len(sample.kept) // 2]
-    columns = chunk_columns(window, seen)
-    path = folder / "grad_cam.png"
-    label = f"{predictor.classes[seen.label]} {seen.scores[seen.label]:.2f}"
-    title = f"{Path(video).name}, {window.seconds[0]:.1f} to {window.seconds[1]:.1f} s: {label}"
-    save_columns(columns, path, bound=predictor.view.flow.bound, title=plain_text(title))
-    return path
-
-
-def chunk_columns(window: Window, seen: Seen) -> list[Column]:
-    """Returns a column for each chunk of a window."""
-    largest = {name: float(map_.max()) for name, map_ in seen.maps.items()}
-    return [
-        Column(
-            f"frame {frame}",
-            window.rgb[place],
-            window.flow[place],
-            {name: map_[place] for name, map_ in seen.maps.items()},
-            largest,
-        )
-        for place, frame in enumerate(window.shown.tolist())
-    ]
+    draw(options.run, video=options.video, out=options.out, wandb=options.wandb, trust=options.trust)

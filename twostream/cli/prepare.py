@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.engine import add_engine
-from twostream.data.decoding import DECODERS
-from twostream.data.prepare import DATA_SETS, Wishes, Workers
-from twostream.data.prepare import prepare as run_prepare
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, value_of
+from twostream.options.choices import DATA_SETS, DECODERS
 
 
 def prepare(arguments: Sequence[str]) -> None:
@@ -32,6 +30,9 @@ def prepare(arguments: Sequence[str]) -> None:
     add_engine(parser)
     options = parser.parse_args(arguments)
     with checked():
+        from twostream.data.prepare import Wishes, Workers
+        from twostream.data.prepare import prepare as run_prepare
+
         broken = run_prepare(
             options.data_set,
             options.root.expanduser(),

@@ -10,11 +10,12 @@ from twostream.options.help import print_help
 
 def train(arguments: Sequence[str]) -> None:
     """Train and test one network, or with -m a sweep of them; Hydra reads the same arguments from `sys.argv`."""
-    if {"-h", "--help"} & {*arguments}:  # before the import below, which takes seconds
+    if {"-h", "--help"} & {*arguments}:
         print_help(arguments)
         return
     # Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported
-    from twostream.train import main, run_command
+    from twostream.cli.task import main
+    from twostream.launch.command import run_command
 
     run_command(main)

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_single, naming_options
 from twostream.config.values import check_choices, check_values
-from twostream.data.dataset import STREAMS
 from twostream.options import conf_folder
+from twostream.options.choices import STREAMS
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> DictConfig:

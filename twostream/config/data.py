@@ -15,7 +15,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
-from twostream.config.protocols import CROPS, check_protocol, sampling_of
+from twostream.config.older import mirrors
+from twostream.config.protocol_views import sampling_of
+from twostream.config.protocols import CROPS, check_protocol
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import Cached, Decoded, FrameSource, Guarded
@@ -27,7 +29,6 @@ from twostream.data.storage.index import find_index
 from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
 from twostream.runs.data_values import which_videos
-from twostream.runs.old_names import said
 
 CACHES = (None, "ram", "auto")  # auto: chosen for training, which reads each video many times; else null
 
@@ -111,14 +112,6 @@ def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         "streams": streams_of(cfg),
         "seed": cfg.seed,
     }
-
-
-def mirrors(cfg: DictConfig) -> bool:
-    """Whether a mirrored video keeps its label: `data.mirror`.
-
-    Older runs do not say: there, it is so for all data sets but the embedded one.
-    """
-    return bool(said(cfg.data, "mirror", True))
 
 
 def build_transform(cfg: DictConfig, **changes: Any) -> Transform:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from twostream.config.network import build_network
-from twostream.config.saved import build_trained_system, config_file, load_config
+from twostream.config.network import build_network, without_starts
+from twostream.config.run import build_system
+from twostream.config.saved import config_file, load_config
 from twostream.data.history import History
 from twostream.files.errors import one_line
 from twostream.runs.checkpoint import SAFE, read_checkpoint
@@ -51,6 +53,15 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
         raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     epoch = content.get("epoch")
     return TrainedRun(folder, cfg, system.eval(), history, path, epoch + 1 if isinstance(epoch, int) else None)
+
+
+def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
+    """Returns the system of a run before the weights of its checkpoint are loaded into it.
+
+    Does not look for the weights that the run started from.
+    """
+    plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
+    return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
 def unfinished(run: TrainedRun) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import names_of, streams_of
+from twostream.config.older import scores_relu
 from twostream.config.trust import code_of
 from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
@@ -28,7 +29,6 @@ from twostream.models.network.description import Description, describe
 from twostream.models.network.parts import towers
 from twostream.models.pooling import GAP
 from twostream.options.command import train_command
-from twostream.runs.old_names import said
 from twostream.training.optimizers import roles
 
 REQUIRED = "required"  # of `init`: the experiment starts from trained streams, which the user has to name
@@ -166,19 +166,6 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
         check_relu(cfg, stream, checkpoint)
         return checkpoint
     return backbone_config(cfg, stream).get("weights")
-
-
-def scores_relu(backbone: Any) -> bool | None:
-    """Whether the scores of a configured backbone end in a ReLU; None if nobody knows.
-
-    Only squeezenet1_0 has this option; one of the same name of a backbone of the user's own may mean anything.
-
-    >>> scores_relu({"_target_": "twostream.models.backbone.squeezenet1_0"})
-    True
-    >>> scores_relu({"_target_": "mylab.backbone", "relu": True})  # None
-    """
-    known = isinstance(backbone, Mapping) and str(backbone.get("_target_")).endswith(".squeezenet1_0")
-    return bool(said(backbone, "relu")) if known else None
 
 
 def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:

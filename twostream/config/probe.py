@@ -29,8 +29,6 @@ from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
 from twostream.probe.store import FeatureStore, network_digest
 
-# Each tower scores single frames, and has no untrained layer before its classifier.
-FROZEN = ("fusion=sum", "layer=softmax", "two_towers=false", "temporal=pool2d", "attention=none", "train_from=all")
 FOLDS = 5
 log = logging.getLogger(__name__)
 

@@ -11,17 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config.data import mirrors
-from twostream.config.network import scores_relu, without_starts
-from twostream.config.run import build_system
+from twostream.config.older import mirrors, scores_relu
 from twostream.config.trust import check_trust, how_to_trust, is_trusted, plugin_folders, targets
 from twostream.config.values import check_values
-from twostream.data.history import History
 from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_yaml_text
 from twostream.options import conf_folder
 from twostream.runs.old_names import with_present_names
-from twostream.training.system import TwoStreamSystem
 
 CONFIGS = ("config.yaml", "config.json")  # of a run, and of an exported network
 # What may change when a run is evaluated: where its videos lie and how they are read, but not what its network is.
@@ -39,13 +35,7 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
     Raises ValueError if there is none, or if it names code that is neither named by an option in conf/ nor part of a
     package in `trust` or of an installed plug-in: a folder from somebody else must not run its author's code.
     """
-    path = config_file(folder)
-    if not Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    if not path.is_file():
-        cells = sorted(p.parent.name for p in Path(folder).glob("*/config.yaml") if not p.parent.name.startswith("."))
-        hint = f"; name one of its cells, such as {cells[0]}" if cells else ", which training writes"
-        raise ValueError(f"{folder}: is no run folder: it has no config.yaml{hint}")
+    path = require_run(folder)
     cfg = read_config(path)
     if "backbone" not in cfg:
         raise ValueError(f"{path}: is no configuration of a run")
@@ -56,6 +46,18 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
         if (relu := scores_relu(cfg.get(name))) is not None:
             cfg[name].relu = relu  # older runs do not say this either
     return cfg
+
+
+def require_run(folder: str | Path) -> Path:
+    """Returns the path of the configuration in a run folder. Raises ValueError if there is none."""
+    path = config_file(folder)
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    if not path.is_file():
+        cells = sorted(p.parent.name for p in Path(folder).glob("*/config.yaml") if not p.parent.name.startswith("."))
+        hint = f"; name one of its cells, such as {cells[0]}" if cells else ", which training writes"
+        raise ValueError(f"{folder}: is no run folder: it has no config.yaml{hint}")
+    return path
 
 
 def read_config(path: Path) -> DictConfig:
@@ -112,15 +114,6 @@ def change_config(cfg: DictConfig, settings: Sequence[str], *, trust: Sequence[s
     check_values(changed, only=[setting.partition("=")[0] for setting in settings])  # type: ignore[arg-type]
     check_targets(changed, f"--set {' '.join(map(repr, settings))}", trust=trust)  # type: ignore[arg-type]
     return changed  # type: ignore[return-value]
-
-
-def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
-    """Returns the system of a run before the weights of its checkpoint are loaded into it.
-
-    Does not look for the weights that the run started from.
-    """
-    plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
-    return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
 def differing_parts(one: DictConfig, other: DictConfig) -> list[str]:

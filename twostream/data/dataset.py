@@ -21,8 +21,8 @@ from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
 from twostream.data.transform import Box, crop_flow, crop_rgb, mirror_flow
 from twostream.files.resources import shortage
+from twostream.options.choices import STREAMS
 
-STREAMS = ("rgb", "flow")
 BROKEN = ("error", "skip")
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,52 +14,28 @@ import torch
 from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
-from twostream.config import build_source, build_views, cautions, check_device, mirror_note, mirrors, quieten
-from twostream.config.data import unsafe_mirror
+from twostream.config.bounds import cautions
+from twostream.config.data import build_source, build_views, mirror_note, unsafe_mirror
 from twostream.config.loaded import TrainedRun, load_run, unfinished
-from twostream.config.protocols import CROPS, num_views, scores_frame_by_frame
-from twostream.config.saved import change_config, differing_parts, errors_name_file, load_config
+from twostream.config.older import mirrors
+from twostream.config.protocol_views import num_views, scores_frame_by_frame
+from twostream.config.protocols import CROPS
+from twostream.config.run import check_device, quieten
+from twostream.config.saved import change_config, errors_name_file
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
 from twostream.data.module import ClipBatches, ClipSampler, available_cores
 from twostream.data.workers import start_worker
+from twostream.evaluation.plan import Plan
 from twostream.files.digest import sha256
 from twostream.files.errors import ExpectedError
 from twostream.metrics.scores import Scores, one_of_each
 from twostream.models.memory_order import channels_last
-from twostream.options import check_plain
 from twostream.training.distributed import of_all_processes
 from twostream.training.system import TwoStreamSystem, logits_by_video
 
 CPU_VALUES = 6_000_000  # values of input at once on a CPU, a view of 5 × 23 × 224 × 224; more are slower, due to memory
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to evaluate, and how. None means: as the run was configured. See `twostream evaluate --help`."""
-
-    protocol: str = "train"
-    part: str = "test"
-    split: int | None = None
-    root: str | None = None
-    settings: Sequence[str] = ()
-    allow_leak: bool = False
-    views_per_batch: int | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-    accelerator: str = "auto"
-    devices: int = 1
-    precision: str | None = None
-    trust: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        for name, least in (("views_per_batch", 1), ("batch_size", 1), ("workers", -1), ("devices", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value!r}: must be at least {least}")
-        if self.precision is not None:
-            check_plain("precision", self.precision)
 
 
 class Prepared(NamedTuple):
@@ -88,23 +63,6 @@ class Outcome(NamedTuple):
     own_split: bool
     notes: list[str]
     cautions: list[str]
-
-
-def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence[str] = ()) -> list[Path]:
-    """Returns the run folders in the order of `splits`.
-
-    Raises ValueError unless there is one run of each split, and all are of the same network.
-    """
-    configs = {folder: load_config(folder, trust=trust) for folder in folders}
-    found = sorted(int(cfg.split) for cfg in configs.values())
-    if found != sorted(set(splits)) or not len(splits) == len(folders) == len(configs):
-        wanted, there = (", ".join(map(str, numbers)) for numbers in (splits, found))
-        raise ValueError(f"--splits {wanted}: needs one run folder of each; these are of {there}")
-    first = configs[folders[0]]
-    for folder, cfg in configs.items():
-        if differing := differing_parts(first, cfg):
-            raise ValueError(f"{folders[0]} and {folder} are not the same network: they differ in {differing[0]}")
-    return sorted(folders, key=lambda folder: list(splits).index(configs[folder].split))
 
 
 def prepare(folder: str | Path, plan: Plan) -> Prepared:

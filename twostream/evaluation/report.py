@@ -22,15 +22,13 @@ from twostream.metrics import (
     confused_pairs,
     confusion_of,
     count_right,
-    measure,
 )
 from twostream.metrics.plots import save_confusion_matrix, save_reliability
 from twostream.metrics.scores import Scores
+from twostream.metrics.table import metrics_of, metrics_table
 from twostream.runs.results import write_json
 
-PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
 SHOWN = 5  # how many of the most confused pairs
-TITLES = {"mean_class_top1": "class top1", "mean_class_top5": "class top5", "ece": "ECE"}
 
 
 def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
@@ -61,11 +59,6 @@ def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     All rows count the same, whatever their number of videos.
     """
     return {name: sum(metrics[name] for metrics in rows) / len(rows) for name in rows[0]}
-
-
-def metrics_of(scores: Scores) -> dict[str, float]:
-    """Returns the metrics of scores: see `twostream.metrics.measure`."""
-    return measure(scores.logits, scores.labels)
 
 
 def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float]]:
@@ -173,21 +166,3 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(map(inert, row) for row in (rows[0], *(row.values() for row in rows)))
-
-
-def metrics_table(rows: Mapping[str, Mapping[str, float]], first: str = "") -> str:
-    """Returns rows of metrics in percent, as text.
-
-    >>> print(metrics_table({"a": {"top1": 0.5, "ece": 0.125}}, "file"))
-    file     top1      ECE
-    a       50.00    12.50
-    """
-    names = [name for name in PERCENT if any(name in metrics for metrics in rows.values())]
-    width = max(len(name) for name in (*rows, first))
-    titles = [TITLES.get(name, name) for name in names]
-    widths = [max(9, len(title) + 2) for title in titles]
-    lines = [first.ljust(width) + "".join(title.rjust(wide) for title, wide in zip(titles, widths, strict=True))]
-    for row, metrics in rows.items():
-        cells = [f"{100 * metrics[name]:.2f}" if name in metrics else "" for name in names]
-        lines.append(row.ljust(width) + "".join(cell.rjust(wide) for cell, wide in zip(cells, widths, strict=True)))
-    return "\n".join(lines)

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.models.fusion import ConcatFusion, ConvFusion
-from twostream.models.network import STREAMS
 from twostream.models.network.parts import parts, towers
 from twostream.models.temporal import Conv3d
+from twostream.options.choices import STREAMS
 
 
 class Shares(NamedTuple):

@@ -10,11 +10,11 @@ import yaml
 from twostream.config.loaded import TrainedRun
 from twostream.config.shareable import shareable_config, shareable_results
 from twostream.data.dataset import ClipDataset
-from twostream.export.graph import FORMATS
 from twostream.export.markdown import block, escaped, one_line, rows
 from twostream.metrics.plots import read_curves
 from twostream.models.network.description import count_parameters
 from twostream.models.network.parts import towers
+from twostream.options.choices import FORMATS
 from twostream.runs.results import read_results
 
 LICENSE = "apache-2.0"  # as LICENSE says

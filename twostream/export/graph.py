@@ -22,9 +22,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from twostream.models.network.parts import parts
-from twostream.runs.checkpoint import SAFE
 
-FORMATS = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": SAFE}  # {--format: name of the file}
 FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: an option names a part
 LARGEST_FILE = 1_900_000_000  # bytes of weights in an ONNX file (at most 2 GiB); more go into a file beside it
 

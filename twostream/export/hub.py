@@ -11,9 +11,9 @@ from typing import Any
 from twostream.config.saved import load_config
 from twostream.files.errors import one_line
 from twostream.files.foreign import inside
-from twostream.runs.checkpoint import SAFE
+from twostream.options.choices import FORMATS
 
-REQUIRED = ("config.json", SAFE)
+REQUIRED = ("config.json", FORMATS["safetensors"])
 FILES = (  # what is sent and fetched; none of it is pickled
     *REQUIRED,
     "README.md",

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twostream.data.dataset import STREAMS, ClipDataset
+from twostream.data.dataset import ClipDataset
 from twostream.models.network.parts import towers
+from twostream.options.choices import STREAMS
 from twostream.training.system import TwoStreamSystem
 
 RULES = {

@@ -21,7 +21,6 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.export.card import model_card
 from twostream.export.graph import (
-    FORMATS,
     Predict,
     Streams,
     culprit,
@@ -40,6 +39,7 @@ from twostream.files.digest import sha256
 from twostream.files.disk_errors import naming, of_the_disk
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
+from twostream.options.choices import FORMATS
 from twostream.runs.checkpoint import SAFE, read_checkpoint, write_safetensors
 from twostream.runs.results import read_results, write_json
 from twostream.training.system import TwoStreamSystem

@@ -6,7 +6,10 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
+
+from twostream.files.errors import ExpectedError
 
 # What PyAV reads (see FORMATS in decoding/facts.py), even if the chosen decoder reads less; in alphabetical order.
 SUFFIXES = (
@@ -19,6 +22,20 @@ SUFFIXES = (
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 NUM_SHOWN = 3  # names of left-out files in a message
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # one slash, because Path turns two into one
+
+
+class VideoError(ExpectedError):
+    """A file cannot be decoded. `path` names it, `reason` says why, and `str` gives both in one line."""
+
+    def __init__(self, path: str | PathLike[str], reason: str = "") -> None:
+        super().__init__(
+            path, reason
+        )  # a DataLoader rebuilds a worker's error from its text alone, so `reason` is optional
+        self.path = os.fspath(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.reason else self.path
 
 
 def is_visible(name: str) -> bool:

@@ -8,7 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from twostream.config import Run, cautions, few_note, mirror_note, settled_note, starts
+from twostream.config.bounds import cautions
+from twostream.config.data import mirror_note
+from twostream.config.network import starts
+from twostream.config.run import Run
+from twostream.config.settle import few_note, settled_note
 from twostream.runs.results import worse_than_probe
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_words, naming_options
@@ -33,13 +32,13 @@ from twostream.files.errors import (
 )
 from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.files.signals import Stopped, requeue
-from twostream.launch.processes import ProcessError, end_rank, end_with_parent
+from twostream.launch.ranks import ProcessError, end_rank, end_with_parent
 from twostream.launch.resume import continued
 from twostream.launch.sweep import BASIC_SWEEPER, Ledger
 from twostream.options.command import train_command
 from twostream.runs.results import write_text
 from twostream.runs.sweep import read_sweep
-from twostream.training.distributed import rank_of
+from twostream.training.ranks import rank_of
 
 BEGINS = "nothing had begun, the same command begins again"
 
@@ -94,7 +93,7 @@ def run_command(main: Callable[[], None]) -> None:
             if Ledger.ended is not None:
                 end_sweep(Ledger.ended)
     except Stopped as stopped:
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        if not rank_of(os.environ):  # the only process, or the first
             print(f"{stopped}; {stopped.then}", file=sys.stderr)
             print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from twostream.config import Run, cautions, mirrors, starts
+from twostream.config.bounds import cautions
+from twostream.config.network import starts
+from twostream.config.older import mirrors
+from twostream.config.run import Run
 from twostream.data.dataset import ClipDataset
 from twostream.data.record import summary_of
 from twostream.data.sources import Source
 from twostream.files.digest import sha256
-from twostream.launch.sweep import identity
+from twostream.launch.claim import identity
 from twostream.metrics import confusion_of
 from twostream.metrics.plots import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.metrics.scores import Scores

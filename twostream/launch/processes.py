@@ -6,19 +6,16 @@ which of them failed first, and ends the others. torchrun and SLURM start and en
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 from hydra.conf import HydraConf
@@ -31,20 +28,17 @@ from omegaconf import DictConfig
 from twostream.config.compose import run_in
 from twostream.config.run import check_device, quieten
 from twostream.data.module import share
-from twostream.files.errors import UserError, checked, is_expected, one_line
+from twostream.files.errors import UserError, checked
 from twostream.files.lock import Claim
-from twostream.launch.sweep import STARTED_BY, as_typed, claimed
+from twostream.launch.claim import claimed
+from twostream.launch.ranks import STARTED_BY, ProcessError, tell
+from twostream.launch.sweep import as_typed
 from twostream.options.command import TWOSTREAM_TRAIN
-from twostream.training.distributed import lost_others, rank_of
+from twostream.training.ranks import rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
-PATIENCE_SECONDS = 5.0  # a process that has lost the others waits, so that their errors come first
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 OUT_OF_MEMORY = " (out of memory?)"
-
-
-class ProcessError(UserError):
-    """A process that this one started has failed, and has printed why."""
 
 
 def needs_own_process(cfg: DictConfig) -> bool:
@@ -209,43 +203,3 @@ def name_of(number: int) -> str:
 
 
 # ---- in the processes that train ----
-
-
-def end_with_parent() -> None:
-    """Makes the kernel kill this process when the process that started it ends, even if that was killed itself."""
-    parent = os.environ.get(STARTED_BY)
-    if parent is None:
-        return
-    with suppress(AttributeError, OSError):  # only Linux has prctl
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(parent):
-        os._exit(1)
-
-
-def end_rank(rank: int, error: Exception, folder: Path) -> NoReturn:
-    """Prints what went wrong in this process and ends it at once, since cleaning up may wait for the other processes.
-
-    If all processes find the same error, only the first prints it. A lost connection is printed last, since it follows
-    from an error in another process.
-    """
-    text = f"error: {one_line(error)}" if is_expected(error) else traceback.format_exc().strip()
-    if lost_others(error):
-        time.sleep(PATIENCE_SECONDS)
-        said = re.sub(r"^\[\S+\] ", "", one_line(error)).split(". This is typically")[0]
-        text = f"lost the other processes: {said}"
-    tell(rank, text, folder)
-    sys.stdout.flush()
-    os._exit(1)
-
-
-def tell(rank: int, text: str, folder: Path) -> None:
-    """Prints what went wrong in a process, and writes it into `error.txt` unless that exists already."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, noted = folder / "error.txt", text.removeprefix("error: ")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(noted + "\n")
-    except FileExistsError:
-        if path.read_text(encoding="utf-8").strip() == noted:
-            return  # another process found the same
-    print(f"[rank {rank}] {text}", file=sys.stderr, flush=True)

@@ -19,8 +19,8 @@ from twostream.files.errors import checked
 from twostream.files.json_yaml import read_json
 from twostream.files.lock import Claim
 from twostream.files.signals import Signals
-from twostream.launch.resume import recovery_of, same_configuration
-from twostream.launch.sweep import identity
+from twostream.launch.claim import identity
+from twostream.launch.recovery import recovery_of, same_configuration
 from twostream.probe.start import StartFromProbe
 from twostream.runs.results import finite_or_none, write_json
 from twostream.training.callbacks import Alive

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from twostream.config import build_data, build_source
-from twostream.config.saved import build_trained_system, errors_name_file, load_config
+from twostream.config.data import build_data, build_source
+from twostream.config.loaded import build_trained_system
+from twostream.config.saved import errors_name_file, load_config
 from twostream.data.history import History
 from twostream.files.json_yaml import has_shape
 from twostream.runs.checkpoint import read_plain
@@ -28,16 +29,6 @@ class Replay(NamedTuple):
     first: str | None
     weights: list[str]  # names of weights that are not finite, before the step
     gradients: list[str]  # names of weights with gradients that are not finite
-
-
-def find_kept(path: Path) -> Path:
-    """Returns a file of `FiniteLoss`: `path`, or the newest one in a run folder. Raises ValueError if there is none."""
-    if path.is_file():
-        return path
-    kept = sorted(path.glob("nonfinite-*.pt"))
-    if not kept:
-        raise ValueError(f"{path}: has no nonfinite-*.pt, that a run leaves whose loss or gradient is not finite")
-    return kept[-1]
 
 
 def replay(path: Path, *, trust: Sequence[str] = ()) -> Replay:

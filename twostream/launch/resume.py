@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from omegaconf import OmegaConf
 
 from twostream.config.compose import compose_config, run_in
 from twostream.config.saved import check_targets, leaves, own_interpolations
@@ -16,8 +15,7 @@ from twostream.config.trust import TYPED_IN
 from twostream.files.errors import UserError
 from twostream.files.json_yaml import read_json, read_yaml
 from twostream.files.signals import INTERACTIVE, slurm_job
-from twostream.launch.sweep import difference, file_name, hash_of, identity
-from twostream.training.recovery import newest_recovery, read_recovery
+from twostream.launch.sweep import file_name, hash_of
 
 OVERRIDES = "overrides.json"
 
@@ -123,36 +121,6 @@ def key_of(override: str) -> str:
     ('data.root', 'logger', 'backbone@flow_backbone')
     """
     return override.partition("=")[0].lstrip("+~")
-
-
-def recovery_of(cfg: DictConfig, folder: Path, part: str = "") -> Path | None:
-    """Returns the checkpoint that a run in this folder, or its `part`, goes on from; None if there is none.
-
-    Raises UserError, with the difference, if another configuration wrote it, unless `allow_change` is set.
-    """
-    path = newest_recovery(folder / part)
-    if path is None:
-        return None
-    state = read_recovery(path)
-    rank_zero_only(print)(
-        f"{folder / part}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True
-    )
-    same_configuration(state["cell"], cfg, folder)
-    return path
-
-
-def same_configuration(cell: str, cfg: DictConfig, folder: Path) -> bool:
-    """Whether a run was interrupted under this configuration. Raises UserError if not, unless `allow_change`."""
-    if cell == identity(cfg):
-        return True
-    changes = difference(cfg, folder)
-    if not cfg.allow_change:
-        raise UserError(
-            f"{folder}: its run was interrupted under another configuration ({changes}); "
-            "allow_change=true goes on with the present one"
-        )
-    rank_zero_only(print)(f"WARNING: the configuration has changed since ({changes}); allow_change=true")
-    return False
 
 
 def run_name(usual: str) -> str:

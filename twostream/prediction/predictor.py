@@ -192,10 +192,10 @@ def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -
     """Loads the network of a run folder, or of the Hub ("hf://OWNER/NAME"), to be shown videos.
 
     `trust`: packages of your own whose code the run may name. Raises ValueError like `twostream.config.loaded.load_run`
-    and `twostream.export.download_run`.
+    and `twostream.export.hub.download_run`.
     """
     if str(run_dir).startswith("hf://"):
-        from twostream.export import download_run  # the exporters are not needed for a folder
+        from twostream.export.hub import download_run  # the exporters are not needed for a folder
 
         run_dir = download_run(str(run_dir), trust=trust)
     return Predictor(load_run(str(run_dir), trust=trust), device=device)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from twostream.files.errors import one_line
+from twostream.options.choices import FORMATS
 
-SAFE = "model.safetensors"
+SAFE = FORMATS["safetensors"]
 TRAINED_ON = "trained_on.videos"  # beside the weights: hashes of the names of the training videos
 FORMAT = "twostream 1"
 MOST_CLASSES = 20_000  # a confusion matrix of that many takes 3 GB

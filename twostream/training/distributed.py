@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch.distributed as distributed
@@ -11,23 +10,8 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from twostream.files.signals import INTERACTIVE
-
 Value = TypeVar("Value")
 SHARDED_FROM = 100_000  # parameters; smaller stages are sharded with the layers around them
-
-
-def rank_of(environment: Mapping[str, str]) -> int | None:
-    """Returns the number of this process among those that train together, or None if it trains alone.
-
-    >>> rank_of({"RANK": "3"}), rank_of({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}), rank_of({"SLURM_PROCID": "0"})
-    (3, 1, None)
-    """
-    if "RANK" in environment:
-        return int(environment["RANK"])
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
-        return int(environment.get("SLURM_PROCID", "0"))
-    return None
 
 
 def world_size() -> int:
@@ -42,19 +26,6 @@ def of_all_processes(value: Value) -> list[Value]:
     values: list[Any] = [None] * world_size()
     distributed.all_gather_object(values, value)
     return values
-
-
-def lost_others(error: BaseException | None) -> bool:
-    """Returns whether an error only says that another process is gone.
-
-    >>> lost_others(RuntimeError("[…/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4242"))
-    True
-    """
-    while error is not None:
-        if type(error).__name__.startswith("Dist") or any(word in str(error) for word in ("gloo", "NCCL")):
-            return True
-        error = error.__cause__
-    return False
 
 
 class FullySharded(ModelParallelStrategy):

@@ -25,7 +25,8 @@ from twostream.files.json_yaml import has_shape
 from twostream.files.signals import Signals, Stopped
 from twostream.runs.checkpoint import check_size, load_without_memory, read_plain
 from twostream.runs.results import write_text
-from twostream.training.distributed import lost_others, of_all_processes
+from twostream.training.distributed import of_all_processes
+from twostream.training.ranks import lost_others
 
 KEPT = 2  # recovery checkpoints that are kept, the newest ones
 SELECTION = "selection"  # folder in a run's folder: the training that chose the epochs (refit=true)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twostream.config import build_data, build_source, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.data import build_data, build_source
 from twostream.data.decoding import VideoError, read_frames
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import MovingPatterns

@@ -15,8 +15,7 @@ from av.video.stream import VideoStream
 
 from twostream.data.decoding.progress import progressing
 from twostream.data.picture import MOST_PIXELS
-from twostream.files.errors import ExpectedError
-from twostream.files.video_files import why_absent
+from twostream.files.video_files import VideoError, why_absent
 
 # Containers that store the time of each frame, and codecs in which every packet is one shown frame. MPEG-4 Part 2 is
 # not one of these codecs: its "not coded" packets carry no picture, so that all later frames have a lower index than
@@ -37,20 +36,6 @@ NOT_A_VIDEO = {
     b"<!doctype html": "is a web page, not a video: download it again",
     b"<html": "is a web page, not a video: download it again",
 }
-
-
-class VideoError(ExpectedError):
-    """A file cannot be decoded. `path` names it, `reason` says why, and `str` gives both in one line."""
-
-    def __init__(self, path: str | PathLike[str], reason: str = "") -> None:
-        super().__init__(
-            path, reason
-        )  # a DataLoader rebuilds a worker's error from its text alone, so `reason` is optional
-        self.path = os.fspath(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.reason else self.path
 
 
 @dataclass(frozen=True)

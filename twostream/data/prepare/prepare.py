@@ -24,8 +24,7 @@ from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, update_in
 from twostream.data.storage.packed import SHORT_SIDE, packed_folder
 from twostream.files.one_at_a_time import alone
 from twostream.files.writable import is_writable, require_writable
-
-DATA_SETS = (*PUBLISHED, "folder")
+from twostream.options.choices import DATA_SETS
 
 
 @dataclass(frozen=True, kw_only=True)

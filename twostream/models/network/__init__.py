@@ -2,13 +2,12 @@
 
 from .multi_level import MultiLevelNetwork
 from .single_stream import SingleStreamNetwork
-from .tower import LAYERS, STAGES, STREAMS, OverClip, Tower
+from .tower import LAYERS, STAGES, OverClip, Tower
 from .two_stream import TwoStreamNetwork
 
 __all__ = [
     "LAYERS",
     "STAGES",
-    "STREAMS",
     "MultiLevelNetwork",
     "OverClip",
     "SingleStreamNetwork",

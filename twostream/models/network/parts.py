@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from .tower import STAGES, STREAMS
+from twostream.options.choices import STREAMS
+
+from .tower import STAGES
 
 TOWER = {"backbone.stages": "stage", "attention": "attention", "temporal": "temporal"}  # module in a tower -> role
 BETWEEN = {"align": "align", "fusions": "fusion"}  # module of both streams -> role

@@ -5,7 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from .tower import LAST_CONV, STREAMS, MakeTemporal, MakeTower, Tower, check_choice, make_temporal, scores
+from twostream.options.choices import STREAMS
+
+from .tower import LAST_CONV, MakeTemporal, MakeTower, Tower, check_choice, make_temporal, scores
 
 
 class SingleStreamNetwork(nn.Module):

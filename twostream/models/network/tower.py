@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from twostream.models.stages import STAGES
 
 LAYERS = (*STAGES, "softmax")
-STREAMS = ("rgb", "flow")
 LAST_CONV, SCORES = "conv5", "fc8"
 
 MakeBackbone = Callable[..., Any]  # (in_channels=, num_classes=) -> Backbone

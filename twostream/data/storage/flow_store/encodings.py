@@ -13,10 +13,9 @@ import numpy as np
 from jaxtyping import Int8, UInt8
 
 from twostream.data.picture import MOST_PIXELS, decode_picture
+from twostream.options.choices import ENCODINGS, QUALITY
 
-ENCODINGS = ("jpeg", "png", "small")
 SEAM = {"jpeg": 8, "png": 8, "small": 16}  # side of a block in pixels
-QUALITY = 90  # of JPEG; an error of 0.06 grey levels on average over real clips
 X264_RATE = 17  # constant rate factor of `small`: about half the bytes of JPEG at QUALITY
 START_CODE = b"\0\0\0\1"  # the first bytes of H.264
 LOWEST = -127  # levels go from -127 to 127; a lossy encoding may give -128

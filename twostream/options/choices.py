@@ -1,0 +1,13 @@
+"""What commands let a user choose from, kept where no heavy package is loaded for it."""
+
+STREAMS = ("rgb", "flow")
+DATA_SETS = ("ucf101", "hmdb51", "folder")  # of `twostream prepare`
+DECODERS = ("pyav", "decord", "torchcodec")
+ENCODINGS = ("jpeg", "png", "small")  # of a flow store
+QUALITY = 90  # of its JPEG; an error of 0.06 grey levels on average over real clips
+NAMINGS = ("denseflow", "tsn")  # of flow that another tool wrote
+FORMATS = {  # of an exported network: name of the file
+    "onnx": "model.onnx",
+    "torch-export": "model.pt2",
+    "safetensors": "model.safetensors",
+}
