@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
 from twostream.data.bounds import beyond_bounds
-from twostream.data.dataset import Sampling
+from twostream.data.sampling import Sampling
 from twostream.data.sources.moving_patterns import MovingPatterns
 
 EMBEDDED = f"{MovingPatterns.__module__}.{MovingPatterns.__qualname__}"

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from twostream.config.protocols import CLIPS, FRAMES, check_protocol
-from twostream.data.dataset import Sampling, Transform
-from twostream.data.sampling import Chunks, Segments
+from twostream.data.dataset import Transform
+from twostream.data.sampling import Chunks, Sampling, Segments
 from twostream.models.network import OverClip
 from twostream.models.network.tower import FoldTime
 from twostream.models.temporal import Pool2d, Temporal

@@ -16,8 +16,7 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Int
 
-from twostream.data.dataset import Sampling
-from twostream.data.sampling import flow_pairs, rgb_indices
+from twostream.data.sampling import Sampling, flow_pairs, rgb_indices
 from twostream.data.sources.moving_patterns import ORDERS, WINDOW, clip_length, displacements
 
 SEEN = (

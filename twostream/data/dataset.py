@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int8, UInt8
+from jaxtyping import Int8, UInt8
 from torch.utils.data import Dataset, default_collate
 
 from twostream.data.clip import Clip
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow, quantise
 from twostream.data.frames import FrameSource
-from twostream.data.sampling import flow_pairs, rgb_indices
+from twostream.data.sampling import Sampling, flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
 from twostream.data.transform import Box, crop_flow, crop_rgb, mirror_flow
@@ -25,13 +25,6 @@ from twostream.options.choices import STREAMS
 
 BROKEN = ("error", "skip")
 log = logging.getLogger(__name__)
-
-
-class Sampling(Protocol):
-    """Chooses where the chunks of a clip start; see `twostream.data.sampling`."""
-
-    def random(self, num_frames: int, flow_length: int, rng: np.random.Generator) -> Int[np.ndarray, "1 t"]: ...
-    def fixed(self, num_frames: int, flow_length: int) -> Int[np.ndarray, "v t"]: ...
 
 
 class Transform(Protocol):

@@ -12,11 +12,19 @@ fields are zero motion. Frames are never made up or looped.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int
 
 MOST = 10_000  # chunks, views, or frames of stride: a foreign configuration must not use up the memory
+
+
+class Sampling(Protocol):
+    """Chooses where the chunks of a clip start."""
+
+    def random(self, num_frames: int, flow_length: int, rng: np.random.Generator) -> Int[np.ndarray, "1 t"]: ...
+    def fixed(self, num_frames: int, flow_length: int) -> Int[np.ndarray, "v t"]: ...
 
 
 class Chunks:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int, Int8, UInt8
 
-from twostream.data.dataset import Sampling, Transform
+from twostream.data.dataset import Transform
 from twostream.data.decoding import TimedFrame
 from twostream.data.flow import OpticalFlow, quantise
-from twostream.data.sampling import Chunks, flow_pairs, rgb_indices
+from twostream.data.sampling import Chunks, Sampling, flow_pairs, rgb_indices
 from twostream.data.transform import Box, crop_flow, crop_rgb
 
 
