@@ -8,6 +8,7 @@ from pathlib import Path
 from twostream.cli.code import add_trust
 from twostream.config.saved import require_run
 from twostream.files.errors import checked
+from twostream.files.video_files import require_video
 from twostream.options.arguments import Parser
 
 
@@ -22,6 +23,8 @@ def inspect(arguments: Sequence[str]) -> None:
     add_trust(parser)
     options = parser.parse_args(arguments)
     require_run(options.run)
+    if options.video is not None:
+        require_video(options.video)
     from twostream.cli.work.inspect import inspect as draw
 
     draw(options.run, video=options.video, out=options.out, wandb=options.wandb, trust=options.trust)

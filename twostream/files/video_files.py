@@ -109,6 +109,12 @@ def why_absent(path: str | os.PathLike[str]) -> str | None:
     return None
 
 
+def require_video(path: str | os.PathLike[str]) -> None:
+    """Raises `VideoError` if nothing is at `path`."""
+    if reason := why_absent(path):
+        raise VideoError(path, reason)
+
+
 def near(path: str | os.PathLike[str]) -> str:
     """Returns ` (there is NAME: how it differs)` if something is called almost like the absent `path`; else ""."""
     base, absent = os.path.abspath(path), []

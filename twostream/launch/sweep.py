@@ -21,7 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.values import check_values, require_folder
-from twostream.files.errors import UserError, end_with
+from twostream.files.errors import UserError, end_with, one_line
 from twostream.options.command import train_command
 from twostream.runs.results import write_json
 from twostream.runs.sweep import LEDGER
@@ -141,7 +141,7 @@ class Ledger(Callback):
 
 
 def check_cells(config: DictConfig) -> None:
-    """Raises ValueError for a wrong value of a sweep before its first cell begins.
+    """Raises ValueError, or UserError for an unknown option, for a wrong sweep before its first cell begins.
 
     Checks the values of each axis in the configuration of the first cell. If another axis chooses what they belong to,
     or if that configuration cannot be composed, each cell checks its own values when it begins.
@@ -151,11 +151,20 @@ def check_cells(config: DictConfig) -> None:
         return  # this sweeper chooses values as it goes
     parsed = OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
     axes = [override for override in parsed if override.is_sweep_override()]
+    loader = GlobalHydra.instance().config_loader()
+    for axis in axes:
+        known = loader.get_group_options(axis.key_or_group)  # none of a plain value
+        for text in axis.sweep_string_iterator() if known else ():
+            if text not in known:
+                try:
+                    loader.load_sweep_config(config, [f"{axis.get_key_element()}={text}"])
+                except HydraException as error:  # names the options that there are
+                    raise UserError(one_line(error)) from None
     first: list[Any] = [
         f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed
     ]
     try:
-        cfg = GlobalHydra.instance().config_loader().load_sweep_config(config, first)
+        cfg = loader.load_sweep_config(config, first)
     except HydraException:
         return
     cfg = without_hydra(cfg)

@@ -1,0 +1,128 @@
+"""Help and wrong command lines do not wait for PyTorch: what each command may import before it ends."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twostream.cli.commands import COMMANDS
+from twostream.data.decoding import DECODERS
+from twostream.data.prepare.catalogue import PUBLISHED
+from twostream.data.storage.flow_store import jpeg_folders
+from twostream.metrics.scores import Scores
+from twostream.options import choices
+
+ROOT = Path(__file__).parents[2]
+HEAVY = (
+    *("torch", "torch._dynamo", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "timm"),
+    *("sklearn", "scipy", "matplotlib", "pandas", "PIL", "av", "cv2", "decord", "torchcodec", "wandb", "rich"),
+    *("huggingface_hub", "safetensors", "onnx", "numpy", "hydra"),
+)
+LINES = {  # command line: (which of these packages it may load, what it prints)
+    "twostream --help": ("", "usage: twostream"),
+    "twostream bench --help": ("hydra", "usage: twostream bench"),
+    "twostream doctor --help": ("", "usage: twostream doctor"),
+    "twostream evaluate --help": ("hydra numpy", "usage: twostream evaluate"),
+    "twostream export --help": ("hydra", "usage: twostream export"),
+    "twostream flow --help": ("hydra", "usage: twostream flow"),
+    "twostream fuse --help": ("numpy", "usage: twostream fuse"),
+    "twostream info --help": ("hydra", "usage: twostream info"),
+    "twostream inspect --help": ("hydra", "usage: twostream inspect"),
+    "twostream predict --help": ("hydra", "usage: twostream predict"),
+    "twostream prepare --help": ("", "usage: twostream prepare"),
+    "twostream probe --help": ("hydra", "usage: twostream probe"),
+    "twostream replay --help": ("hydra", "usage: twostream replay"),
+    "twostream report --help": ("numpy", "usage: twostream report"),
+    "twostream train --help": ("", "Train and test one network"),
+    "python train.py --help": ("", "Train and test one network"),
+    "twostream nosuch": ("", "error: command nosuch: choose from"),
+    "twostream info --nosuch": ("hydra", "error: unrecognized arguments: --nosuch"),
+    "twostream info --classes 0": ("hydra", "error: --classes 0: must be"),
+    "twostream flow --store here --encoding gif": ("hydra", "error: --encoding gif: choose from jpeg, png, small"),
+    "twostream evaluate run --protocol ten": ("hydra numpy", "error: --protocol ten: choose from train, paper"),
+    "twostream evaluate run --batch-size 0": ("hydra numpy", "error: batch_size=0: must be at least 1"),
+    "twostream export run --format pth": ("hydra", "error: --format pth: choose from onnx"),
+    "twostream export run --push alone": ("hydra", "error: 'alone': name a repository"),
+    "twostream prepare kinetics --root here": ("", "error: data_set kinetics: choose from ucf101, hmdb51, folder"),
+    "twostream doctor nowhere": ("", "error: paths nowhere: no such file"),
+    "twostream evaluate nowhere": ("hydra numpy", "error: nowhere: no such folder"),
+    "twostream evaluate nowhere --splits 1": ("hydra numpy", "error: nowhere: no such folder"),
+    "twostream export nowhere --format onnx": ("hydra", "error: nowhere: no such folder"),
+    "twostream fuse nowhere.npz": ("numpy", "error: nowhere.npz: no such file"),
+    "twostream inspect nowhere": ("hydra", "error: nowhere: no such folder"),
+    "twostream predict nowhere {here}/train.py": ("hydra", "error: nowhere: no such folder"),
+    "twostream predict nowhere nowhere.mp4": ("hydra", "error: nowhere.mp4: "),
+    "twostream replay nowhere": ("hydra", "error: nowhere: has no nonfinite-*.pt"),
+    "twostream inspect run nowhere.mp4": ("hydra", "error: nowhere.mp4: cannot be opened"),
+    "twostream export run --format onnx --video nowhere.mp4": ("hydra", "error: nowhere.mp4: cannot be opened"),
+    "twostream report nowhere": ("numpy", "error: nowhere: no such folder"),
+    "twostream bench epochs=-1": ("hydra", "error: epochs=-1: must be"),
+    "twostream flow --store here flow.bound=0": ("hydra", "error: flow.bound=0: must be"),
+    "twostream info fusion=nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
+    "twostream info --config-dir nowhere": ("hydra", "error: --config-dir nowhere: no such folder"),
+    "twostream probe nosuch=1": ("hydra", "error: nosuch=1: no such option"),
+    "python train.py --nosuch": ("hydra", "error: --nosuch: "),
+    "python train.py nosuch": ("hydra", "error: nosuch: options are typed"),
+    "python train.py nosuch=1": ("hydra", "error: nosuch=1: no such option"),
+    "python train.py fusion=nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
+    "python train.py epochs=-1": ("hydra", "error: epochs=-1: must be"),
+    "python train.py epochs=1,2": ("hydra", "error: epochs=1,2: several values"),
+    "python train.py -m epochs=1,-1": ("hydra", "error: epochs=-1: must be"),
+    "python train.py -m fusion=sum,nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
+    "python train.py -m nosuch=1,2": ("hydra", "error: nosuch=1: no such option"),
+    "python train.py resume=nowhere": ("hydra", "is no run folder"),
+    "python train.py --cfg job": ("hydra", "_target_: "),
+    "twostream fuse a.npz a.npz": ("numpy", "fused 1:1"),
+    "twostream report . --wandb off": ("numpy", "-> report"),
+    "twostream info": (
+        "torch torch._dynamo numpy av hydra",
+        "FLOPs per clip",
+    ),  # on meta tensors PyTorch imports dynamo
+}
+RUN = {
+    "config.yaml": "backbone: {}\n",
+    "overrides.json": "[]",
+    "results.json": '{"metrics": {"test/top1": 0.5}}',
+}
+TOLD = """
+import atexit, runpy, sys
+heavy, sys.argv = sys.argv[1].split(), sys.argv[2:]
+atexit.register(lambda: print("loaded", *(name for name in heavy if name in sys.modules), file=sys.__stderr__))
+if sys.argv[0] == "twostream":
+    runpy.run_module("twostream.cli", run_name="__main__")
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_a_command_line_loads(line: str, tmp_path: Path) -> None:
+    allowed, says = LINES[line]
+    (tmp_path / "run").mkdir()
+    for name, text in RUN.items():
+        (tmp_path / "run" / name).write_text(text)
+    scores = Scores(("a", "b"), np.arange(2), np.eye(2, dtype=np.float32), ("x", "y"), "train", "", "mine", 1, "test")
+    scores.save(tmp_path / "a.npz")
+    words = shlex.split(line.format(here=ROOT).replace("python train.py", str(ROOT / "train.py")))
+    command = [sys.executable, "-c", TOLD, " ".join(HEAVY), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    *printed, loaded = (done.stdout + done.stderr).strip().splitlines()
+    assert says in "\n".join(printed)
+    assert done.returncode == ("error" in done.stderr)
+    assert set(loaded.split()) - {"loaded", *allowed.split()} == set()
+
+
+def test_every_command_has_its_line() -> None:
+    assert {f"twostream {name} --help" for name in COMMANDS} <= LINES.keys()
+
+
+def test_what_can_be_typed_is_what_is_there() -> None:
+    """The choices are written where nothing heavy is loaded for them, away from the code that has to know each."""
+    assert set(choices.DECODERS) == set(DECODERS)
+    assert (*PUBLISHED, "folder") == choices.DATA_SETS
+    assert tuple(jpeg_folders.NAMINGS) == choices.NAMINGS
