@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from twostream.config.typed import naming_options
 from twostream.config.values import check_values, require_folder
 from twostream.files.errors import UserError, end_with, one_line
 from twostream.options.command import train_command
@@ -141,33 +142,25 @@ class Ledger(Callback):
 
 
 def check_cells(config: DictConfig) -> None:
-    """Raises ValueError, or UserError for an unknown option, for a wrong sweep before its first cell begins.
+    """Raises UserError for options that do not exist, and ValueError for a wrong value, before the first cell begins.
 
     Checks the values of each axis in the configuration of the first cell. If another axis chooses what they belong to,
-    or if that configuration cannot be composed, each cell checks its own values when it begins.
+    each cell checks its own values when it begins.
     """
     params, typed = config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task)
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
         return  # this sweeper chooses values as it goes
     parsed = OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *typed])
     axes = [override for override in parsed if override.is_sweep_override()]
-    loader = GlobalHydra.instance().config_loader()
     for axis in axes:
-        known = loader.get_group_options(axis.key_or_group)  # none of a plain value
-        for text in axis.sweep_string_iterator() if known else ():
-            if text not in known:
-                try:
-                    loader.load_sweep_config(config, [f"{axis.get_key_element()}={text}"])
-                except HydraException as error:  # names the options that there are
-                    raise UserError(one_line(error)) from None
+        known = GlobalHydra.instance().config_loader().get_group_options(axis.key_or_group)  # none of a plain value
+        for text in axis.sweep_string_iterator():
+            if known and text not in known:
+                cell_config(config, [f"{axis.get_key_element()}={text}"])
     first: list[Any] = [
         f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o in axes else o.input_line for o in parsed
     ]
-    try:
-        cfg = loader.load_sweep_config(config, first)
-    except HydraException:
-        return
-    cfg = without_hydra(cfg)
+    cfg = without_hydra(cell_config(config, first))
     check_values(cfg)
     choosing = {override.get_key_element() for override in axes}
     for axis in axes:
@@ -179,6 +172,15 @@ def check_cells(config: DictConfig) -> None:
             cell = copy.deepcopy(cfg)
             OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
             check_values(cell, only=[name])
+
+
+def cell_config(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Returns the configuration of a cell. Raises UserError if Hydra cannot compose it, as it later would."""
+    try:
+        with naming_options(UserError):
+            return GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    except HydraException as error:
+        raise UserError(one_line(error)) from None
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
