@@ -1,6 +1,7 @@
 """What each flow algorithm costs for a pair of frames of several sizes: `python -m benchmarks.flow`.
 
-With videos, `python -m benchmarks.flow VIDEO…`, also what a training sample costs, and how far each is from TV-L1.
+With videos, `python -m benchmarks.flow VIDEO…`, also what a training sample costs, and how far each is from TV-L1 and,
+with flow.short_side, from the fields of whole frames.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def main() -> None:
 
 
 def print_samples(options: argparse.Namespace) -> None:
-    """Prints a row for each algorithm: errors, distance to TV-L1, and the cost of a training sample of both streams."""
+    """Prints a row for each algorithm: errors, distances, and the cost of a training sample of both streams."""
     videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in options.videos]
     clips = []
     for video in videos:
@@ -136,20 +137,24 @@ def print_samples(options: argparse.Namespace) -> None:
     moved = np.mean([np.hypot(*field.transpose(2, 0, 1)).mean() for fields in references for field in fields])
     rgb = [sample_seconds(video, DIS(), ("rgb",), options.size, options.repeats) for video in videos]
     print(f"an RGB sample, T=5: {1e3 * np.mean(rgb):.0f} ms")
-    print(f"{'flow':<36}{'photometric':>12}{'to TV-L1, px':>14}{'two streams, ms':>17}{'/ RGB':>7}")
-    print(f"{'none':<36}{np.mean(still):>12.2f}{moved:>14.2f}")
+    print(f"{'flow':<42}{'photometric':>12}{'to TV-L1, px':>14}{'to whole, px':>14}{'two streams, ms':>17}{'/ RGB':>7}")
+    print(f"{'none':<42}{np.mean(still):>12.2f}{moved:>14.2f}")
     tried: list[tuple[str, OpticalFlow]] = [
         (
             f"dis flow.preset={preset}" + (f" flow.short_side={side}" if side else ""),
             DIS(preset=preset, short_side=side),
         )
         for preset in PRESETS
-        for side in (None, 120)
+        for side in (None, 180, 120)
     ]
+    whole: list[list[Field]] = []
     for name, flow in [*tried, ("farneback", Farneback()), ("tvl1", tvl1)]:
         pairs = list(zip(clips, references, strict=True))
         photometric, distance = np.mean([errors(flow, frames, fields) for frames, fields in pairs], axis=0)
-        row = f"{'flow=' + name:<36}{photometric:>12.2f}{distance:>14.2f}"
+        if flow.short_side is None:
+            whole = [[*flow.successive(frames)] for frames in clips]
+        to_whole = np.mean([errors(flow, *pair)[1] for pair in zip(clips, whole, strict=True)])
+        row = f"{'flow=' + name:<42}{photometric:>12.2f}{distance:>14.2f}{to_whole:>14.2f}"
         if flow is not tvl1:  # it takes minutes for a sample
             both = [sample_seconds(v, flow, ("rgb", "flow"), options.size, options.repeats) for v in videos]
             row += f"{1e3 * np.mean(both):>17.0f}{sum(both) / sum(rgb):>7.2f}"

@@ -20,7 +20,7 @@ from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
 from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
-from twostream.data.transform import JitterCrop, crop_flow
+from twostream.data.transform import JitterCrop, crop_computed
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -60,7 +60,7 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
             field = next(iter(DIS(preset="ultrafast").fields(frames, pairs[:1]).values()))
             [box] = transform.fixed(240, 320)[:1]
             fields = [field] * len(pairs)
-            cropping = seconds(lambda f=fields, b=box: crop_flow(f, b, 224), repeats)
+            cropping = seconds(lambda x=fields, b=box: [crop_computed(f, b, 224, 20.0) for f in x], repeats)
             rows.append((decode, computing, cropping, computing / len(pairs)))
         decode, computing, cropping, pair = np.median(rows, axis=0).tolist()
         name = f"{type(flow).__name__} {getattr(flow, 'preset', '')}".strip()

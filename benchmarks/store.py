@@ -11,12 +11,16 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
 
+from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import iterate_frames, read_frames
-from twostream.data.flow import DIS, TVL1, OpticalFlow, pin_threads, quantise
+from twostream.data.flow import DIS, TVL1, OpticalFlow, dequantise, pin_threads, quantise
+from twostream.data.frames import Decoded, FrameSource
+from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import (
     ENCODINGS,
@@ -29,6 +33,8 @@ from twostream.data.storage.flow_store import (
 )
 from twostream.data.storage.packed import Packed, pack_clip, packed_path
 from twostream.data.tasks import run_tasks
+from twostream.data.transform import Box, JitterCrop, crop_computed, crop_flow, crop_stored
+from twostream.training.bench import LOADING, time_loading
 
 FIELDS = 50  # the fields of a T=5, L=10 sample without overlap
 FOLDER_QUALITY = 95  # OpenCV's default, and so the quality of tools that write folders
@@ -102,6 +108,76 @@ def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> Non
     sizes["folder"] = sum(write(video) for video in chosen)
     readers["folder"] = partial(read_folder, folder)
     compare("folder", readers, sizes, chosen, repeats, truth=partial(whole.levels, pairs=pairs))
+
+
+def bench_crops(videos: Sequence[Video], folder: Path, *, repeats: int) -> None:
+    """Crops the 50 fields of a sample from a lossless store: as displacements and as levels, without reading them."""
+    store, generator = FlowStore(folder / "png", DIS()), np.random.default_rng(0)
+    cases = []
+    for video in videos:
+        if store.count(video) > FIELDS:
+            levels = store.levels(video, [(i, i + 1) for i in range(FIELDS)])
+            height, width = levels.shape[2:]
+            cases += [(levels, box) for _ in range(2) for box in JitterCrop().random(height, width, generator)]
+
+    def displacements(levels: np.ndarray) -> list[np.ndarray]:
+        return [np.ascontiguousarray(dequantise(field, 20.0).transpose(1, 2, 0)) for field in levels]
+
+    ways: dict[str, Callable[[np.ndarray, Box], Any]] = {
+        "displacements, all at once": lambda levels, box: quantise(crop_flow(displacements(levels), box, 224), 20.0),
+        "displacements, each": lambda levels, box: [crop_computed(f, box, 224, 20.0) for f in displacements(levels)],
+        "levels": lambda levels, box: [crop_stored(field, box, 224) for field in levels],
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    off: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    for levels, box in cases:
+        for _ in range(repeats):
+            for name, crop in ways.items():
+                started = time.process_time()
+                found = crop(levels, box)
+                taken[name].append(time.process_time() - started)
+                if name == "displacements, all at once":
+                    reference = found
+                off[name].append(np.abs(np.asarray(found).astype(np.int16) - reference).ravel()[::97])
+    for name in ways:
+        errors = np.concatenate(off[name])
+        print(
+            f"  {name:<28} {1e3 * np.mean(taken[name]):7.2f} ms, "
+            f"x{np.mean(taken[name]) / np.mean(taken['displacements, all at once']):.2f}; "
+            f"another level {np.mean(errors > 0):.2%}, by {errors.max()} at most",
+            flush=True,
+        )
+
+
+def bench_samples(videos: Sequence[Video], folder: Path, packed: Path) -> None:
+    """Prints where the time of a training sample (T=5, L=10, 224; 50 fields) goes, by what is stored."""
+    flow, store = DIS(), FlowStore(folder / "jpeg", DIS())
+    videos = [video for video in videos if store.count(video) > FIELDS]
+    samples: dict[str, tuple[FrameSource, FlowStore | None, tuple[str, ...]]] = {
+        "RGB alone, decoded": (Decoded(), None, ("rgb",)),
+        "both streams, decoded": (Decoded(), None, ("rgb", "flow")),
+        "both, decoded, flow store": (Decoded(), store, ("rgb", "flow")),
+        "RGB alone, packed": (Packed(packed), None, ("rgb",)),
+        "both, packed": (Packed(packed), None, ("rgb", "flow")),
+        "both, packed, flow store": (Packed(packed), store, ("rgb", "flow")),
+    }
+    print(f"  {'ms':<28}" + "".join(f"{stage:>11}" for stage in (*LOADING[1:], "whole")))
+    for name, (source, flow_store, streams) in samples.items():
+        dataset = ClipDataset(
+            videos,
+            sampling=Chunks(5, stride=(10, 10)),
+            transform=JitterCrop(size=224),
+            flow=flow,
+            frame_source=source,
+            flow_store=flow_store,
+            streams=streams,
+            training=True,
+        )
+        for index in range(len(videos)):
+            dataset.num_frames(index)  # counted once; not what a sample costs
+        stages, _ = time_loading(dataset, 60, most=len(videos))
+        values = [1e3 * stages[stage] for stage in LOADING[1:]]
+        print(f"  {name:<28}" + "".join(f"{value:>11.1f}" for value in (*values, sum(values))), flush=True)
 
 
 def write_folder(store: FlowStore, folder: Path, video: Video) -> int:
@@ -189,6 +265,10 @@ def main() -> None:
         bench_reading(videos, folder / "reading", repeats=options.repeats)
         for video in videos:
             pack_clip(video, folder / "packed")
+        print(f"cropping {FIELDS} stored fields to 224")
+        bench_crops(videos, folder / "reading", repeats=options.repeats)
+        print(f"a training sample, T=5, L=10, 224: {FIELDS} fields")
+        bench_samples(videos, folder / "reading", folder / "packed")
         print("three frames of a video")
         bench_frames(videos, folder / "packed", repeats=options.repeats)
         if options.tvl1_pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from twostream.config.compose import compose_config
-from twostream.config.loaded import load_run
+from twostream.config.loaded import load_run, other_reading
 from twostream.config.run import build_run
 from twostream.config.saved import change_config, known_targets, load_config
 from twostream.data.clip import Clip
@@ -48,6 +49,18 @@ def clip() -> Clip:
     rgb = torch.randint(0, 256, (2, 1, 1, 3, 64, 64), generator=values, dtype=torch.uint8)
     flow = torch.randint(-127, 128, (2, 1, 1, 10, 64, 64), generator=values, dtype=torch.int8)
     return Clip(rgb, flow, torch.zeros(2).long(), torch.arange(2))
+
+
+def test_a_run_that_read_its_flow_store_otherwise_says_so(run) -> None:
+    folder, _ = run
+    loaded = load_run(folder)
+    stored = loaded._replace(cfg=OmegaConf.merge(loaded.cfg, {"flow": {"store": "there"}}))
+    assert other_reading(stored, 2) == "", "unfinished: it does not say"
+    for note, told in (({}, "by version 1, now it is version 2"), ({"flow_reading": 2}, "")):
+        (folder / "results.json").write_text(json.dumps({"metrics": {}, **note}))
+        assert told in other_reading(stored, 2)
+        assert bool(told) == bool(other_reading(stored, 2))
+        assert other_reading(stored, None) == other_reading(loaded, 2) == "", "computed, now or then"
 
 
 def test_the_network_says_what_it_said(run) -> None:

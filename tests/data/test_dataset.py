@@ -17,7 +17,7 @@ from twostream.data.module import ClipBatches, ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import MovingPatterns
-from twostream.data.transform import CentreCrop, crop_flow, crop_rgb
+from twostream.data.transform import CentreCrop, crop_computed, crop_rgb, crop_stored
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +81,17 @@ def test_a_flipped_view_mirrors_the_picture_and_turns_u(source) -> None:
 def test_a_mirrored_crop_is_the_crop_mirrored_and_not_cut_out_again(source, monkeypatch) -> None:
     """Ten crops of frames that are resized: the same pixels as each box on its own, from five resizings."""
     transform = CentreCrop(size=40, crop_fraction=0.8, test="ten")
-    frames, fields = source_frames(source), np.random.default_rng(0).normal(0, 9, (2, 64, 64, 2)).astype(np.float32)
+    [frame] = Decoded().read(source.train[0], [5])
+    field = np.random.default_rng(0).normal(0, 9, (64, 64, 2)).astype(np.float32)
     boxes, cut = transform.fixed(64, 64), []
-    for crop, mirror in (
-        (lambda box: crop_rgb(frames, box, 40), mirrored_rgb),
-        (lambda box: quantise(crop_flow(fields, box, 40), 20.0), mirrored_flow),
+    for image, crop, mirror in (
+        (frame, lambda frame, box: crop_rgb([frame], box, 40)[0], mirrored_rgb),
+        (field, lambda field, box: crop_computed(field, box, 40, 20.0), mirrored_flow),
+        (quantise(field.transpose(2, 0, 1), 20.0), lambda levels, box: crop_stored(levels, box, 40), mirrored_flow),
     ):
-        found = in_boxes(boxes, lambda box, crop=crop: (cut.append(box), crop(box))[1], mirror)
-        assert all(np.array_equal(view, crop(box)) for view, box in zip(found, boxes, strict=True))
-    assert len(cut) == 2 * 5
-
-
-def source_frames(source) -> np.ndarray:
-    return Decoded().read(source.train[0], [0, 5])
+        found = in_boxes(image, boxes, lambda image, box, crop=crop: (cut.append(box), crop(image, box))[1], mirror)
+        assert all(np.array_equal(view, crop(image, box)) for view, box in zip(found, boxes, strict=True))
+    assert len(cut) == 3 * 5
 
 
 def test_training_draws_come_from_seed_epoch_and_video(source) -> None:

@@ -91,7 +91,7 @@ def arrays(task: Task, user: Any, place: Place) -> list[Any]:
     if task.kind == "clips":
         return [part.numpy() for key in ((0, task.video), (1, task.video)) for part in user[key]]
     if task.kind == "store":
-        return [*user.fields(video, [(4, 5), (0, 1)]).values(), user.count(video)]
+        return [*user.levels(video, [(4, 5), (0, 1)]), user.count(video)]
     if task.kind == "decode":
         every = [frame.copy() for frame in iterate_frames(video.path, decoder=task.option)]
         return [*every, read_frames(video.path, wanted, decoder=task.option), count_frames(video.path)]

@@ -17,7 +17,7 @@ def record(train: list[Entry], test: list[Entry], classes: tuple[str, ...] = ("a
 
 
 ONE, TWO, THREE = (Entry(f"a/{name}.avi", "a", size=10, flow=5) for name in ("1", "2", "3"))
-BY_OTHERS = "with other settings or by another version"
+BY_OTHERS = "with other settings, or is made or read by another version"
 BEFORE = record([ONE, TWO], [THREE], flow="jpeg")
 
 
@@ -28,7 +28,7 @@ BEFORE = record([ONE, TWO], [THREE], flow="jpeg")
         (record([TWO, ONE], [THREE], flow="jpeg"), ["the training videos are in another order"]),
         (
             record([ONE, TWO], [THREE], flow="png"),
-            ["the flow store was made with other settings or by another version"],
+            [f"the flow store was made {BY_OTHERS}"],
         ),
         (record([ONE, TWO], [THREE]), []),
         (record([ONE._replace(flow=6), TWO], [THREE]), ["1 video has other fields in the flow store (a/1.avi)"]),

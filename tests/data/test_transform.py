@@ -3,13 +3,24 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from twostream.data.colour import ColourJitter
-from twostream.data.transform import Box, CentreCrop, JitterCrop, MultiScaleCrop, crop_flow, crop_rgb
+from twostream.data.flow import dequantise, quantise
+from twostream.data.transform import (
+    Box,
+    CentreCrop,
+    JitterCrop,
+    MultiScaleCrop,
+    crop_computed,
+    crop_flow,
+    crop_rgb,
+    crop_stored,
+)
 
 OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml"))
 every_option = pytest.mark.parametrize("option", OPTIONS, ids=lambda path: path.stem)
@@ -262,6 +273,74 @@ def test_crop_flow_flip_mirrors_both_and_changes_the_sign_of_u_alone():
     unresized = crop_flow(fields, WHOLE._replace(flip=True), (30, 40)).transpose(0, 2, 3, 1)
     twice = crop_flow(unresized, WHOLE._replace(flip=True), (30, 40))
     assert np.array_equal(twice, fields.transpose(0, 3, 1, 2))  # flipping twice restores
+
+
+def weights(length: int, size: int, *, area: bool) -> np.ndarray:
+    """How resizing from `length` to `size` pixels weighs each: bilinear, or by the part of a new pixel it covers."""
+    step = length / size
+    starts = np.arange(size)[:, None] * step
+    pixels = np.arange(length)
+    if area:
+        covered = np.minimum(starts + step, pixels + 1) - np.maximum(starts, pixels)
+        return np.clip(covered, 0, None) / step
+    centres = np.clip(starts + step / 2 - 0.5, 0, length - 1)
+    return np.clip(1 - np.abs(pixels - centres), 0, None)
+
+
+def exact_levels(levels: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """The levels of a cropped field before they are rounded, in float64 and by matrices."""
+    top, left, rows, columns = pixels(box, *levels.shape[1:])
+    part = levels[:, top : top + rows, left : left + columns].astype(np.float64)
+    area = rows > size[0] and columns > size[1]
+    resized = weights(rows, size[0], area=area) @ part @ weights(columns, size[1], area=area).T
+    resized *= np.array([size[1] / columns, size[0] / rows])[:, None, None]
+    if box.flip:
+        resized = resized[..., ::-1] * np.array([-1, 1])[:, None, None]
+    return np.clip(resized, -127, 127)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((240, 320), (224, 224)), ((240, 320), (96, 131)), ((60, 80), (224, 224)), ((37, 51), (40, 30))],
+    ids=["frames of UCF101", "smaller", "a short side of 60", "larger in one direction alone"],
+)
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_stored_field_is_cropped_to_the_level_next_to_the_exact_one(shape, size, flip):
+    generator = rng()
+    smooth = cv2.GaussianBlur(generator.normal(size=(*shape, 2)), (0, 0), 4).transpose(2, 0, 1)
+    levels = np.clip(np.rint(smooth * 50 / smooth.std()), -127, 127).astype(np.int8)
+    assert levels.min() == -127  # clipped, as the faster motion after enlarging will be
+    errors, others, moved = [], [], 0
+    for _ in range(5):
+        [box] = JitterCrop(size=size[0], flip=float(flip)).random(*shape, generator)
+        exact, found = exact_levels(levels, box, size), crop_stored(levels, box, size)
+        errors.append(found - exact)
+        computed = crop_computed(dequantise(levels, 20.0).transpose(1, 2, 0), box, size, 20.0)
+        others.append(np.abs(computed.astype(int) - found))
+        moved += (found != 0).mean()
+    assert moved > 4
+    assert np.abs(errors).max() <= 0.5 + 1e-3  # rounding alone
+    assert abs(np.mean(errors)) < 0.005  # to both sides
+    assert np.max(others) <= 1
+    assert np.mean(others) < 0.01  # ties
+
+
+def test_a_stored_field_is_clipped_after_resizing_and_unchanged_without():
+    levels = np.full((2, 10, 10), 100, np.int8)
+    levels[:, :, 5:] = -120
+    assert np.array_equal(crop_stored(levels, WHOLE, 10), levels)
+    twice = crop_stored(levels, Box(0.0, 0.0, 0.5, 1.0), (10, 20))  # each pixel becomes four, twice as fast
+    assert twice.shape == (2, 10, 20)
+    assert twice[0, 0].tolist() == [127] * 9 + [90, -127] + [-127] * 9  # 90 = 2 · (3 · 100 - 120) / 4
+    mirrored = crop_stored(levels, Box(0.0, 0.0, 0.5, 1.0, flip=True), (10, 20))
+    assert np.array_equal(mirrored[0], -twice[0, :, ::-1])
+    assert np.array_equal(mirrored[1], twice[1, :, ::-1])
+
+
+def test_a_computed_field_is_cropped_and_then_quantised():
+    field = rng().normal(scale=8, size=(30, 40, 2)).astype(np.float32)
+    box = Box(0.1, 0.2, 0.7, 0.6, flip=True)
+    assert np.array_equal(crop_computed(field, box, (20, 50), 9.0), quantise(crop_flow([field], box, (20, 50))[0], 9.0))
 
 
 def test_crop_flow_moves_pixels_to_where_crop_rgb_shows_them():

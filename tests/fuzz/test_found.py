@@ -158,10 +158,10 @@ def test_fields(folder: Path, encoding: str) -> None:
     for blob in (png(60_000, 60_000), png(8_000, 8_000), png(8, 8), b"\0\0\0\1 no", b""):
         write_container(path, [blob], header=header)
         with pytest.raises(ContainerError, match=r"video\.mp4\.flow: field 0 is "):
-            FlowStore(folder / encoding, kinds._flow()).fields(video, [(0, 1)])
+            FlowStore(folder / encoding, kinds._flow()).levels(video, [(0, 1)])
     write_container(path, [b""], header={**header, "field": [2**30, 2**30]})  # (0, 0) would be zeros of that size
     with pytest.raises(ContainerError, match="is damaged, or another kind of file"):
-        FlowStore(folder / encoding, kinds._flow()).fields(video, [(0, 0)])
+        FlowStore(folder / encoding, kinds._flow()).levels(video, [(0, 0)])
     (folder / encoding / "manifest.json").write_text('{"version": 1, "flow": {"algorithm": 1}, "encoding": []}')
     with pytest.raises(FlowStoreError, match=r"manifest\.json: damaged, not the manifest of a flow store"):
         FlowStore(folder / encoding, kinds._flow())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +23,7 @@ from twostream.data.frames import Cached, Decoded, FrameSource, Guarded
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
-from twostream.data.storage.flow_store import FlowStore, clip_path, read_manifest
+from twostream.data.storage.flow_store import FlowStore, clip_path
 from twostream.data.storage.index import find_index
 from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
@@ -207,7 +206,7 @@ def build_record(
         source.classes,
         lists,
         index=find_index(cfg.data.root),
-        flow="" if store is None else json.dumps(read_manifest(store.root), sort_keys=True),
+        flow="" if store is None else store.identity(),
         flow_path=None if store is None else partial(clip_path, store.root),
         packed_path=None if frames is None else lambda video: packed_path(frames, video.id),
     )

@@ -15,6 +15,7 @@ from twostream.config.saved import config_file, load_config
 from twostream.data.history import History
 from twostream.files.errors import one_line
 from twostream.runs.checkpoint import SAFE, read_checkpoint
+from twostream.runs.results import read_results
 from twostream.training.system import TwoStreamSystem
 
 
@@ -71,6 +72,19 @@ def unfinished(run: TrainedRun) -> str:
     where = run.checkpoint.relative_to(run.folder)
     since = "" if run.epoch is None else f" after epoch {run.epoch} of {run.cfg.epochs}"
     return f"NOTE: {run.folder}: unfinished, it has no results.json; its best weights so far: {where}{since}"
+
+
+def other_reading(run: TrainedRun, reading: int | None) -> str:
+    """Returns a line if a run read its flow store by another version than `reading` (None: no store); or ""."""
+    if reading is None or not run.cfg.flow.store or (results := read_results(run.folder)) is None:
+        return ""
+    before = results.get("flow_reading", 1)  # version 1 was not recorded
+    if before == reading:
+        return ""
+    return (
+        f"NOTE: {run.folder}: read flow.store by version {before}, now it is version {reading}: levels of flow may "
+        "differ by one, and scores in their last digits"
+    )
 
 
 def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from twostream.data.sampling import Segments
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import cache_folder
 from twostream.data.sources.source import first_ten
-from twostream.data.storage.flow_store import clip_path, read_manifest
+from twostream.data.storage.flow_store import clip_path
 from twostream.data.storage.packed import packed_path
 from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
@@ -134,7 +133,7 @@ def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> 
         "streams": sorted(dataset.streams),
         "views": dataset.sampling.fixed(10_000, dataset.flow.length).tolist(),
         "flow": {**dataset.flow.settings(), "length": dataset.flow.length},
-        "flow store": None if flow is None else json.dumps(read_manifest(flow.root), sort_keys=True),
+        "flow store": None if flow is None else flow.identity(),
         "transform": OmegaConf.to_container(cfg.transform, resolve=True),
         "decoder": cfg.decoder,
     }

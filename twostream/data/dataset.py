@@ -5,21 +5,22 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Int8, UInt8
+from jaxtyping import Bool, Int8, UInt8
 from torch.utils.data import Dataset, default_collate
 
 from twostream.data.clip import Clip
 from twostream.data.decoding import VideoError
-from twostream.data.flow import OpticalFlow, quantise
+from twostream.data.flow import OpticalFlow
 from twostream.data.frames import FrameSource
 from twostream.data.sampling import Sampling, flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
-from twostream.data.transform import Box, crop_flow, crop_rgb, mirror_flow
+from twostream.data.transform import Box, crop_computed, crop_rgb, crop_stored, mirror_flow
 from twostream.files.resources import shortage
 from twostream.options.choices import STREAMS
 
@@ -174,10 +175,11 @@ class ClipDataset(Dataset[Clip | None]):
         """Crops the frames `shown` (v, t): uint8 (boxes*v, t, 3, h, w). Each frame is resized once per box."""
         if "rgb" not in self.streams:
             return np.zeros((len(boxes) * shown.shape[0], shown.shape[1], 0, *sides), np.uint8)
-        distinct, place = np.unique(shown, return_inverse=True)
-        crops = [frames[i] for i in distinct.tolist()]
-        views = in_boxes(boxes, lambda box: crop_rgb(crops, box, sides), mirrored_rgb)
-        return np.concatenate([view[place.reshape(shown.shape)] for view in views])
+        views = np.empty((len(boxes), *shown.shape, 3, *sides), np.uint8)
+        for index in np.unique(shown).tolist():
+            crops = in_boxes(frames[index], boxes, lambda frame, box: crop_rgb([frame], box, sides)[0], mirrored_rgb)
+            write(crops, views, shown == index)
+        return views.reshape(-1, *views.shape[2:])
 
     def _flow(
         self,
@@ -191,36 +193,47 @@ class ClipDataset(Dataset[Clip | None]):
         v, t = pairs.shape[:2]
         if "flow" not in self.streams:
             return np.zeros((len(boxes) * v, t, 0, *sides), np.int8)
-        distinct, place = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
+        distinct = list(map(tuple, np.unique(pairs.reshape(-1, 2), axis=0).tolist()))
         if self.flow_store is not None:
-            found = self.flow_store.fields(video, distinct)
+            fields = self.flow_store.levels(video, distinct)
+            crop = partial(crop_stored, size=sides)
         else:
-            found = self.flow.fields(frames, distinct)
-        fields = [found[i, j] for i, j in distinct.tolist()]
-        place = place.reshape(pairs.shape[:-1])
-        views = in_boxes(boxes, lambda box: quantise(crop_flow(fields, box, sides), self.flow.bound), mirrored_flow)
-        return np.concatenate([view[place] for view in views]).reshape(
-            len(boxes) * v, t, -1, *sides
-        )  # u1, v1, u2, v2, …
+            computed = self.flow.fields(frames, distinct)
+            fields = [computed[pair] for pair in distinct]
+            crop = partial(crop_computed, size=sides, bound=self.flow.bound)
+        views = np.empty((len(boxes), *pairs.shape[:-1], 2, *sides), np.int8)
+        for pair, field in zip(distinct, fields, strict=True):
+            write(in_boxes(field, boxes, crop, mirrored_flow), views, (pairs == pair).all(-1))
+        return views.reshape(len(boxes) * v, t, -1, *sides)  # u1, v1, u2, v2, …
 
 
 def in_boxes(
-    boxes: Sequence[Box], crop: Callable[[Box], np.ndarray], mirror: Callable[[np.ndarray], np.ndarray]
+    image: np.ndarray,
+    boxes: Sequence[Box],
+    crop: Callable[[np.ndarray, Box], np.ndarray],
+    mirror: Callable[[np.ndarray], np.ndarray],
 ) -> list[np.ndarray]:
     """Returns the crop of each box. If its mirror image is cropped already, mirrors that: the same result, faster."""
     cut: dict[Box, np.ndarray] = {}
     for box in boxes:
         twin = cut.get(box._replace(flip=not box.flip))
-        cut[box] = crop(box) if twin is None else mirror(twin)
+        cut[box] = crop(image, box) if twin is None else mirror(twin)
     return [cut[box] for box in boxes]
 
 
-def mirrored_rgb(crops: UInt8[np.ndarray, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
-    return crops[..., ::-1]
+def write(crops: Sequence[np.ndarray], views: np.ndarray, shown: Bool[np.ndarray, "*any"]) -> None:
+    """Writes the crop of each box to the places of its view (*any, c, h, w) that show the image."""
+    for crop, view in zip(crops, views, strict=True):
+        for place in np.argwhere(shown):
+            view[tuple(place)] = crop
 
 
-def mirrored_flow(fields: Int8[np.ndarray, "n 2 h w"]) -> Int8[np.ndarray, "n 2 h w"]:
-    return np.stack(mirror_flow(fields[:, 0], fields[:, 1]), axis=1)
+def mirrored_rgb(crop: UInt8[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "3 h w"]:
+    return crop[..., ::-1]
+
+
+def mirrored_flow(field: Int8[np.ndarray, "2 h w"]) -> Int8[np.ndarray, "2 h w"]:
+    return np.stack(mirror_flow(*field))
 
 
 def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | None:

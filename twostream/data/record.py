@@ -127,7 +127,7 @@ def differences(before: Record, now: Record) -> list[str]:
         if ids := [b.id for b, n in pairs if changed(b, n)]:
             found.append(f"{_count(ids)} {told} ({_some(ids)})")
     if before.flow != now.flow and "" not in (before.flow, now.flow):
-        found.append("the flow store was made with other settings or by another version")
+        found.append("the flow store was made with other settings, or is made or read by another version")
     for part, name in PARTS.items():
         ids = [[entry.id for entry in record.parts[part]] for record in (before, now)]
         if ids[0] != ids[1] and sorted(ids[0]) == sorted(ids[1]):

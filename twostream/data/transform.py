@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Num, UInt8
+from jaxtyping import Float32, Int8, Num, UInt8
 
 from twostream.data.colour import NO_COLOUR_JITTER, ColourJitter
+from twostream.data.flow import quantise
 
+MOST = 127  # the largest grey level of a field
+LEVEL_OF_BYTE = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32)  # each level, where cv2.LUT finds it
 LARGEST = 4096  # pixels per side of a network's input: a foreign configuration must not use up the memory
 # positions (down, right) of a crop in its free room: 0 = top or left border, 1 = bottom or right border
 CENTRE = ((0.5, 0.5),)
@@ -245,7 +248,7 @@ def crop_rgb(
     height, width = _height_width(size)
     cropped = np.empty((len(frames), 3, height, width), np.uint8)
     for frame, planes in zip(frames, cropped, strict=True):
-        resized = _resized_part(frame, box, height, width)
+        resized = _resized(frame[box.pixels(*frame.shape[:2])], height, width)
         cv2.split(cv2.flip(resized, 1) if box.flip else resized, list(planes))
     return cropped
 
@@ -257,19 +260,46 @@ def crop_flow(
 ) -> Float32[np.ndarray, "n 2 h2 w2"]:
     """Crops the box from every field, resizes it, and scales its displacements to pixels of the result.
 
-    On each axis, resizing by a factor multiplies displacements by that factor; mirroring negates those in x.
+    On each axis, resizing by a factor multiplies displacements by that factor; mirroring negates those in x. In memory
+    u and v of a pixel stay side by side.
     """
     height, width = _height_width(size)
     rows, columns = box.pixels(*fields[0].shape[:2])
-    scale_u, scale_v = width / (columns.stop - columns.start), height / (rows.stop - rows.start)
-    cropped = np.empty((len(fields), 2, height, width), np.float32)
-    for field, planes in zip(fields, cropped, strict=True):
-        resized = _resized_part(field, box, height, width)
-        u, v = resized[..., 0], resized[..., 1]
-        if box.flip:
-            u, v = mirror_flow(u, v)
-        np.multiply(u, np.float32(scale_u), out=planes[0])
-        np.multiply(v, np.float32(scale_v), out=planes[1])
+    scales = np.tile(_scales(rows, columns, height, width, box.flip), width)  # of a row: u, v, u, v, …
+    cropped = np.empty((len(fields), height, width, 2), np.float32)
+    for field, scaled in zip(fields, cropped, strict=True):
+        resized = _resized(field[rows, columns], height, width)
+        resized = cv2.flip(resized, 1) if box.flip else resized
+        np.multiply(resized.reshape(height, -1), scales, out=scaled.reshape(height, -1))
+    return cropped.transpose(0, 3, 1, 2)
+
+
+def crop_computed(
+    field: Float32[np.ndarray, "h w 2"], box: Box, size: int | tuple[int, int], bound: float
+) -> Int8[np.ndarray, "2 h2 w2"]:
+    """Crops a field by `crop_flow` and returns its grey levels (see `quantise`)."""
+    [cropped] = crop_flow([field], box, size)
+    levels: Any = np.empty(cropped.shape, np.int8)
+    cv2.split(quantise(cropped.transpose(1, 2, 0), bound), list(levels))
+    return levels
+
+
+def crop_stored(
+    levels: Int8[np.ndarray, "2 h w"], box: Box, size: int | tuple[int, int]
+) -> Int8[np.ndarray, "2 h2 w2"]:
+    """Crops a field that is stored as grey levels, and returns its grey levels.
+
+    It is `crop_computed` of the same displacements, but for rounding: both are the level next to the exact value, and
+    where that lies in the middle between two levels, they may differ by one. Never makes displacements of the whole
+    field, and resizes u and v apart, for which OpenCV is twice as fast.
+    """
+    height, width = _height_width(size)
+    rows, columns = box.pixels(*levels.shape[1:])
+    cropped = np.empty((2, height, width), np.int8)
+    for plane, scale, target in zip(levels, _scales(rows, columns, height, width, box.flip), cropped, strict=True):
+        resized = _resized(cv2.LUT(plane[rows, columns].view(np.uint8), scale * LEVEL_OF_BYTE), height, width)
+        np.clip(np.rint(resized, out=resized), -MOST, MOST, out=resized)
+        target[:] = resized[:, ::-1] if box.flip else resized
     return cropped
 
 
@@ -282,12 +312,16 @@ def mirror_flow(u: Num[np.ndarray, "*n h w"], v: Num[np.ndarray, "*n h w"]) -> t
     return -u[..., ::-1], v[..., ::-1]
 
 
-def _resized_part(image: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
-    """Crops the box from an image (h, w, c) and resizes it; does not mirror it."""
-    rows, columns = box.pixels(*image.shape[:2])
-    part = image[rows, columns]  # a view: OpenCV reads it in place
+def _resized(part: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes a part of an image, (h, w) or (h, w, c), which may be a view: OpenCV reads it in place."""
     shrinks = part.shape[0] > height and part.shape[1] > width
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _scales(rows: slice, columns: slice, height: int, width: int, flip: bool) -> Float32[np.ndarray, " 2"]:
+    """Returns what the displacements u and v of a part are multiplied by when it is resized, and mirrored if `flip`."""
+    scale_u, scale_v = width / (columns.stop - columns.start), height / (rows.stop - rows.start)
+    return np.float32([-scale_u if flip else scale_u, scale_v])  # type: ignore[return-value]
 
 
 def _place(rows: int, columns: int, where: tuple[float, float], height: int, width: int) -> Box:

@@ -11,9 +11,9 @@ from jaxtyping import Float32, Int, Int8, UInt8
 
 from twostream.data.dataset import Transform
 from twostream.data.decoding import TimedFrame
-from twostream.data.flow import OpticalFlow, quantise
+from twostream.data.flow import OpticalFlow
 from twostream.data.sampling import Chunks, Sampling, flow_pairs, rgb_indices
-from twostream.data.transform import Box, crop_flow, crop_rgb
+from twostream.data.transform import Box, crop_computed, crop_rgb
 
 
 class View(NamedTuple):
@@ -108,7 +108,7 @@ class Windows:
         if "rgb" in self.view.streams:
             self._rgb.append(crop_rgb([step.rgb], self._box, size)[0])
         if step.motion is not None:
-            self._motion.append(quantise(crop_flow([step.motion], self._box, size), self.view.flow.bound)[0])
+            self._motion.append(crop_computed(step.motion, self._box, size, self.view.flow.bound))
         self.count += 1
         if self.count < self._next_end:
             return None

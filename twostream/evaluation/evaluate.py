@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from twostream.config.bounds import cautions
 from twostream.config.data import build_source, build_views, mirror_note, unsafe_mirror
-from twostream.config.loaded import TrainedRun, load_run, unfinished
+from twostream.config.loaded import TrainedRun, load_run, other_reading, unfinished
 from twostream.config.older import mirrors
 from twostream.config.protocol_views import num_views, scores_frame_by_frame
 from twostream.config.protocols import CROPS
@@ -26,6 +26,7 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
 from twostream.data.module import ClipBatches, ClipSampler, available_cores
+from twostream.data.storage.flow_store import READING
 from twostream.data.workers import start_worker
 from twostream.evaluation.plan import Plan
 from twostream.files.digest import sha256
@@ -87,6 +88,7 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
         raise ValueError(str(error).replace("set allow_leak=true", "give --allow-leak")) from None
     views = num_views(dataset.sampling, dataset.transform)
     notes = [unfinished(run), mirror_note(cfg, **CROPS[plan.protocol], flip=0), unsafe_mirror(run.cfg, cfg)]
+    notes += [other_reading(run, READING if dataset.flow_store else None)]
     warned = cautions(cfg, dataset.sampling)
     return Prepared(
         *(run, dataset, source.name, source.split, views, leaked),

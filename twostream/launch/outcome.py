@@ -16,6 +16,7 @@ from twostream.config.run import Run
 from twostream.data.dataset import ClipDataset
 from twostream.data.record import summary_of
 from twostream.data.sources import Source
+from twostream.data.storage.flow_store import READING
 from twostream.files.digest import sha256
 from twostream.launch.claim import identity
 from twostream.metrics import confusion_of
@@ -104,6 +105,7 @@ def leave_results(run: Run, folder: Path, typed: DictConfig, cfg: DictConfig, ou
         **settings(cfg),
         **batches,
         **learned(run, outcome),
+        "flow_reading": None if run.data.train_set.flow_store is None else READING,
         "unreadable": unreadable,
         **warned(run, cfg),
         "skipped_steps": outcome.skipped_steps,

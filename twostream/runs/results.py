@@ -47,6 +47,7 @@ RESULTS = {  # what readers may rely on; see `has_shape`
     "batch_size": int,
     "accumulate": (int, str),
     "skipped_steps": int,
+    "flow_reading": (int, None),  # the version by which fields of a store were read; None: computed
     "unreadable": ({str: [str]}, None),
     **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
     "cautions": ([str], None),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from twostream.data.flow import DIS
+from twostream.data.flow import DIS, dequantise
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.storage.flow_store import FlowStore, FlowStoreError, FromJPEGs, StoreClip, make_store
 from twostream.data.storage.flow_store.jpeg_folders import levels_of
@@ -50,9 +50,9 @@ def test_every_field_is_found_at_its_place(source, tmp_path: Path, naming: str, 
     assert stored(source, tmp_path / "jpegs", naming.split()[0], tmp_path / "store")[:2] == ("computed", 11)
     store = FlowStore(tmp_path / "store", FLOW)
     assert (store.count(video), store.frame_size(video)) == (12, (64, 64))
-    fields = store.fields(video, [(i, i + 1) for i in range(11)])
+    levels = store.levels(video, [(i, i + 1) for i in range(11)])
     for i in range(11):  # v / 255 · 2 - 1 of 20 pixels, to within half a level
-        u, v = fields[i, i + 1][5, 5]
+        u, v = dequantise(levels[i, :, 5, 5], 20.0)
         assert u == pytest.approx((20 * i / 255 * 2 - 1) * 20, abs=20 / 254 + 1e-5)
         assert v == pytest.approx(-u, abs=1e-5)
 

@@ -8,7 +8,7 @@ a constant picture, which every encoding keeps exactly.
 from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, encode_field
 from twostream.data.storage.flow_store.jpeg_folders import NAMINGS, FromJPEGs
 from twostream.data.storage.flow_store.manifest import FlowStoreError, clip_path, make_store, read_manifest
-from twostream.data.storage.flow_store.reader import FlowStore
+from twostream.data.storage.flow_store.reader import READING, FlowStore
 from twostream.data.storage.flow_store.recording import FromVideo, Recorder
 from twostream.data.storage.flow_store.writer import ClipResult, StoreClip, is_stored
 from twostream.files.lock import Claim, is_held, remove_stale_claim
@@ -17,6 +17,7 @@ __all__ = [
     "ENCODINGS",
     "NAMINGS",
     "QUALITY",
+    "READING",
     "Claim",
     "ClipResult",
     "FlowStore",

@@ -19,7 +19,6 @@ SEAM = {"jpeg": 8, "png": 8, "small": 16}  # side of a block in pixels
 X264_RATE = 17  # constant rate factor of `small`: about half the bytes of JPEG at QUALITY
 START_CODE = b"\0\0\0\1"  # the first bytes of H.264
 LOWEST = -127  # levels go from -127 to 127; a lossy encoding may give -128
-LEVELS = np.maximum(np.arange(-128, 128), LOWEST).astype(np.int8)  # the level of each grey value
 
 
 def check_encoding(encoding: str, quality: int) -> None:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jaxtyping import Float32, Int8
+from jaxtyping import Int8
 
-from twostream.data.flow import OpticalFlow, dequantise
+from twostream.data.flow import OpticalFlow
 from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
 from twostream.data.storage.absent import check_present
 from twostream.data.storage.container import Container, ContainerError
-from twostream.data.storage.flow_store.encodings import LEVELS, decode_halves
+from twostream.data.storage.flow_store.encodings import decode_halves
 from twostream.data.storage.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
 
 HEADER = {"!source": FACTS}
+# raise it when the same stored fields make other clips than before
+READING = 2  # version 1 (not recorded) cropped displacements, not levels: other where rounding is a tie, by one level
 
 
 class FlowStore:
     """Reads the fields of the store at `root`, which has to be made with the settings of `flow`.
 
-    `fields` gives what `flow.fields` would compute, up to the encoding's loss. Raises `FlowStoreError`, with both
-    values, if the store was made with another algorithm, other parameters or another bound, or if a video has changed
-    since; `ContainerError` for a damaged file.
+    `levels` gives what `flow.fields` would compute, in grey levels and up to the encoding's loss. Raises
+    `FlowStoreError`, with both values, if the store was made with another algorithm, other parameters or another bound,
+    or if a video has changed since; `ContainerError` for a damaged file.
     """
 
     def __init__(self, root: str | Path, flow: OpticalFlow) -> None:
@@ -41,31 +43,16 @@ class FlowStore:
                     f"flow.store={str(root)!r}: made with {key}={stored!r}, wanted is {key}={wanted.get(key)!r}; "
                     "choose the flow options of the store, or make another store"
                 )
-        self.bound = flow.bound
-        self._pixels = dequantise(LEVELS, self.bound)
         self._last: tuple[Video, Container] | None = None
         self._same: set[Video] = set()  # videos whose files were found to be those that the flow was made from
 
-    def fields(
-        self, video: Video, pairs: Iterable[tuple[int, int]] | np.ndarray
-    ) -> dict[tuple[int, int], Float32[np.ndarray, "h w 2"]]:
-        """Returns the field of each frame pair (i, i+1), and zeros for (i, i). Raises ValueError for other pairs."""
-        clip = self._container(video)
-        height, width = clip.header["field"]
-        found: dict[tuple[int, int], np.ndarray] = {}
-        for i, j in dict.fromkeys((int(i), int(j)) for i, j in pairs):
-            _check_pair(clip, i, j)
-            if i == j:
-                found[i, j] = np.zeros((height, width, 2), np.float32)
-            else:
-                found[i, j] = cv2.LUT(cv2.merge(_halves(clip, i)), self._pixels)
-        return found
+    def levels(self, video: Video, pairs: Sequence[tuple[int, int]]) -> Int8[np.ndarray, "n 2 h w"]:
+        """Returns u and v of each frame pair (i, i+1) as grey levels around zero, and zeros for (i, i).
 
-    def levels(self, video: Video, pairs: Iterable[tuple[int, int]]) -> Int8[np.ndarray, "n 2 h w"]:
-        """Returns u and v of each pair as the stored grey levels around zero. Raises ValueError like `fields`."""
-        clip, pairs = self._container(video), list(pairs)
-        height, width = clip.header["field"]
-        levels = np.empty((len(pairs), 2, height, width), np.uint8)
+        Raises ValueError for other pairs.
+        """
+        clip = self._container(video)
+        levels = np.empty((len(pairs), 2, *clip.header["field"]), np.uint8)
         for planes, (i, j) in zip(levels, pairs, strict=True):
             _check_pair(clip, i, j)
             if i == j:
@@ -74,6 +61,10 @@ class FlowStore:
             for half, plane in zip(_halves(clip, i), planes, strict=True):
                 np.bitwise_xor(half, 128, out=plane)  # 1 … 255 -> -127 … 127
         return levels.view(np.int8)
+
+    def identity(self) -> str:
+        """Returns a text that differs for stores of other settings, and where fields are read by another version."""
+        return json.dumps({**read_manifest(self.root), "reading": READING}, sort_keys=True)
 
     def frame_size(self, video: Video) -> tuple[int, int]:
         """Returns height and width of the video's frames."""
