@@ -7,6 +7,7 @@ with flow.short_side, from the fields of whole frames.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,20 +73,34 @@ def errors(flow: OpticalFlow, frames: Sequence[np.ndarray], references: Sequence
     return np.mean(found, axis=0)
 
 
-def sample_seconds(video: Video, flow: OpticalFlow, streams: tuple[str, ...], size: int, repeats: int) -> float:
-    """Returns the seconds of one training sample of a video, decoded and cropped.
+def sample_seconds(videos: Sequence[Video], flows: dict[str, OpticalFlow], size: int, repeats: int) -> dict[str, float]:
+    """Returns the CPU seconds of a training sample of both streams, by name of the flow, and "": of RGB alone.
 
-    It has T=5 chunks, with flow L=10 fields of each.
+    It has T=5 chunks, with flow L=10 fields of each. All are measured in turns, so that other work of the machine
+    disturbs all alike.
     """
-    dataset = ClipDataset(
-        [video],
-        sampling=Chunks(5, stride=(5, 5)),
-        transform=JitterCrop(size=size),
-        flow=flow,
-        frame_source=Decoded(),
-        streams=streams,
-    )
-    return seconds(lambda: dataset[(0, 0)], repeats)
+
+    def dataset(flow: OpticalFlow, *streams: str) -> ClipDataset:
+        return ClipDataset(
+            videos,
+            sampling=Chunks(5, stride=(5, 5)),
+            transform=JitterCrop(size=size),
+            flow=flow,
+            frame_source=Decoded(),
+            streams=streams,
+            training=True,
+        )
+
+    datasets = {"": dataset(DIS(), "rgb"), **{name: dataset(flow, "rgb", "flow") for name, flow in flows.items()}}
+    taken: dict[str, list[float]] = {name: [] for name in datasets}
+    for repeat in range(repeats + 1):
+        for index in range(len(videos)):
+            for name, samples in datasets.items():
+                started = time.process_time()
+                samples[(repeat, index)]
+                taken[name].append(time.process_time() - started)
+    first = len(videos)  # the first round has counted the frames, too
+    return {name: float(np.mean(times[first:])) for name, times in taken.items()}
 
 
 def pair_seconds(flow: OpticalFlow, height: int, width: int, repeats: int) -> float:
@@ -135,10 +150,6 @@ def print_samples(options: argparse.Namespace) -> None:
         for i in range(options.pairs)
     ]
     moved = np.mean([np.hypot(*field.transpose(2, 0, 1)).mean() for fields in references for field in fields])
-    rgb = [sample_seconds(video, DIS(), ("rgb",), options.size, options.repeats) for video in videos]
-    print(f"an RGB sample, T=5: {1e3 * np.mean(rgb):.0f} ms")
-    print(f"{'flow':<42}{'photometric':>12}{'to TV-L1, px':>14}{'to whole, px':>14}{'two streams, ms':>17}{'/ RGB':>7}")
-    print(f"{'none':<42}{np.mean(still):>12.2f}{moved:>14.2f}")
     tried: list[tuple[str, OpticalFlow]] = [
         (
             f"dis flow.preset={preset}" + (f" flow.short_side={side}" if side else ""),
@@ -147,17 +158,21 @@ def print_samples(options: argparse.Namespace) -> None:
         for preset in PRESETS
         for side in (None, 180, 120)
     ]
+    tried += [("farneback", Farneback()), ("tvl1", tvl1)]
+    costs = sample_seconds(videos, dict(tried[:-1]), options.size, options.repeats)  # TV-L1 takes minutes for a sample
+    print(f"an RGB sample, T=5: {1e3 * costs['']:.0f} ms")
+    print(f"{'flow':<50}{'photometric':>12}{'to TV-L1, px':>14}{'to whole, px':>14}{'two streams, ms':>17}{'/ RGB':>7}")
+    print(f"{'none':<50}{np.mean(still):>12.2f}{moved:>14.2f}")
     whole: list[list[Field]] = []
-    for name, flow in [*tried, ("farneback", Farneback()), ("tvl1", tvl1)]:
+    for name, flow in tried:
         pairs = list(zip(clips, references, strict=True))
         photometric, distance = np.mean([errors(flow, frames, fields) for frames, fields in pairs], axis=0)
         if flow.short_side is None:
             whole = [[*flow.successive(frames)] for frames in clips]
         to_whole = np.mean([errors(flow, *pair)[1] for pair in zip(clips, whole, strict=True)])
-        row = f"{'flow=' + name:<42}{photometric:>12.2f}{distance:>14.2f}{to_whole:>14.2f}"
-        if flow is not tvl1:  # it takes minutes for a sample
-            both = [sample_seconds(v, flow, ("rgb", "flow"), options.size, options.repeats) for v in videos]
-            row += f"{1e3 * np.mean(both):>17.0f}{sum(both) / sum(rgb):>7.2f}"
+        row = f"{'flow=' + name:<50}{photometric:>12.2f}{distance:>14.2f}{to_whole:>14.2f}"
+        if name in costs:
+            row += f"{1e3 * costs[name]:>17.0f}{costs[name] / costs['']:>7.2f}"
         print(row, flush=True)
 
 

@@ -149,8 +149,8 @@ def bench_crops(videos: Sequence[Video], folder: Path, *, repeats: int) -> None:
         )
 
 
-def bench_samples(videos: Sequence[Video], folder: Path, packed: Path) -> None:
-    """Prints where the time of a training sample (T=5, L=10, 224; 50 fields) goes, by what is stored."""
+def bench_samples(videos: Sequence[Video], folder: Path, packed: Path, *, repeats: int) -> None:
+    """Prints where the time of a training sample (T=5, L=10, 224; 50 fields) goes, by what is stored: medians."""
     flow, store = DIS(), FlowStore(folder / "jpeg", DIS())
     videos = [video for video in videos if store.count(video) > FIELDS]
     samples: dict[str, tuple[FrameSource, FlowStore | None, tuple[str, ...]]] = {
@@ -161,9 +161,8 @@ def bench_samples(videos: Sequence[Video], folder: Path, packed: Path) -> None:
         "both, packed": (Packed(packed), None, ("rgb", "flow")),
         "both, packed, flow store": (Packed(packed), store, ("rgb", "flow")),
     }
-    print(f"  {'ms':<28}" + "".join(f"{stage:>11}" for stage in (*LOADING[1:], "whole")))
-    for name, (source, flow_store, streams) in samples.items():
-        dataset = ClipDataset(
+    datasets = {
+        name: ClipDataset(
             videos,
             sampling=Chunks(5, stride=(10, 10)),
             transform=JitterCrop(size=224),
@@ -173,10 +172,16 @@ def bench_samples(videos: Sequence[Video], folder: Path, packed: Path) -> None:
             streams=streams,
             training=True,
         )
-        for index in range(len(videos)):
-            dataset.num_frames(index)  # counted once; not what a sample costs
-        stages, _ = time_loading(dataset, 60, most=len(videos))
-        values = [1e3 * stages[stage] for stage in LOADING[1:]]
+        for name, (source, flow_store, streams) in samples.items()
+    }
+    taken: dict[str, list[list[float]]] = {name: [] for name in datasets}
+    for _ in range(repeats + 1):
+        for name, dataset in datasets.items():  # in turns, so that other work of the machine disturbs all alike
+            stages, _clips = time_loading(dataset, 60, most=len(videos))
+            taken[name].append([1e3 * stages[stage] for stage in LOADING[1:]])
+    print(f"  {'ms':<28}" + "".join(f"{stage:>11}" for stage in (*LOADING[1:], "whole")))
+    for name, rounds in taken.items():
+        values = np.median(rounds[1:], axis=0).tolist()  # the first round has counted the frames, too
         print(f"  {name:<28}" + "".join(f"{value:>11.1f}" for value in (*values, sum(values))), flush=True)
 
 
@@ -268,7 +273,7 @@ def main() -> None:
         print(f"cropping {FIELDS} stored fields to 224")
         bench_crops(videos, folder / "reading", repeats=options.repeats)
         print(f"a training sample, T=5, L=10, 224: {FIELDS} fields")
-        bench_samples(videos, folder / "reading", folder / "packed")
+        bench_samples(videos, folder / "reading", folder / "packed", repeats=options.repeats)
         print("three frames of a video")
         bench_frames(videos, folder / "packed", repeats=options.repeats)
         if options.tvl1_pairs:

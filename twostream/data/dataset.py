@@ -193,13 +193,13 @@ class ClipDataset(Dataset[Clip | None]):
         v, t = pairs.shape[:2]
         if "flow" not in self.streams:
             return np.zeros((len(boxes) * v, t, 0, *sides), np.int8)
-        distinct = list(map(tuple, np.unique(pairs.reshape(-1, 2), axis=0).tolist()))
+        distinct = np.unique(pairs.reshape(-1, 2), axis=0)
         if self.flow_store is not None:
             fields = self.flow_store.levels(video, distinct)
             crop = partial(crop_stored, size=sides)
         else:
             computed = self.flow.fields(frames, distinct)
-            fields = [computed[pair] for pair in distinct]
+            fields = [computed[i, j] for i, j in distinct.tolist()]
             crop = partial(crop_computed, size=sides, bound=self.flow.bound)
         views = np.empty((len(boxes), *pairs.shape[:-1], 2, *sides), np.int8)
         for pair, field in zip(distinct, fields, strict=True):

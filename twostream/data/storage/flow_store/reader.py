@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int, Int8
 
 from twostream.data.flow import OpticalFlow
 from twostream.data.provenance import FACTS, decoding_change, source_change
@@ -46,14 +46,16 @@ class FlowStore:
         self._last: tuple[Video, Container] | None = None
         self._same: set[Video] = set()  # videos whose files were found to be those that the flow was made from
 
-    def levels(self, video: Video, pairs: Sequence[tuple[int, int]]) -> Int8[np.ndarray, "n 2 h w"]:
+    def levels(
+        self, video: Video, pairs: Sequence[tuple[int, int]] | Int[np.ndarray, "n 2"]
+    ) -> Int8[np.ndarray, "n 2 h w"]:
         """Returns u and v of each frame pair (i, i+1) as grey levels around zero, and zeros for (i, i).
 
         Raises ValueError for other pairs.
         """
         clip = self._container(video)
         levels = np.empty((len(pairs), 2, *clip.header["field"]), np.uint8)
-        for planes, (i, j) in zip(levels, pairs, strict=True):
+        for planes, (i, j) in zip(levels, np.asarray(pairs).tolist(), strict=True):
             _check_pair(clip, i, j)
             if i == j:
                 planes[:] = 0
