@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from twostream.config.compose import compose_config
 from twostream.config.run import build_run
 from twostream.data.clip import Clip
 from twostream.models.pooling import NetVLAD
-from twostream.training.callbacks import InitialiseVLAD, Speed
+from twostream.training.callbacks import InitialiseVLAD, MovingAverage, Speed
 
 
 class Pooled(pl.LightningModule):
@@ -92,3 +94,84 @@ def test_speed_counts_steps_but_neither_the_first_nor_validation(monkeypatch) ->
             speed.on_validation_end()
         speed.on_train_batch_end(None, SimpleNamespace(last_clips=clips), None, None, number)  # type: ignore[arg-type]
     assert speed.clips_per_second == 2.17
+
+
+class Layers(pl.LightningModule):
+    """Linear layers, a running mean and whole numbers for each."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in range(layers)))
+
+
+def averaging(module: pl.LightningModule, decay: float, device: str = "cpu") -> tuple[MovingAverage, SimpleNamespace]:
+    """A callback that training has begun with, and as much of a trainer as it needs."""
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)), global_step=0)
+    average = MovingAverage(decay)
+    average.setup(trainer, module, "fit")  # type: ignore[arg-type]
+    average.on_train_start(trainer, module)  # type: ignore[arg-type]
+    return average, trainer
+
+
+def step(average: MovingAverage, trainer: SimpleNamespace, module: pl.LightningModule) -> list[str]:
+    """Ends one step. Returns the operations that PyTorch was asked for."""
+    trainer.global_step += 1
+    with Operations() as seen:
+        average.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
+    return seen.names
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_moving_average_by_hand() -> None:
+    """Steps to 1, 2, 2: the average is 1, .75 · 1 + .25 · 2 = 1.25, .75 · 1.25 + .25 · 2 = 1.4375."""
+    module = Layers(2)
+    average, trainer = averaging(module, decay=0.75)
+    kept: Any = average._average_model
+    weight, counts = kept.module.layers[1][0].weight, kept.module.layers[0][1].num_batches_tracked
+    for now, expected in ((1.0, 1.0), (2.0, 1.25), (2.0, 1.4375)):
+        with torch.no_grad():
+            module.layers[1][0].weight.fill_(now)
+        module.layers[0][1].num_batches_tracked.fill_(3)
+        step(average, trainer, module)
+        assert torch.equal(weight, torch.full((2, 2), expected))
+        assert counts == 3, "an average of equal whole numbers may be rounded to another one"
+    trainer.global_step -= 1  # `accumulate`: a batch that ends no step
+    average._latest_update_step = trainer.global_step
+    average.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
+    assert torch.equal(weight, torch.full((2, 2), 1.4375))
+
+
+def test_the_average_of_weights_that_stay_is_these_weights() -> None:
+    module = Layers(1)
+    average, trainer = averaging(module, decay=0.999)
+    for _ in range(5):
+        step(average, trainer, module)
+    kept: Any = average._average_model
+    assert all(torch.equal(kept.module.state_dict()[name], value) for name, value in module.state_dict().items())
+
+
+def test_the_moving_average_lies_where_the_weights_are_trained() -> None:
+    """Lightning moves the weights after `setup`, where the callback copies them."""
+    average, _ = averaging(Layers(1), decay=0.9, device="meta")
+    kept: Any = average._average_model
+    assert {tensor.device.type for tensor in kept.module.state_dict().values()} == {"meta"}
+
+
+def test_an_average_takes_as_many_operations_for_many_weights_as_for_few() -> None:
+    few, many = Layers(1), Layers(30)
+    operations = []
+    for module in (few, many):
+        average, trainer = averaging(module, decay=0.9)
+        step(average, trainer, module)
+        operations.append(step(average, trainer, module))
+    assert operations[0] == operations[1]
+    assert len(operations[0]) == 3, "weights, whole numbers, the number of steps"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from twostream.files.lock import Claim
@@ -84,24 +85,48 @@ class Speed(pl.Callback):
 class MovingAverage(WeightAveraging):
     """Keeps an exponential moving average of weights and running means, which is validated, tested and saved.
 
-    Buffers of whole numbers, such as the bins of a sketch, are copied from the network: an average of equal whole
-    numbers may be rounded to another one.
+    After each step the average becomes `decay` · average + (1 - `decay`) · weights; after the first it is the weights.
+    It lies on the device of the weights. The number of operations does not grow with that of the weights, and none
+    waits for the device. Buffers of whole numbers, such as the bins of a sketch, are copied from the network.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(avg_fn=partial(averaged, decay=decay))
+        super().__init__()
+        self._move = get_ema_multi_avg_fn(decay)
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # of each type of numbers: average, network
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        pl_module.to(trainer.strategy.root_device)  # Lightning does so later; a copy made before stays on the CPU
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self._average_model is not None  # `setup` has made it
+        both = zip(numbers(self._average_model.module), numbers(pl_module), strict=True)
+        by_type: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for average, now in both:
+            by_type[now.dtype].append((average, now))
+        self._pairs = [
+            (list(average), list(now)) for average, now in (zip(*of, strict=True) for of in by_type.values())
+        ]
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self._latest_update_step:
+            return  # `accumulate`: the step goes on
+        assert self._average_model is not None
+        for average, now in self._pairs:
+            if self._latest_update_step and now[0].is_floating_point():
+                self._move(average, now, self._average_model.n_averaged)
+            else:
+                torch._foreach_copy_(average, now)
+        self._average_model.n_averaged += 1
+        self._latest_update_step = trainer.global_step
 
 
-def averaged(before: Tensor, now: Tensor, steps: Tensor, *, decay: float) -> Tensor:
-    """Returns `decay` · before + (1 - `decay`) · now; of whole numbers, now.
-
-    >>> averaged(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(1), decay=0.75)
-    tensor(1.2500)
-    >>> bins = torch.arange(8192)  # 3 × .9 + 3 × (1 - .9) would be stored as 2
-    >>> torch.equal(averaged(bins, bins, torch.tensor(1), decay=0.9), bins)
-    True
-    """
-    return decay * before + (1 - decay) * now if before.is_floating_point() else now
+def numbers(module: nn.Module) -> Iterator[Tensor]:
+    """Yields the parameters and buffers of a module."""
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 class Alive(pl.Callback):
