@@ -10,7 +10,7 @@ import torch
 
 from twostream.metrics import TOP, calibration, confusion_of, count_right, measure, ranks
 from twostream.metrics.accuracy import accuracies
-from twostream.metrics.running import RunningAccuracy
+from twostream.metrics.running import FiniteMean, RunningAccuracy
 
 
 def test_mean_class_accuracy_differs_from_overall_accuracy() -> None:
@@ -79,6 +79,18 @@ def test_16_bit_scores_are_measured_alike_in_training_and_of_files() -> None:
         right = (order[:, :places] == labels.numpy()[:, None]).any(1)
         assert ours[name] == files[name] == right.mean()
         assert ours[f"mean_class_{name}"] == files[f"mean_class_{name}"]
+
+
+def test_a_batch_whose_loss_is_not_finite_does_not_count() -> None:
+    """Losses 1 of two clips, NaN, 4 of one: (2 · 1 + 4) / 3 = 2; one of three clips is right."""
+    mean, accuracy = FiniteMean(), RunningAccuracy(2)
+    scores = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    for loss, labels in ((1.0, [0, 1]), (math.nan, [0, 0]), (4.0, [1])):
+        value, label = torch.tensor(loss), torch.tensor(labels)
+        mean.update(value, weight=len(label))
+        accuracy.update(scores[: len(label)], label, value.isfinite())
+    assert mean.compute() == 2
+    assert accuracy.compute()["top1"] == pytest.approx(1 / 3)
 
 
 def logits_of(*probabilities: tuple[float, ...]) -> np.ndarray:

@@ -15,15 +15,18 @@ from torch import Tensor
 from twostream.config.compose import compose_config
 from twostream.config.run import build_run
 from twostream.files.errors import ExpectedError
+from twostream.files.signals import Signals
 from twostream.launch.replay import first_nonfinite, replay
 from twostream.runs.results import write_text
 from twostream.training import finiteness as nonfinite
-from twostream.training.finiteness import FiniteLoss
+from twostream.training.finiteness import FiniteLoss, takes_findings
+from twostream.training.recovery import Recovery
 
 SMALL = [
     *("data.train_clips=32", "data.test_clips=16", "epochs=1", "batch_size=8", "log_every=1", "logger=csv"),
     *("num_workers=0", "validation_fraction=0", "backbone=tiny", "flow.preset=ultrafast"),
 ]
+LATE = ["optimizer.fused=true"]  # the optimizer is told by the device, the host learns of it at the next step
 
 
 def run_with(folder: Path, *overrides: str, poisoned: int | None = None, where: str = "loss", last: int = 0):
@@ -58,10 +61,11 @@ def losses(folder: Path) -> list[float]:
         return [float(row["train/loss_step"]) for row in csv.DictReader(file) if row["train/loss_step"]]
 
 
-def test_the_run_stops_and_the_step_can_be_done_again(tmp_path: Path) -> None:
-    clean, _ = run_with(tmp_path / "clean")
+@pytest.mark.parametrize("overrides", [[], LATE], ids=["at once", "late"])
+def test_the_run_stops_and_the_step_can_be_done_again(overrides: list[str], tmp_path: Path) -> None:
+    clean, _ = run_with(tmp_path / "clean", *overrides)
     clean.trainer.fit(clean.system, clean.data)
-    run, _ = run_with(tmp_path / "run", poisoned=2)
+    run, _ = run_with(tmp_path / "run", *overrides, poisoned=2)
     (tmp_path / "run" / ".metrics.csv.1.part").touch()  # of another process
     with pytest.raises(ExpectedError, match=r"epoch 1, batch 3: the loss .* its videos: .*\.mp4, .*nonfinite=skip"):
         run.trainer.fit(run.system, run.data)
@@ -75,9 +79,14 @@ def test_the_run_stops_and_the_step_can_be_done_again(tmp_path: Path) -> None:
     assert not again.gradients
 
 
-def test_what_is_kept_is_the_state_before_the_step(tmp_path: Path) -> None:
-    """Batch normalisation has seen the step, and its running means may be those of infinite values."""
-    run, _ = run_with(tmp_path / "run", "accumulate=2", poisoned=1, where="gradient")
+@pytest.mark.parametrize("overrides", [[], LATE, [*LATE, "optimizer=sgd"]], ids=["at once", "late", "late, SGD"])
+def test_what_is_kept_is_the_state_before_the_step(overrides: list[str], tmp_path: Path) -> None:
+    """Batch normalisation has seen the step, and its running means may be those of infinite values.
+
+    Where it is found late, the next step has been computed, too.
+    """
+    small = ["accumulate=2", "batch_size=4"]
+    run, _ = run_with(tmp_path / "run", *small, *overrides, poisoned=1, where="gradient")
     before: dict[str, Tensor] = {}
 
     class Look(pl.Callback):
@@ -88,12 +97,13 @@ def test_what_is_kept_is_the_state_before_the_step(tmp_path: Path) -> None:
     run.trainer.callbacks.append(Look())
     with pytest.raises(ExpectedError, match=r"epoch 1, batch 4: the gradient is not a finite number") as error:
         run.trainer.fit(run.system, run.data)
+    assert run.trainer.fit_loop.epoch_loop.batch_idx == (5 if overrides else 3), "when it was found"
     [kept] = (tmp_path / "run").glob("nonfinite-*.pt")
     content = torch.load(kept, weights_only=True)
     assert all(torch.equal(value, content["state_dict"][name]) for name, value in before.items())
     assert any(not torch.equal(value, before[name]) for name, value in run.system.state_dict().items())
     indices = [index for part in content["parts"] for index in part["index"].tolist()]
-    assert len(indices) == 16
+    assert len(indices) == 8
     assert all(run.data.train_set.videos[index].id in str(error.value) for index in indices)
 
 
@@ -131,6 +141,28 @@ def test_a_skipped_step_changes_nothing(parts: int, where: str, tmp_path: Path) 
     assert torch.isfinite(run.trainer.callback_metrics["train/loss"])
 
 
+def test_no_checkpoint_is_written_of_a_bad_step_that_is_not_known_yet(tmp_path: Path) -> None:
+    """Recovery checkpoints are due before every step: the one behind the bad step is not written."""
+    run, guard = run_with(tmp_path / "run", *LATE, poisoned=2)
+    run.trainer.callbacks.insert(0, Recovery(tmp_path / "run", minutes=0, cell="", signals=Signals()))
+    with pytest.raises(ExpectedError, match="epoch 1, batch 3: the loss"):
+        run.trainer.fit(run.system, run.data)
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").glob("recovery-*")]
+    assert sorted(names) == ["recovery-00000-0000001.ckpt", "recovery-00000-0000002.ckpt"]
+    assert all(value.isfinite().all() for value in run.system.network.parameters())
+    assert guard.skipped == 0
+
+
+def test_the_last_step_of_an_epoch_is_judged_before_validation(tmp_path: Path) -> None:
+    run, _ = run_with(tmp_path / "run", *LATE, "validation_fraction=0.34", poisoned=1)
+    seen: list[int] = []
+    run.system.on_validation_epoch_start = lambda: seen.append(1)  # type: ignore[method-assign]
+    assert len(run.data.train_set) == 16
+    with pytest.raises(ExpectedError, match="epoch 1, batch 2: the loss"):
+        run.trainer.fit(run.system, run.data)
+    assert not seen
+
+
 def test_steps_that_are_all_left_out_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nonfinite, "MOST_IN_A_ROW", 2)
     run, guard = run_with(tmp_path / "run", "nonfinite=skip", poisoned=1, last=9)
@@ -158,3 +190,12 @@ def test_the_first_layer_that_is_not_finite_is_found() -> None:
     with first_nonfinite(network) as found:
         network(torch.zeros(1, 2))
     assert found[0] == "1"
+
+
+def test_an_optimizer_that_was_resumed_unfused_is_told_nothing() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    before, now = torch.optim.AdamW([weight]), torch.optim.AdamW([weight], fused=True)
+    assert takes_findings(now)
+    now.load_state_dict(before.state_dict())
+    assert not takes_findings(now)
+    assert not takes_findings(before)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from twostream.config.compose import compose_config
 from twostream.config.network import build_network
+from twostream.config.run import make_optimizer
 from twostream.models.backbone import vgg16
-from twostream.training.optimizers import constant, cosine, parameter_groups, plateau, roles, sgd, step
+from twostream.training.optimizers import constant, cosine, fuses, parameter_groups, plateau, roles, sgd, step
 
 
 class Toy(nn.Module):
@@ -140,3 +144,41 @@ def test_towers_without_weights_have_a_rate_of_their_own() -> None:
     mixed = rates()
     assert {rate for name, rate in mixed.items() if name.startswith("flow.")} == {2e-3}
     assert {rate for name, rate in mixed.items() if not name.startswith("flow.")} == {1e-5}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_fused_optimizer_leaves_a_step_out_that_the_device_tells_it_to(name: str) -> None:
+    """Also the first one, after which PyTorch's SGD would go on from whatever the memory held."""
+    cfg = compose_config(["backbone=tiny", f"optimizer={name}", "optimizer.fused=true"])
+    told, plain = (build_network(cfg, 2).requires_grad_() for _ in range(2))
+    plain.load_state_dict(told.state_dict())
+    one, other = (make_optimizer(cfg)(network) for network in (told, plain))
+    one.found_inf = torch.tensor(1.0)
+    for weight in told.parameters():
+        weight.grad = torch.full_like(weight, math.nan)
+    one.step()
+    assert all(torch.equal(a, b) for a, b in zip(told.parameters(), plain.parameters(), strict=True))
+    one.found_inf = torch.tensor(0.0)
+    for network, optimizer in ((told, one), (plain, other)):
+        for weight in network.parameters():
+            weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(told.parameters(), plain.parameters(), strict=True))
+
+
+def test_an_optimizer_is_fused_on_cuda_alone() -> None:
+    cfg = compose_config(["backbone=tiny"])
+    assert make_optimizer(cfg)(build_network(cfg, 2)).defaults["fused"] is None
+    on_cuda = [{"params": [SimpleNamespace(is_cuda=True)]}]
+    assert fuses(on_cuda, "auto") is True
+    assert fuses(on_cuda, False) is None
+
+
+def test_a_fused_optimizer_does_not_clip_gradients_that_are_scaled() -> None:
+    scaled = ["gradient_clip=1", "precision=16-mixed"]
+    with pytest.raises(
+        ValueError, match=r"optimizer\.fused=true: cannot be with gradient_clip=1.* precision=bf16-mixed"
+    ):
+        make_optimizer(compose_config([*scaled, "optimizer.fused=true"]))
+    assert make_optimizer(compose_config(scaled)).keywords["fused"] is False
+    assert make_optimizer(compose_config(scaled[:1])).keywords["fused"] == "auto"

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
-    RichProgressBar,
 )
 from pytorch_lightning.loggers import Logger
 from torch import nn
@@ -45,9 +44,10 @@ from twostream.probe.start import StartFromProbe
 from twostream.runs.checkpoint import load_mapped
 from twostream.runs.checkpoint_io import WholeCheckpoints
 from twostream.training.batches import SplitBatches
-from twostream.training.callbacks import EpochLine, InitialiseVLAD, MovingAverage
+from twostream.training.callbacks import Bar, EpochLine, InitialiseVLAD, MovingAverage
 from twostream.training.distributed import FullySharded
 from twostream.training.loggers import csv_logger
+from twostream.training.optimizers import MakeOptimizer
 from twostream.training.system import TwoStreamSystem
 
 PROBE_VIEWS = 2  # of each training video, in time
@@ -130,7 +130,7 @@ def check_training(cfg: DictConfig) -> list[str]:
     network = build_network(cfg, num_classes=10, meta=True)
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
         module.requires_grad_(False)
-    optimizer = instantiate(cfg.optimizer)(network)
+    optimizer = make_optimizer(cfg)(network)
     instantiate(cfg.schedule)(optimizer, steps_per_epoch=1.0, epochs=1)
     if (monitor := monitored(cfg)) is not None and not cfg.validation_fraction:
         raise ValueError(
@@ -167,11 +167,27 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
         network,
         classes=tuple(classes),
         frozen=[*frozen, *settled_statistics(cfg, network)],
-        optimizer=instantiate(cfg.optimizer),
+        optimizer=make_optimizer(cfg),
         schedule=instantiate(cfg.schedule),
         label_smoothing=cfg.label_smoothing,
         history=history,
     )
+
+
+def make_optimizer(cfg: DictConfig) -> MakeOptimizer:
+    """Returns a function that makes the optimizer of a network.
+
+    A fused one undoes the scaling of gradients itself, too late for their norm to be clipped: of gradients that are
+    scaled and clipped it is refused, and not chosen.
+    """
+    if cfg.gradient_clip is None or cfg.precision != "16-mixed" or not cfg.optimizer.get("fused"):
+        return instantiate(cfg.optimizer)
+    if cfg.optimizer.fused is True:
+        raise ValueError(
+            f"optimizer.fused=true: cannot be with gradient_clip={cfg.gradient_clip} at precision=16-mixed; choose "
+            "optimizer.fused=auto, or precision=bf16-mixed"
+        )
+    return instantiate(cfg.optimizer, fused=False)
 
 
 def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
@@ -229,7 +245,7 @@ def build_trainer(
     if cfg.accumulate == "auto":
         callbacks.append(SplitBatches())
     if sys.stdout.isatty():
-        callbacks.append(RichProgressBar())
+        callbacks.append(Bar(every=cfg.log_every))
     if cfg.ema is not None:
         callbacks.append(MovingAverage(cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]

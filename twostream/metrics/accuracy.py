@@ -7,7 +7,7 @@ if the score of its class is NaN.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,7 +29,14 @@ def ranks(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> In
     [1, 1, 3]
     """
     true = np.take_along_axis(logits, labels[:, None], axis=1)
-    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    return places(logits, true, np.arange(logits.shape[1]) < labels[:, None])
+
+
+def places(logits: Any, true: Any, earlier: Any) -> Any:
+    """Returns how many classes rank before each video's true one, as an array or tensor, as the arguments are.
+
+    `true` (n, 1): the scores of the true classes. `earlier` (n, k): whether a class stands before the true one.
+    """
     return (~(logits <= true) | ((logits == true) & earlier)).sum(1)
 
 

@@ -1,20 +1,17 @@
-"""Accuracies counted batch by batch, in all processes."""
+"""Accuracies and losses counted batch by batch, in all processes, on the device: no update waits for it."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from .accuracy import TOP, Right, accuracies, count_right
+from .accuracy import TOP, Right, accuracies, places
 
 
 class RunningAccuracy(Metric):
-    """Computes `accuracies` from the counts of each class's videos, summed over batches and processes.
-
-    The counts are kept on the module's device; the counting is done on the CPU.
-    """
+    """Computes `accuracies` from the counts of each class's videos, summed over batches and processes."""
 
     full_state_update = False
 
@@ -23,12 +20,37 @@ class RunningAccuracy(Metric):
         for name in ("videos", *TOP):
             self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> None:
-        counted = count_right(logits.detach().float().cpu().numpy(), labels.cpu().numpy())
-        for name, counts in {"videos": counted.videos, **counted.right}.items():
-            before = getattr(self, name)
-            setattr(self, name, before + torch.from_numpy(counts).to(before.device))
+    def update(
+        self, logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"], counts: Bool[Tensor, ""] | None = None
+    ) -> None:
+        """Counts a batch, unless `counts` is false."""
+        logits = logits.detach().float()
+        videos = torch.ones_like(labels) if counts is None else counts.expand(len(labels)).long()
+        earlier = torch.arange(logits.shape[1], device=labels.device) < labels[:, None]
+        rank = places(logits, logits.gather(1, labels[:, None]), earlier)
+        right = {name: videos * (rank < number) for name, number in TOP.items()}
+        for name, found in {"videos": videos, **right}.items():
+            setattr(self, name, getattr(self, name).index_add(0, labels, found))
 
     def compute(self) -> dict[str, float]:
         counts = {name: getattr(self, name).cpu().numpy() for name in ("videos", *TOP)}
         return accuracies(Right(counts.pop("videos"), counts))
+
+
+class FiniteMean(Metric):
+    """The mean of losses, each with the weight of its clips, without those that are not finite numbers."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("mean_value", "weight"):  # sums, named as in torchmetrics' MeanMetric
+            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, value: Float[Tensor, ""], weight: int) -> None:
+        counts = value.isfinite()
+        self.mean_value = self.mean_value + (value * weight).where(counts, 0.0)
+        self.weight = self.weight + weight * counts
+
+    def compute(self) -> Float[Tensor, ""]:
+        return self.mean_value / self.weight

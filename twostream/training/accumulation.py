@@ -56,7 +56,7 @@ def of_all(loss: Float[Tensor, ""], clips: int) -> tuple[Tensor | int, Float[Ten
     """Returns the number of clips of all processes, and the mean of their losses."""
     if world_size() == 1:
         return clips, loss
-    sums = torch.stack((loss * clips, loss.new_tensor(clips)))
+    sums = torch.stack((loss * clips, loss.new_full((), clips)))  # a new tensor of a number would wait for the device
     distributed.all_reduce(sums)
     return sums[1], sums[0] / at_least_one(sums[1])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import RichProgressBar, WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader
 from twostream.files.lock import Claim
 from twostream.models.pooling.vlad import SoftVLAD
 from twostream.training.distributed import of_all_processes
+from twostream.training.lists import by_type
 
 
 class EpochLine(pl.Callback):
@@ -49,6 +49,21 @@ class EpochLine(pl.Callback):
         values = "  ".join(f"{name} {found[name]:.3f}" for name in names if name in found)
         seconds = time.perf_counter() - self.started
         print(f"epoch {epoch}/{trainer.max_epochs}  {values}  ({seconds:.1f} s)", flush=True)
+
+
+class Bar(RichProgressBar):
+    """A progress bar whose numbers are read from the device every `every` steps: each reading waits for it."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+        self._read: tuple[int, dict[str, Any]] | None = None  # when, and what
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        now = trainer.global_step // self.every if trainer.training else -1
+        if self._read is None or now != self._read[0]:
+            self._read = (now, super().get_metrics(trainer, pl_module))
+        return self._read[1]
 
 
 class Speed(pl.Callback):
@@ -93,7 +108,7 @@ class MovingAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__()
         self._move = get_ema_multi_avg_fn(decay)
-        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # of each type of numbers: average, network
+        self._pairs: list[tuple[list[Tensor], ...]] = []  # of each type of numbers: average, network
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         pl_module.to(trainer.strategy.root_device)  # Lightning does so later; a copy made before stays on the CPU
@@ -101,13 +116,7 @@ class MovingAverage(WeightAveraging):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._average_model is not None  # `setup` has made it
-        both = zip(numbers(self._average_model.module), numbers(pl_module), strict=True)
-        by_type: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for average, now in both:
-            by_type[now.dtype].append((average, now))
-        self._pairs = [
-            (list(average), list(now)) for average, now in (zip(*of, strict=True) for of in by_type.values())
-        ]
+        self._pairs = by_type(numbers(self._average_model.module), numbers(pl_module))
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
@@ -94,16 +95,34 @@ def roles(network: nn.Module) -> dict[str, str]:
     return found
 
 
-def sgd(network: nn.Module, *, learning_rate: float, momentum: float = 0.9, **groups: float) -> Optimizer:
+def sgd(
+    network: nn.Module, *, learning_rate: float, momentum: float = 0.9, fused: bool | str = "auto", **groups: float
+) -> Optimizer:
     """Stochastic gradient descent as in Feichtenhofer et al. 2016: momentum .9, decay 5e-4, bias rate ×2."""
-    return torch.optim.SGD(
-        parameter_groups(network, learning_rate=learning_rate, **groups), lr=learning_rate, momentum=momentum
-    )
+    of_roles = parameter_groups(network, learning_rate=learning_rate, **groups)
+    optimizer = torch.optim.SGD(of_roles, lr=learning_rate, momentum=momentum, fused=fuses(of_roles, fused))
+    if momentum and optimizer.defaults["fused"]:
+        # PyTorch begins without them, and leaves them as the memory was if the first step is left out
+        for weight in (weight for group in of_roles for weight in group["params"]):
+            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return optimizer
 
 
-def adamw(network: nn.Module, *, learning_rate: float, **groups: float) -> Optimizer:
+def adamw(network: nn.Module, *, learning_rate: float, fused: bool | str = "auto", **groups: float) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019)."""
-    return torch.optim.AdamW(parameter_groups(network, learning_rate=learning_rate, **groups), lr=learning_rate)
+    of_roles = parameter_groups(network, learning_rate=learning_rate, **groups)
+    return torch.optim.AdamW(of_roles, lr=learning_rate, fused=fuses(of_roles, fused))
+
+
+def fuses(groups: list[dict[str, Any]], fused: bool | str) -> bool | None:
+    """Returns whether one kernel changes all weights; of "auto", whether these are on a CUDA device, each one whole.
+
+    None leaves the choice of another way to PyTorch.
+    """
+    if fused != "auto":
+        return bool(fused) or None
+    weights = (weight for group in groups for weight in group["params"])
+    return all(weight.is_cuda and not isinstance(weight, DTensor) for weight in weights) or None
 
 
 def warmup(step: int, warmup_steps: int) -> float:

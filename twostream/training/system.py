@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 
 from twostream.data.clip import Clip
 from twostream.data.history import History
-from twostream.metrics.running import RunningAccuracy
+from twostream.metrics.running import FiniteMean, RunningAccuracy
 from twostream.metrics.scores import one_of_each
 from twostream.runs.checkpoint import load_plain
 from twostream.training.accumulation import StepMean
@@ -53,7 +53,7 @@ class TwoStreamSystem(pl.LightningModule):
         self.make_schedule = schedule
         self.label_smoothing = label_smoothing
         self.frozen = list(frozen)  # a plain list: the modules are registered with the network already
-        self.loss_means = nn.ModuleDict({f"{stage}_": MeanMetric() for stage in ("train", "val", "test")})
+        self.loss_means = nn.ModuleDict({"train_": FiniteMean(), "val_": MeanMetric(), "test_": MeanMetric()})
         self.accuracies = nn.ModuleDict(
             {f"{stage}_": RunningAccuracy(len(classes)) for stage in ("train", "val", "test")}
         )
@@ -117,14 +117,20 @@ class TwoStreamSystem(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         self._step.finish(self.parameters(), self.trainer.accumulate_grad_batches)
 
-    def on_train_batch_end(self, outputs: Any, batch: Clip, batch_index: int) -> None:
-        """Measures the batch that `training_step` has scored.
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clips as Lightning does, which refuses fused optimizers also where no gradients are scaled."""
+        if gradient_clip_val:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(weights, gradient_clip_val)
 
-        Measuring waits for the device. Here, unlike in `training_step`, the device already has the backward pass to do.
-        """
-        loss, _ = self.last_losses
-        if loss.isfinite():
-            self._measure("train", loss, self._last_scores, batch.label)
+    def on_train_batch_end(self, outputs: Any, batch: Clip, batch_index: int) -> None:
+        """Measures the batch that `training_step` has scored, unless its loss is not finite; does not wait for it."""
+        if len(batch.label):
+            loss, _ = self.last_losses
+            self.loss_means["train_"].update(loss, weight=len(batch.label))  # type: ignore[operator]
+            self.accuracies["train_"].update(self._last_scores, batch.label, loss.isfinite())  # type: ignore[operator]
 
     def on_validation_epoch_start(self) -> None:
         self.validation_losses = {}
@@ -141,14 +147,10 @@ class TwoStreamSystem(pl.LightningModule):
 
     def _evaluate(self, stage: str, clip: Clip) -> tuple[Tensor, Tensor]:
         heads, combined = self(clip)  # also without clips: other processes may wait for this one's parameters
-        self._measure(stage, self.loss(heads, clip.label), combined, clip.label)
+        if len(clip.label):
+            self.loss_means[f"{stage}_"].update(self.loss(heads, clip.label), weight=len(clip.label))  # type: ignore[operator]
+            self.accuracies[f"{stage}_"].update(combined, clip.label)  # type: ignore[operator]
         return heads, combined
-
-    def _measure(self, stage: str, loss: Tensor, combined: Tensor, label: Tensor) -> None:
-        if not len(label):
-            return
-        self.loss_means[f"{stage}_"].update(loss.detach(), weight=len(label))  # type: ignore[operator]
-        self.accuracies[f"{stage}_"].update(combined, label)  # type: ignore[operator]
 
     def on_train_epoch_end(self) -> None:
         self._log("train")
