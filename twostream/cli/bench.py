@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twostream.cli.code import add_overrides, composed
 from twostream.files.errors import checked
@@ -20,25 +22,24 @@ def bench(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         cfg = composed(options)
-        import torch
-
         from twostream.config.data import build_data, build_source
         from twostream.config.network import describe_config, without_starts
-        from twostream.config.run import build_system
+        from twostream.config.run import build_bench_trainer, build_system
         from twostream.training.bench import bench as run_bench
         from twostream.training.bench import save_chart, table
 
         source = build_source(cfg)
         named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
-        result = run_bench(
-            build_data(cfg, source),
-            build_system(without_starts(cfg), source.classes),  # the values of the weights make no difference
-            seconds=options.seconds,
-            device=torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu"),
-            precision=cfg.precision,
-            flops=describe_config(cfg, len(source.classes)).flops,
-            configuration={"data": source.name, **{name: str(cfg[name]) for name in named}},
-        )
+        with TemporaryDirectory() as folder:
+            result = run_bench(
+                build_data(cfg, source),
+                build_system(without_starts(cfg), source.classes),  # the values of the weights make no difference
+                build_bench_trainer(cfg, Path(folder)),
+                seconds=options.seconds,
+                precision=cfg.precision,
+                flops=describe_config(cfg, len(source.classes)).flops,
+                configuration={"data": source.name, **{name: str(cfg[name]) for name in named}},
+            )
     print(table(result))
     if options.json:
         write_json(options.json, result.as_dict())

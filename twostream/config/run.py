@@ -44,8 +44,9 @@ from twostream.probe.start import StartFromProbe
 from twostream.runs.checkpoint import load_mapped
 from twostream.runs.checkpoint_io import WholeCheckpoints
 from twostream.training.batches import SplitBatches
-from twostream.training.callbacks import Bar, EpochLine, InitialiseVLAD, MovingAverage
+from twostream.training.callbacks import Bar, EpochLine, InitialiseVLAD, MovingAverage, Speed
 from twostream.training.distributed import FullySharded
+from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import csv_logger
 from twostream.training.optimizers import MakeOptimizer
 from twostream.training.system import TwoStreamSystem
@@ -267,6 +268,19 @@ def build_trainer(
         deterministic=cfg.deterministic,
         log_every_n_steps=cfg.log_every,
     )
+
+
+def build_bench_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
+    """Returns the trainer of a run in one process, with the callbacks that do something in each step."""
+    on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
+    alone = {"_target_": "pytorch_lightning.Trainer", "_partial_": True, "devices": 1}
+    plain = cfg.copy()
+    plain.trainer, plain.logger = {**alone, "accelerator": "gpu" if on_gpu else "cpu"}, {}
+    plain.epochs, plain.accumulate = 1, 1 if cfg.accumulate == "auto" else cfg.accumulate
+    trainer = build_trainer(plain, folder, [FiniteLoss(folder, nonfinite=cfg.nonfinite), Speed()], validate=False)
+    at_ends = (ModelCheckpoint, InitialiseVLAD, EpochLine, LearningRateMonitor)
+    trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, at_ends)]  # type: ignore[attr-defined]
+    return trainer
 
 
 def check_device(accelerator: str, precision: str, devices: object = 1) -> None:

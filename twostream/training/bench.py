@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
@@ -30,6 +32,8 @@ class Bench:
     """What was measured.
 
     - `loading`, `training`: seconds of each stage for one clip, in one process.
+    - `step`: seconds of a whole step for one clip, as a run does it: on a GPU its stages overlap, and callbacks have a
+      share in it. None: not measured.
     - `workers`: {number of loader processes: clips/s}.
     - `peak_share`: share of the device's measured bf16 matrix arithmetic that training reaches; None without a GPU.
     - `peak_memory`: bytes; None without a GPU.
@@ -43,14 +47,30 @@ class Bench:
     workers: dict[int, float] = field(default_factory=dict)
     peak_share: float | None = None
     peak_memory: int | None = None
+    step: float | None = None
 
     @property
     def trained(self) -> float:
-        """Clips/s that the network could train on if the loader delivered them."""
-        return 1 / sum(self.training.values())
+        """Clips/s that a run could train on if the loader delivered them."""
+        return 1 / (self.step or sum(self.training.values()))
+
+    @property
+    def cores_needed(self) -> int:
+        """How many cores, each loading clips for itself, deliver as many as can be trained on.
+
+        >>> times = {"decode": 0.01, "flow": 0.07}
+        >>> Bench({}, "CPU", 2, times, {"forward": 0.01}).cores_needed
+        8
+        """
+        return math.ceil(round(self.trained * sum(self.loading.values()), 3))
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "trained_clips_per_second": self.trained, "verdict": verdict(self)}
+        return {
+            **asdict(self),
+            "trained_clips_per_second": self.trained,
+            "cores_needed": self.cores_needed,
+            "verdict": verdict(self),
+        }
 
 
 class Stopwatch:
@@ -82,17 +102,20 @@ class Stopwatch:
 def bench(
     data: VideoDataModule,
     system: TwoStreamSystem,
+    trainer: pl.Trainer,
     *,
     seconds: float,
-    device: torch.device,
     precision: str,
     flops: int,
     configuration: dict[str, Any],
 ) -> Bench:
     """Measures the stages for about `seconds` in all, on training videos only. `flops`: of one clip, forward.
 
+    `trainer`: as a run has it, of one process, without what it does at the end of an epoch.
+
     Raises `VideoError` if a video cannot be read.
     """
+    device = trainer.strategy.root_device
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     result = Bench(configuration, name, available_cores())
     threads = torch.get_num_threads()
@@ -101,7 +124,10 @@ def bench(
     torch.set_num_threads(threads)
     batch = collate([clips[index % len(clips)] for index in range(data.batch_size)])
     assert batch is not None
-    result.training = time_training(system.to(device).train(), batch, device, seconds / 4, precision=precision)
+    if device.type == "cuda":
+        batch = Clip(*(part.pin_memory() for part in batch))
+    result.training = time_training(system.to(device).train(), batch, device, seconds / 8, precision=precision)
+    result.step = time_step(trainer, system, batch, seconds / 8)
     if device.type == "cuda":
         result.peak_memory = torch.cuda.max_memory_allocated()
         result.peak_share = 3 * flops * result.trained / peak_flops(device)  # backward takes twice as many as forward
@@ -175,6 +201,56 @@ def time_training(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     return {stage: clock.seconds[stage] / (step - 1) / len(batch.label) for stage in TRAINING}
+
+
+def time_step(trainer: pl.Trainer, system: TwoStreamSystem, batch: Clip, seconds: float) -> float:
+    """Returns the seconds of a step of a run for one clip of the batch, again and again the same.
+
+    Averages over as many steps as fit into `seconds`, without the first one.
+    """
+    steps = Steps(seconds)
+    trainer.callbacks.append(steps)  # type: ignore[attr-defined]
+    trainer.fit(system, train_dataloaders=Again(batch))
+    return steps.seconds / steps.number / len(batch.label)
+
+
+class Again:
+    """A loader of one batch, many times."""
+
+    def __init__(self, batch: Clip, times: int = 10_000) -> None:
+        self.batch = batch
+        self.times = times
+
+    def __len__(self) -> int:
+        return self.times
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self.batch for _ in range(self.times))
+
+
+class Steps(pl.Callback):
+    """Ends training after `most` seconds, and says how many steps that were; the first two are not counted."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self.number = 0
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx < 2:
+            self._wait(trainer)
+            self._started = time.perf_counter()
+            return
+        self.number += 1
+        if time.perf_counter() - self._started > self.most:
+            self._wait(trainer)
+            self.seconds = time.perf_counter() - self._started
+            trainer.should_stop = True
+
+    def _wait(self, trainer: pl.Trainer) -> None:
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
 
 
 @contextmanager
@@ -267,6 +343,10 @@ def table(result: Bench) -> str:
     lines.append("loader     " + ", ".join(f"{n} workers {rate:.1f} clips/s" for n, rate in result.workers.items()))
     if result.peak_share is not None and result.peak_memory is not None:
         lines.append(f"GPU        {result.peak_share:.0%} of peak arithmetic, {result.peak_memory / 2**30:.1f} GiB")
+    if result.step is not None:
+        lines.append(f"step       {1e3 * result.step:.2f} ms a clip as a run does it, callbacks and all")
+    needed = result.cores_needed
+    lines.append(f"feeding    {result.trained:.3g} clips/s take {needed} core{'s' * (needed > 1)} that load")
     return "\n".join([*lines, verdict(result)])
 
 
