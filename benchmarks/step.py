@@ -29,7 +29,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import MeanMetric
 
-from twostream.config import Run, build_run, compose_config
+from twostream.config.compose import compose_config
+from twostream.config.run import Run, build_run
 from twostream.data.clip import Clip
 from twostream.files.signals import Signals
 from twostream.metrics.running import FiniteMean
@@ -97,11 +98,11 @@ class Operations(TorchDispatchMode):
     def __init__(self, waits: Waits) -> None:
         super().__init__()
         self.waits = waits
-        self.number = 0
+        self.names: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.number += 1
-        name = str(func).rpartition(".")[0]
+        self.names.append(str(func))
+        name = self.names[-1].rpartition(".")[0]
         by_mask = name == "aten.index" and any(part is not None and part.dtype == torch.bool for part in args[1])
         if (name in WAITING or by_mask) and not self.waits.noted:
             self.waits.note(name)
@@ -217,7 +218,7 @@ def operations(call: Callable[[], Any]) -> tuple[int, int]:
     """Returns how many operations a call makes, and for how many of its calls the host waits."""
     with Waits() as waits:
         call()
-    return waits.below.number, waits.places.total()
+    return len(waits.below.names), waits.places.total()
 
 
 def parts_of_a_step(system: pl.LightningModule) -> dict[str, list[tuple[int, int]]]:
@@ -254,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ours, bare = (1e3 * statistics.median(times[len(times) // 4 :]) for times in (watch.steps, watch.others))
     print(f"{' '.join(options.overrides) or 'default'}: median of {len(watch.steps)} steps in turns, {watch.device}")
     print(f"step of a run {ours:.2f} ms, bare loop {bare:.2f} ms, ratio {ours / bare:.3f}")
-    print(f"one step: {watch.waits.below.number} operations, {watch.waits.places.total()} waits")
+    print(f"one step: {len(watch.waits.below.names)} operations, {watch.waits.places.total()} waits")
     for place, number in watch.waits.places.most_common():
         print(f"  {number} x {place}")
     print(f"{'part: operations (waits)':<45}{'replaced':>14}{'now':>14}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 
+from benchmarks.step import Waits
 from twostream.config.compose import compose_config
 from twostream.config.network import build_network
 from twostream.config.run import build_system
@@ -30,3 +32,21 @@ def test_the_same_scores_whatever_the_temporal_fusion(temporal: str) -> None:
 
 def test_a_run_of_the_papers_network_can_be_built_with_it() -> None:
     build_system(compose_config(["temporal=conv3d", "channels_last=true", "sampling.num_chunks=3"]), ("a", "b"))
+
+
+def test_the_input_is_handed_over_in_that_order_and_in_the_precision_of_training() -> None:
+    """To the last bit what the first convolution would have made of float32 values itself."""
+    network = build_network(compose_config(["backbone=tiny"]), 5)
+    frames = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    normalise: Any = network.rgb.input
+    expected = (frames.float() - normalise.mean) / normalise.std
+    assert torch.equal(normalise(frames), expected)
+    assert normalise(frames).is_contiguous()
+    channels_last(network)
+    with torch.autocast("cpu", torch.bfloat16), Waits() as counted:
+        found = normalise(frames)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected.bfloat16())
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    passes = [name for name in counted.below.names if "empty" not in name]
+    assert passes == ["aten.clone.default", "aten.sub.Tensor", "aten.div.out"], "the first one moves single bytes"

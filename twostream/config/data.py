@@ -17,8 +17,9 @@ from twostream.config.compose import streams_of
 from twostream.config.older import mirrors
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
+from twostream.config.trust import code_of
 from twostream.data.dataset import ClipDataset, Transform
-from twostream.data.flow import OpticalFlow
+from twostream.data.flow import RAFT, OpticalFlow
 from twostream.data.frames import Cached, Decoded, FrameSource, Guarded
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, record_of
@@ -162,6 +163,7 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
             f"{source.name} split {source.split}: one class, {source.classes[0]}, and nothing to tell it from; two "
             "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
         )
+    check_workers(cfg)
     lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source, frame_source)
     one_view = {  # cheap, since every epoch validates; only the test has its protocol
@@ -181,6 +183,22 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         seed=cfg.seed,
         record=build_record(cfg, source, lists, shared["flow_store"]),
     )
+
+
+def check_workers(cfg: DictConfig) -> None:
+    """Raises ValueError if loader workers would compute flow on a GPU, which a forked process cannot use."""
+    on_gpu = cfg.flow.get("device", "cpu") != "cpu" and torch.cuda.is_available()
+    if (
+        on_gpu
+        and code_of(cfg.flow) is RAFT
+        and cfg.flow.store is None
+        and cfg.num_workers
+        and "flow" in streams_of(cfg)
+    ):
+        raise ValueError(
+            "flow=raft: workers cannot use the GPU beside training; compute the fields first, by `twostream flow` with "
+            "the same options, and give flow.store=PATH; or choose flow.device=cpu, or num_workers=0"
+        )
 
 
 def build_lists(cfg: DictConfig, source: Any) -> dict[str, Sequence[Video]]:

@@ -254,4 +254,6 @@ def describe_config(cfg: DictConfig, num_classes: int) -> Description:
         num_chunks=instantiate(cfg.sampling).fixed(1, cfg.flow.length).shape[1],
         flow_channels=2 * cfg.flow.length,
         image_size=cfg.transform.size,
+        precision=cfg.precision,
+        checkpointing=bool(cfg.get("checkpointing")),
     )

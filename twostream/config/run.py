@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
 )
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from twostream.config.accept import check_weights, trained_before
@@ -40,6 +41,7 @@ from twostream.data.module import VideoDataModule, share
 from twostream.files.errors import UserError, checked
 from twostream.models.memory_order import channels_last
 from twostream.models.network.description import Description
+from twostream.models.network.parts import towers
 from twostream.probe.start import StartFromProbe
 from twostream.runs.checkpoint import load_mapped
 from twostream.runs.checkpoint_io import WholeCheckpoints
@@ -115,6 +117,8 @@ def build_run(
             raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
+        if cfg.get("checkpointing") and isinstance(trainer.strategy, FullySharded):
+            raise UserError("checkpointing=true: has not been tried with trainer=fsdp; use trainer=ddp")
         system = build_system(cfg, source.classes, learned)
         system.planned_epochs = cfg.epochs
         if begun is not None:
@@ -127,6 +131,8 @@ def check_training(cfg: DictConfig) -> list[str]:
 
     Builds all that trains, as shapes only. Raises ValueError for options that do not fit together.
     """
+    if cfg.get("checkpointing") and cfg.compile:
+        raise ValueError("checkpointing=true: the compiler cannot follow it; choose compile=false")
     cfg = settle_starts(cfg)
     network = build_network(cfg, num_classes=10, meta=True)
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
@@ -162,6 +168,9 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
     check_frozen(cfg, network)
     if cfg.channels_last:
         channels_last(network)
+    if cfg.get("checkpointing"):
+        for tower in towers(network).values():
+            tower.checkpointing = True
     if cfg.compile:
         network.compile()
     return TwoStreamSystem(
@@ -228,6 +237,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """Returns Lightning's trainer with its loggers and callbacks; `validate=False` if no video is held out."""
     quieten()
+    torch.set_float32_matmul_precision(cfg.get("matmul_precision") or "highest")  # of the whole process
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
@@ -251,7 +261,11 @@ def build_trainer(
         callbacks.append(MovingAverage(cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
+    strategy: dict[str, Any] = {}
+    if cfg.trainer.get("strategy") == "ddp":
+        strategy["strategy"] = DDPStrategy(gradient_as_bucket_view=True)  # exchanged where they lie, without copies
     return instantiate(cfg.trainer)(
+        **strategy,
         max_epochs=cfg.epochs if last_epoch is None else last_epoch,
         precision=cfg.precision,
         accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
@@ -266,6 +280,7 @@ def build_trainer(
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if validate else 0,
         deterministic=cfg.deterministic,
+        benchmark=cfg.trainer.get("benchmark", not cfg.deterministic),  # of cuDNN
         log_every_n_steps=cfg.log_every,
     )
 

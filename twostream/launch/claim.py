@@ -25,7 +25,7 @@ from twostream.files.lock import Claim
 from twostream.launch.ranks import STARTED_BY
 from twostream.launch.sweep import as_typed, hash_of
 from twostream.options.command import train_command
-from twostream.runs.old_names import with_first_names
+from twostream.runs.old_names import with_first_names, without_later
 from twostream.runs.results import read_results, write_json
 from twostream.runs.sweep import NO_DIFFERENCE
 from twostream.training.ranks import rank_of
@@ -34,7 +34,7 @@ from twostream.training.recovery import has_begun
 
 def identity(cfg: DictConfig) -> str:
     """Returns a hash of the resolved configuration, without what makes no difference to the results."""
-    values = with_first_names(OmegaConf.to_container(cfg, resolve=True))
+    values = without_later(with_first_names(OmegaConf.to_container(cfg, resolve=True)))
     return hash_of({key: value for key, value in values.items() if key not in NO_DIFFERENCE})
 
 
@@ -146,7 +146,7 @@ def difference(cfg: DictConfig, folder: Path) -> str:
         before = flat(OmegaConf.to_container(read_config(folder / "config.yaml")))
     except ValueError as error:
         return f"and {error}"
-    now = flat(OmegaConf.to_container(cfg, resolve=True))
+    now = flat(without_later(OmegaConf.to_container(cfg, resolve=True)))
     names = [n for n in sorted(before.keys() | now.keys()) if n.split(".")[0] not in NO_DIFFERENCE]
     changes = [
         f"{n}: {before.get(n)} there, {now.get(n)} here" for n in names if now.get(n) not in (before.get(n), "auto")

@@ -104,6 +104,8 @@ def leave_results(run: Run, folder: Path, typed: DictConfig, cfg: DictConfig, ou
     results = {
         **settings(cfg),
         **batches,
+        "precision": cfg.precision,
+        "matmul_precision": cfg.get("matmul_precision") or "highest",
         **learned(run, outcome),
         "flow_reading": None if run.data.train_set.flow_store is None else READING,
         "unreadable": unreadable,

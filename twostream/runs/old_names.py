@@ -16,6 +16,32 @@ UNSAID = {  # the code that a part of a configuration names -> what it did befor
     "twostream.models.backbone.squeezenet1_0": {"relu": True},
 }
 
+LATER = {  # options that runs of before did not have -> the value with which they do what those did
+    "optimizer.fused": "auto",
+    "matmul_precision": None,
+    "checkpointing": False,
+}
+
+
+def without_later(config: Any) -> Any:
+    """Returns plain values without options of LATER that do what was done before, so that hashes stay the same.
+
+    >>> without_later({"optimizer": {"fused": "auto"}, "matmul_precision": "high"})
+    {'optimizer': {}, 'matmul_precision': 'high'}
+    """
+
+    def kept(values: Any, prefix: str = "") -> Any:
+        if not isinstance(values, dict):
+            return values
+        names = {key: f"{prefix}{key}" for key in values}
+        return {
+            key: kept(value, f"{names[key]}.")
+            for key, value in values.items()
+            if names[key] not in LATER or value != LATER[names[key]]
+        }
+
+    return kept(config)
+
 
 def said(part: Any, name: str, otherwise: Any = None) -> Any:
     """Returns a value that part of a configuration gives.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -31,8 +33,10 @@ class Description:
     """The parts, size and cost of a network.
 
     `flops` are those of a forward pass of one clip; a multiplication and an addition count as two. Memory is in bytes.
-    `training_bytes_per_clip` is an estimate: the outputs of all leaf modules, kept for the backward pass, in float32.
-    `weights_bytes` counts weights, gradients and one optimizer state (momentum) in float32.
+    `training_bytes_per_clip` is an estimate: the outputs of all leaf modules, kept for the backward pass, in float32 or
+    in the 16 bits of a mixed `precision`. With `checkpointing`: the outputs of all stages and of what follows them, and
+    of the leaf modules in the one stage with most of them, which are there while the backward pass computes it again.
+    `weights_bytes` counts weights, gradients and one optimizer state (momentum), in float32 whatever the precision.
     """
 
     rows: tuple[Row, ...]
@@ -41,6 +45,8 @@ class Description:
     flops: int
     weights_bytes: int
     training_bytes_per_clip: int
+    precision: str = "32-true"
+    checkpointing: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,10 +57,18 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_size: int) -> Description:
+def describe(
+    network: nn.Module,
+    *,
+    num_chunks: int,
+    flow_channels: int,
+    image_size: int,
+    precision: str = "32-true",
+    checkpointing: bool = False,
+) -> Description:
     """Runs one clip through a network that is on the meta device (shapes only), and records each part's output."""
     shapes: dict[str, tuple[int, ...]] = {}
-    activations = 0
+    inner: Counter[str] = Counter()  # numbers in the outputs of leaf modules, of each stage; "": of all others
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -62,13 +76,17 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
 
         return hook
 
-    def count(_: nn.Module, __: Any, output: Any) -> None:
-        nonlocal activations
-        activations += output.numel() if isinstance(output, Tensor) else 0
+    def count(stage: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            inner[stage] += output.numel() if isinstance(output, Tensor) else 0
+
+        return hook
 
     shown = [part for part in parts(network) if part.role in SHOWN and (part.stage or part.role == "head")]
     handles = [part.module.register_forward_hook(note(part.name)) for part in shown]
-    handles += [m.register_forward_hook(count) for m in network.modules() if not list(m.children())]
+    stages = {id(m): part.name for part in shown if part.role == "stage" for m in part.module.modules()}
+    leaves = [m for m in network.modules() if not list(m.children())]
+    handles += [m.register_forward_hook(count(stages.get(id(m), ""))) for m in leaves]
     side = (image_size, image_size)
     rgb = torch.zeros(1, num_chunks, 3, *side, device="meta")
     flow = torch.zeros(1, num_chunks, flow_channels, *side, device="meta")
@@ -91,13 +109,19 @@ def describe(network: nn.Module, *, num_chunks: int, flow_channels: int, image_s
         name = part.stage or str(int(part.name.rpartition(".")[2]) + 1)  # of a head: its number
         rows.append(Row(label, name, _title(part.module), shape, stride, count_parameters(part.module)))
     parameters = count_parameters(network)
+    activations = inner.total()
+    if checkpointing:
+        largest = max(inner[name] for name in stages.values())
+        activations = inner[""] + sum(prod(shapes[name]) for name in dict.fromkeys(stages.values())) + largest
     return Description(
         rows=tuple(rows),
         heads=heads.shape[0],
         parameters=parameters,
         flops=counter.get_total_flops(),
         weights_bytes=3 * 4 * parameters,
-        training_bytes_per_clip=4 * activations,
+        training_bytes_per_clip=(2 if precision.endswith("mixed") else 4) * activations,
+        precision=precision,
+        checkpointing=checkpointing,
     )
 
 
@@ -107,6 +131,8 @@ def _title(module: nn.Module) -> str:
 
 def table(description: Description) -> str:
     """Returns the description as text for a terminal."""
+    activations = description.training_bytes_per_clip / 2**20
+    how = description.precision + ", checkpointing" * description.checkpointing
     lines = [f"{'part':<16}{'stage':<9}{'layer':<22}{'output t×c×h×w':<22}{'stride':>6}{'parameters':>14}"]
     for row in description.rows:
         shape = "×".join(map(str, row.shape))
@@ -118,6 +144,6 @@ def table(description: Description) -> str:
         f"parameters            {description.parameters:,}",
         f"FLOPs per clip        {description.flops / 1e9:,.2f} G (forward; one multiply-add = 2)",
         f"memory, weights       {description.weights_bytes / 2**20:,.0f} MiB (weights, gradients, momentum; float32)",
-        f"memory, activations   {description.training_bytes_per_clip / 2**20:,.0f} MiB per clip in training (estimate)",
+        f"memory, activations   {activations:,.0f} MiB per clip in training (estimate; {how})",
     ]
     return "\n".join(lines)

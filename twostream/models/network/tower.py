@@ -5,12 +5,15 @@ All maps, from the input to the scores, are (n, t, c, h, w); feature vectors are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from twostream.models.stages import STAGES
 
@@ -29,7 +32,12 @@ class Tower(nn.Module):
 
     `flow_channels`: 2L for stacks of L flow fields. `image_size`: the side of the input. `pooling` and a linear
     classifier replace the backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
+
+    If `checkpointing` is set, training keeps no map within a stage: the backward pass computes each stage once more
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost"), with the same random numbers.
     """
+
+    checkpointing = False
 
     def __init__(
         self,
@@ -125,7 +133,8 @@ class Tower(nn.Module):
         """Returns the maps after stage `name` and its attention; unchanged if the tower has no such stage."""
         if name not in self.stages:
             return maps
-        maps = per_frame(self.stages[name], maps)
+        stage = self.stages[name]
+        maps = per_frame(computed_again(stage) if self.checkpointing and self.training else stage, maps)
         if name not in self.attention:
             return maps
         attention = self.attention[name]
@@ -137,18 +146,29 @@ class Tower(nn.Module):
 
 
 class Normalise(nn.Module):
-    """Normalises grey levels: (x - mean) / std per channel, in float."""
+    """Normalises grey levels: (x - mean) / std per channel, computed in float.
+
+    Two passes over memory: whole numbers become floats as the mean is subtracted; under autocast what is written is in
+    the precision that the first convolution would convert it to. `channels_last`: in this order in memory.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        self.channels_last = False
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Num[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        return (x.to(self.mean.dtype) - self.mean) / self.std
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        centred = x - self.mean
+        kind = x.device.type
+        if centred.requires_grad or not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+            return centred / self.std
+        return torch.div(centred, self.std, out=torch.empty_like(centred, dtype=torch.get_autocast_dtype(kind)))
 
 
 class OverClip(nn.Module):
@@ -178,7 +198,32 @@ class FoldTime(nn.Module):
         return maps.transpose(1, 2).flatten(2, 3).unsqueeze(1)
 
 
-def per_frame(module: nn.Module, maps: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
+def computed_again(stage: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Returns a stage as a function that keeps its input only, from which the backward pass computes it again."""
+    contexts = partial(once_and_again, stage)
+    return lambda maps: checkpoint(stage, maps, use_reentrant=False, context_fn=contexts)
+
+
+def once_and_again(stage: nn.Module) -> tuple[Any, Any]:
+    """Returns the contexts of both computations of a stage: its running means take in a batch only once."""
+    return nullcontext(), without_running_means(stage)
+
+
+@contextmanager
+def without_running_means(module: nn.Module) -> Iterator[None]:
+    """Has batch normalisation in training leave its running means alone, in the block."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    before = [(layer, layer.momentum, layer.num_batches_tracked) for layer in layers]
+    for layer in layers:
+        layer.momentum, layer.num_batches_tracked = 0.0, None  # the means stay to the last bit, and nothing is counted
+    try:
+        yield
+    finally:
+        for layer, momentum, number in before:
+            layer.momentum, layer.num_batches_tracked = momentum, number
+
+
+def per_frame(module: Callable[[Tensor], Tensor], maps: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
     """Applies `module` to each frame as if it were a separate image."""
     return module(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
 

@@ -1,0 +1,67 @@
+"""What a run is built with, besides its network and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from twostream.config.compose import compose_config
+from twostream.config.data import check_workers
+from twostream.config.run import build_trainer
+from twostream.launch.claim import identity
+
+
+@pytest.fixture
+def flags(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the process was told about products of float32; cuDNN's flag is put back."""
+    told: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", told.append)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    return told
+
+
+def test_matrix_products_are_as_asked_for_and_else_exact(flags: list[str], tmp_path: Path) -> None:
+    for overrides in (["matmul_precision=high"], []):
+        build_trainer(compose_config(["logger=csv", *overrides]), tmp_path, validate=False)
+    assert flags == ["high", "highest"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"), [(["trainer=ddp"], True), (["trainer=ddp", "deterministic=true"], False)]
+)
+def test_cudnn_looks_for_the_fastest_way_with_several_processes_too(
+    overrides: list[str], expected: bool, flags: list[str], tmp_path: Path
+) -> None:
+    torch.backends.cudnn.benchmark = not expected
+    overrides = ["logger=csv", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", *overrides]
+    try:
+        build_trainer(compose_config(overrides), tmp_path, validate=False)
+        assert torch.backends.cudnn.benchmark is expected
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_processes_exchange_gradients_where_they_lie(flags: list[str], tmp_path: Path) -> None:
+    """Without a second copy of all gradients; tests/launch/test_processes.py shows that the numbers are the same."""
+    overrides = ["logger=csv", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"]
+    strategy: Any = build_trainer(compose_config(overrides), tmp_path, validate=False).strategy
+    assert strategy._ddp_kwargs["gradient_as_bucket_view"]
+
+
+def test_flow_is_not_computed_on_a_gpu_by_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ValueError, match=r"flow=raft: workers cannot use the GPU .* give flow\.store=PATH"):
+        check_workers(compose_config(["flow=raft"]))
+    for fine in ("flow.store=/there", "flow.device=cpu", "num_workers=0", "streams=rgb"):
+        check_workers(compose_config(["flow=raft", fine]))
+    check_workers(compose_config(["flow=dis"]))
+
+
+def test_options_that_came_later_change_no_identity_unless_they_are_used() -> None:
+    """So that a repeated command finds the results of before; tests/test_old_runs.py knows such results."""
+    plain = identity(compose_config([]))
+    assert plain != identity(compose_config(["matmul_precision=high"]))
+    assert plain != identity(compose_config(["optimizer.fused=false"]))
