@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from twostream.config.data import build_source
-from twostream.config.run import Run, build_run
+from twostream.config.run import Run, build_run, check_options
 from twostream.config.settle import needs_videos, settle
 from twostream.files.errors import checked
 from twostream.files.lock import Claim
@@ -44,7 +44,10 @@ def run(cfg: DictConfig) -> float | None:
 def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> dict[str, Any]:
     """Builds, fits, tests and writes results.json. Returns its content; {} in processes other than the first."""
     with checked():
-        source = build_source(typed) if needs_videos(typed) or typed.refit else None
+        source = None
+        if needs_videos(typed) or typed.refit:
+            check_options(typed)  # before videos are searched or rendered
+            source = build_source(typed)
         cfg = settle(typed, source)
     start = recovery_of(typed, folder)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from twostream.config import data as config_data
 from twostream.config.compose import compose_config
+from twostream.config.data import build_data, fits
 from twostream.config.network import build_network
 from twostream.config.run import check_training
-from twostream.config.settle import FEW, fits, settle, settled_note
+from twostream.config.settle import FEW, settle, settled_note
 from twostream.data.sources import Video
+from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.models.backbone import tiny
 
 
@@ -76,11 +80,12 @@ def test_what_is_given_stays(tmp_path: Path, weights: Path) -> None:
     assert settled_note(typed, cfg) == ""
 
 
-def test_the_embedded_set_has_nothing_to_settle_but_its_start() -> None:
+def test_the_embedded_set_has_little_to_settle(tmp_path: Path) -> None:
     typed = compose_config([])
-    changed = {name for name, value in settle(typed).items() if value != typed[name]}
-    assert changed == {"start", "batch_statistics"}
-    assert (settle(typed).start, settle(typed).batch_statistics) == ("random", "batch")
+    cfg = settle(typed, MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16))
+    changed = {name for name, value in cfg.items() if value != typed[name]}
+    assert changed == {"start", "batch_statistics", "data"}
+    assert (cfg.start, cfg.batch_statistics, cfg.data.cache) == ("random", "batch", "ram")
 
 
 def test_the_paper_has_its_own_recipe() -> None:
@@ -92,8 +97,31 @@ def test_the_paper_has_its_own_recipe() -> None:
 def test_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     path.write_bytes(bytes(1000))
-    assert fits([Video("a", path, 0, "a")], memory=tmp_path)
-    assert not fits([Video("a", path, 0, "a")], memory=tmp_path / "absent")
+    source = SimpleNamespace(videos=(Video("a", path, 0, "a"),))
+    assert fits(source, memory=tmp_path)
+    assert not fits(source, memory=tmp_path / "absent")
+
+
+def test_memory_for_videos_that_are_rendered_is_known_exactly(tmp_path: Path, monkeypatch) -> None:
+    """A frame of 64x64 pixels has 12,288 bytes, and a field 32,768."""
+    source = MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16)
+    for fields, of_a_frame in ((False, 12_288), (True, 12_288 + 32_768)):
+        needed = 2 * 32 * 12 * of_a_frame  # half of the free memory
+        for free, enough in ((needed + 2, True), (needed - 2, False)):
+            monkeypatch.setattr(config_data.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+            assert fits(source, fields=fields, memory=tmp_path) == enough
+
+
+@pytest.mark.parametrize(("free", "kept"), [(10**9, True), (2 * 48 * 12 * 12_288 + 2, False)])
+def test_fields_are_kept_where_they_fit_too(free: int, kept: bool, tmp_path: Path, monkeypatch) -> None:
+    source = MovingPatterns(tmp_path, split=1, train_clips=32, test_clips=16)
+    monkeypatch.setattr(config_data.shutil, "disk_usage", lambda _: SimpleNamespace(free=free, total=2 * free))
+    cfg = settle(compose_config([]), source)
+    assert cfg.data.cache == "ram"
+    data = build_data(cfg, source)
+    parts = (data.train_set, data.validation_set, data.test_set)
+    assert [part.kept is not None for part in parts] == [kept] * 3
+    assert len({id(part.kept) for part in parts}) == 1, "all share one folder"
 
 
 def test_flow_std_scales_what_the_flow_tower_reads() -> None:

@@ -12,7 +12,7 @@ import twostream.data.frames as frames_module
 from twostream.data.dataset import ClipDataset, collate, in_boxes, mirrored_flow, mirrored_rgb
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS, quantise
-from twostream.data.frames import Decoded
+from twostream.data.frames import Cached, Decoded, Kept
 from twostream.data.module import ClipBatches, ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
@@ -92,6 +92,27 @@ def test_a_mirrored_crop_is_the_crop_mirrored_and_not_cut_out_again(source, monk
         found = in_boxes(image, boxes, lambda image, box, crop=crop: (cut.append(box), crop(image, box))[1], mirror)
         assert all(np.array_equal(view, crop(image, box)) for view, box in zip(found, boxes, strict=True))
     assert len(cut) == 3 * 5
+
+
+def test_kept_frames_and_fields_give_the_same_clips_and_are_made_once(source, tmp_path, monkeypatch) -> None:
+    """In five epochs of random starts, each of the 11 pairs of a clip of 12 frames is computed once at most."""
+    kept = Kept(tmp_path)
+    cached = clips(source, training=True, frame_source=Cached(Decoded(), kept), kept=kept)
+    plain = clips(source, training=True)
+    wanted = [plain[epoch, index] for epoch in range(5) for index in (0, 3)]
+    computed, fields = [], DIS.fields
+    monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.extend(p), fields(self, f, p))[1])
+    for clip, (epoch, index) in zip(wanted, [(epoch, index) for epoch in range(5) for index in (0, 3)], strict=True):
+        found = cached[epoch, index]
+        assert all(torch.equal(one, other) for one, other in zip(found, clip, strict=True))
+    assert 11 < len(computed) <= 2 * 11
+
+
+def test_what_a_rendered_set_says_of_its_videos_is_what_decoding_finds(source) -> None:
+    for video in (source.train[0], source.test[-1]):
+        frames = Decoded().read(video, range(Decoded().count(video)))
+        made = source.rendered
+        assert frames.shape[:3] == (made.count(video.path, "pyav"), made.height, made.width) == (12, 64, 64)
 
 
 def test_training_draws_come_from_seed_epoch_and_video(source) -> None:

@@ -19,7 +19,7 @@ from av import VideoFrame
 from twostream.data import frames as module
 from twostream.data.decoding import DECODERS, VideoError, frames, progressing
 from twostream.data.decoding.pyav_reader import PyAVReader
-from twostream.data.frames import Cached, Decoded, Guarded, remove_left_over
+from twostream.data.frames import Cached, Decoded, Guarded, Kept, remove_left_over
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import MovingPatterns
 
@@ -102,7 +102,7 @@ def test_errors_pass_and_limits_are_checked() -> None:
 
 def test_cached_frames_are_decoded_once_and_the_same(tmp_path: Path) -> None:
     inner = Counting()
-    cached = Cached(inner, memory=tmp_path)
+    cached = Cached(inner, Kept(tmp_path))
     for indices in ([4, 0, 4], [2]):
         assert cached.read(VIDEO, indices)[:, 1, 2, 0].tolist() == indices
     assert cached.count(VIDEO) == 5
@@ -110,26 +110,64 @@ def test_cached_frames_are_decoded_once_and_the_same(tmp_path: Path) -> None:
 
 
 def test_workers_share_the_cache_and_it_goes_with_its_owner(tmp_path: Path) -> None:
-    cached = Cached(Counting(), memory=tmp_path)
+    cached = Cached(Counting(), Kept(tmp_path))
     cached.read(VIDEO, [0])
     copy = pickle.loads(pickle.dumps(cached))
     assert copy.read(VIDEO, [2])[0, 0, 0, 0] == 2
     assert copy.frame_source.reads == 1, "the copy found the file"
     del copy
-    child = multiprocessing.get_context("fork").Process(target=cached._finalizer)
+    child = multiprocessing.get_context("fork").Process(target=cached.kept._finalizer)
     child.start()
     child.join()
-    assert cached.folder.is_dir(), "a forked worker that ends leaves it"
-    folder = cached.folder
+    assert cached.kept.folder.is_dir(), "a forked worker that ends leaves it"
+    folder = cached.kept.folder
     del cached
     assert not folder.exists()
+
+
+class Fields:
+    """Random fields of 2x3 pixels; notes which pairs it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def __call__(self, pairs) -> dict[tuple[int, int], np.ndarray]:
+        self.asked += pairs
+        return {pair: np.random.default_rng(pair).standard_normal((2, 3, 2), np.float32) for pair in pairs}
+
+
+def test_a_field_is_computed_once_and_the_same_bits_come_back(tmp_path: Path) -> None:
+    kept, compute = Kept(tmp_path), Fields()
+    for pairs in ([(0, 1), (2, 2)], np.array([(1, 2), (0, 1)]), [(0, 1), (2, 2)]):
+        found = kept.fields(VIDEO, pairs, compute)
+        wanted = {(int(i), int(j)) for i, j in pairs}
+        assert found.keys() == wanted
+        assert all(found[pair].tobytes() == field.tobytes() for pair, field in Fields()(list(wanted)).items())
+        assert all(field.shape == (2, 3, 2) and field.dtype == np.float32 for field in found.values())
+    assert sorted(compute.asked) == [(0, 1), (1, 2), (2, 2)]
+    another = pickle.loads(pickle.dumps(kept)).fields(VIDEO, [(0, 1)], compute)
+    assert np.array_equal(another[0, 1], found[0, 1])
+    assert len(compute.asked) == 3, "a worker found it"
+    other = Video(id="a/c.avi", path=Path("c.avi"), label=0, group="x")
+    kept.fields(other, [(0, 1)], compute)
+    assert len(compute.asked) == 4, "fields of another video are others"
+
+
+def test_fields_do_not_fill_the_memory(tmp_path: Path, monkeypatch, caplog) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(1000, 850, 140))
+    kept, compute = Kept(tmp_path), Fields()  # a field has 48 bytes; 140 - 48 < 100
+    for _ in range(2):
+        kept.fields(VIDEO, [(0, 1)], compute)
+    assert compute.asked == [(0, 1), (0, 1)]
+    assert not list(kept.folder.iterdir())
 
 
 def test_a_full_memory_is_a_warning_and_no_error(tmp_path: Path, monkeypatch, caplog) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(1000, 850, 150))
     inner = Counting()
-    cached = Cached(inner, memory=tmp_path)  # a video has 90 bytes; 150 - 90 < 100
+    cached = Cached(inner, Kept(tmp_path))  # a video has 90 bytes; 150 - 90 < 100
     with caplog.at_level(logging.WARNING):
         for index in (1, 3):
             assert cached.read(VIDEO, [index])[0, 0, 0, 0] == index

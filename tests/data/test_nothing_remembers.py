@@ -11,6 +11,7 @@ import multiprocessing
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from flow_stores import store_clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import DECODERS, check_decoder, count_frames, iterate_frames, read_frames
 from twostream.data.flow import DIS, RAFT, TVL1, Farneback, OpticalFlow
-from twostream.data.frames import Cached, Decoded, Guarded
+from twostream.data.frames import Cached, Decoded, Guarded, Kept
 from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore, make_store
@@ -74,7 +75,9 @@ def make(kind: str, option: str, place: Place) -> Any:
     if kind == "packed":
         return Packed(place.folder / "packed")
     if kind == "cached":
-        return Cached(Decoded(), memory=place.folder)
+        return Cached(Decoded(), Kept(place.folder))
+    if kind == "fields":
+        return Kept(place.folder)
     return None
 
 
@@ -88,6 +91,9 @@ def arrays(task: Task, user: Any, place: Place) -> list[Any]:
     if task.kind == "flow":
         frames = dict(enumerate(read_frames(video.path, [0, 1, 2], decoder="pyav")))
         return [*user.fields(frames, [(0, 1), (0, 2)]).values(), *user.successive(frames.values())]
+    if task.kind == "fields":
+        frames = dict(enumerate(read_frames(video.path, [0, 1, 2], decoder="pyav")))
+        return [*user.fields(video, [(0, 1), (0, 2)], partial(DIS().fields, frames)).values()]
     if task.kind == "clips":
         return [part.numpy() for key in ((0, task.video), (1, task.video)) for part in user[key]]
     if task.kind == "store":
@@ -118,7 +124,7 @@ def installed() -> Iterator[str]:
 
 def all_tasks() -> list[Task]:
     kinds = {"flow": [*FLOWS], "clips": [*CLIPS], "decode": [*installed()], "store": [""], "packed": [""]}
-    kinds["cached"] = [""]
+    kinds["cached"] = kinds["fields"] = [""]
     return [
         Task(kind, option, video)
         for kind, options in kinds.items()

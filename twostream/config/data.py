@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,16 +21,21 @@ from twostream.config.protocols import CROPS, check_protocol
 from twostream.config.trust import code_of
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import RAFT, OpticalFlow
-from twostream.data.frames import Cached, Decoded, FrameSource, Guarded
+from twostream.data.frames import MEMORY, Cached, Decoded, FrameSource, Guarded, Kept
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
+from twostream.data.sources.source import Rendered
 from twostream.data.storage.flow_store import FlowStore, clip_path
 from twostream.data.storage.index import find_index
 from twostream.data.storage.packed import Packed, packed_folder, packed_path
 from twostream.metrics.scores import PARTS
 from twostream.runs.data_values import which_videos
 
+DECODED = 150  # decoded frames are about so many times larger than the file
+WITH_FIELDS = (
+    3 + 8
+) / 3  # bytes of a pixel: RGB in whole numbers, and a field of two 4-byte numbers for nearly each frame
 CACHES = (None, "ram", "auto")  # auto: chosen for training, which reads each video many times; else null
 
 
@@ -51,20 +57,42 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def build_frame_source(cfg: DictConfig, videos: Sequence[Video]) -> FrameSource:
+def build_frame_source(cfg: DictConfig, source: Any) -> FrameSource:
     """Returns the source of frames: decoded or packed, within a time limit, and kept in memory if asked for.
 
     Raises ValueError for an unknown cache.
     """
-    frame_source: FrameSource = Decoded(cfg.decoder, counts=find_index(cfg.data.root))
+    frame_source: FrameSource = Decoded(cfg.decoder, counts=rendered(source) or find_index(cfg.data.root))
     if (folder := packed_frames(cfg)) is not None:
         frame_source = packed = Packed(folder)
-        packed.require(videos)
+        packed.require(source.videos)
     if cfg.decode_timeout is not None:
         frame_source = Guarded(frame_source, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
         raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram, auto")
-    return Cached(frame_source) if cfg.data.cache == "ram" else frame_source
+    if cfg.data.cache != "ram":
+        return frame_source
+    return Cached(frame_source, Kept(), with_fields=fits(source, fields=True))
+
+
+def rendered(source: Any) -> Rendered | None:
+    """Returns what is known of all videos of a data set, if it renders them; it may be of another class than ours."""
+    return getattr(source, "rendered", None)
+
+
+def fits(source: Any, *, fields: bool = False, memory: Path = MEMORY) -> bool:
+    """Whether the frames of all videos, and if wanted all `fields`, are likely to fit into half of the free memory."""
+    if not memory.is_dir():
+        return False
+    free = shutil.disk_usage(memory).free / 2 / (WITH_FIELDS if fields else 1)
+    if (made := rendered(source)) is not None:
+        return len(source.videos) * made.num_frames * made.height * made.width * 3 <= free
+    total = 0
+    for video in source.videos:
+        total += DECODED * (video.path.stat().st_size if video.path.is_file() else 0)
+        if total > free:
+            return False
+    return True
 
 
 def packed_frames(cfg: DictConfig) -> Path | None:
@@ -102,12 +130,14 @@ def check_parts(cfg: DictConfig) -> None:
 def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> dict[str, Any]:
     """Returns the arguments that all data sets of a run share; `frame_source`: one that is open already, if any."""
     flow = build_flow(cfg)
+    frame_source = build_frame_source(cfg, source) if frame_source is None else frame_source
     return {
         "sampling": instantiate(cfg.sampling),
         "transform": build_transform(cfg),
         "flow": flow,
         "flow_store": build_store(cfg, flow, source),
-        "frame_source": build_frame_source(cfg, source.videos) if frame_source is None else frame_source,
+        "frame_source": frame_source,
+        "kept": frame_source.kept if isinstance(frame_source, Cached) and frame_source.with_fields else None,
         "broken": cfg.broken,
         "streams": streams_of(cfg),
         "seed": cfg.seed,

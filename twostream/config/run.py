@@ -89,9 +89,7 @@ def build_run(
     """
     with checked():
         begun = None if start is None else load_mapped(start)
-        check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
-        without_effect = check_training(cfg)
-        check_parts(cfg)
+        without_effect = check_options(cfg)
         source = build_source(cfg) if source is None else source
         cfg = settle(cfg, source)
         data = build_data(cfg, source, frame_source)
@@ -124,6 +122,17 @@ def build_run(
         if begun is not None:
             check_weights(begun, folder, system)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
+
+
+def check_options(cfg: DictConfig) -> list[str]:
+    """Returns a line for each option that changes nothing in training. Needs no videos: none is searched or rendered.
+
+    Raises ValueError for options that are not possible here, or do not fit together.
+    """
+    check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
+    without_effect = check_training(cfg)
+    check_parts(cfg)
+    return without_effect
 
 
 def check_training(cfg: DictConfig) -> list[str]:

@@ -5,19 +5,14 @@ A run prints these values in one line and writes them into config.yaml.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
-from twostream.config.data import build_source
+from twostream.config.data import build_source, fits
 from twostream.config.network import start_of
 from twostream.config.trust import code_of
-from twostream.data.frames import MEMORY
-from twostream.data.sources import Video
 from twostream.options import shown
 from twostream.training.distributed import FullySharded
 
@@ -27,7 +22,6 @@ STEPS, LEAST_EPOCHS = 30, 6  # with few videos, from a probe: train at least so 
 SMALL_BATCH = 32  # batch_statistics=auto keeps those of the weights below this batch_size
 FEW_TESTS = 50  # below this number of test videos, a run says how much one of them counts
 NEW_HEADS = 100.0  # optimizer.head_factor=auto, for new classifiers on top of trained weights
-DECODED = 150  # decoded frames are about so many times larger than the file
 
 
 def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
@@ -46,7 +40,6 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
     values: dict[str, Any] = {}
     if needs_videos(cfg):
         source = build_source(cfg) if source is None else source
-        videos = (*source.train, *source.validation, *source.test)
         count = len(source.train) + len(source.validation)
         if cfg.refit == "auto":
             can = bool(cfg.validation_fraction or source.validation) and monitor is None
@@ -54,7 +47,7 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
         if cfg.epochs == "auto":
             values["epochs"] = epochs_for(count, cfg.batch_size) if cfg.start == "probe" else EPOCHS
         if cfg.data.cache == "auto":
-            values["data"] = {"cache": "ram" if fits(videos) else None}
+            values["data"] = {"cache": "ram" if fits(source) else None}
     return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
 
 
@@ -101,19 +94,6 @@ def epochs_for(videos: int, batch_size: int) -> int:
     """
     steps = -(-videos // batch_size)
     return min(EPOCHS, max(LEAST_EPOCHS, -(-STEPS // steps))) if videos < FEW else EPOCHS
-
-
-def fits(videos: Sequence[Video], memory: Path = MEMORY) -> bool:
-    """Whether the decoded frames of all videos are expected to fit into half of the free memory."""
-    if not memory.is_dir():
-        return False
-    free = shutil.disk_usage(memory).free / 2
-    total = 0
-    for video in videos:
-        total += DECODED * (video.path.stat().st_size if video.path.is_file() else 0)
-        if total > free:
-            return False
-    return True
 
 
 def few_note(tests: int) -> str:

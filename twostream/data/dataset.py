@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, default_collate
 from twostream.data.clip import Clip
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
-from twostream.data.frames import FrameSource
+from twostream.data.frames import FrameSource, Kept
 from twostream.data.sampling import Sampling, flow_pairs, rgb_indices
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
@@ -45,8 +45,9 @@ class ClipDataset(Dataset[Clip | None]):
     Every random choice depends only on (seed, epoch, index), so that a clip is the same whichever worker makes it.
     Training draws one view; testing returns v = temporal views × crops, which share decoded frames and flow.
 
-    Flow is read from `flow_store` if there is one, else computed. Raises `VideoError` (from
-    `twostream.data.decoding`) for a file that cannot be decoded, `FlowStoreError` for a store that lacks a video.
+    Flow is read from `flow_store` if there is one, else computed; each field only once where fields are `kept`. Raises
+    `VideoError` (from `twostream.data.decoding`) for a file that cannot be decoded, `FlowStoreError` for a store that
+    lacks a video.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ClipDataset(Dataset[Clip | None]):
         flow: OpticalFlow,
         frame_source: FrameSource,
         flow_store: FlowStore | None = None,
+        kept: Kept | None = None,
         streams: Collection[str] = STREAMS,
         training: bool = False,
         broken: str = "error",
@@ -71,6 +73,7 @@ class ClipDataset(Dataset[Clip | None]):
         self.flow = flow
         self.frame_source = frame_source
         self.flow_store = flow_store
+        self.kept = kept
         self.streams = frozenset(streams)
         self.training = training
         self.broken = broken
@@ -198,7 +201,8 @@ class ClipDataset(Dataset[Clip | None]):
             fields = self.flow_store.levels(video, distinct)
             crop = partial(crop_stored, size=sides)
         else:
-            computed = self.flow.fields(frames, distinct)
+            compute = partial(self.flow.fields, frames)
+            computed = compute(distinct) if self.kept is None else self.kept.fields(video, distinct, compute)
             fields = [computed[i, j] for i, j in distinct.tolist()]
             crop = partial(crop_computed, size=sides, bound=self.flow.bound)
         views = np.empty((len(boxes), *pairs.shape[:-1], 2, *sides), np.int8)

@@ -1,28 +1,31 @@
-"""Sources of a video's frames: decoding, and around it a time limit and a cache in memory."""
+"""Sources of a video's frames: decoding, and around it a time limit and a cache in memory, which has fields too."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames, telling
 from twostream.data.sources import Video
 from twostream.files.atomic import atomic_file
 
 T = TypeVar("T")
+Pairs = Iterable[tuple[int, int]] | np.ndarray  # of frame indices
+Fields = dict[tuple[int, int], Float32[np.ndarray, "h2 w2 2"]]
 log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
@@ -124,21 +127,80 @@ class Guarded:
         return value
 
 
-class Cached:
-    """FrameSource that decodes every video once and then keeps all its frames in memory, as uint8.
+class Kept:
+    """Frames and fields in a folder in memory (`/dev/shm`, or else the folder for temporary files), for all workers.
 
-    The frames are files in a folder in memory (`/dev/shm`, or else the folder for temporary files), so that all workers
-    share them. The folder is removed when the process that made it ends. When the folder is full, other videos are
-    decoded every time, and each process that notices warns once.
+    The folder is removed when the process that made it ends. When it is full, nothing more is kept, and each process
+    that notices warns once.
     """
 
-    def __init__(self, frame_source: FrameSource, *, memory: Path | None = None) -> None:
-        self.frame_source = frame_source
+    def __init__(self, memory: Path | None = None) -> None:
         memory = memory or (MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir()))
         remove_left_over(memory)
         self.folder = Path(tempfile.mkdtemp(prefix=f"twostream-{os.getpid()}-", dir=memory))
         self._finalizer = weakref.finalize(self, remove_of_process, self.folder, os.getpid())
         self._full = False
+
+    def fields(self, video: Video, pairs: Pairs, compute: Callable[[Pairs], Fields]) -> Fields:
+        """Returns the field of every distinct pair of frames (n, 2), bit for bit as `compute` did the first time.
+
+        One flow algorithm is asked for fields in one folder; `compute` gets the pairs that are not there yet.
+        """
+        distinct = [(int(i), int(j)) for i, j in pairs]
+        found = {pair: self.get(name_of(video, pair), np.float32) for pair in distinct}
+        known = {pair: field[0] for pair, field in found.items() if field is not None}
+        computed = compute([pair for pair in distinct if pair not in known])
+        for pair, field in computed.items():
+            self.put(name_of(video, pair), field[None])
+        return known | computed
+
+    def get(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
+        """Returns the array (n, h, w, c) of that name, read-only, or None."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            return None
+        shape = np.frombuffer(content, np.int64, 4)
+        return np.frombuffer(content, dtype, offset=shape.nbytes).reshape(shape)
+
+    def put(self, name: str, array: np.ndarray) -> None:
+        """Keeps an array (n, h, w, c) if there is room."""
+        if self.is_full(array.nbytes):
+            return
+        with (
+            suppress(OSError),  # other programs may fill the folder
+            atomic_file(self.folder / name, tidy=False) as aside,
+            aside.open("wb") as file,
+        ):
+            # the shape before the numbers: of an .npy file, Python code would be parsed each time
+            file.write(np.array(array.shape, np.int64).tobytes() + array.tobytes())
+
+    def is_full(self, wanted: int = 0) -> bool:
+        """Whether there was no room at an earlier call, or is none for so many bytes."""
+        if not self._full:
+            disk = shutil.disk_usage(self.folder)
+            self._full = disk.free - wanted < SPARE * disk.total
+            if self._full:
+                count = len({path.name.partition("-")[0] for path in self.folder.glob("[!.]*")})
+                text = "data.cache=ram: %s is full with %d videos; others are decoded each time"
+                log.warning(text, self.folder, count)
+        return self._full
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_finalizer"}
+
+
+class Cached:
+    """FrameSource that decodes every video once and then keeps all its frames, as uint8, as long as there is room.
+
+    `with_fields`: whether the fields that are computed from these frames are to be kept there, too.
+    """
+
+    def __init__(self, frame_source: FrameSource, kept: Kept, *, with_fields: bool = False) -> None:
+        self.frame_source = frame_source
+        self.kept = kept
+        self.with_fields = with_fields
 
     def count(self, video: Video) -> int:
         frames = self._frames(video)
@@ -149,30 +211,18 @@ class Cached:
         return self.frame_source.read(video, indices) if frames is None else frames[np.asarray(indices)]
 
     def _frames(self, video: Video) -> np.ndarray | None:
-        """Returns all frames of a video (n, h, w, 3), or None if the folder is known to be full and lacks the video."""
-        name = hashlib.sha256(str(video.path).encode("utf-8", "surrogateescape")).hexdigest()
-        path = self.folder / f"{name}.npy"
-        if path.exists():
-            return np.load(path, mmap_mode="r")
-        if self._full:
-            return None
-        frames = self.frame_source.read(video, range(self.frame_source.count(video)))
-        disk = shutil.disk_usage(self.folder)
-        if disk.free - frames.nbytes < SPARE * disk.total:
-            self._full = True
-            kept = len(list(self.folder.glob("*.npy")))
-            log.warning("data.cache=ram: %s is full with %d videos; others are decoded each time", self.folder, kept)
-            return frames
-        with (
-            suppress(OSError),
-            atomic_file(path, tidy=False) as aside,
-            aside.open("wb") as file,
-        ):  # other programs may fill it
-            np.save(file, frames)
+        """Returns all frames of a video (n, h, w, 3), or None if it is not kept and there is no room."""
+        frames = self.kept.get(name_of(video), np.uint8)
+        if frames is None and not self.kept.is_full():
+            frames = self.frame_source.read(video, range(self.frame_source.count(video)))
+            self.kept.put(name_of(video), frames)
         return frames
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_finalizer"}
+
+def name_of(video: Video, pair: tuple[int, int] | None = None) -> str:
+    """Returns the name under which a video's frames are kept, or the field of one pair of them."""
+    digest = hashlib.sha256(str(video.path).encode("utf-8", "surrogateescape")).hexdigest()
+    return digest if pair is None else f"{digest}-{pair[0]}-{pair[1]}"
 
 
 def remove_of_process(folder: Path, process: int) -> None:

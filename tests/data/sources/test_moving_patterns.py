@@ -7,6 +7,7 @@ import pytest
 
 from twostream.data.decoding import count_frames, read_frames
 from twostream.data.sampling import Chunks
+from twostream.data.sources import moving_patterns
 from twostream.data.sources.moving_patterns import (
     FRAMES,
     MOTIONS,
@@ -36,6 +37,16 @@ def test_files_are_real_videos_of_the_right_size(tmp_path) -> None:
     assert read_frames(video.path, [0, 11]).shape == (2, 64, 64, 3)
     labels = np.bincount([video.label for video in source.train])
     assert labels.tolist() == [2] * 16
+
+
+def test_rendering_many_clips_shows_a_bar_on_a_terminal(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(moving_patterns, "MANY", 48)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    MovingPatterns(tmp_path / "few", split=1, train_clips=16, test_clips=16)
+    assert "rendering" not in capsys.readouterr().out
+    MovingPatterns(tmp_path / "many", split=1, **SMALL)
+    assert "rendering" in (shown := capsys.readouterr().out)
+    assert "48/48" in shown
 
 
 def test_same_seed_same_pixels_other_split_other_pixels(tmp_path) -> None:

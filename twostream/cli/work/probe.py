@@ -20,7 +20,7 @@ from twostream.config.older import mirrors
 from twostream.config.probe import Plan, check_probe, feature_store, probe_network, probe_plan, probe_views
 from twostream.config.run import check_device
 from twostream.data.dataset import ClipDataset
-from twostream.data.prepare.progress import watch
+from twostream.data.progress import watch
 from twostream.data.sources import Video
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked, say

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from twostream.data.prepare.archives import SUFFIXES, ArchiveError, is_archive, unpack
 from twostream.data.prepare.catalogue import Published, folders_in
 from twostream.data.prepare.download import download
-from twostream.data.prepare.progress import Report, watch_bytes
+from twostream.data.progress import Report, watch_bytes
 from twostream.data.sources.sides import side_of
 from twostream.data.sources.source import first_ten
 from twostream.files.video_files import SUFFIXES as VIDEO_SUFFIXES

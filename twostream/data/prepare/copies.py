@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options, is_copy, reencode
+from twostream.data.progress import Report, watch
 from twostream.data.sources import Video
 from twostream.data.storage.packed import QUALITY, SHORT_SIDE, is_packed, pack_clip, packed_path
 from twostream.data.tasks import run_tasks

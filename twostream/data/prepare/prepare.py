@@ -13,8 +13,8 @@ from typing import NamedTuple
 from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
 from twostream.data.prepare.catalogue import PUBLISHED, Published
 from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
-from twostream.data.prepare.progress import Report, watch
 from twostream.data.prepare.reencode import copy_options
+from twostream.data.progress import Report, watch
 from twostream.data.sources import Folder
 from twostream.data.sources.class_folders import OURS, own_folders
 from twostream.data.sources.sides import find_sides

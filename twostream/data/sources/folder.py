@@ -78,8 +78,10 @@ class Folder(Source):
             train, test = divide(by_chance, test_fraction, key=f"test {seed} {split}")
         else:
             _warn_of_groups(csv or top, training=train, validation=validation, test=test)
-        sides_of = {"train": train, "validation": validation, "test": test}
-        super().__init__(name="folder", split=split, classes=names, drawn=bool(by_chance), **sides_of)
+        drawn = bool(by_chance)
+        super().__init__(
+            name="folder", split=split, classes=names, train=train, validation=validation, test=test, drawn=drawn
+        )
 
 
 def listed(path: Path, split: int, classes: Sequence[str] | str | None) -> list[Row]:

@@ -34,7 +34,8 @@ import av
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from twostream.data.sources import Source, Video
+from twostream.data.progress import watch
+from twostream.data.sources.source import Rendered, Source, Video
 
 FORMAT_VERSION = 2  # raise it when the same parameters give other pixels, so that older caches are not used
 SPLITS = (1, 2, 3)
@@ -53,6 +54,7 @@ SPEED = 3  # pixels per frame
 PERIOD = WINDOW // SPEED  # frames after which a moving texture is back in its place; length of a motion in `order`
 # Luminance (of 16 … 235) and colour (of ±112) are such that RGB never saturates: clipped colours would change the grey.
 LUMA, LUMA_RANGE, CHROMA = 125, (80, 170), 26
+MANY = 500  # clips take a second or more to render, of which progress is shown
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,9 @@ class MovingPatterns(Source):
             tuple(video_of(folder, part, index, classes) for index in range(count))
             for part, count in (("train", train_clips), ("test", test_clips))
         )
-        super().__init__(name="moving_patterns", split=split, classes=classes, train=train, test=test)
+        side = math.isqrt(cells) * CELL
+        made = Rendered(num_frames=frames, height=side, width=side)
+        super().__init__(name="moving_patterns", split=split, classes=classes, train=train, test=test, rendered=made)
         if not folder.is_dir():  # the folder gets its name when all clips are written
             render(self, folder, list(motions.values()), seed=seed)
 
@@ -153,7 +157,8 @@ def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int
         for name in source.classes:
             (aside / name).mkdir(parents=True)
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # the encoder works outside the GIL
-            list(pool.map(render_clip, jobs))
+            rendered = pool.map(render_clip, jobs)
+            list(watch("rendering")(rendered, len(jobs)) if len(jobs) >= MANY else rendered)
         try:
             aside.rename(folder)
         except OSError:

@@ -29,6 +29,19 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """What every video is of a data set that is rendered here: known without opening a file."""
+
+    num_frames: int
+    height: int
+    width: int
+
+    def count(self, path: Path, decoder: str) -> int:
+        """Returns the number of frames; see `twostream.data.frames.Counts`."""
+        return self.num_frames
+
+
+@dataclass(frozen=True)
 class Source:
     """One split of a data set. `classes[video.label]` is the name of a video's class.
 
@@ -45,6 +58,7 @@ class Source:
     test: tuple[Video, ...] = field(repr=False)
     validation: tuple[Video, ...] = field(default=(), repr=False)  # if the data set has its own
     drawn: bool = field(default=False, repr=False, compare=False)  # whether the sides were drawn at random
+    rendered: Rendered | None = field(default=None, repr=False, compare=False)  # None: videos of others
 
     def __post_init__(self) -> None:
         what = f"{self.name} split {self.split}"

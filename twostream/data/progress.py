@@ -6,21 +6,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from rich import progress as rich_progress
 
-from twostream.data.tasks import Outcome
 from twostream.files.errors import say
 
+T = TypeVar("T")
 EVERY = 10.0  # seconds between two lines
 
-Watch = Callable[[Iterator[Outcome], int], Iterator[Outcome]]
+
+class Watch(Protocol):
+    """Passes outcomes on and shows how many of all have passed."""
+
+    def __call__(self, outcomes: Iterator[T], total: int, /) -> Iterator[T]: ...
 
 
 def watch(title: str) -> Watch:
     """Returns a function that passes outcomes on and shows how many have passed."""
 
-    def through(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    def through(outcomes: Iterator[T], total: int) -> Iterator[T]:
         if sys.stdout.isatty():
             with _bar(rich_progress.MofNCompleteColumn()) as bar:
                 yield from bar.track(outcomes, total=total, description=title)
