@@ -15,6 +15,9 @@ UNSAID = {  # the code that a part of a configuration names -> what it did befor
     "twostream.data.sources.moving_patterns.MovingPatterns": {"mirror": False},
     "twostream.models.backbone.squeezenet1_0": {"relu": True},
 }
+DEFAULTS = {  # the code that a part names -> {value that changes no result: (its default now, that of the first runs)}
+    "twostream.data.sources.moving_patterns.MovingPatterns": {"cache": ("auto", None)},
+}
 
 LATER = {  # options that runs of before did not have -> the value with which they do what those did
     "optimizer.fused": "auto",
@@ -69,11 +72,25 @@ def with_present_names(config: Any) -> Any:
 def with_first_names(config: Any) -> Any:
     """Returns plain values in which every `_target_` has its first name, so that hashes of them stay the same.
 
+    So do defaults that have changed without a change of results (DEFAULTS).
+
     >>> with_first_names([{"_target_": "twostream.training.optimizers.sgd"}, {"_target_": "mylab.sgd"}])
     [{'_target_': 'twostream.optimization.sgd'}, {'_target_': 'mylab.sgd'}]
+    >>> with_first_names({"_target_": "twostream.data.sources.moving_patterns.MovingPatterns", "cache": "auto"})
+    {'_target_': 'twostream.data.synthetic.MovingPatterns', 'cache': None}
     """
     back = {new: old for old, new in MOVED.items()}
-    return _renamed(config, lambda name: _moved(name, back))
+    return _renamed(_with_first_defaults(config), lambda name: _moved(name, back))
+
+
+def _with_first_defaults(config: Any) -> Any:
+    if not isinstance(config, dict):
+        return [_with_first_defaults(value) for value in config] if isinstance(config, list) else config
+    defaults = DEFAULTS.get(str(config.get("_target_")), {})
+    return {
+        key: defaults[key][1] if key in defaults and value == defaults[key][0] else _with_first_defaults(value)
+        for key, value in config.items()
+    }
 
 
 def _renamed(config: Any, rename: Callable[[str], str]) -> Any:
