@@ -15,7 +15,7 @@ import torch
 from twostream.cli.work import doctor
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import DECODERS, VideoError, check_decoder, count_frames, iterate_frames, read_frames
-from twostream.data.decoding.agreement import CLOSE
+from twostream.data.decoding.agreement import BY_PYAV, CLOSE
 from twostream.data.decoding.decord_reader import DecordReader
 from twostream.data.flow import DIS
 from twostream.data.frames import Decoded
@@ -97,7 +97,7 @@ def outcome(path: Path, decoder: str) -> str:
             continue
         assert [frame.shape for frame in frames] == [frame.shape for frame in truth]
         worst = max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, truth, strict=True))
-        assert worst <= (CLOSE if decoder != "pyav" else 0), f"{path.name}: {decoder} is off by {worst:.2f}"
+        assert worst <= (CLOSE if decoder not in BY_PYAV else 0), f"{path.name}: {decoder} is off by {worst:.2f}"
         reasons.append("exact")
     assert len(set(reasons)) == 1, reasons
     assert reasons[0] == "exact" or reasons[0].endswith(": use decoder=pyav")
@@ -125,7 +125,7 @@ def test_codecs_and_formats(tmp_path: Path, decoder: str) -> None:
     found = sweep(tmp_path, decoder, product(sorted(EXACT | OTHERS), [64], [48]))
     refused = {case[0]: reason for case, reason in found.items() if reason != "exact"}
     assert not refused.keys() & EXACT, refused
-    assert decoder != "pyav" or not refused
+    assert decoder not in BY_PYAV or not refused
     assert len(found) >= 40, "this build of PyAV writes too few"
 
 
@@ -136,9 +136,9 @@ def test_sizes(tmp_path: Path, decoder: str, case: str) -> None:
     assert reasons[90, 48] == "exact"
     if decoder == "decord" and (48, 48) in reasons:
         assert reasons[48, 48] == "decord's frame 0 has shape (48, 48, 4), not (48, 48, 3): use decoder=pyav"
-    if decoder != "pyav" and "gray" not in case:
+    if decoder not in BY_PYAV and "gray" not in case:
         assert "90 x 47 pixels, an odd number" in reasons[90, 47]
-    assert decoder != "pyav" or set(reasons.values()) == {"exact"}
+    assert decoder not in BY_PYAV or set(reasons.values()) == {"exact"}
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_all_sizes(tmp_path: Path, decoder: str, case: str, height: int) -> None
     found = sweep(tmp_path, decoder, product([case], WIDE, [height]))
     exact = [key[1] for key, reason in found.items() if reason == "exact"]
     print(f"\n{decoder} {case} x {height}: {len(exact)} widths exact, {len(found) - len(exact)} refused")
-    assert decoder != "pyav" or len(exact) == len(found)
+    assert decoder not in BY_PYAV or len(exact) == len(found)
 
 
 # --- kinds of pictures that no width tells ---------------------------------------------------------------------------
@@ -165,7 +165,7 @@ needs_x264 = pytest.mark.skipif("libx264" not in av.codecs_available, reason="ne
 def test_pictures_that_are_converted_otherwise(tmp_path: Path, decoder: str, parameters: str, what: str) -> None:
     path = write(tmp_path / "a.mp4", "libx264", "yuv420p", **{"x264-params": parameters + ":log-level=none"})
     reason = f"{decoder} is not exact for {what}: use decoder=pyav"
-    assert outcome(path, decoder) == ("exact" if decoder == "pyav" else reason)
+    assert outcome(path, decoder) == ("exact" if decoder in BY_PYAV else reason)
 
 
 @needs_x264
@@ -197,7 +197,7 @@ def test_empty_packets_repeat_the_picture(tmp_path: Path, decoder: str) -> None:
             packet = packet or av.Packet(0)
             packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 25), place, place
             container.mux(packet)
-    if decoder != "pyav":
+    if decoder not in BY_PYAV:
         for call in (count_frames, lambda path, **choice: read_frames(path, [0], **choice)):
             with pytest.raises(VideoError, match=f"{decoder} is not exact for codec vp8.*: use decoder=pyav"):
                 call(path, decoder=decoder)
@@ -330,7 +330,7 @@ def test_odd_files(real_data: Path, tmp_path: Path, decoder: str, name: str) -> 
     found = update_index(tmp_path, workers=1, decoder=decoder).broken
     _, wrong = doctor.exactness(decoder, [path])
     dataset = clips([video], decoder, "skip")
-    if decoder == "pyav" or (decoder == "torchcodec" and name.startswith("width")):
+    if decoder in BY_PYAV or (decoder == "torchcodec" and name.startswith("width")):
         assert read_frames(path, range(12), decoder=decoder).shape[::3] == (12, 3)
         assert (found, wrong, dataset[0, 0] is None) == ([], [], False)
         return

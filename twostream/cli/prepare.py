@@ -26,7 +26,7 @@ def prepare(arguments: Sequence[str]) -> None:
     parser.add_argument("--packed", type=Path, metavar="DIR", help="write those there, for data.packed=DIR")
     pixels = value_of("whole")
     parser.add_argument("--short-side", type=pixels, metavar="PIXELS", help="of copies and packed frames (those: 256)")
-    parser.add_argument("--decoder", choices=DECODERS, default="pyav", help="that has to read them (default pyav)")
+    parser.add_argument("--decoder", choices=DECODERS, default="auto", help="that has to read them (default auto)")
     add_engine(parser)
     options = parser.parse_args(arguments)
     with checked():

@@ -16,6 +16,7 @@ from twostream.config.data import build_record, build_transform, clip_parts, pac
 from twostream.config.network import build_network, check_starts, start_of
 from twostream.config.run import initial_history
 from twostream.data.dataset import ClipDataset
+from twostream.data.decoding import same_frames
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
 from twostream.data.sampling import Segments
@@ -135,7 +136,7 @@ def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> 
         "flow": {**dataset.flow.settings(), "length": dataset.flow.length},
         "flow store": None if flow is None else flow.identity(),
         "transform": OmegaConf.to_container(cfg.transform, resolve=True),
-        "decoder": cfg.decoder,
+        "decoder": same_frames(cfg.decoder),
     }
 
     def files(video: Video) -> list[Path]:

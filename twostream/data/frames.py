@@ -62,7 +62,7 @@ class Decoded:
     Raises ValueError for an unknown decoder, ImportError for one that is not installed.
     """
 
-    def __init__(self, decoder: str = "pyav", *, counts: Counts | None = None) -> None:
+    def __init__(self, decoder: str = "auto", *, counts: Counts | None = None) -> None:
         check_decoder(decoder)
         self.decoder = decoder
         self.counts = counts

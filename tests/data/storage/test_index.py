@@ -60,7 +60,7 @@ def test_facts_of_sound_files_and_reasons_of_broken_ones(tree: Path) -> None:
     assert entry is not None
     assert entry[3:] == (
         index_module.file_hash(tree / "a" / "five (ü).avi"), "avi", "mpeg4", 64, 48, 0, 25.0, 5, 5, False, False,
-        "pyav", None,
+        "auto", None,
     )  # fmt: skip
     assert counted(tree) == {"a/five (ü).avi": 5, "b/deep/seven.mp4": 7, "b/web.avi": None}
 

@@ -9,6 +9,7 @@ from twostream.data.decoding.frames import (
     count_frames,
     iterate_frames,
     read_frames,
+    same_frames,
 )
 from twostream.data.decoding.progress import progressing, telling
 from twostream.data.decoding.timed import (
@@ -38,6 +39,7 @@ __all__ = [
     "probe",
     "progressing",
     "read_frames",
+    "same_frames",
     "telling",
     "timed_frames",
 ]

@@ -25,6 +25,7 @@ HALVED = ("yuv422p", "yuvj422p")  # colour at half the width
 WHOLE = ("yuv444p", "yuvj444p", "gray", "gbrp", "bgr24", "bgr0")
 MARKED_RGB = 0  # FFmpeg's number for the colour space RGB
 REFERENCE = "pyav"
+BY_PYAV = ("auto", REFERENCE)
 CLOSE = 0.1  # mean difference in grey levels up to which two frames count as the same (UCF101 and HMDB51: 5e-5 at most)
 
 
@@ -63,8 +64,7 @@ def check_close(
         if distance <= CLOSE:
             return
         reason = f"{decoder}'s frame {index} is off by {distance:.1f} grey levels on average"
-    advice = f"use decoder={REFERENCE}" if decoder != REFERENCE else "make a copy with `twostream prepare --reencode`"
-    raise VideoError(path, f"{reason}: {advice}")
+    raise VideoError(path, f"{reason}: use decoder={REFERENCE}")
 
 
 class Compared(Reader):

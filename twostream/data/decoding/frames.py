@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from twostream.data.decoding.agreement import REFERENCE, Compared, check_close, difference, refused
+from twostream.data.decoding.agreement import BY_PYAV, REFERENCE, Compared, check_close, difference, refused
 from twostream.data.decoding.decord_reader import DecordReader
 from twostream.data.decoding.facts import SeekTable, VideoError, open_video, probe, seek_table, video_stream
+from twostream.data.decoding.groups import read_groups
 from twostream.data.decoding.progress import progressing
 from twostream.data.decoding.pyav_reader import PyAVReader
 from twostream.data.decoding.reader import Reader
 from twostream.data.decoding.torchcodec_reader import TorchCodecReader
 
 DECODERS: dict[str, type[Reader]] = {
+    "auto": PyAVReader,
     "pyav": PyAVReader,
     "decord": DecordReader,
     "torchcodec": TorchCodecReader,
@@ -31,20 +33,24 @@ JUMP_FROM = 256
 
 
 def read_frames(
-    path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "pyav"
+    path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "auto"
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Returns the frames at `indices` (any order, repeats allowed) as upright RGB.
 
     Index i is the i-th frame that decoding from the start yields. It is not the i-th packet, nor the frame that the
     header or a seek calls i: in many AVI files these differ. Each needed frame is converted once, and decoding stops
-    after the largest index. ``pyav`` and ``torchcodec`` jump to a keyframe if `seek_table` shows that this is exact;
-    ``decord`` always starts at the first frame, because it does not tell which frame a seek has reached. All three
-    apply the file's display rotation. ``pyav`` reads every file; the other two raise `VideoError` for files of which
-    their frames are not PyAV's (see `Compared`).
+    after the largest index. All decoders apply the file's display rotation.
+
+    ``pyav`` decodes all frames up to the last that is needed. ``auto`` gives the same ones bit for bit, and leaves out
+    what they do not need where the file's packets show that this is exact (see `read_groups`). Both read every file.
+    ``decord`` decodes like ``pyav``, because it does not tell which frame a seek has reached; ``torchcodec`` jumps to a
+    keyframe if `seek_table` shows that this is exact. These two raise `VideoError` for files of which their frames are
+    not PyAV's (see `Compared`).
 
     Damage: frames that the codec repairs by itself count, and a file that is cut off has the frames that are left.
     If the codec rejects data, `VideoError` is raised when decoding gets there (with decord up to a few frames
-    earlier). Only `count_frames`, which decodes the whole file, shows that a file is sound.
+    earlier; ``auto`` and ``torchcodec`` may pass by it). Only `count_frames`, which decodes the whole file, shows that
+    a file is sound.
 
     Raises ValueError for an unknown decoder or indices that are not whole numbers, ImportError if the decoder is
     not installed, IndexError for an index outside the file, `VideoError` for a file that cannot be decoded.
@@ -59,21 +65,22 @@ def read_frames(
     if wanted.min() < 0:
         raise _outside(path, int(wanted.min()), count_frames(path, decoder=decoder))
     distinct: list[int] = np.unique(wanted).tolist()
-    frames = _read_by_jumps(path, distinct, decoder) or _read_from_start(path, distinct, decoder)
+    partly = read_groups(path, distinct) if decoder == "auto" else _read_by_jumps(path, distinct, decoder)
+    frames = partly or _read_from_start(path, distinct, decoder)
     shapes = {frame.shape for frame in frames.values()}
     if len(shapes) > 1:
         raise VideoError(path, f"changes its frame size: {sorted(shapes)}")
     return np.stack([frames[index] for index in wanted.tolist()])
 
 
-def iterate_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def iterate_frames(path: str | PathLike[str], *, decoder: str = "auto") -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Yields all frames of a video in order, as upright RGB, with one in memory at a time.
 
-    Raises the errors of `count_frames`: with ``pyav`` when decoding gets to the damage, with the others before the
-    first frame, since PyAV counts for them first.
+    Raises the errors of `count_frames`: with ``auto`` and ``pyav`` when decoding gets to the damage, with the others
+    before the first frame, since PyAV counts for them first.
     """
     check_decoder(decoder)
-    expected = None if decoder == REFERENCE else _count_by_reference(path, decoder)
+    expected = None if decoder in BY_PYAV else _count_by_reference(path, decoder)
     count, shape = 0, None
     with _open(path, decoder) as reader:
         for picture in progressing(reader.pictures()):
@@ -89,7 +96,7 @@ def iterate_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> Itera
         raise _miscounted(path, decoder, count, expected)
 
 
-def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
+def count_frames(path: str | PathLike[str], *, decoder: str = "auto") -> int:
     """Returns how many frames decoding from the start yields; the container's own count is often wrong.
 
     PyAV counts for all decoders, because it does so without converting pictures, in a third of decord's time. For
@@ -101,7 +108,7 @@ def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
     """
     check_decoder(decoder)
     count = _count_by_reference(path, decoder)
-    if decoder == REFERENCE:
+    if decoder in BY_PYAV:
         return count
     with open_video(path) as container:
         claimed = video_stream(container, path).frames
@@ -113,18 +120,22 @@ def count_frames(path: str | PathLike[str], *, decoder: str = "pyav") -> int:
     return count
 
 
-def compare_frames(path: str | PathLike[str], count: int, *, decoder: str = "pyav") -> None:
+def compare_frames(path: str | PathLike[str], count: int, *, decoder: str = "auto") -> None:
     """Reads a few of a file's `count` frames by index; raises `VideoError` if they are not PyAV's in sequence.
 
-    With ``pyav`` this costs nothing if its frames are read in sequence anyway. Otherwise PyAV and the decoder each
-    decode the file once more.
+    This costs nothing with ``pyav``, and with ``auto`` where it reads in sequence. Otherwise PyAV and the decoder each
+    read the file once more.
     """
     check_decoder(decoder)
     indices = sorted({round(place * (count - 1) / (COMPARED - 1)) for place in range(COMPARED)})
-    if decoder == REFERENCE and (count <= JUMP_FROM or seek_table(path) is None):
+    if decoder == REFERENCE:
         return
-    wanted = _read_from_start(path, indices, REFERENCE)
-    for index, found in zip(indices, read_frames(path, indices, decoder=decoder), strict=True):
+    if decoder == "auto":
+        frames = read_groups(path, indices) or {}
+    else:
+        frames = dict(zip(indices, read_frames(path, indices, decoder=decoder), strict=True))
+    wanted = _read_from_start(path, list(frames), REFERENCE) if frames else {}
+    for index, found in frames.items():
         check_close(path, decoder, index, found, wanted[index])
 
 
@@ -135,9 +146,18 @@ def check_decoder(decoder: str) -> None:
     DECODERS[decoder].load()
 
 
+def same_frames(decoder: str) -> str:
+    """Returns the decoder that gives the same frames bit for bit and has done so in all versions.
+
+    >>> same_frames("auto"), same_frames("decord")
+    ('pyav', 'decord')
+    """
+    return REFERENCE if decoder in BY_PYAV else decoder
+
+
 def _open(path: str | PathLike[str], decoder: str) -> Reader:
     reader = DECODERS[decoder]
-    return reader(path) if decoder == REFERENCE else Compared(path, decoder, reader)
+    return reader(path) if decoder in BY_PYAV else Compared(path, decoder, reader)
 
 
 def _count_by_reference(path: str | PathLike[str], decoder: str) -> int:
@@ -147,7 +167,7 @@ def _count_by_reference(path: str | PathLike[str], decoder: str) -> int:
     with reader:
         for picture in progressing(reader.pictures()):
             count += 1
-            if decoder != REFERENCE and (what := difference(reader.codec, picture)):
+            if decoder not in BY_PYAV and (what := difference(reader.codec, picture)):
                 raise refused(path, decoder, what)
     if not count:
         raise VideoError(path, "holds no frame that can be decoded")
@@ -166,7 +186,7 @@ def _read_from_start(path: str | PathLike[str], wanted: list[int], decoder: str)
                 return frames
     if not count:
         raise VideoError(path, "holds no frame that can be decoded")
-    if decoder != REFERENCE and (all_frames := count_frames(path)) != count:
+    if decoder not in BY_PYAV and (all_frames := count_frames(path)) != count:
         raise _miscounted(path, decoder, count, all_frames)
     raise _outside(path, next(index for index in wanted if index >= count), count)
 

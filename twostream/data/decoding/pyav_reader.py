@@ -8,9 +8,10 @@ from os import PathLike
 import av
 import numpy as np
 from av import VideoFrame
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from twostream.data.decoding.facts import SeekTable, VideoError, open_video, quarter_turns, video_stream
+from twostream.data.decoding.facts import VideoError, open_video, quarter_turns, video_stream
 from twostream.data.decoding.reader import Reader
 
 REPEATING = ("theora", "vp8")  # codecs in which an empty packet means: show the last picture again
@@ -19,30 +20,30 @@ REPEATING = ("theora", "vp8")  # codecs in which an empty packet means: show the
 class PyAVReader(Reader):
     """A video opened by PyAV, with one decoding thread."""
 
-    can_jump = True
-
     @staticmethod
     def load() -> object:
         return av
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
-        self._container = open_video(path)
+        self.container = open_video(path)
         try:
-            self._stream = video_stream(self._container, path)
+            self.stream = video_stream(self.container, path)
         except VideoError:
-            self._container.close()
+            self.container.close()
             raise
-        self.codec = self._stream.codec_context.codec.canonical_name
+        self.codec = self.stream.codec_context.codec.canonical_name
+        self.size = self.stream.codec_context.width, self.stream.codec_context.height  # that the header claims
+        self._to_rgb = VideoReformatter()
 
     def close(self) -> None:
-        self._container.close()
+        self.container.close()
 
     def pictures(self) -> Iterator[VideoFrame]:
         """Yields all pictures from here to the end; a picture that the file says to show again is yielded again."""
         count, size, before = 0, None, None
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self.container.demux(self.stream):
                 is_repeat = not packet.size and packet.pts is not None and self.codec in REPEATING
                 for picture in [before] if is_repeat and before is not None else packet.decode():
                     if size not in (None, (picture.width, picture.height)):
@@ -56,15 +57,8 @@ class PyAVReader(Reader):
 
     def rgb(self, picture: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         try:
-            return np.rot90(picture.to_ndarray(format="rgb24"), quarter_turns(picture.rotation))
+            # like `picture.to_ndarray(format="rgb24")`, which makes its own converter and threads for each picture
+            frame = self._to_rgb.reformat(picture, format="rgb24", threads=1).to_ndarray()
+            return np.rot90(frame, quarter_turns(picture.rotation))
         except av.FFmpegError as error:
             raise VideoError(self._path, f"cannot be converted to RGB (pyav: {error.strerror})") from None
-
-    def seek(self, table: SeekTable, timestamp: int) -> None:
-        try:
-            self._container.seek(timestamp, stream=self._stream)
-        except av.FFmpegError as error:
-            raise VideoError(self._path, f"cannot be searched (pyav: {error.strerror})") from None
-
-    def timestamp(self, table: SeekTable, picture: VideoFrame) -> int | None:
-        return picture.pts

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.data.decoding import VideoError, compare_frames, probe
+from twostream.data.decoding import VideoError, compare_frames, probe, same_frames
 from twostream.data.frames import Decoded, Guarded
 from twostream.data.sources import Video
 from twostream.data.sources.class_folders import OURS
@@ -104,7 +104,7 @@ class VideoIndex:
             found = row.fetchone()
             return found and _to_entry(found)
 
-    def count(self, path: str | os.PathLike[str], decoder: str = "pyav") -> int | None:
+    def count(self, path: str | os.PathLike[str], decoder: str = "auto") -> int | None:
         """Returns the number of frames that `decoder` yields, or None if that is unknown or the file has changed.
 
         PyAV's count is known of every sound file, since PyAV counts for all decoders. Another decoder's count is known
@@ -116,7 +116,8 @@ class VideoIndex:
         except OSError:
             return None
         fresh = entry is not None and (entry.size, entry.mtime_ns) == (now.st_size, now.st_mtime_ns)
-        return entry.num_frames if fresh and entry is not None and decoder in ("pyav", entry.decoder) else None
+        known = same_frames(decoder) in ("pyav", entry and entry.decoder)
+        return entry.num_frames if fresh and known and entry is not None else None
 
     def _connection(self) -> sqlite3.Connection:
         process = os.getpid()
@@ -153,7 +154,7 @@ def update_index(
     workers: int,
     engine: str = "local",
     address: str | None = None,
-    decoder: str = "pyav",
+    decoder: str = "auto",
     inside: Path | None = None,
     file: Path | None = None,
     progress: Callable[[Iterator[Outcome], int], Iterator[Outcome]] = lambda outcomes, total: outcomes,
@@ -172,7 +173,8 @@ def update_index(
     file = file or root / FILE_NAME
     with naming(file), contextlib.closing(open_index(file, write=True)) as connection:
         start = _bytes(_prefix(root, inside))
-        again = "decoder IS NOT ? AND (error IS NOT NULL OR ? IS NOT 'pyav')"  # PyAV has read all sound files already
+        # PyAV has read all sound files already
+        again = "decoder IS NOT ? AND (error IS NOT NULL OR ? NOT IN ('auto', 'pyav'))"
         facts = f"SELECT CAST(path AS BLOB), size, mtime_ns, {again} FROM videos"
         with _told(root):
             rows = connection.execute(facts, [decoder, decoder])
