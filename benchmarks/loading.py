@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial, reduce
+from io import BytesIO
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,12 +20,12 @@ from torch.utils.data import DataLoader
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
-from twostream.data.decoding import count_frames, read_frames
+from twostream.data.decoding import DECODERS, check_decoder, count_frames, read_frames
 from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
 from twostream.data.frames import Decoded
-from twostream.data.sampling import Chunks
+from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
-from twostream.data.transform import JitterCrop, crop_computed
+from twostream.data.transform import JitterCrop, MultiScaleCrop, crop_computed
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -32,6 +37,100 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
         work()
         times.append(time.perf_counter() - started)
     return median(times)
+
+
+def bench_decoding(paths: list[Path], *, repeats: int) -> None:
+    """Measures the processor time of 8 frames spread over each video: our decoders, bare libraries, mmaction2.
+
+    A frame is wrong if it differs by more than a grey level on average from that of bare PyAV in sequence. mmaction2 is
+    measured where it can be imported, its transforms and ours with the network's input (224) as the result.
+    """
+    samples = ClipDataset(
+        [Video(id=str(path), path=path, label=0, group="") for path in paths],
+        sampling=Segments(8),
+        transform=MultiScaleCrop(size=224),
+        flow=DIS(),
+        frame_source=Decoded(),
+        streams=("rgb",),
+    )
+    times: dict[str, list[float]] = {}
+    wrong: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        spread = ((np.arange(8) + 0.5) * samples.num_frames(number) / 8).astype(int)
+        sides = decoding_sides(path, spread, lambda i=number: samples[0, i])
+        truth = sides["bare PyAV"]().astype(int)
+        for name, work in sides.items():
+            frames = work()
+            if isinstance(frames, np.ndarray):
+                off = np.abs(frames - truth).mean((1, 2, 3)) > 1
+                wrong[name] = wrong.get(name, 0) + int(off.sum())
+        rounds = [{name: processor_seconds(work) for name, work in sides.items()} for _ in range(repeats)]
+        for name in sides:
+            times.setdefault(name, []).append(median(each[name] for each in rounds))
+    means = {name: 1e3 * sum(each) / len(paths) for name, each in times.items()}
+    print(f"{'8 frames, spread':<24}{'CPU ms':>8}{'of bare PyAV':>14}{'wrong':>7}")
+    for name, mean in means.items():
+        print(f"{name:<24}{mean:>8.1f}{mean / means['bare PyAV']:>14.2f}{wrong.get(name, ''):>7}")
+    cheapest = min(means[name] for name in ("bare PyAV", "bare OpenCV", "bare decord"))
+    print(f"decoder=auto: x{means['decoder=auto'] / cheapest:.2f} of the cheapest bare decoding in sequence", end="")
+    if "mmaction2 to 224" in means:
+        print(f"; our sample: x{means['our sample to 224'] / means['mmaction2 to 224']:.2f} of mmaction2's", end="")
+    print()
+
+
+def decoding_sides(path: Path, indices: np.ndarray, sample: Callable[[], object]) -> dict[str, Callable[[], Any]]:
+    """Returns what is compared: functions that give the frames at `indices` (n, h, w, 3), or a sample."""
+    import cv2
+    import decord
+
+    def bare_pyav() -> np.ndarray:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            pictures = zip(range(indices[-1] + 1), container.decode(video=0), strict=False)
+            return np.stack([picture.to_ndarray(format="rgb24") for i, picture in pictures if i in indices])
+
+    def bare_opencv() -> np.ndarray:
+        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+        grabbed = (i for i in range(indices[-1] + 1) if video.grab())
+        return np.stack([cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB) for i in grabbed if i in indices])
+
+    def bare_decord() -> np.ndarray:
+        video = decord.VideoReader(str(path), num_threads=1)
+        pictures = ((i, video.next()) for i in range(indices[-1] + 1))
+        return np.stack([picture.asnumpy() for i, picture in pictures if i in indices])
+
+    def random_access() -> np.ndarray:
+        return decord.VideoReader(BytesIO(path.read_bytes()), num_threads=1).get_batch(indices).asnumpy()
+
+    sides: dict[str, Callable[[], Any]] = {
+        f"decoder={name}": partial(read_frames, path, indices, decoder=name) for name in DECODERS if is_installed(name)
+    }
+    sides |= {"bare PyAV": bare_pyav, "bare OpenCV": bare_opencv, "bare decord": bare_decord}
+    sides |= {"decord, random access": random_access, "our sample to 224": sample}
+    with suppress(ImportError):
+        import mmaction.datasets.transforms as mm  # pyright: ignore[reportMissingImports]
+
+        steps = [mm.DecordInit(), mm.SampleFrames(clip_len=1, frame_interval=1, num_clips=8), mm.DecordDecode()]
+        steps += [mm.Resize(scale=(-1, 256)), mm.MultiScaleCrop(input_size=224, scales=(1, 0.875, 0.75, 0.66))]
+        steps += [mm.Resize(scale=(224, 224), keep_ratio=False), mm.Flip(), mm.FormatShape("NCHW")]
+        begin = {"filename": str(path), "start_index": 0, "modality": "RGB", "label": 0}
+        sides["mmaction2 to 224"] = lambda: reduce(lambda results, step: step(results), steps, dict(begin))["label"]
+    return sides
+
+
+def is_installed(decoder: str) -> bool:
+    try:
+        check_decoder(decoder)
+    except ImportError:
+        return False
+    return True
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Returns the processor time of a call in all threads of this process."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 def bench_loading(paths: list[Path], *, repeats: int) -> None:
@@ -168,9 +267,12 @@ def main() -> None:
     """Prints the ratios that the README states."""
     parser = argparse.ArgumentParser("python -m benchmarks.loading", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="clips to measure loading on; none: the step alone")
+    parser.add_argument("--decoding", action="store_true", help="measure decoders alone, and beside mmaction2")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     pin_threads()
+    if options.decoding:
+        return bench_decoding(options.videos, repeats=options.repeats)
     if options.videos:
         bench_loading(options.videos, repeats=options.repeats)
     bench_step(repeats=options.repeats)
