@@ -94,8 +94,7 @@ def _decode(reader: PyAVReader, group: list[Held], places: list[int]) -> list[np
     if len(set(shown)) < len(shown):
         raise UnsureError
     needed = {shown[place] for place in places}
-    last = max(place for place, item in enumerate(group) if item.time in needed)
-    fed = [item for item in group[: last + 1] if item.time in needed or not item.is_droppable]
+    fed = to_feed(group, needed)
     reader.stream.codec_context.flush_buffers()
     times, frames = [], []
     for packet in (*(item.packet for item in fed), None):
@@ -108,3 +107,9 @@ def _decode(reader: PyAVReader, group: list[Held], places: list[int]) -> list[np
     if times != sorted(item.time for item in fed):
         raise UnsureError
     return frames
+
+
+def to_feed(group: list[Held], needed: set[int]) -> list[Held]:
+    """Returns the packets of a group that have to be decoded for the pictures shown at the times `needed`."""
+    last = max(place for place, item in enumerate(group) if item.time in needed)
+    return [item for item in group[: last + 1] if item.time in needed or not item.is_droppable]

@@ -89,7 +89,7 @@ class H264:
     def __init__(self, extradata: bytes) -> None:
         self._length_bytes = 0  # of the number in front of a unit; 0: codes separate units (Annex B)
         self._in_order: bool | None = None
-        if extradata[:1] == b"\1":  # ISO 14496-15, 5.3.3.1
+        if extradata[:1] == b"\1" and len(extradata) > 6:  # ISO 14496-15, 5.3.3.1
             self._length_bytes = (extradata[4] & 3) + 1
             rest = extradata[6:]
             for _ in range(extradata[5] & 31):
