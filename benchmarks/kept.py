@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from twostream.config import build_source, compose_config
-from twostream.config.data import clip_parts
+from twostream.config.compose import compose_config
+from twostream.config.data import build_source, clip_parts
 from twostream.data.dataset import ClipDataset
 from twostream.data.flow import pin_threads
 
