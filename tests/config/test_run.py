@@ -57,7 +57,10 @@ def test_flow_is_not_computed_on_a_gpu_by_workers(monkeypatch: pytest.MonkeyPatc
         check_workers(compose_config(["flow=raft"]))
     for fine in ("flow.store=/there", "flow.device=cpu", "num_workers=0", "streams=rgb"):
         check_workers(compose_config(["flow=raft", fine]))
-    check_workers(compose_config(["flow=dis"]))
+    with pytest.raises(ValueError, match="flow=tvl1: workers cannot"):
+        check_workers(compose_config(["flow=tvl1", "flow.engine=torch"]))
+    for fine in ("flow=dis", "flow=tvl1"):
+        check_workers(compose_config([fine]))
 
 
 def test_options_that_came_later_change_no_identity_unless_they_are_used() -> None:

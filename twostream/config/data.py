@@ -18,9 +18,8 @@ from twostream.config.compose import streams_of
 from twostream.config.older import mirrors
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
-from twostream.config.trust import code_of
 from twostream.data.dataset import ClipDataset, Transform
-from twostream.data.flow import RAFT, OpticalFlow
+from twostream.data.flow import OpticalFlow
 from twostream.data.frames import MEMORY, Cached, Decoded, FrameSource, Guarded, Kept
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, record_of
@@ -217,17 +216,13 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
 
 def check_workers(cfg: DictConfig) -> None:
     """Raises ValueError if loader workers would compute flow on a GPU, which a forked process cannot use."""
-    on_gpu = cfg.flow.get("device", "cpu") != "cpu" and torch.cuda.is_available()
-    if (
-        on_gpu
-        and code_of(cfg.flow) is RAFT
-        and cfg.flow.store is None
-        and cfg.num_workers
-        and "flow" in streams_of(cfg)
-    ):
+    if cfg.flow.store is not None or not cfg.num_workers or "flow" not in streams_of(cfg):
+        return
+    if (flow := build_flow(cfg)).on_gpu:
         raise ValueError(
-            "flow=raft: workers cannot use the GPU beside training; compute the fields first, by `twostream flow` with "
-            "the same options, and give flow.store=PATH; or choose flow.device=cpu, or num_workers=0"
+            f"flow={type(flow).__name__.lower()}: workers cannot use the GPU beside training; compute the fields "
+            "first, by `twostream flow` with the same options, and give flow.store=PATH; or choose an algorithm for "
+            "the CPU (flow=dis), or num_workers=0"
         )
 
 
