@@ -138,18 +138,19 @@ class Watch(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == self.count:
             self.waits.__enter__()
+        elif batch_idx == self.count + 1:  # behind all that belongs to the step, the hooks of its end included
+            self.waits.__exit__(None, None, None)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == self.count:
-            self.waits.__exit__(None, None, None)
-        elif self._since is not None:
+            self._since = None  # a step that is counted takes longer
+            return
+        if self._since is not None:
             self.steps.append(seconds(self.device) - self._since)
         began = seconds(self.device)
         self.after(batch)
         self._since = seconds(self.device)
         self.others.append(self._since - began)
-        if batch_idx == self.count - 1:
-            self._since = None  # a step that is counted takes longer
 
 
 def seconds(device: torch.device) -> float:

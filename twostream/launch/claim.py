@@ -143,7 +143,7 @@ def taken(claim: Claim, cfg: DictConfig, folder: Path) -> bool:
 def difference(cfg: DictConfig, folder: Path) -> str:
     """Says which values differ from those of the run in `folder`: name, then and now."""
     try:
-        before = flat(OmegaConf.to_container(read_config(folder / "config.yaml")))
+        before = flat(without_later(OmegaConf.to_container(read_config(folder / "config.yaml"))))
     except ValueError as error:
         return f"and {error}"
     now = flat(without_later(OmegaConf.to_container(cfg, resolve=True)))
