@@ -217,8 +217,8 @@ README: list[tuple[str, Callable[[], bool]]] = [
         lambda: config().decode_timeout == 60 == index.PATIENCE,
     ),
     (
-        "`decoder=pyav`, the default, reads every file; `decord` and `torchcodec`",
-        lambda: config().decoder == "pyav" and set(DECODERS) == {"pyav", "decord", "torchcodec"},
+        "`decoder=auto`, the default, and `pyav` read every file and give the same frames",
+        lambda: config().decoder == "auto" and tuple(DECODERS) == choices.DECODERS,
     ),
 ]
 DATA: list[tuple[str, Callable[[], bool]]] = [

@@ -2,7 +2,7 @@
 
 STREAMS = ("rgb", "flow")
 DATA_SETS = ("ucf101", "hmdb51", "folder")  # of `twostream prepare`
-DECODERS = ("pyav", "decord", "torchcodec")
+DECODERS = ("auto", "pyav", "decord", "torchcodec")
 ENCODINGS = ("jpeg", "png", "small")  # of a flow store
 QUALITY = 90  # of its JPEG; an error of 0.06 grey levels on average over real clips
 NAMINGS = ("denseflow", "tsn")  # of flow that another tool wrote
