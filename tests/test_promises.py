@@ -27,7 +27,7 @@ from twostream.config.network import build_network
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
 from twostream.data import dataset
-from twostream.data.decoding import DECODERS, frames
+from twostream.data.decoding import DECODERS, frames, groups
 from twostream.data.flow.opencv import DIS_PRESETS, coarsest_level
 from twostream.data.sources import class_folders, sides
 from twostream.data.sources import moving_patterns as synthetic
@@ -255,6 +255,8 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
         "2,000 opened videos with each decoder, then 50 epochs",
         lambda: says("benchmarks/soak.py", '"--opens", type=int, default=2000', '"--epochs", type=int, default=50'),
     ),
+    ("`decoder=auto`, the default, gives the same frames bit for bit", lambda: config().decoder == "auto"),
+    ("groups above 1,000 packets", lambda: groups.MOST_PACKETS == 1000),
     ("`prepare` compares five frames over each file", lambda: frames.COMPARED == 5),
     ("`twostream doctor FILE…` compares nine, with every decoder", lambda: doctor.COMPARED == 9),
     (

@@ -105,19 +105,19 @@ def test_a_pair_has_the_field_that_it_has_alone():
     few = {"engine": "torch", "scales": 3, "warps": 2}
     together = TVL1(**few).fields(frames, pairs)
     for pair in pairs:
-        [alone] = TVL1(**few, batch_size=1).fields(frames, [pair]).values()
+        [alone] = TVL1(**few, together=1).fields(frames, [pair]).values()
         assert distance(alone, together[pair]).max() < 1e-4, pair
     assert not together[0, 2].any()
 
 
 def test_the_engine_is_part_of_a_stores_identity_and_the_batch_is_not():
     assert "engine" not in TVL1().settings()  # as in stores from before there was another
-    assert TVL1(engine="torch", batch_size=4).settings() == TVL1(engine="torch").settings() != TVL1().settings()
+    assert TVL1(engine="torch", together=4).settings() == TVL1(engine="torch").settings() != TVL1().settings()
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"engine": "cuda"}, "flow.engine='cuda'.*choose from opencv, torch"), ({"batch_size": 0}, "flow.batch_size=0")],
+    [({"engine": "cuda"}, "flow.engine='cuda'.*choose from opencv, torch"), ({"together": 0}, "flow.together=0")],
 )
 def test_wrong_values_are_named(options, said):
     with pytest.raises(ValueError, match=said):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -31,7 +32,7 @@ def moving(number: int) -> np.ndarray:
 
 
 def write(
-    path: Path, codec: str, *, count: int = 40, b_frames: int = 0, times: Callable[[int], int] = int, **options: str
+    path: Path, codec: str, *, count: int = 40, b_frames: int = 0, times: Callable[[int], int] = int, **options: Any
 ) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
@@ -75,7 +76,7 @@ def asked_of(count: int) -> list[list[int]]:
     return [[index] for index in range(count)] + [sorted({*spread}), [0, count - 1], [*range(count)]]
 
 
-X264 = {
+X264: dict[str, dict[str, Any]] = {
     "pyramid.mp4": {"b_frames": 3},
     "pyramid.mkv": {"b_frames": 3},
     "slices.mp4": {"b_frames": 2, "x264-params": "slices=3"},
@@ -124,7 +125,7 @@ def test_groups_without_a_wanted_frame_are_not_decoded(tmp_path: Path, monkeypat
 @needs_x264
 def test_pictures_that_none_needs_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = "keyint=250:b-adapt=0:b-pyramid=normal:scenecut=0"
-    path = write(tmp_path / "a.mp4", "libx264", count=33, b_frames=3, **{"x264-params": params})
+    path = write(tmp_path / "a.mp4", "libx264", count=33, b_frames=3, **dict[str, Any]({"x264-params": params}))
     # in order of decoding: I0 P4 B2 b1 b3 P8 B6 b5 b7 …, where nothing needs those with small letters
     assert [fed(path, [index], monkeypatch) for index in (0, 4, 2, 1, 3, 8, 7)] == [1, 2, 3, 4, 4, 4, 6]
     assert fed(path, [*range(33)], monkeypatch) == 33
@@ -195,7 +196,7 @@ def test_odd_packets_are_read_in_sequence(tmp_path: Path, name: str, change: Cal
 )
 def test_h264_that_is_read_in_sequence(tmp_path: Path, name: str, b_frames: int, params: str) -> None:
     """For some frames or all: pictures need others across key pictures, are fields, or reordered without times."""
-    path = write(tmp_path / name, "libx264", b_frames=b_frames, **{"x264-params": params})
+    path = write(tmp_path / name, "libx264", b_frames=b_frames, **dict[str, Any]({"x264-params": params}))
     truth = in_sequence(path)
     for asked in asked_of(40):
         assert np.array_equal(read_frames(path, asked), truth[asked])
@@ -270,7 +271,7 @@ def test_the_index_of_pyav_is_that_of_auto(tmp_path: Path) -> None:
 
 def test_preparing_compares_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.avi", "mpeg4")
-    wrong = read_groups(path, [0])
+    wrong = read_groups(path, [0]) or {}
     monkeypatch.setattr(
         "twostream.data.decoding.frames.read_groups", lambda path, wanted: dict.fromkeys(wanted, wrong[0])
     )

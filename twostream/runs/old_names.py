@@ -17,9 +17,11 @@ UNSAID = {  # the code that a part of a configuration names -> what it did befor
 }
 DEFAULTS = {  # the code that a part names -> {value that changes no result: (its default now, that of the first runs)}
     "twostream.data.sources.moving_patterns.MovingPatterns": {"cache": ("auto", None)},
+    None: {"decoder": ("auto", "pyav")},  # a plain value
 }
-
 LATER = {  # options that runs of before did not have -> the value with which they do what those did
+    "flow.engine": "opencv",
+    "flow.together": 32,
     "optimizer.fused": "auto",
     "matmul_precision": None,
     "checkpointing": False,
@@ -70,14 +72,17 @@ def with_present_names(config: Any) -> Any:
 
 
 def with_first_names(config: Any) -> Any:
-    """Returns plain values in which every `_target_` has its first name, so that hashes of them stay the same.
+    """Returns plain values in which all has its first name, so that hashes of them stay the same.
 
-    So do defaults that have changed without a change of results (DEFAULTS).
+    So do defaults that have changed without a change of results: DEFAULTS, and the decoder (`auto` gives the frames of
+    `pyav`, the default before it, bit for bit).
 
     >>> with_first_names([{"_target_": "twostream.training.optimizers.sgd"}, {"_target_": "mylab.sgd"}])
     [{'_target_': 'twostream.optimization.sgd'}, {'_target_': 'mylab.sgd'}]
     >>> with_first_names({"_target_": "twostream.data.sources.moving_patterns.MovingPatterns", "cache": "auto"})
     {'_target_': 'twostream.data.synthetic.MovingPatterns', 'cache': None}
+    >>> with_first_names({"decoder": "auto"})
+    {'decoder': 'pyav'}
     """
     back = {new: old for old, new in MOVED.items()}
     return _renamed(_with_first_defaults(config), lambda name: _moved(name, back))
@@ -86,7 +91,7 @@ def with_first_names(config: Any) -> Any:
 def _with_first_defaults(config: Any) -> Any:
     if not isinstance(config, dict):
         return [_with_first_defaults(value) for value in config] if isinstance(config, list) else config
-    defaults = DEFAULTS.get(str(config.get("_target_")), {})
+    defaults = DEFAULTS.get(config.get("_target_"), {})
     return {
         key: defaults[key][1] if key in defaults and value == defaults[key][0] else _with_first_defaults(value)
         for key, value in config.items()

@@ -157,8 +157,8 @@ class TVL1(OpenCVFlow):
         inner_iterations: the most inner iterations of an outer one.
         outer_iterations: the most outer iterations per warping.
         median: side of the median filter in pixels, 3 or 5; 1 for none.
-        engine: "opencv", or "torch": ``batch_size`` pairs at once, on a GPU if there is one (see `batched_tvl1`).
-        batch_size: pairs that "torch" computes together.
+        engine: "opencv", or "torch": ``together`` pairs at once, on a GPU if there is one (see `batched_tvl1`).
+        together: pairs that "torch" computes side by side.
 
     Raises ValueError for another ``median`` or ``engine``, ImportError if OpenCV's contributed modules are needed and
     not installed.
@@ -181,7 +181,7 @@ class TVL1(OpenCVFlow):
         outer_iterations: int = 10,
         median: int = 5,
         engine: str = "opencv",
-        batch_size: int = 32,
+        together: int = 32,
         length: int = 10,
         bound: float = 20.0,
         short_side: int | None = None,
@@ -191,8 +191,8 @@ class TVL1(OpenCVFlow):
             raise ValueError(f"flow.median={median!r}: no such median filter; choose from 1, 3, 5")
         if engine not in ENGINES:
             raise ValueError(f"flow.engine={engine!r}: no such engine; choose from {', '.join(ENGINES)}")
-        if batch_size < 1:
-            raise ValueError(f"flow.batch_size={batch_size!r}: must be at least 1")
+        if together < 1:
+            raise ValueError(f"flow.together={together!r}: must be at least 1")
         if engine == "opencv" and not hasattr(cv2, "optflow"):
             raise ImportError(
                 "flow=tvl1 needs OpenCV's contributed modules: pip install opencv-contrib-python-headless; "
@@ -209,7 +209,7 @@ class TVL1(OpenCVFlow):
         self.outer_iterations = outer_iterations
         self.median = median
         self.engine = engine
-        self.batch_size = batch_size if engine == "torch" else 1
+        self.batch_size = together if engine == "torch" else 1
 
     @property
     def on_gpu(self) -> bool:
