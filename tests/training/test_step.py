@@ -45,7 +45,7 @@ def test_the_bar_reads_its_numbers_now_and_then(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: {"read": read.append(1)})
     bar: Any = Bar(every=10)
     for step in range(25):
-        bar.get_metrics(SimpleNamespace(training=True, global_step=step), None)
+        bar.get_metrics(SimpleNamespace(training=True, global_step=step, callback_metrics={}), None)
     assert len(read) == 3
-    bar.get_metrics(SimpleNamespace(training=False, global_step=25), None)
+    bar.get_metrics(SimpleNamespace(training=False, global_step=25, callback_metrics={}), None)
     assert len(read) == 4, "the numbers of a validation"

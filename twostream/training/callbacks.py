@@ -62,7 +62,8 @@ class Bar(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         now = trainer.global_step // self.every if trainer.training else -1
         if self._read is None or now != self._read[0]:
-            self._read = (now, super().get_metrics(trainer, pl_module))
+            loss = {name: float(v) for name, v in trainer.callback_metrics.items() if name == "train/loss_step"}
+            self._read = (now, {**super().get_metrics(trainer, pl_module), **loss})
         return self._read[1]
 
 

@@ -111,7 +111,7 @@ class TwoStreamSystem(pl.LightningModule):
         loss = self.loss(heads, clip.label)
         weighed_loss, mean, self.last_clips = self._step.weigh(loss, len(clip.label))
         self.last_losses, self._last_scores = (loss.detach(), mean), combined.detach()
-        self.log("train/loss_step", mean, prog_bar=True)
+        self.log("train/loss_step", mean)  # `prog_bar` would wait for it in each step; Bar shows it
         return weighed_loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
