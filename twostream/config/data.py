@@ -32,9 +32,7 @@ from twostream.metrics.scores import PARTS
 from twostream.runs.data_values import which_videos
 
 DECODED = 150  # decoded frames are about so many times larger than the file
-WITH_FIELDS = (
-    3 + 8
-) / 3  # bytes of a pixel: RGB in whole numbers, and a field of two 4-byte numbers for nearly each frame
+WITH_FIELDS = (3 + 8) / 3  # a frame has 3 bytes a pixel; its field to the next frame 8
 CACHES = (None, "ram", "auto")  # auto: chosen for training, which reads each video many times; else null
 
 

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from struct import Struct
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ Fields = dict[tuple[int, int], Float32[np.ndarray, "h2 w2 2"]]
 log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
+HEADER = Struct("<4q8s")  # of a kept array: n, h, w, c, type of its numbers; the header of .npy takes long to read
 SPARE = 0.1  # the part of that memory that stays free: the loader's workers hand over batches in it
 
 
@@ -147,22 +149,22 @@ class Kept:
         One flow algorithm is asked for fields in one folder; `compute` gets the pairs that are not there yet.
         """
         distinct = [(int(i), int(j)) for i, j in pairs]
-        found = {pair: self.get(name_of(video, pair), np.float32) for pair in distinct}
+        found = {pair: self.get(name_of(video, pair)) for pair in distinct}
         known = {pair: field[0] for pair, field in found.items() if field is not None}
         computed = compute([pair for pair in distinct if pair not in known])
         for pair, field in computed.items():
             self.put(name_of(video, pair), field[None])
         return known | computed
 
-    def get(self, name: str, dtype: type[np.generic]) -> np.ndarray | None:
+    def get(self, name: str) -> np.ndarray | None:
         """Returns the array (n, h, w, c) of that name, read-only, or None."""
         try:
             with (self.folder / name).open("rb") as file:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
             return None
-        shape = np.frombuffer(content, np.int64, 4)
-        return np.frombuffer(content, dtype, offset=shape.nbytes).reshape(shape)
+        *shape, dtype = HEADER.unpack_from(content)
+        return np.frombuffer(content, dtype.decode().strip("\0"), offset=HEADER.size).reshape(shape)
 
     def put(self, name: str, array: np.ndarray) -> None:
         """Keeps an array (n, h, w, c) if there is room."""
@@ -173,8 +175,7 @@ class Kept:
             atomic_file(self.folder / name, tidy=False) as aside,
             aside.open("wb") as file,
         ):
-            # the shape before the numbers: of an .npy file, Python code would be parsed each time
-            file.write(np.array(array.shape, np.int64).tobytes() + array.tobytes())
+            file.write(HEADER.pack(*array.shape, array.dtype.str.encode()) + array.tobytes())
 
     def is_full(self, wanted: int = 0) -> bool:
         """Whether there was no room at an earlier call, or is none for so many bytes."""
@@ -212,7 +213,7 @@ class Cached:
 
     def _frames(self, video: Video) -> np.ndarray | None:
         """Returns all frames of a video (n, h, w, 3), or None if it is not kept and there is no room."""
-        frames = self.kept.get(name_of(video), np.uint8)
+        frames = self.kept.get(name_of(video))
         if frames is None and not self.kept.is_full():
             frames = self.frame_source.read(video, range(self.frame_source.count(video)))
             self.kept.put(name_of(video), frames)

@@ -6,9 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
-
-from rich import progress as rich_progress
+from typing import Any, Protocol, TypeVar
 
 from twostream.files.errors import say
 
@@ -27,7 +25,7 @@ def watch(title: str) -> Watch:
 
     def through(outcomes: Iterator[T], total: int) -> Iterator[T]:
         if sys.stdout.isatty():
-            with _bar(rich_progress.MofNCompleteColumn()) as bar:
+            with _bar("MofNCompleteColumn") as bar:
                 yield from bar.track(outcomes, total=total, description=title)
             return
         printed = time.perf_counter()
@@ -69,8 +67,8 @@ def watch_bytes() -> Iterator[Callable[[str, int, int | None], None]]:
 
         yield line
         return
-    with _bar(rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn()) as bar:
-        tasks: dict[str, rich_progress.TaskID] = {}
+    with _bar("DownloadColumn", "TransferSpeedColumn") as bar:
+        tasks: dict[str, Any] = {}
 
         def step(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
@@ -80,6 +78,11 @@ def watch_bytes() -> Iterator[Callable[[str, int, int | None], None]]:
         yield step
 
 
-def _bar(*columns: rich_progress.ProgressColumn) -> rich_progress.Progress:
-    text = rich_progress.TextColumn("{task.description}")
-    return rich_progress.Progress(text, rich_progress.BarColumn(), *columns, rich_progress.TimeRemainingColumn())
+def _bar(*columns: str) -> Any:
+    """Returns a bar of rich's; `columns`: the names of its further ones."""
+    from rich import progress  # not where nothing is shown
+
+    further = [getattr(progress, name)() for name in columns]
+    return progress.Progress(
+        progress.TextColumn("{task.description}"), progress.BarColumn(), *further, progress.TimeRemainingColumn()
+    )
