@@ -42,9 +42,25 @@ def test_few_videos_with_weights(tmp_path: Path, weights: Path) -> None:
     typed, cfg = settled(folder_of(tmp_path / "videos", 32), f"backbone.weights={weights}")
     assert (cfg.start, cfg.refit, cfg.batch_statistics, cfg.data.cache) == ("probe", True, "kept", "ram")
     assert cfg.epochs == 15  # 16 videos, 2 steps an epoch
-    line = "auto: start=probe epochs=15 refit=true batch_statistics=kept optimizer.head_factor=1.0 data.cache=ram"
-    assert settled_note(typed, cfg) == line
+    assert settled_note(typed, cfg) == (
+        "auto: start=probe epochs=15 refit=true batch_statistics=kept optimizer.head_factor=1.0 data.cache=ram "
+        f"trainer.accelerator={'gpu' if torch.cuda.is_available() else 'cpu'}"
+    )
     assert settle(cfg) == cfg
+
+
+@pytest.mark.parametrize(("there", "chosen"), [(True, "gpu"), (False, "cpu")])
+def test_a_gpu_is_taken_where_there_is_one(there: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert settle(compose_config([])).trainer.accelerator == chosen
+    assert settle(compose_config(["trainer=cpu"])).trainer.accelerator == "cpu"
+    assert settle(compose_config(["trainer=ddp"])).trainer.accelerator == "auto"  # Lightning's choice
+
+
+def test_what_is_faster_on_a_gpu_is_one_word() -> None:
+    cfg = compose_config(["speed=gpu", "compile=false"])
+    assert (cfg.precision, cfg.channels_last, cfg.compile) == ("bf16-mixed", True, False)
+    assert cfg.optimizer.fused == "auto"
 
 
 def test_many_videos(tmp_path: Path, weights: Path) -> None:
@@ -71,7 +87,7 @@ def test_no_refit_with_a_schedule_that_needs_validation(tmp_path: Path, weights:
 
 
 def test_what_is_given_stays(tmp_path: Path, weights: Path) -> None:
-    given = ["epochs=3", "start=random", "refit=false", "data.cache=null", "batch_statistics=batch"]
+    given = ["epochs=3", "start=random", "refit=false", "data.cache=null", "batch_statistics=batch", "trainer=cpu"]
     new = settled(folder_of(tmp_path / "videos", 8), f"backbone.weights={weights}", *given)[1]
     assert new.optimizer.head_factor == 100
     given.append("optimizer.head_factor=2")
@@ -84,7 +100,7 @@ def test_the_embedded_set_has_little_to_settle(tmp_path: Path) -> None:
     typed = compose_config([])
     cfg = settle(typed, MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16))
     changed = {name for name, value in cfg.items() if value != typed[name]}
-    assert changed == {"start", "batch_statistics", "data"}
+    assert changed == {"start", "batch_statistics", "data", "trainer"}
     assert (cfg.start, cfg.batch_statistics, cfg.data.cache) == ("random", "batch", "ram")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
@@ -58,6 +59,8 @@ def settle_starts(cfg: DictConfig) -> DictConfig:
         values["start"] = "probe" if may_probe(cfg) else "random"
     if cfg.batch_statistics == "auto":
         values["batch_statistics"] = "kept" if has_weights(cfg) and cfg.batch_size < SMALL_BATCH else "batch"
+    if cfg.trainer.get("accelerator") == "auto" and not cfg.trainer.get("strategy"):
+        values["trainer"] = {"accelerator": "gpu" if torch.cuda.is_available() else "cpu"}
     if cfg.optimizer.get("head_factor") == "auto":
         is_new = has_weights(cfg) and values.get("start", cfg.start) != "probe" and not any(cfg.init.values())
         values["optimizer"] = {"head_factor": NEW_HEADS if is_new else 1.0}
@@ -110,7 +113,15 @@ def few_note(tests: int) -> str:
 
 def settled_note(before: DictConfig, cfg: DictConfig) -> str:
     """Returns a line with the values that `auto` stands for; "" if no option was `auto`."""
-    names = ("start", "epochs", "refit", "batch_statistics", "optimizer.head_factor", "data.cache")
+    names = (
+        "start",
+        "epochs",
+        "refit",
+        "batch_statistics",
+        "optimizer.head_factor",
+        "data.cache",
+        "trainer.accelerator",
+    )
     open_ = [name for name in names if OmegaConf.select(before, name) == "auto"]
     texts = {name: shown(OmegaConf.select(cfg, name)) for name in open_}
     return "auto: " + " ".join(f"{name}={text}" for name, text in texts.items()) if texts else ""

@@ -16,7 +16,7 @@ from twostream.files.errors import UserError
 from twostream.options import conf_folder, examine, shown
 from twostream.options.help import read_groups
 
-OPTIONAL = ("experiment", "backbone@flow_backbone")  # groups that may have no option; Hydra accepts no null
+OPTIONAL = ("experiment", "speed", "backbone@flow_backbone")  # groups that may have no option; Hydra accepts no null
 
 
 def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:

@@ -17,6 +17,7 @@ UNSAID = {  # the code that a part of a configuration names -> what it did befor
 }
 DEFAULTS = {  # the code that a part names -> {value that changes no result: (its default now, that of the first runs)}
     "twostream.data.sources.moving_patterns.MovingPatterns": {"cache": ("auto", None)},
+    "pytorch_lightning.Trainer": {"accelerator": ("auto", "cpu")},  # in one process: others have a `strategy`
     None: {"decoder": ("auto", "pyav")},  # a plain value
 }
 LATER = {  # options that runs of before did not have -> the value with which they do what those did
@@ -91,7 +92,7 @@ def with_first_names(config: Any) -> Any:
 def _with_first_defaults(config: Any) -> Any:
     if not isinstance(config, dict):
         return [_with_first_defaults(value) for value in config] if isinstance(config, list) else config
-    defaults = DEFAULTS.get(config.get("_target_"), {})
+    defaults = {} if "strategy" in config else DEFAULTS.get(config.get("_target_"), {})
     return {
         key: defaults[key][1] if key in defaults and value == defaults[key][0] else _with_first_defaults(value)
         for key, value in config.items()
