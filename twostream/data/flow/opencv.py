@@ -164,7 +164,7 @@ class TVL1(OpenCVFlow):
     not installed.
     """
 
-    not_in_settings = ("length", "batch_size")
+    not_in_settings = ("length", "together")
     version = 2  # version 1 kept fewer scales for all frames after one in which not all scales fit
 
     def __init__(
@@ -209,12 +209,17 @@ class TVL1(OpenCVFlow):
         self.outer_iterations = outer_iterations
         self.median = median
         self.engine = engine
-        self.batch_size = together if engine == "torch" else 1
+        self.together = together
 
     @property
     def on_gpu(self) -> bool:
         """Whether fields are computed on a GPU; one process is then enough to keep the GPU busy."""
         return self.engine == "torch" and torch.cuda.is_available()
+
+    @property
+    def batch_size(self) -> int:
+        """How many pairs are computed together."""
+        return self.together if self.engine == "torch" else 1
 
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
