@@ -418,7 +418,7 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ("docs/your-videos.md", "`validation_fraction` at 0.1 or more", lambda: config(*REAL).validation_fraction == 0.1),
     (
         "docs/your-videos.md",
-        "as many as make 30 steps, but never fewer than 6",
+        "as many as make 30 steps, but at least 6 and at most 20",
         lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 30, 6),
     ),
     ("docs/your-videos.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),

@@ -21,8 +21,9 @@ from twostream.data.storage.packed import pack_clip
 from twostream.files.errors import UserError
 from twostream.files.signals import Signals
 from twostream.runs.checkpoint import load_mapped
+from twostream.runs.interrupted import recovery_files
 from twostream.training.callbacks import Begins
-from twostream.training.recovery import Recovery, fit, newest_recovery, read_recovery, recovery_files
+from twostream.training.recovery import Recovery, fit, newest_recovery, read_recovery
 
 OPTIONS = [
     *("data=folder", "backbone=tiny", "flow.length=2", "flow.preset=ultrafast", "sampling.num_chunks=1"),

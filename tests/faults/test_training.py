@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from twostream.training.recovery import recovery_files
+from twostream.runs.interrupted import recovery_files
 
 from .conftest import Training, losses
 

@@ -20,8 +20,8 @@ from twostream.files.errors import UserError
 from twostream.launch.claim import identity
 from twostream.launch.refit import Validated, chosen_before, earliest, held_out_record
 from twostream.models.backbone import tiny
+from twostream.runs.interrupted import CHOICE, SELECTION, has_begun
 from twostream.runs.results import write_json, write_text
-from twostream.training.recovery import CHOICE, SELECTION, has_begun
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +40,7 @@ def test_the_earliest_epoch_that_is_not_clearly_worse() -> None:
     assert earliest([[0.5, 0.5], [0.4, 0.6]]) == 0
     assert earliest([[0.9, 0.9, 0.1], [0.1, 0.1, 0.8]]) == 0  # mean .3, error .5: three videos decide nothing
     assert earliest([[2.0], [1.0], [1.5]]) == 1  # one video has no error
+    assert earliest([[0.010, 0.137], [0.0, 0.511], [0.0, 0.102]]) == 2  # the second: uncertain, worse
     assert earliest([[1.0000001, 2.0000001], [1.0, 2.0]]) == 0  # rounding
 
 

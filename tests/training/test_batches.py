@@ -11,8 +11,9 @@ from twostream.config.compose import compose_config
 from twostream.config.run import build_run
 from twostream.files.errors import ExpectedError, UserError
 from twostream.files.signals import Signals
+from twostream.runs.interrupted import recovery_files
 from twostream.training.batches import SplitBatches, fewest_parts
-from twostream.training.recovery import Recovery, fit, recovery_files
+from twostream.training.recovery import Recovery, fit
 from twostream.training.system import TwoStreamSystem
 
 SMALL = ["data.train_clips=16", "data.test_clips=16", "validation_fraction=0", "batch_size=12", "num_workers=0"]

@@ -36,7 +36,7 @@ def test_the_verdict_names_the_slowest_stage_and_what_it_can_bring(slowest: str,
 
 def test_the_command_measures_the_embedded_set(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path))
-    small = ["data.train_clips=32", "data.test_clips=16", "batch_size=4", "flow.preset=ultrafast"]
+    small = ["data.train_clips=32", "data.test_clips=16", "batch_size=4", "flow.preset=ultrafast", "optimizer=finetune"]
     bench([*small, "--seconds", "2", "--json", str(tmp_path / "b.json"), "--chart", str(tmp_path / "b.png")])
     printed = capsys.readouterr().out
     assert "bound: the network" in printed
@@ -50,3 +50,13 @@ def test_the_command_measures_the_embedded_set(tmp_path: Path, monkeypatch, caps
     assert written["cores_needed"] == pytest.approx(needed + 0.5, abs=0.51)
     assert f"take {written['cores_needed']} core" in printed
     assert (tmp_path / "b.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_network_that_diverges_is_measured_without_the_step_of_a_run(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path))
+    small = ["data.train_clips=32", "data.test_clips=16", "batch_size=4", "flow.preset=ultrafast"]
+    bench(
+        [*small, "optimizer=sgd", "optimizer.learning_rate=1e6", "--seconds", "2", "--json", str(tmp_path / "b.json")]
+    )
+    assert json.loads((tmp_path / "b.json").read_text())["step"] is None
+    assert "as a run does it" not in capsys.readouterr().out

@@ -29,6 +29,7 @@ from twostream.files.errors import UserError
 from twostream.files.signals import Signals, Stopped, requeue
 from twostream.launch.recovery import recovery_of
 from twostream.launch.resume import continued, run_name
+from twostream.runs.interrupted import recovery_files
 from twostream.training import recovery
 from twostream.training.distributed import whole_state
 from twostream.training.recovery import (
@@ -39,7 +40,6 @@ from twostream.training.recovery import (
     load_metrics,
     moved_to,
     newest_recovery,
-    recovery_files,
     tidy,
 )
 

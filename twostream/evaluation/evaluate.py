@@ -166,6 +166,7 @@ def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
     It uses a GPU if there is one, unless the run was trained on a CPU.
     """
     quieten()
+    torch.set_float32_matmul_precision(cfg.get("matmul_precision") or "highest")  # as in training
     return pl.Trainer(
         accelerator=accelerator_of(plan, cfg),
         devices=plan.devices,

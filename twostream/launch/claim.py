@@ -25,11 +25,11 @@ from twostream.files.lock import Claim
 from twostream.launch.ranks import STARTED_BY
 from twostream.launch.sweep import as_typed, hash_of
 from twostream.options.command import train_command
+from twostream.runs.interrupted import has_begun
 from twostream.runs.old_names import with_first_names, without_later
 from twostream.runs.results import read_results, write_json
 from twostream.runs.sweep import NO_DIFFERENCE
 from twostream.training.ranks import rank_of
-from twostream.training.recovery import has_begun
 
 
 def identity(cfg: DictConfig) -> str:

@@ -36,6 +36,7 @@ from twostream.launch.ranks import ProcessError, end_rank, end_with_parent
 from twostream.launch.resume import continued
 from twostream.launch.sweep import BASIC_SWEEPER, Ledger
 from twostream.options.command import train_command
+from twostream.runs.interrupted import has_begun
 from twostream.runs.results import write_text
 from twostream.runs.sweep import read_sweep
 from twostream.training.ranks import rank_of
@@ -65,7 +66,8 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
                 end_rank(rank, error, folder)
             text = one_line(error) if is_expected(error) else traceback.format_exc()
             with suppress(OSError):  # the disk may be full
-                if not failed_elsewhere:
+                refused = isinstance(error, UserError) and has_begun(folder)  # the run can still go on
+                if not failed_elsewhere and not refused:
                     write_text(folder / "error.txt", text + "\n")
             if alone and is_expected(error):
                 end_with(error)  # Hydra would put a line of its own before it

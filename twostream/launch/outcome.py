@@ -23,10 +23,10 @@ from twostream.metrics import confusion_of
 from twostream.metrics.plots import read_curves, save_confusion_matrix, save_learning_curves
 from twostream.metrics.scores import Scores
 from twostream.probe.start import StartFromProbe
+from twostream.runs.interrupted import SELECTION
 from twostream.runs.results import finite_or_none, git_revision, versions, write_json, write_text
 from twostream.training.distributed import of_all_processes
 from twostream.training.loggers import log_pictures
-from twostream.training.recovery import SELECTION
 
 CLONE = Path(__file__).parents[2]  # of an installed wheel, this folder is no clone
 

@@ -22,10 +22,11 @@ from twostream.files.signals import Signals
 from twostream.launch.claim import identity
 from twostream.launch.recovery import recovery_of, same_configuration
 from twostream.probe.start import StartFromProbe
+from twostream.runs.interrupted import CHOICE, SELECTION
 from twostream.runs.results import finite_or_none, write_json
 from twostream.training.callbacks import Alive
 from twostream.training.finiteness import FiniteLoss
-from twostream.training.recovery import CHOICE, SELECTION, Recovery, fit
+from twostream.training.recovery import Recovery, fit
 
 ROUNDING = 1e-5  # relative: losses that are closer together count as equal
 CURVE = [{str: (float, int, None)}]
@@ -79,10 +80,13 @@ def earliest(losses: Sequence[Sequence[float]]) -> int:
     """Returns the first row that is within one standard error of the row with the lowest mean (Breiman et al. 1984).
 
     The error is that of the mean difference between the two rows, video by video. With few videos it is large, so that
-    an early row is chosen, and the network stays close to its start.
+    an early row is chosen, and the network stays close to its start. A row with a higher mean than an earlier one is
+    never chosen, however uncertain it is.
 
     >>> earliest([[1.0, 1.0, 1.0, 1.0], [0.5, 0.5, 0.5, 0.6], [0.4, 0.6, 0.5, 0.5]])
     1
+    >>> earliest([[0.3, 0.4], [0.2, 0.9], [0.1, 0.1]])
+    2
     """
     rows = np.asarray(losses)
     means = rows.mean(1)
@@ -90,7 +94,8 @@ def earliest(losses: Sequence[Sequence[float]]) -> int:
     differences = rows - best
     errors = differences.std(1, ddof=1) / np.sqrt(rows.shape[1]) if rows.shape[1] > 1 else np.zeros(len(rows))
     rounding = ROUNDING * abs(best.mean())
-    return int(np.argmax(differences.mean(1) <= errors + rounding))
+    not_above_earlier = means <= np.fmin.accumulate(means) + rounding
+    return int(np.argmax(not_above_earlier & (differences.mean(1) <= errors + rounding)))
 
 
 def choose_epochs(

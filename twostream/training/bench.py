@@ -6,7 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
 from twostream.data.module import ClipSampler, VideoDataModule, available_cores
+from twostream.files.errors import ExpectedError
 from twostream.training.system import TwoStreamSystem
 
 LOADING = ("open", "decode", "flow", "transform", "collate")
@@ -203,15 +204,16 @@ def time_training(
     return {stage: clock.seconds[stage] / (step - 1) / len(batch.label) for stage in TRAINING}
 
 
-def time_step(trainer: pl.Trainer, system: TwoStreamSystem, batch: Clip, seconds: float) -> float:
+def time_step(trainer: pl.Trainer, system: TwoStreamSystem, batch: Clip, seconds: float) -> float | None:
     """Returns the seconds of a step of a run for one clip of the batch, again and again the same.
 
-    Averages over as many steps as fit into `seconds`, without the first one.
+    Averages over as many steps as fit into `seconds`, without the first ones; None if training diverges before.
     """
     steps = Steps(seconds)
     trainer.callbacks.append(steps)  # type: ignore[attr-defined]
-    trainer.fit(system, train_dataloaders=Again(batch))
-    return steps.seconds / steps.number / len(batch.label)
+    with suppress(ExpectedError):  # a loss that is not finite
+        trainer.fit(system, train_dataloaders=Again(batch))
+    return steps.seconds / steps.number / len(batch.label) if steps.seconds else None
 
 
 class Again:

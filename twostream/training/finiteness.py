@@ -202,7 +202,9 @@ def culprits(step: Step) -> tuple[str, list[Part]]:
 
 def videos(trainer: pl.Trainer, parts: Sequence[Part]) -> str:
     """Returns the ids of the videos in some batches, separated by commas."""
-    known = trainer.datamodule.train_set.videos  # type: ignore[attr-defined]
+    if (data := trainer.datamodule) is None:  # type: ignore[attr-defined]
+        return "those of the loader"
+    known = data.train_set.videos
     return ", ".join(known[index].id for part in parts for index in part.index.tolist())
 
 

@@ -24,13 +24,12 @@ from twostream.files.errors import one_line
 from twostream.files.json_yaml import has_shape
 from twostream.files.signals import Signals, Stopped
 from twostream.runs.checkpoint import check_size, load_without_memory, read_plain
+from twostream.runs.interrupted import recovery_files
 from twostream.runs.results import write_text
 from twostream.training.distributed import of_all_processes
 from twostream.training.ranks import lost_others
 
 KEPT = 2  # recovery checkpoints that are kept, the newest ones
-SELECTION = "selection"  # folder in a run's folder: the training that chose the epochs (refit=true)
-CHOICE = "choice.json"  # file in that folder: what was chosen
 SHARE = 0.02  # share of training time that checkpoints at the ends of epochs may take
 GRACE_SECONDS = 15.0  # how long a validation goes on after a signal
 STATE = {"!recovery": {"!cell": str, "!epoch": int, "!batch": int}}  # what a recovery checkpoint has to contain
@@ -216,17 +215,6 @@ def fit(trainer: pl.Trainer, system: pl.LightningModule, data: pl.LightningDataM
     trainer.ckpt_path = start
     trainer.fit(system, datamodule=data, weights_only=True)
     trainer.ckpt_path = None  # the test loads other weights
-
-
-def recovery_files(folder: Path) -> list[Path]:
-    """Returns the recovery checkpoints of a run's `checkpoints` folder, newest first."""
-    return sorted(folder.glob("recovery-*.ckpt"), reverse=True)
-
-
-def has_begun(folder: Path) -> bool:
-    """Returns whether a run folder has anything to resume from."""
-    parts = (folder, folder / SELECTION)
-    return any(recovery_files(part / "checkpoints") for part in parts) or (folder / SELECTION / CHOICE).exists()
 
 
 def tidy(folder: Path, written: Path) -> None:
