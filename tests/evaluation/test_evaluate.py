@@ -22,7 +22,7 @@ from twostream.config.run import build_run
 from twostream.data.clip import Clip
 from twostream.data.flow import DIS
 from twostream.data.history import History
-from twostream.evaluation.evaluate import Scorer, by_size, prepare, score, views_at_once
+from twostream.evaluation.evaluate import Scorer, by_size, make_trainer, prepare, score, views_at_once
 from twostream.evaluation.plan import Plan
 from twostream.evaluation.report import write_csv
 from twostream.files.atomic import atomic_folder
@@ -367,3 +367,9 @@ def test_fusing_on_the_command_line(tmp_path: Path, monkeypatch, capsys) -> None
     ]:
         with pytest.raises(SystemExit, match=why):
             run(monkeypatch, "fuse", *arguments)
+
+
+def test_products_are_as_exact_as_in_training_and_not_as_in_the_run_before() -> None:
+    for typed, wanted in (("high", "high"), ("null", "highest")):
+        make_trainer(Plan(), compose_config([f"matmul_precision={typed}"]))
+        assert torch.get_float32_matmul_precision() == wanted

@@ -246,7 +246,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """Returns Lightning's trainer with its loggers and callbacks; `validate=False` if no video is held out."""
     quieten()
-    torch.set_float32_matmul_precision(cfg.get("matmul_precision") or "highest")  # of the whole process
+    use_matmul_precision(cfg)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
@@ -316,6 +316,11 @@ def check_device(accelerator: str, precision: str, devices: object = 1) -> None:
         raise ValueError(f"devices={devices}: on a CPU choose a number of processes, at least 1 (trainer.devices)")
     if precision == "16-mixed" and (accelerator == "cpu" or not has_gpu):
         raise ValueError("precision=16-mixed: is for GPUs; on a CPU choose precision=bf16-mixed or 32-true")
+
+
+def use_matmul_precision(cfg: DictConfig) -> None:
+    """Sets `matmul_precision` for the whole process, so that a run does not have that of the one before."""
+    torch.set_float32_matmul_precision(cfg.get("matmul_precision") or "highest")
 
 
 def quieten() -> None:

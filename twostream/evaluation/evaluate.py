@@ -20,7 +20,7 @@ from twostream.config.loaded import TrainedRun, load_run, other_reading, unfinis
 from twostream.config.older import mirrors
 from twostream.config.protocol_views import num_views, scores_frame_by_frame
 from twostream.config.protocols import CROPS
-from twostream.config.run import check_device, quieten
+from twostream.config.run import check_device, quieten, use_matmul_precision
 from twostream.config.saved import change_config, errors_name_file
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
@@ -166,7 +166,7 @@ def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
     It uses a GPU if there is one, unless the run was trained on a CPU.
     """
     quieten()
-    torch.set_float32_matmul_precision(cfg.get("matmul_precision") or "highest")  # as in training
+    use_matmul_precision(cfg)
     return pl.Trainer(
         accelerator=accelerator_of(plan, cfg),
         devices=plan.devices,
