@@ -148,6 +148,6 @@ def test_flow_std_scales_what_the_flow_tower_reads() -> None:
     torch.manual_seed(0)
     half = build_network(compose_config([*words, f"flow_std={usual.flow.backbone.flow_std / 2}"]), 4)
     flow = torch.randint(-127, 128, (2, 1, 4, 64, 64), dtype=torch.int8)
-    assert torch.equal(half.flow.enter(flow), 2 * usual.flow.enter(flow))
+    assert torch.equal(half.flow.enter(flow).maps, 2 * usual.flow.enter(flow).maps)
     [line] = check_training(compose_config(["streams=rgb", "flow_std=20"]))
     assert line == "flow_std=20: there is no flow tower; this changes nothing"

@@ -28,6 +28,8 @@ from twostream.models.fusion import (
 from twostream.models.network import OverClip, SingleStreamNetwork, Tower, TwoStreamNetwork
 from twostream.models.network.description import count_parameters
 from twostream.models.network.late import LateFusion
+from twostream.models.network.maps import Maps, equal_times
+from twostream.models.network.tower import run_stage
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d
 
@@ -407,9 +409,74 @@ def test_attention_over_a_clip_sees_other_frames_and_over_frames_does_not() -> N
         maps = torch.rand(1, 3, 32, 8, 8)
         changed = maps.clone()
         changed[:, 2] += 1
-        difference = tower.stage("conv4", changed) - tower.stage("conv4", maps)
+        difference = tower.stage("conv4", Maps(changed)).maps - tower.stage("conv4", Maps(maps)).maps
         return [bool(difference[0, frame].abs().max() > 1e-6) for frame in range(3)]
 
     torch.manual_seed(0)
     assert reach(over_clip=False) == [False, False, True]
     assert reach(over_clip=True) == [True, True, True]
+
+
+class EveryOther(nn.Module):
+    """A stage that is given whole clips and keeps every other frame, doubled."""
+
+    over_clip = True
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return 2 * maps[:, ::2]
+
+
+class Counting(nn.Module):
+    """A stage with a token beside the map, which is the mean of all maps that it has seen."""
+
+    carries_tokens = True
+
+    def forward(self, maps: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean = maps.mean(dim=(2, 3))[:, None]
+        return maps + 1, mean if tokens is None else tokens + mean
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_stages_see_frames_or_clips_and_carry_tokens_beside_the_map(twice) -> None:
+    maps = Maps(torch.arange(8.0).view(2, 4, 1, 1, 1).requires_grad_())
+    assert run_stage(EveryOther(), maps, twice=twice).maps.flatten().tolist() == [0, 4, 8, 12]
+    seen = run_stage(Counting(), run_stage(Counting(), maps, twice=twice), twice=twice)
+    assert seen.maps.flatten().tolist() == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert seen.tokens is not None
+    assert seen.tokens.shape == (2, 4, 1, 1)
+    assert seen.tokens.flatten().tolist() == [1, 3, 5, 7, 9, 11, 13, 15]  # x + (x + 1)
+
+
+def test_maps_of_unequal_length_are_averaged_to_the_shorter_one() -> None:
+    long = torch.tensor([1.0, 3, 5, 9, 11]).view(1, 5, 1, 1, 1)
+    averaged, short = equal_times(long, torch.zeros(1, 2, 3, 1, 1))
+    assert averaged.flatten().tolist() == [3, pytest.approx(25 / 3)]  # frames 0-2, frames 2-4
+    assert short.shape == (1, 2, 3, 1, 1)
+
+
+def test_towers_have_the_names_of_their_streams_and_may_differ_in_time() -> None:
+    def tower(stream: str) -> Tower:
+        made = Tower(stream, tiny, num_classes=3, image_size=32, flow_channels=4)
+        if stream == "depth":
+            made.stages["conv4"] = Shortened(made.stages["conv4"])
+        return made
+
+    network = TwoStreamNetwork(
+        tower=tower, fusion=SumFusion, temporal=Pool3d, align=ZeroPadAlign, streams=("depth", "flow")
+    ).eval()
+    assert {name.split(".")[0] for name in network.state_dict()} == {"depth", "flow"}
+    heads = network(torch.rand(2, 4, 4, 32, 32), torch.rand(2, 4, 4, 32, 32))
+    assert heads.shape == (1, 2, 3)
+
+
+class Shortened(nn.Module):
+    """A stage of 2-D maps that then keeps every other frame of a clip."""
+
+    over_clip = True
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.stage(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])[:, ::2]

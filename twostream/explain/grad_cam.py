@@ -34,11 +34,11 @@ def grad_cam(
     wanted = network.combine(heads.detach()).argmax(1) if label is None else label
     score = heads.mean(0).gather(1, wanted[:, None]).sum()  # clips are independent: one sum gives all gradients
     gradients = torch.autograd.grad(score, list(maps.values()), allow_unused=True)
-    n, t = (rgb if rgb.shape[2] else flow).shape[:2]
+    n = len(rgb)
     found = {}
     for (name, map_), gradient in zip(maps.items(), gradients, strict=True):
         slope = torch.zeros_like(map_) if gradient is None else gradient
-        found[name] = activation_map(*(x.detach().reshape(n, t, *x.shape[-3:]) for x in (map_, slope)))
+        found[name] = activation_map(*(x.detach().reshape(n, -1, *x.shape[-3:]) for x in (map_, slope)))
     return heads.detach(), found
 
 
@@ -62,7 +62,8 @@ def maps_to_explain(network: Any) -> dict[str, nn.Module]:
         if part.role not in ("stage", "attention", "fusion") or part.stage.startswith("fc"):
             continue
         met = part.role == "fusion" or "fused" in layers
-        layers["fused" if met and part.stream != "flow" else part.stream] = part.module  # rgb's tower goes on with both
+        of_both = met and part.stream in ("", network.streams[0])  # the first tower goes on with both
+        layers["fused" if of_both else part.stream] = part.module
     if not getattr(layers.get("fused"), "keeps_map", True):
         del layers["fused"]
     return layers
@@ -72,12 +73,12 @@ def maps_to_explain(network: Any) -> dict[str, nn.Module]:
 def watched(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Yields what the layers output while they run, in a form that gradients can reach.
 
-    If a layer outputs several maps, the last one is kept.
+    If a layer outputs several maps, the last one is kept; if tokens beside its map, the map.
     """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, output: Any) -> None:
-        outputs[name] = output[-1] if isinstance(output, list) else output
+        outputs[name] = output[-1] if isinstance(output, list) else output[0] if isinstance(output, tuple) else output
         if not outputs[name].requires_grad:  # nothing below the layer is trained
             outputs[name].requires_grad_()
 

@@ -51,6 +51,9 @@ class FullyConnected(nn.Conv2d):
 class Backbone(nn.Module):
     """A chain of stages, each (n, c, h, w) -> (n, d, g, v), with names out of conv1 … conv5, fc6, fc7, fc8, in order.
 
+    A stage with the attribute `over_clip` is (n, t, c, h, w) -> (n, t2, d, g, v) instead; one with `carries_tokens`
+    takes and returns a map and the tokens beside it (n, m, c), or None.
+
     A convolutional stage ends at its last ReLU; the pooling that follows it belongs to the next stage, so that stages
     are fused before pooling. The score is the spatial mean of the map of the last stage.
 

@@ -71,8 +71,8 @@ def describe(
     inner: Counter[str] = Counter()  # numbers in the outputs of leaf modules, of each stage; "": of all others
 
     def note(name: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            shapes[name] = tuple(output.shape)
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            shapes[name] = tuple((output[0] if isinstance(output, tuple) else output).shape)  # tokens beside a map
 
         return hook
 

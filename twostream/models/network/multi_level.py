@@ -10,9 +10,11 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from twostream.models.classifier import start_classifier
+from twostream.options.choices import STREAMS
 
 from .late import MeanScore
-from .tower import SCORES, STAGES, MakeLayer, MakeTemporal, MakeTower, check_choice
+from .maps import equal_times
+from .tower import SCORES, STAGES, MakeLayer, MakeTemporal, MakeTower, Tower, check_choice
 from .two_stream import MakeAlign, read_layers
 
 MakeLevels = Callable[[Sequence[int], Sequence[int]], Any]  # (rgb channels, flow channels of all levels)
@@ -24,7 +26,7 @@ class MultiLevelNetwork(nn.Module):
     `fusion` takes the maps of all these stages and returns a list of maps (`.out_channels`). Each of them is fused over
     time and pooled, and has its own linear classifier and loss. `forward` and `combine` are as in TwoStreamNetwork:
     (m, n, k) heads, whose mean is evaluated. The towers end at the last fused stage. `tower(stream)` makes one of them,
-    which needs no pooling, since the heads pool.
+    which needs no pooling, since the heads pool. If maps differ in time, all are averaged, as in `equal_times`.
 
     Raises ValueError unless `layer` names at least two convolutional stages, in order.
     """
@@ -39,38 +41,53 @@ class MultiLevelNetwork(nn.Module):
         pooling: MakeLayer,
         layer: Sequence[str],
         dropout: float = 0.0,
+        streams: tuple[str, str] = STREAMS,
     ) -> None:
         super().__init__()
-        self.rgb, self.flow = tower("rgb"), tower("flow")
-        self.layers, kept = read_layers(layer, False, tuple(self.rgb.stages), tuple(self.flow.stages))
+        self.streams = streams
+        for stream in streams:
+            self.add_module(stream, tower(stream))
+        first, second = self.towers
+        self.layers, kept = read_layers(layer, False, tuple(first.stages), tuple(second.stages))
         if kept or len(self.layers) < 2 or not all(name.startswith("conv") for name in self.layers):
-            choices = ", ".join(name for name in self.rgb.stages if name.startswith("conv"))
+            choices = ", ".join(name for name in first.stages if name.startswith("conv"))
             raise ValueError(
                 f"layer={layer!r}: this fusion takes two or more convolutional stages; choose from {choices}, "
                 "e.g. layer=[conv3,conv5]"
             )
-        for one in (self.rgb, self.flow):
+        for one in self.towers:
             one.end_at(self.layers[-1])
-        shapes = [(self.rgb.shapes[name], self.flow.shapes[name]) for name in self.layers]
+        shapes = [(first.shapes[name], second.shapes[name]) for name in self.layers]
         self.align = nn.ModuleDict({n: align(a, b) for n, (a, b) in zip(self.layers, shapes, strict=True)})
         self.fusion = fusion([a[0] for a, _ in shapes], [b[0] for _, b in shapes])
-        trained = any(one.backbone.report is not None for one in (self.rgb, self.flow))
+        trained = any(one.backbone.report is not None for one in self.towers)
         self.heads = nn.ModuleList(
-            Head(channels, self.rgb.num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)
+            Head(channels, first.num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)
             for channels in self.fusion.out_channels
         )
         self.late = MeanScore()
 
+    @property
+    def towers(self) -> tuple[Tower, Tower]:
+        """The towers of the first and the second stream."""
+        first, second = (getattr(self, stream) for stream in self.streams)
+        return first, second
+
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
-        a, b = self.rgb.enter(rgb), self.flow.enter(flow)
+        first, second = self.towers
+        a, b = first.enter(rgb), second.enter(flow)
         ours, theirs = [], []
         for name in STAGES:
-            a, b = self.rgb.stage(name, a), self.flow.stage(name, b)
+            a, b = first.stage(name, a), second.stage(name, b)
             if name in self.layers:
-                aligned = self.align[name](a.flatten(0, 1), b.flatten(0, 1))
-                ours.append(aligned[0])
-                theirs.append(aligned[1])
-        maps = [level.unflatten(0, rgb.shape[:2]) for level in self.fusion(ours, theirs)]
+                ours.append(a.maps)
+                theirs.append(b.maps)
+        clips, time = rgb.shape[0], min(one.shape[1] for one in ours + theirs)
+        folded = [one.flatten(0, 1) for one in equal_times(*ours, *theirs)]
+        pairs = zip(self.layers, folded[: len(ours)], folded[len(ours) :], strict=True)
+        aligned = [self.align[name](one, other) for name, one, other in pairs]
+        fused = self.fusion([one for one, _ in aligned], [other for _, other in aligned])
+        maps = [level.unflatten(0, (clips, time)) for level in fused]
         return torch.stack([head(level) for head, level in zip(self.heads, maps, strict=True)])
 
     def combine(self, heads: Float[Tensor, "m n k"]) -> Float[Tensor, "n k"]:
@@ -83,11 +100,11 @@ class MultiLevelNetwork(nn.Module):
         `train_from` is a stage, `fusion` (both towers are not trained), or `all` (everything is trained). Raises
         ValueError for anything else.
         """
-        check_choice("train_from", train_from, ("all", "fusion", *self.rgb.stages))
+        check_choice("train_from", train_from, ("all", "fusion", *self.towers[0].stages))
         if train_from == "all":
             return []
         first = SCORES if train_from == "fusion" else train_from
-        return [module for tower in (self.rgb, self.flow) for module in tower.modules_before(first)]
+        return [module for tower in self.towers for module in tower.modules_before(first)]
 
 
 class Head(nn.Module):

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from twostream.options.choices import STREAMS
-
 from .tower import STAGES
 
 TOWER = {"backbone.stages": "stage", "attention": "attention", "temporal": "temporal"}  # module in a tower -> role
@@ -18,8 +16,8 @@ BETWEEN = {"align": "align", "fusions": "fusion"}  # module of both streams -> r
 class Part(NamedTuple):
     """A part of a network; `name` is the name of its module there.
 
-    `role` is one of stage, attention, temporal, align, fusion, head, late. `stream` is rgb or flow, or "" for a part of
-    both. `stage` is the stage that the part is or follows, or "" if the part follows all stages.
+    `role` is one of stage, attention, temporal, align, fusion, head, late. `stream` is that of its tower, or "" for a
+    part of both. `stage` is the stage that the part is or follows, or "" if the part follows all stages.
     """
 
     name: str
@@ -33,13 +31,13 @@ def parts(network: Any) -> Iterator[Part]:
     """Yields all parts, in the order in which data pass through them.
 
     No parameter is in two parts, except those of a head's temporal fusion: it is a part, and so is the whole head. The
-    tower that continues with the fused map is called `rgb`.
+    tower that continues with the fused map is the first of `network.streams`; a module without it has no towers.
     """
     for stage in STAGES:
         for place, role in TOWER.items():
             if role == "temporal":
                 yield from _between(network, stage)
-            for stream in STREAMS:
+            for stream in getattr(network, "streams", ()):
                 if (module := _found(network, f"{stream}.{place}.{stage}")) is not None:
                     yield Part(f"{stream}.{place}.{stage}", role, stream, stage, module)
     if (fusion := getattr(network, "fusion", None)) is not None:
@@ -53,7 +51,7 @@ def parts(network: Any) -> Iterator[Part]:
 
 def towers(network: Any) -> dict[str, Any]:
     """Returns {stream: tower}, of one stream or of both."""
-    return {stream: getattr(network, stream) for stream in STREAMS if hasattr(network, stream)}
+    return {stream: getattr(network, stream) for stream in getattr(network, "streams", ())}
 
 
 def _between(network: Any, stage: str) -> Iterator[Part]:

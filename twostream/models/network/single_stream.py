@@ -23,7 +23,7 @@ class SingleStreamNetwork(nn.Module):
         built = tower(stream)
         channels = built.shapes[LAST_CONV][0]
         built.temporal[LAST_CONV] = make_temporal(temporal, built, channels, channels)
-        self.stream = stream
+        self.stream, self.streams = stream, (stream,)
         self.add_module(stream, built)  # `rgb.…` or `flow.…`, as in a two-stream network
 
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "1 n k"]:

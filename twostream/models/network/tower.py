@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from twostream.models.stages import STAGES
 
+from .maps import Maps
+
 LAYERS = (*STAGES, "softmax")
 LAST_CONV, SCORES = "conv5", "fc8"
 
@@ -29,6 +31,8 @@ Shape = tuple[int, ...]  # c, h, w
 
 class Tower(nn.Module):
     """One stream: normalises its input, then runs a backbone's stages; attention and temporal fusion follow some.
+
+    Its stages are described in `run_stage`.
 
     `flow_channels`: 2L for stacks of L flow fields. `image_size`: the side of the input. `pooling` and a linear
     classifier replace the backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
@@ -125,24 +129,24 @@ class Tower(nn.Module):
         parts = (self.stages, self.attention, self.temporal)
         return [part[stage] for stage in names_before(name, self.stages) for part in parts if stage in part]
 
-    def enter(self, frames: Num[Tensor, "n t c h w"]) -> Float[Tensor, "n t c h w"]:
+    def enter(self, frames: Num[Tensor, "n t c h w"]) -> Maps:
         """Returns the backbone's input: normalised grey levels."""
-        return per_frame(self.input, frames)
+        return Maps(per_frame(self.input, frames))
 
-    def stage(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t c2 h2 w2"]:
+    def stage(self, name: str, maps: Maps) -> Maps:
         """Returns the maps after stage `name` and its attention; unchanged if the tower has no such stage."""
         if name not in self.stages:
             return maps
-        stage = self.stages[name]
-        maps = per_frame(computed_again(stage) if self.checkpointing and self.training else stage, maps)
+        maps = run_stage(self.stages[name], maps, twice=self.checkpointing and self.training)
         if name not in self.attention:
             return maps
         attention = self.attention[name]
-        return attention(maps) if isinstance(attention, OverClip) else per_frame(attention, maps)
+        over_clip = isinstance(attention, OverClip)
+        return maps.with_map(attention(maps.maps) if over_clip else per_frame(attention, maps.maps))
 
-    def over_time(self, name: str, maps: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n t2 c2 h2 w2"]:
+    def over_time(self, name: str, maps: Maps) -> Maps:
         """Returns the maps after temporal fusion if that follows stage `name`, or else unchanged."""
-        return self.temporal[name](maps) if name in self.temporal else maps
+        return maps.with_map(self.temporal[name](maps.maps)) if name in self.temporal else maps
 
 
 class Normalise(nn.Module):
@@ -198,10 +202,26 @@ class FoldTime(nn.Module):
         return maps.transpose(1, 2).flatten(2, 3).unsqueeze(1)
 
 
-def computed_again(stage: nn.Module) -> Callable[[Tensor], Tensor]:
+def run_stage(stage: Any, maps: Maps, *, twice: bool = False) -> Maps:
+    """Returns the maps after one stage; `twice`: keeps its input only, and computes it again in the backward pass.
+
+    A stage (n, c, h, w) -> (n, d, g, v) sees each frame by itself. One with `over_clip` is given whole clips,
+    (n, t, c, h, w), and may shorten t. One with `carries_tokens` takes and returns (maps, tokens) of single frames.
+    """
+    run = computed_again(stage) if twice else stage
+    if getattr(stage, "over_clip", False):
+        return maps.with_map(run(maps.maps))
+    if not getattr(stage, "carries_tokens", False):
+        return maps.with_map(per_frame(run, maps.maps))
+    time = maps.maps.shape[:2]
+    frames, tokens = run(maps.maps.flatten(0, 1), None if maps.tokens is None else maps.tokens.flatten(0, 1))
+    return Maps(frames.unflatten(0, time), None if tokens is None else tokens.unflatten(0, time))
+
+
+def computed_again(stage: nn.Module) -> Callable[..., Any]:
     """Returns a stage as a function that keeps its input only, from which the backward pass computes it again."""
     contexts = partial(once_and_again, stage)
-    return lambda maps: checkpoint(stage, maps, use_reentrant=False, context_fn=contexts)
+    return lambda *inputs: checkpoint(stage, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 def once_and_again(stage: nn.Module) -> tuple[Any, Any]:
@@ -241,9 +261,9 @@ def make_temporal(make: MakeTemporal, tower: Tower, in_channels: int, out_channe
     return FoldTime(in_channels)
 
 
-def scores(maps: Float[Tensor, "n t k h w"]) -> Float[Tensor, "n k"]:
+def scores(maps: Maps) -> Float[Tensor, "n k"]:
     """Averages score maps over space (fully convolutional testing) and over time (2-D pooling)."""
-    return maps.mean(dim=(1, 3, 4))
+    return maps.maps.mean(dim=(1, 3, 4))
 
 
 def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
@@ -251,16 +271,28 @@ def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
 
     Raises ValueError if the input is too small for the network.
     """
-    shapes, maps = {}, torch.zeros(2, *shape, device="meta")
+    shapes, maps = {}, Maps(torch.zeros(2, 1, *shape, device="meta"))
     for name, stage in stages.items():
         state = {key: torch.empty_like(value, device="meta") for key, value in stage.state_dict().items()}
         try:
             with torch.no_grad():
-                maps = torch.func.functional_call(stage, state, (maps,))
+                maps = run_stage(OnMeta(stage, state), maps)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"size={shape[-1]}: too small an image for stage {name} ({error})") from None
-        shapes[name] = tuple(maps.shape[1:])
+        shapes[name] = tuple(maps.maps.shape[2:])
     return shapes
+
+
+class OnMeta:
+    """A stage that is computed with other tensors than its own, those on the meta device."""
+
+    def __init__(self, stage: nn.Module, state: dict[str, Tensor]) -> None:
+        self.stage, self.state = stage, state
+        self.over_clip = getattr(stage, "over_clip", False)
+        self.carries_tokens = getattr(stage, "carries_tokens", False)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return torch.func.functional_call(self.stage, self.state, inputs)
 
 
 def names_before(name: str, stages: Iterable[str]) -> list[str]:

@@ -9,7 +9,10 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
+from twostream.options.choices import STREAMS
+
 from .late import LateFusion, MeanScore, fusion_of_scores
+from .maps import equal_times
 from .tower import (
     LAST_CONV,
     LAYERS,
@@ -18,6 +21,7 @@ from .tower import (
     MakeTemporal,
     MakeTower,
     Shape,
+    Tower,
     check_choice,
     make_temporal,
     names_after,
@@ -30,17 +34,20 @@ MakeAlign = Callable[[Shape, Shape], nn.Module]  # (rgb shape, flow shape)
 
 
 class TwoStreamNetwork(nn.Module):
-    """An RGB and a flow tower, fused after one or several stages (Feichtenhofer et al. 2016, section 3).
+    """The towers of two streams, fused after one or several stages (Feichtenhofer et al. 2016, section 3).
 
-    The RGB tower continues with the fused maps. The flow tower ends at the last fused stage, unless `two_towers` or
-    layer=[…, fc8] keeps all of it, with its own scores (the paper's "ReLU5 + FC8"). layer=softmax is late fusion.
+    The first tower, usually RGB, continues with the fused maps. The second ends at the last fused stage, unless
+    `two_towers` or layer=[…, fc8] keeps all of it, with its own scores (the paper's "ReLU5 + FC8"). layer=softmax is
+    late fusion. If maps to be fused differ in time, the longer one is averaged, as in `equal_times`.
 
-    `forward(rgb, flow)` takes frames (n, t, 3, h, w) and flow (n, t, 2L, h, w) in grey levels. It returns the scores of
-    m heads before softmax, (m, n, k); each head has its own loss. `combine` returns the one score (n, k) that is
-    evaluated: fused log-probabilities if `layer` ends in softmax, else the mean of the heads before softmax.
+    `forward(rgb, flow)` takes the frames of the first stream (n, t, a, h, w), of RGB: a = 3, and of the second (flow:
+    2L channels), in grey levels. It returns the scores of m heads before softmax, (m, n, k); each head has its own
+    loss. `combine` returns the one score (n, k) that is evaluated: fused log-probabilities if `layer` ends in softmax,
+    else the mean of the heads before softmax.
 
-    `tower(stream)` makes the tower "rgb" or "flow"; `align` is called with both maps' shapes (c, h, w) for every fused
-    stage. Raises ValueError for a layer, or a combination of layer, fusion, temporal and pooling, that cannot be built.
+    `tower(stream)` makes the tower of one of `streams`, whose name its module has, too; `align` is called with both
+    maps' shapes (c, h, w) for every fused stage. Raises ValueError for a layer, or a combination of layer, fusion,
+    temporal and pooling, that cannot be built.
     """
 
     def __init__(
@@ -52,25 +59,36 @@ class TwoStreamNetwork(nn.Module):
         align: MakeAlign,
         layer: str | Sequence[str] = LAST_CONV,
         two_towers: bool = False,
+        streams: tuple[str, str] = STREAMS,
     ) -> None:
         super().__init__()
-        self.rgb, self.flow = tower("rgb"), tower("flow")
-        self.layers, average_at = read_layers(layer, two_towers, tuple(self.rgb.stages), tuple(self.flow.stages))
+        self.streams = streams
+        for stream in streams:
+            self.add_module(stream, tower(stream))
+        first, second = self.towers
+        self.layers, average_at = read_layers(layer, two_towers, tuple(first.stages), tuple(second.stages))
         self.two_towers = average_at is not None
         self.align, self.fusions = nn.ModuleDict(), nn.ModuleDict()
         for name in self.layers:
-            self.align[name] = align(self.rgb.shapes[name], self.flow.shapes[name])
+            self.align[name] = align(first.shapes[name], second.shapes[name])
             self.fusions[name] = self._fuse(name, fusion)
         if not self.two_towers:
-            self.flow.end_at(self.layers[-1])
+            second.end_at(self.layers[-1])
         self._fuse_over_time(temporal)
-        classes = self.rgb.num_classes
+        classes = first.num_classes
         self.late = LateFusion(fusion(classes, classes), classes) if average_at == "softmax" else MeanScore()
+
+    @property
+    def towers(self) -> tuple[Tower, Tower]:
+        """The towers of the first and the second stream."""
+        first, second = (getattr(self, stream) for stream in self.streams)
+        return first, second
 
     def _fuse(self, name: str, make: MakeFusion) -> Any:
         """Makes the fusion after stage `name`, and changes the stage that follows so that it reads the result."""
-        channels = self.rgb.shapes[name][0]
-        fusion = make(channels, self.flow.shapes[name][0])
+        first, second = self.towers
+        channels = first.shapes[name][0]
+        fusion = make(channels, second.shapes[name][0])
         if name == SCORES:
             return fusion_of_scores(fusion, channels, name)
         if not fusion.keeps_map:
@@ -78,46 +96,49 @@ class TwoStreamNetwork(nn.Module):
                 raise ValueError(
                     f"layer={list(self.layers)!r}: {type(fusion).__name__} returns a vector without spatial axes, so "
                     "no stage that is fused can follow it; choose one of "
-                    + ", ".join(stage for stage in self.rgb.stages if stage.startswith("conv"))
+                    + ", ".join(stage for stage in first.stages if stage.startswith("conv"))
                 )
-            self.rgb.classify(fusion.out_channels, after=name)
+            first.classify(fusion.out_channels, after=name)
         elif name != LAST_CONV:  # after conv5 the temporal fusion comes first
-            self.rgb.accept(fusion.out_channels, after=name, order=channel_order(fusion))
+            first.accept(fusion.out_channels, after=name, order=channel_order(fusion))
         return fusion
 
     def _fuse_over_time(self, make: MakeTemporal) -> None:
-        """Makes the temporal fusion of the RGB tower, and that of the flow tower if that has stages after conv5.
+        """Makes the temporal fusion of the first tower, and that of the second if that has stages after conv5.
 
-        If a convolutional stage is fused, the flow tower is only pooled over time (section 3.4).
+        If a convolutional stage is fused, the second tower is only pooled over time (section 3.4).
         """
-        end = LAST_CONV if LAST_CONV in self.rgb.stages else self.layers[-1]
+        first, second = self.towers
+        end = LAST_CONV if LAST_CONV in first.stages else self.layers[-1]
         fused_map = bool(self.layers) and self.layers[0].startswith("conv")
-        if names_after(LAST_CONV, self.flow.stages):
-            channels = self.flow.shapes[LAST_CONV][0]
-            temporal = make_temporal(make, self.flow, channels, channels)
-            self.flow.temporal[LAST_CONV] = temporal.pooling_only() if fused_map else temporal
+        if names_after(LAST_CONV, second.stages):
+            channels = second.shapes[LAST_CONV][0]
+            temporal = make_temporal(make, second, channels, channels)
+            second.temporal[LAST_CONV] = temporal.pooling_only() if fused_map else temporal
 
-        channels = self.rgb.shapes[end][0]
-        temporal = make_temporal(make, self.rgb, channels, channels)
+        channels = first.shapes[end][0]
+        temporal = make_temporal(make, first, channels, channels)
         if end in self.fusions:
             fusion: Any = self.fusions[end]
             if temporal.convolves:
                 fusion = self.fusions[end] = filter_over_time(fusion, temporal)
-            temporal = make_temporal(make, self.rgb, fusion.out_channels, channels)
+            temporal = make_temporal(make, first, fusion.out_channels, channels)
             if fusion.keeps_map:
-                self.rgb.accept(temporal.out_channels, after=end, order=channel_order(fusion))
-        self.rgb.temporal[end] = temporal
+                first.accept(temporal.out_channels, after=end, order=channel_order(fusion))
+        first.temporal[end] = temporal
 
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
-        a, b = self.rgb.enter(rgb), self.flow.enter(flow)
+        first, second = self.towers
+        a, b = first.enter(rgb), second.enter(flow)
         for name in STAGES:
-            a, b = self.rgb.stage(name, a), self.flow.stage(name, b)
+            a, b = first.stage(name, a), second.stage(name, b)
             if name in self.fusions:
-                a = self._fuse_frames(name, a, b)
-            a, b = self.rgb.over_time(name, a), self.flow.over_time(name, b)
+                a = a.with_map(self._fuse_frames(name, a.maps, b.maps))
+            a, b = first.over_time(name, a), second.over_time(name, b)
         return self.late(torch.stack((scores(a), scores(b))) if self.two_towers else scores(a).unsqueeze(0))
 
     def _fuse_frames(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        a, b = equal_times(a, b)
         fused = self.fusions[name](*self.align[name](a.flatten(0, 1), b.flatten(0, 1)))
         return fused.unflatten(0, a.shape[:2])
 
@@ -131,18 +152,17 @@ class TwoStreamNetwork(nn.Module):
         `train_from` is a stage, `fusion` (the first one), or `all` (everything is trained). Raises ValueError for
         anything else, and for `fusion` with late fusion.
         """
-        choices = ("all", "fusion", *self.rgb.stages)
+        choices = ("all", "fusion", *self.towers[0].stages)
         check_choice("train_from", train_from, choices)
         if train_from == "all":
             return []
         if train_from == "fusion" and not self.layers:
             raise ValueError("train_from='fusion': late fusion has nothing to train; choose all or a stage")
         first = self.layers[0] if train_from == "fusion" else train_from
-        towers = (self.rgb, self.flow)
-        below = [module for tower in towers for module in tower.modules_before(first)]
+        below = [module for tower in self.towers for module in tower.modules_before(first)]
         below += [parts[name] for name in names_before(first, self.layers) for parts in (self.fusions, self.align)]
         if train_from == "fusion":  # the stage whose maps are fused is below the fusion, too
-            below += [part[first] for tower in towers for part in (tower.stages, tower.attention) if first in part]
+            below += [part[first] for tower in self.towers for part in (tower.stages, tower.attention) if first in part]
         return below
 
 
