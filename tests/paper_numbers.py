@@ -1,6 +1,7 @@
 """Numbers of the papers that several tests know."""
 
 PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
+    "actionvlad": 2 * 14_714_688 + 17 * 64 * 9 + 2 * ((2 * 512 + 1) * 64 + (64 * 512 + 1) * 101),
     "paper": 97_761_221,
     "t1_bilinear": 13_137_248 + (512 * 512 + 1) * 101,
     "t1_concat": 172_733_893,

@@ -55,12 +55,17 @@ def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
     assert description.parameters == PAPER_PARAMETERS[name]
 
 
+OF_NARROW = {
+    "actionvlad": ["pooling.alpha=1"]
+}  # with 1000 the assignments are too hard for a step of theirs to be seen
+
+
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_every_experiment_takes_a_step_at_a_sixteenth_of_the_width(option: str) -> None:
     """Stochastic gradient descent moves every tensor that is to be trained, and no other."""
     torch.manual_seed(0)  # once in a while all of a narrow layer is below zero, and nothing moves
     name = option.split("/")[1]
-    cfg = compose_config([f"experiment={name}", "backbone.width=0.0625", *UNTRAINED])
+    cfg = compose_config([f"experiment={name}", "backbone.width=0.0625", *UNTRAINED, *OF_NARROW.get(name, [])])
     if cfg.get("flow_backbone"):
         cfg.flow_backbone.width = 0.0625
     system = build_system(cfg, ("a", "b", "c"))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from twostream.report.compare import Comparison, best_groups, compare, find_baseline
 from twostream.report.groups import REPEATED, Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
-from twostream.report.paper import Printed
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
+from twostream.report.published import Printed
 from twostream.runs.sweep import STATES, Cell, Sweep
 
 DEFAULT = "default"  # shown if a run names no value
@@ -23,7 +23,7 @@ class Row(NamedTuple):
     group: Group
     best: bool
     comparison: Comparison | None  # with the reference; None for the reference itself, or without one
-    printed: Printed | None  # the paper's number
+    printed: Printed | None  # a paper's number
 
 
 @dataclass(frozen=True)

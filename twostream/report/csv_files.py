@@ -54,7 +54,7 @@ def _group(row: Row, *, is_reference: bool) -> tuple[list[str], list[Any]]:
     return list(group.axes.values()), [
         *(len(group.values), len(group.cells), group.states, group.mean, group.std, int(row.best), int(is_reference)),
         *(compared or [None] * 4),
-        *(row.printed or [None] * 2),
+        *(row.printed or [None] * 2)[:2],
         *(group.cost(name) for name in ("parameters", "flops", "clips_per_second")),
     ]
 

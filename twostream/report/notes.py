@@ -50,11 +50,7 @@ def notes(report: Report) -> list[str]:
         lines.append(f"{repeated} of the runs repeat another one with the same configuration and are not counted.")
     if report.reference is not None and len(report.rows) > 1:
         lines += _significance(report)
-    if any(row.printed for row in report.rows):
-        lines.append(
-            "paper: Feichtenhofer, Pinz & Zisserman (CVPR 2016), the table named, same data, network and splits; their "
-            "training and optical flow may differ from these runs'."
-        )
+    lines += _papers(report)
     warned = [cell.name for cell in report.sweep.cells if cell.state == "finished" and note(cell)]
     if warned:
         verb = "has" if len(warned) == 1 else "have"
@@ -64,6 +60,21 @@ def notes(report: Report) -> list[str]:
     lines += _other_videos(report)
     lines += [f"Left out: {line}." for line in report.sweep.left_out]
     return lines
+
+
+def _papers(report: Report) -> list[str]:
+    """Returns a note of each paper with a number in the table, and how that was made, as far as known."""
+    lines = {}
+    for row in report.rows:
+        if row.printed is None:
+            continue
+        there = ", ".join(f"{what}: {said}" for what, said in row.printed.recipe.items())
+        lines[row.printed.paper] = (
+            f"paper: {row.printed.paper}, the table named, same data, network and splits; "
+            + (f"there {there}; " if there else "")
+            + "training, optical flow and test views may differ from these runs'."
+        )
+    return list(lines.values())
 
 
 def _starts(report: Report) -> list[str]:

@@ -15,7 +15,7 @@ from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html
 from twostream.report.latex import as_latex
 from twostream.report.markdown import as_markdown
-from twostream.report.paper import printed_number
+from twostream.report.published import printed_number
 from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import log_summary, wandb_mode
 from twostream.runs.results import write_text

@@ -1,4 +1,4 @@
-"""The paper's numbers stand beside the runs that `conf/experiment/` says are theirs, and beside no others."""
+"""Numbers of papers stand beside the runs that `conf/experiment/` says are theirs, and beside no others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from twostream.options import conf_folder
 from twostream.report.groups import Group
-from twostream.report.paper import PRINTED, printed_number
+from twostream.report.published import CHOICES, USUAL, printed_number, published
 from twostream.runs.sweep import Cell
 
 ROWS = {
@@ -52,7 +52,7 @@ def test_every_experiment_finds_its_number(experiment: str, tmp_path: Path) -> N
 
 
 def test_all_numbers_of_ucf101_are_experiments() -> None:
-    of_ucf101 = [printed.accuracy for setting, printed in PRINTED.items() if setting.data == "ucf101"]
+    of_ucf101 = [row for row in published() if row.data == "ucf101" and row.printed.paper.startswith("Feichtenhofer")]
     assert len(of_ucf101) == len(ROWS) - len(IN_T1)
 
 
@@ -77,6 +77,31 @@ def test_hmdb51_has_numbers_of_its_own(tmp_path: Path) -> None:
     found = printed_number(group(tmp_path, *overrides, splits=("1", "2", "3")))
     assert found is not None
     assert (found.accuracy, found.table) == (pytest.approx(0.654), "T5")
+
+
+OTHERS = {
+    ("experiment=actionvlad",): (66.7, "Girdhar"),
+    ("experiment=actionvlad", "streams=rgb"): (51.4, "Girdhar"),
+    ("experiment=actionvlad", "streams=flow"): (59.0, "Girdhar"),
+    ("data=ucf101", "backbone=vgg16", "temporal=pool2d", "sampling=segments", "streams=rgb"): (79.8, "TSN"),
+    ("data=ucf101", "backbone=vgg16", "temporal=pool2d", "sampling=chunks", "streams=rgb"): (82.61, "Feichtenhofer"),
+}
+
+
+@pytest.mark.parametrize("overrides", OTHERS)
+def test_other_papers_have_numbers_too(overrides: tuple, tmp_path: Path) -> None:
+    found = printed_number(group(tmp_path, *overrides))
+    assert found is not None
+    assert 100 * found.accuracy == pytest.approx(OTHERS[overrides][0])
+    assert OTHERS[overrides][1] in found.paper
+
+
+def test_every_published_row_names_only_what_is_compared() -> None:
+    known = {*USUAL, *CHOICES, "flow_backbone", "layer"} - {"splits", "data"}
+    for row in published():
+        assert set(row.setting) <= known
+        assert 0 < row.printed.accuracy < 1
+        assert row.options == {} or "fusion" in row.setting
 
 
 def test_fusion_swept_under_one_experiment_finds_each_row(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""The accuracies that papers printed, and the runs that they are shown beside; the numbers are in published.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twostream.files.json_yaml import has_shape, read_yaml
+from twostream.report.groups import Group
+from twostream.runs.sweep import Cell
+
+FILE = Path(__file__).with_name("published.yaml")
+CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling", "sampling")
+RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}
+CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {}, "!backbone": {"name": str}}
+USUAL = {  # of a row that does not name them
+    "streams": ["rgb", "flow"],
+    "temporal": "pool2d",
+    "pooling": "native",
+    "attention": "none",
+    "two_towers": False,
+    "splits": [1],
+}
+BY_BOTH = ("fusion", "layer")  # what one stream has no use for
+
+
+class Printed(NamedTuple):
+    """A number of a paper; `recipe` is what is known of how it was made: {"flow", "weights", "views": in words}."""
+
+    accuracy: float  # correct videos / all videos
+    table: str
+    paper: str
+    recipe: Mapping[str, str]
+
+
+class Row(NamedTuple):
+    """A setting of a paper, and what was printed of it."""
+
+    setting: Mapping[str, Any]
+    options: Mapping[str, Any]  # of the fusion: those that matter
+    splits: tuple[str, ...]
+    data: str
+    printed: Printed
+
+    def fits(self, setting: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+        """Whether a run has all that the row names. Training is not compared; short runs are shown beside it, too."""
+        return all(setting.get(name) == value for name, value in self.setting.items()) and all(
+            options.get(name) == value for name, value in self.options.items()
+        )
+
+
+@cache
+def published() -> tuple[Row, ...]:
+    """Returns all settings and numbers of published.yaml, one for each data set."""
+    rows = []
+    for source in read_yaml(FILE):
+        paper = f"{source['paper']} ({source['read_in']})"
+        for row in source["rows"]:
+            named = {"flow_backbone": row["backbone"], **USUAL, **row}
+            table, accuracy = named.pop("table"), named.pop("accuracy")
+            splits, options = tuple(map(str, named.pop("splits"))), named.pop("fusion_options", {})
+            for data, percent in accuracy.items():
+                printed = Printed(percent / 100, table, paper, source.get("recipe", {}))
+                rows.append(Row(named, options, splits, data, printed))
+    return tuple(rows)
+
+
+def printed_number(group: Group) -> Printed | None:
+    """Returns the accuracy that a paper printed for a group's data, network and splits.
+
+    Returns None if there is none, or if no run has finished. If several fit, that with the most conditions.
+    """
+    finished = [(cell.folder, cell.results) for cell in group.cells if cell.folder and cell.results]
+    chosen = {(c.get("data"), c.get("backbone")) for c in (results.get("choices", {}) for _, results in finished)}
+    splits = _splits(group.cells)
+    rows = [row for row in published() if row.splits == splits and {row.data} & {data for data, _ in chosen}]
+    if not rows:
+        return None  # before any file is read, since most sweeps are in no paper
+    settings = [_setting(folder, results) for folder, results in finished]
+    if None in settings or any(one != settings[0] for one in settings):
+        return None
+    setting, options, data = settings[0]  # type: ignore[misc]
+    fitting = [row for row in rows if row.data == data and row.fits(setting, options)]
+    return max(fitting, key=lambda row: len(row.setting) + len(row.options)).printed if fitting else None
+
+
+def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Returns the splits of all planned cells: a mean that lacks a split still belongs beside the mean over three."""
+    named = {str(cell.overrides.get("split", cell.results.get("split", "") if cell.results else "")) for cell in cells}
+    return tuple(sorted(named - {""}))
+
+
+def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], str] | None:
+    """Returns the setting of a finished run, the options of its fusion, and its data set.
+
+    Returns None if its config.yaml is gone or damaged.
+    """
+    try:
+        config = read_yaml(folder / "config.yaml")
+    except ValueError:
+        return None
+    if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
+        return None
+    choices, layer, streams = results["choices"], results["layer"], config["streams"]
+    streams = [streams] if isinstance(streams, str) else list(streams)
+    backbone = _name(choices["backbone"], config["backbone"])
+    second = choices.get("backbone@flow_backbone")
+    second = _name(second, config.get("flow_backbone") or {}) if second else backbone
+    setting: dict[str, Any] = {name: choices[name] for name in CHOICES if name != "data"}
+    setting |= {"backbone": backbone, "flow_backbone": second, "streams": streams, "two_towers": config["two_towers"]}
+    if len(streams) > 1:
+        setting["layer"] = [layer] if isinstance(layer, str) else sorted(layer)
+        return setting, config["fusion"], choices["data"]
+    used = second if streams == ["flow"] else backbone  # one network, and nothing is fused
+    alone = {name: value for name, value in setting.items() if name not in BY_BOTH}
+    return alone | {"backbone": used, "flow_backbone": used}, {}, choices["data"]
+
+
+def _name(choice: str, options: Mapping[str, Any]) -> str:
+    """Returns a backbone's name; of one of a library, with its name there: `timm/resnet50d`."""
+    return f"{choice}/{options['name']}" if options.get("name") else choice
