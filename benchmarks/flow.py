@@ -24,6 +24,7 @@ from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.transform import JitterCrop
+from twostream.options.streams import Stream, rgb
 
 Field = Float32[np.ndarray, "h w 2"]
 SIZES = ((64, 64), (120, 160), (240, 320), (480, 640))  # height, width
@@ -80,7 +81,7 @@ def sample_seconds(videos: Sequence[Video], flows: dict[str, OpticalFlow], size:
     disturbs all alike.
     """
 
-    def dataset(flow: OpticalFlow, *streams: str) -> ClipDataset:
+    def dataset(flow: OpticalFlow, streams: Sequence[Stream] | None = None) -> ClipDataset:
         return ClipDataset(
             videos,
             sampling=Chunks(5, stride=(5, 5)),
@@ -91,7 +92,7 @@ def sample_seconds(videos: Sequence[Video], flows: dict[str, OpticalFlow], size:
             training=True,
         )
 
-    datasets = {"": dataset(DIS(), "rgb"), **{name: dataset(flow, "rgb", "flow") for name, flow in flows.items()}}
+    datasets = {"": dataset(DIS(), [rgb()]), **{name: dataset(flow) for name, flow in flows.items()}}
     taken: dict[str, list[float]] = {name: [] for name in datasets}
     for repeat in range(repeats + 1):
         for index in range(len(videos)):

@@ -141,8 +141,8 @@ def time_options(group: str, *, rounds: int = 20, batch: int = 32) -> None:
     """
     random = torch.Generator().manual_seed(0)
     clip = Clip(
-        rgb=torch.randint(0, 256, (batch, 1, 1, 3, 64, 64), generator=random, dtype=torch.uint8),
-        flow=torch.randint(-127, 128, (batch, 1, 1, 10, 64, 64), generator=random, dtype=torch.int8),
+        first=torch.randint(0, 256, (batch, 1, 1, 3, 64, 64), generator=random, dtype=torch.uint8),
+        second=torch.randint(-127, 128, (batch, 1, 1, 10, 64, 64), generator=random, dtype=torch.int8),
         label=torch.randint(0, NUM_CLASSES, (batch,), generator=random),
         index=torch.arange(batch),
     )

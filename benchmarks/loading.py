@@ -26,6 +26,7 @@ from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
 from twostream.data.transform import JitterCrop, MultiScaleCrop, crop_computed
+from twostream.options.streams import rgb
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -51,7 +52,7 @@ def bench_decoding(paths: list[Path], *, repeats: int) -> None:
         transform=MultiScaleCrop(size=224),
         flow=DIS(),
         frame_source=Decoded(),
-        streams=("rgb",),
+        streams=(rgb(),),
     )
     times: dict[str, list[float]] = {}
     wrong: dict[str, int] = {}
@@ -174,7 +175,7 @@ def bench_loading(paths: list[Path], *, repeats: int) -> None:
         transform=transform,
         flow=DIS(),
         frame_source=Decoded(),
-        streams=("rgb",),
+        streams=(rgb(),),
     )
     loading, bare = [], []
     for index, path in enumerate(paths):
@@ -209,8 +210,8 @@ def bench_step(*, repeats: int) -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (32, 1, 1)
     clip = Clip(
-        rgb=torch.randint(0, 256, (*shape, 3, 64, 64), generator=generator, dtype=torch.uint8),
-        flow=torch.randint(-127, 128, (*shape, 10, 64, 64), generator=generator, dtype=torch.int8),
+        first=torch.randint(0, 256, (*shape, 3, 64, 64), generator=generator, dtype=torch.uint8),
+        second=torch.randint(-127, 128, (*shape, 10, 64, 64), generator=generator, dtype=torch.int8),
         label=torch.randint(0, 16, (32,), generator=generator),
         index=torch.arange(32),
     )
@@ -221,7 +222,7 @@ def bench_step(*, repeats: int) -> None:
         optimizer = adamw(network, learning_rate=1e-3, weight_decay=0.01)
         started = time.perf_counter()
         for _ in range(100):
-            [scores] = network(clip.rgb.flatten(0, 1), clip.flow.flatten(0, 1))
+            [scores] = network(clip.first.flatten(0, 1), clip.second.flatten(0, 1))
             loss = F.cross_entropy(scores, clip.label)
             optimizer.zero_grad()
             loss.backward()

@@ -172,7 +172,7 @@ def batches_of(cfg: DictConfig, run: Run, number: int = 2) -> list[Clip]:
 
     def batch() -> Clip:
         labels = torch.randint(len(run.source.classes), (n,), generator=random)
-        return Clip(like(clip.rgb, 0, 255), like(clip.flow, -127, 127), labels, torch.arange(n))
+        return Clip(like(clip.first, 0, 255), like(clip.second, -127, 127), labels, torch.arange(n))
 
     made = [batch() for _ in range(number)]
     return [Clip(*(part.pin_memory() for part in one)) for one in made] if torch.cuda.is_available() else made

@@ -34,6 +34,8 @@ from twostream.data.storage.flow_store import (
 from twostream.data.storage.packed import Packed, pack_clip, packed_path
 from twostream.data.tasks import run_tasks
 from twostream.data.transform import Box, JitterCrop, crop_computed, crop_flow, crop_stored
+from twostream.options.streams import Stream, rgb
+from twostream.options.streams import flow as of_flow
 from twostream.training.bench import LOADING, time_loading
 
 FIELDS = 50  # the fields of a T=5, L=10 sample without overlap
@@ -153,13 +155,14 @@ def bench_samples(videos: Sequence[Video], folder: Path, packed: Path, *, repeat
     """Prints where the time of a training sample (T=5, L=10, 224; 50 fields) goes, by what is stored: medians."""
     flow, store = DIS(), FlowStore(folder / "jpeg", DIS())
     videos = [video for video in videos if store.count(video) > FIELDS]
-    samples: dict[str, tuple[FrameSource, FlowStore | None, tuple[str, ...]]] = {
-        "RGB alone, decoded": (Decoded(), None, ("rgb",)),
-        "both streams, decoded": (Decoded(), None, ("rgb", "flow")),
-        "both, decoded, flow store": (Decoded(), store, ("rgb", "flow")),
-        "RGB alone, packed": (Packed(packed), None, ("rgb",)),
-        "both, packed": (Packed(packed), None, ("rgb", "flow")),
-        "both, packed, flow store": (Packed(packed), store, ("rgb", "flow")),
+    both = (rgb(), of_flow(flow.length))
+    samples: dict[str, tuple[FrameSource, FlowStore | None, tuple[Stream, ...]]] = {
+        "RGB alone, decoded": (Decoded(), None, (rgb(),)),
+        "both streams, decoded": (Decoded(), None, both),
+        "both, decoded, flow store": (Decoded(), store, both),
+        "RGB alone, packed": (Packed(packed), None, (rgb(),)),
+        "both, packed": (Packed(packed), None, both),
+        "both, packed, flow store": (Packed(packed), store, both),
     }
     datasets = {
         name: ClipDataset(

@@ -15,6 +15,7 @@ from twostream.config.compose import compose_config
 from twostream.config.data import build_flow
 from twostream.config.network import build_network, describe_config
 from twostream.config.run import build_system
+from twostream.config.streams import streams_in
 from twostream.data.clip import Clip
 from twostream.models.network.description import count_parameters
 from twostream.options import conf_folder
@@ -67,12 +68,11 @@ def test_every_experiment_takes_a_step_at_a_sixteenth_of_the_width(option: str) 
     if cfg.get("flow_backbone"):
         cfg.flow_backbone.width = 0.0625
     system = build_system(cfg, ("a", "b", "c"))
-    clip = Clip(
-        rgb=torch.randint(0, 256, (2, 1, 2, 3, 224, 224), dtype=torch.uint8),
-        flow=torch.randint(-127, 128, (2, 1, 2, 20, 224, 224), dtype=torch.int8),
-        label=torch.tensor([0, 2]),
-        index=torch.arange(2),
-    )
+    frames = [
+        torch.randint(*stream.range, (2, 1, 2, stream.channels, 224, 224), dtype=getattr(torch, stream.dtype))
+        for stream in streams_in(cfg)
+    ]
+    clip = Clip(frames[0], frames[-1], label=torch.tensor([0, 2]), index=torch.arange(2))
     before = {key: value.detach().clone() for key, value in system.network.named_parameters()}
     optimizer = system.make_optimizer(system.network)
     for group in optimizer.param_groups:

@@ -24,6 +24,7 @@ from twostream.data.sources import Video
 from twostream.data.storage import index as index_module
 from twostream.data.storage.index import update_index
 from twostream.data.transform import CentreCrop
+from twostream.options.streams import flow, rgb
 
 NUM_FRAMES = 4
 EXACT = {  # encoder, pixel format and suffix of what all decoders read: at 64 x 48 none may be refused
@@ -244,7 +245,7 @@ def made_folders(root: Path) -> list[str]:
 
 def clips(videos: list[Video], decoder: str, broken: str) -> ClipDataset:
     parts = {"sampling": Chunks(1), "transform": CentreCrop(size=32), "flow": DIS(length=1)}
-    return ClipDataset(videos, frame_source=Decoded(decoder), streams=["rgb"], broken=broken, **parts)
+    return ClipDataset(videos, frame_source=Decoded(decoder), streams=[rgb()], broken=broken, **parts)
 
 
 def test_too_few_frames_are_an_error_and_can_be_skipped(videos: list[Video], monkeypatch, caplog) -> None:
@@ -274,8 +275,8 @@ def test_training_stops_at_or_skips_what_the_decoder_gets_wrong(videos: list[Vid
     assert [dataset[0, index] is None for index in range(3)] == [False, False, True]
     assert dataset.unreadable() == ["x/pal.avi"]
     others = clips(videos, "pyav", "error")
-    assert torch.equal(others[0, 0].rgb, dataset[0, 0].rgb)  # type: ignore[union-attr]
-    assert others[0, 2].rgb.float().std() > 10, "not black"  # type: ignore[union-attr]
+    assert torch.equal(others[0, 0].first, dataset[0, 0].first)  # type: ignore[union-attr]
+    assert others[0, 2].first.float().std() > 10, "not black"  # type: ignore[union-attr]
 
 
 def test_prepare_compares_pixels_and_names_the_file(videos: list[Video], tmp_path: Path, monkeypatch) -> None:
@@ -304,7 +305,7 @@ def test_doctor_compares_pixels_and_names_the_file(videos: list[Video], monkeypa
 def test_a_video_too_small_for_flow_is_an_error_and_can_be_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "narrow.avi", "mpeg4", "yuv420p", width=6)
     dataset = clips([Video(id="narrow", path=path, label=0, group="")], "pyav", "error")
-    dataset.streams = frozenset(["rgb", "flow"])
+    dataset.streams = (rgb(), flow(dataset.flow.length))
     with pytest.raises(VideoError, match=r"narrow.avi: frames of 48x6: optical flow needs at least 16 pixels a side"):
         dataset[0, 0]
     dataset.broken = "skip"

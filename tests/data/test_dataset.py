@@ -9,15 +9,17 @@ import pytest
 import torch
 
 import twostream.data.frames as frames_module
-from twostream.data.dataset import ClipDataset, collate, in_boxes, mirrored_flow, mirrored_rgb
+from twostream.data.dataset import ClipDataset, collate
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS, quantise
 from twostream.data.frames import Cached, Decoded, Kept
+from twostream.data.made import in_boxes, mirrored_flow, mirrored_picture
 from twostream.data.module import ClipBatches, ClipSampler, VideoDataModule
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.data.transform import CentreCrop, crop_computed, crop_rgb, crop_stored
+from twostream.options.streams import flow, rgb
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +39,20 @@ def clips(source: MovingPatterns, **options) -> ClipDataset:
 
 def test_shapes_types_and_label(source) -> None:
     clip = clips(source)[(0, 5)]
-    assert clip.rgb.shape == (1, 2, 3, 64, 64)
-    assert clip.flow.shape == (1, 2, 6, 64, 64)
-    assert (clip.rgb.dtype, clip.flow.dtype) == (torch.uint8, torch.int8)
+    assert clip.first.shape == (1, 2, 3, 64, 64)
+    assert clip.second.shape == (1, 2, 6, 64, 64)
+    assert (clip.first.dtype, clip.second.dtype) == (torch.uint8, torch.int8)
     assert (int(clip.label), int(clip.index)) == (source.train[5].label, 5)
 
 
 def test_a_stream_that_is_not_wanted_has_no_channels_and_costs_nothing(source, monkeypatch) -> None:
     monkeypatch.setattr(DIS, "fields", lambda *_: pytest.fail("flow was computed"))
-    clip = clips(source, streams=("rgb",))[(0, 0)]
-    assert clip.flow.shape == (1, 2, 0, 64, 64)
+    clip = clips(source, streams=(rgb(),))[(0, 0)]
+    assert clip.second.shape == (1, 2, 0, 64, 64)
     monkeypatch.undo()
-    only_flow, both = clips(source, streams=("flow",))[(0, 0)], clips(source)[(0, 0)]
-    assert only_flow.rgb.shape == (1, 2, 0, 64, 64)
-    assert torch.equal(only_flow.flow, both.flow)
+    only_flow, both = clips(source, streams=(flow(3),))[(0, 0)], clips(source)[(0, 0)]
+    assert only_flow.second.shape == (1, 2, 0, 64, 64)
+    assert torch.equal(only_flow.first, both.second)
 
 
 def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monkeypatch) -> None:
@@ -62,7 +64,7 @@ def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monke
     )
     monkeypatch.setattr(DIS, "fields", lambda self, f, p: (computed.append(len(p)), fields(self, f, p))[1])
     clip = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 0)]
-    assert clip.rgb.shape[0] == 2
+    assert clip.first.shape[0] == 2
     assert [len(indices) for indices in read] == [6]
     assert len(set(read[0])) == 6
     assert computed == [5]
@@ -70,11 +72,13 @@ def test_overlapping_stacks_and_views_decode_and_compute_each_once(source, monke
 
 def test_a_flipped_view_mirrors_the_picture_and_turns_u(source) -> None:
     """u1, v1, u2, v2, …: even channels change sign, odd ones do not."""
-    plain, flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 3)].flow
+    plain, flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 3)].second
     mirrored = flipped.flip(-1).int()
     assert torch.equal(mirrored[:, 0::2], -plain[:, 0::2].int())
     assert torch.equal(mirrored[:, 1::2], plain[:, 1::2].int())
-    rgb_plain, rgb_flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[(0, 3)].rgb
+    rgb_plain, rgb_flipped = clips(source, transform=CentreCrop(size=64, crop_fraction=1.0, test_flip=True))[
+        (0, 3)
+    ].first
     assert torch.equal(rgb_flipped.flip(-1), rgb_plain)
 
 
@@ -85,7 +89,7 @@ def test_a_mirrored_crop_is_the_crop_mirrored_and_not_cut_out_again(source, monk
     field = np.random.default_rng(0).normal(0, 9, (64, 64, 2)).astype(np.float32)
     boxes, cut = transform.fixed(64, 64), []
     for image, crop, mirror in (
-        (frame, lambda frame, box: crop_rgb([frame], box, 40)[0], mirrored_rgb),
+        (frame, lambda frame, box: crop_rgb([frame], box, 40)[0], mirrored_picture),
         (field, lambda field, box: crop_computed(field, box, 40, 20.0), mirrored_flow),
         (quantise(field.transpose(2, 0, 1), 20.0), lambda levels, box: crop_stored(levels, box, 40), mirrored_flow),
     ):
@@ -120,15 +124,15 @@ def test_training_draws_come_from_seed_epoch_and_video(source) -> None:
     one, same = clips(source, seed=3, **options), clips(source, seed=3, **options)
     for i in range(4):  # another history
         same[(0, i)]
-    assert torch.equal(one[(1, 7)].flow, same[(1, 7)].flow)
-    draws = {one[(epoch, 7)].flow.numpy().tobytes() for epoch in range(6)}
+    assert torch.equal(one[(1, 7)].second, same[(1, 7)].second)
+    draws = {one[(epoch, 7)].second.numpy().tobytes() for epoch in range(6)}
     assert len(draws) > 2, "other epochs, other draws"
 
 
 def test_motion_arrives_as_int8_in_units_of_the_bound(source) -> None:
     """3 pixels a frame of a bound of 20 are 3 · 127 / 20 = 19 levels; DIS is off by a few tenths of a pixel."""
     index = next(i for i, video in enumerate(source.train) if source.classes[video.label].endswith("-right"))
-    u = clips(source, flow=DIS(length=3, preset="medium"))[(0, index)].flow[0, 0, 0].float()
+    u = clips(source, flow=DIS(length=3, preset="medium"))[(0, index)].second[0, 0, 0].float()
     moving = u[u.abs() > 8]
     assert len(moving) > 100
     assert 15 < moving.median() < 23
@@ -181,7 +185,7 @@ def test_workers_of_both_kinds_make_the_same_batches(source, context: str) -> No
         loader = data.train_dataloader()
         if num_workers:
             loader.multiprocessing_context = context
-        return [batch.flow.numpy() for batch in loader]
+        return [batch.second.numpy() for batch in loader]
 
     for one, other in zip(batches(0), batches(2), strict=True):
         assert np.array_equal(one, other)

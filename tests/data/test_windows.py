@@ -15,11 +15,12 @@ from twostream.data.sampling import Chunks, Segments
 from twostream.data.sources import Video
 from twostream.data.transform import CentreCrop
 from twostream.data.windows import View, Windows, steps
+from twostream.options.streams import flow, rgb
 
 
-def view(sampling=None, streams=("rgb", "flow"), length: int = 5) -> View:
+def view(sampling=None, streams=None, length: int = 5) -> View:
     sampling = sampling or Chunks(num_chunks=3, stride=(2, 6))
-    return View(sampling, CentreCrop(size=32), DIS(preset="ultrafast", length=length), tuple(streams))
+    return View(sampling, CentreCrop(size=32), DIS(preset="ultrafast", length=length), streams or (rgb(), flow(length)))
 
 
 def frames(count: int):
@@ -29,7 +30,7 @@ def frames(count: int):
 
 
 def places(count: int, *, length: int, stride: int) -> list[tuple[int, int]]:
-    collector = Windows(view(streams=["rgb"]), length=length, stride=stride)
+    collector = Windows(view(streams=(rgb(),)), length=length, stride=stride)
     found = [collector.add(step) for step in steps(frames(count), None)]
     return [(window.start, window.end) for window in [*found, collector.finish()] if window is not None]
 
@@ -61,9 +62,9 @@ def test_a_later_window_holds_its_own_frames_and_motion() -> None:
     alone = Windows(view(), length=14, stride=14)
     again = [alone.add(step) for step in steps(islice(frames(21), 7, None), view().flow)][13]
     assert again is not None
-    assert np.array_equal(again.rgb, second.rgb)
-    assert np.array_equal(again.flow, second.flow)
-    assert not np.array_equal(first.rgb, second.rgb)
+    assert np.array_equal(again.streams[0], second.streams[0])
+    assert np.array_equal(again.streams[1], second.streams[1])
+    assert not np.array_equal(first.streams[0], second.streams[0])
 
 
 def test_a_window_of_one_frame_stands_still() -> None:
@@ -71,16 +72,16 @@ def test_a_window_of_one_frame_stands_still() -> None:
     assert [collector.add(step) for step in steps(frames(1), view().flow)] == [None]
     window = collector.finish()
     assert window is not None
-    assert window.rgb.shape == (3, 3, 32, 32)
-    assert window.flow.shape == (3, 10, 32, 32)
-    assert not window.flow.any()
+    assert window.streams[0].shape == (3, 3, 32, 32)
+    assert window.streams[1].shape == (3, 10, 32, 32)
+    assert not window.streams[1].any()
 
 
 def test_kept_memory_does_not_grow() -> None:
     collector = Windows(view(), length=14, stride=7)
     for step in steps(frames(100), view().flow):
         collector.add(step)
-    assert len(collector._rgb) == 14
+    assert len(collector._pictures) == 14
     assert len(collector._motion) == 13
 
 
@@ -97,6 +98,6 @@ def test_clips_are_those_of_the_data_set(real_data, name, sampling) -> None:
     window = collector.finish()
     assert clip is not None
     assert window is not None
-    assert np.array_equal(clip.rgb[0], window.rgb)
-    assert np.array_equal(clip.flow[0], window.flow)
-    assert window.flow.any() == (name != "one_frame.avi")
+    assert np.array_equal(clip.first[0], window.streams[0])
+    assert np.array_equal(clip.second[0], window.streams[1])
+    assert window.streams[1].any() == (name != "one_frame.avi")

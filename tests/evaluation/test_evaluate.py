@@ -91,11 +91,12 @@ def test_a_score_is_the_mean_over_the_views_computed_one_by_one(folder: Path) ->
     prepared = prepare(folder, Plan(protocol="paper", settings=mirrored))
     clip = prepared.dataset[(0, 3)]
     assert clip is not None
-    assert len(clip.rgb) == prepared.views == 20
+    assert len(clip.first) == prepared.views == 20
     network = prepared.run.system.network
     with torch.no_grad():
         each = [
-            network.combine(network(rgb[None], flow[None]))[0] for rgb, flow in zip(clip.rgb, clip.flow, strict=True)
+            network.combine(network(rgb[None], flow[None]))[0]
+            for rgb, flow in zip(clip.first, clip.second, strict=True)
         ]
     videos = [video.id for video in prepared.dataset.videos]
     row = sorted(videos).index(videos[3])
@@ -117,7 +118,7 @@ def test_views_decode_each_frame_and_compute_each_field_once(folder: Path, monke
         computed.clear()
         clip = prepare(folder, Plan(protocol=protocol, settings=[f"data.mirror={mirror}"])).dataset[(0, 0)]
         assert clip is not None
-        assert len(clip.rgb) == views
+        assert len(clip.first) == views
         assert read == [list(range(12))]
         assert computed == [[[k, k + 1] for k in range(11)]]
 
@@ -131,13 +132,13 @@ def test_a_cpu_gets_no_more_views_at_once_than_are_fast_there() -> None:
 
 def clip_of(size: int, device: str = "cpu") -> Clip:
     rgb, flow = (torch.empty(1, 1, 5, channels, size, size, dtype=torch.uint8, device=device) for channels in (3, 20))
-    return Clip(rgb=rgb, flow=flow, label=torch.zeros(1), index=torch.zeros(1))
+    return Clip(rgb, flow, label=torch.zeros(1), index=torch.zeros(1))
 
 
 def test_whole_frames_of_several_sizes_share_a_batch(folder: Path) -> None:
     prepared = prepare(folder, Plan())
     clips = [prepared.dataset[(0, index)] for index in range(3)]
-    wider = clips[1]._replace(**{name: getattr(clips[1], name).repeat(1, 1, 1, 1, 2) for name in ("rgb", "flow")})
+    wider = clips[1]._replace(**{name: getattr(clips[1], name).repeat(1, 1, 1, 1, 2) for name in ("first", "second")})
     scorer = Scorer(prepared.run.system, prepared.dataset, views_per_batch=2, batch_size=3, workers=0)
     batches = by_size([clips[0], wider, None, clips[2]])
     assert [batch.index.tolist() for batch in batches] == [[0, 2], [1]]

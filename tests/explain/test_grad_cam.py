@@ -33,7 +33,7 @@ def test_grad_cam_is_its_formula() -> None:
     rgb = torch.tensor([1.0, 2.0, 1.0, -1.0]).double().view(1, 1, 2, 1, 2)
     flow = torch.tensor([0.0, 1.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]).double().view(1, 2, 2, 1, 2)
     layers = {"rgb": network.rgb, "flow": network.flow}
-    heads, maps = grad_cam(network, layers, rgb=rgb.expand(1, 2, 2, 1, 2), flow=flow, label=torch.tensor([0]))
+    heads, maps = grad_cam(network, layers, [rgb.expand(1, 2, 2, 1, 2), flow], label=torch.tensor([0]))
     # rgb, class 0, each frame: 1·1 + 3·2 - 2·1 + 4·1 = 9; flow: 3·1 + 1·2 = 5; class 1: 2·2 + 5 - 1 = 8, and 2
     assert heads[:, 0].tolist() == [[18, 16], [5, 2]]
     # the mean of two heads: half of the gradients (1, 3) and (-2, -4), so the channels weigh 1 and -1.5
@@ -46,11 +46,8 @@ def test_without_a_label_the_best_class_is_explained() -> None:
     rgb, flow = torch.ones(2, 1, 2, 1, 2).double(), torch.zeros(2, 1, 2, 1, 2).double()
     rgb[1] *= -1  # its scores are -(-2) and -8
     layers = {"rgb": network.rgb}
-    _, maps = grad_cam(network, layers, rgb=rgb, flow=flow)
-    assert (
-        maps["rgb"].tolist()
-        == grad_cam(network, layers, rgb=rgb, flow=flow, label=torch.tensor([1, 0]))[1]["rgb"].tolist()
-    )
+    _, maps = grad_cam(network, layers, [rgb, flow])
+    assert maps["rgb"].tolist() == grad_cam(network, layers, [rgb, flow], label=torch.tensor([1, 0]))[1]["rgb"].tolist()
     assert maps["rgb"][0].tolist() == [[[2, 2]]], "class 1: weights (0 + 2)/4 and (5 + 1)/4 of ones"
 
 
@@ -90,14 +87,15 @@ def test_the_maps_of_every_kind_of_network(overrides: list[str], names: dict[str
     where = {module: name for name, module in network.named_modules()}
     found = {name: where[module] for name, module in layers.items()}
     assert {name: found.get(name) for name in names} == names
-    rgb, flow = torch.randint(0, 255, (2, 2, 3, 64, 64)), torch.randint(-9, 9, (2, 2, 10, 64, 64))
-    heads, maps = grad_cam(network, layers, rgb=rgb, flow=flow)
+    both = {"rgb": torch.randint(0, 255, (2, 2, 3, 64, 64)), "flow": torch.randint(-9, 9, (2, 2, 10, 64, 64))}
+    streams = [both[name] for name in network.streams]
+    heads, maps = grad_cam(network, layers, streams)
     with torch.no_grad():
-        assert torch.allclose(heads, network(rgb, flow), atol=1e-6)
+        assert torch.allclose(heads, network(*streams), atol=1e-6)
     for map_ in maps.values():
         assert map_.shape[:2] == (2, 2)
         assert map_.min() >= 0
     assert max(map_.max() for map_ in maps.values()) > 0
-    alone = grad_cam(network, layers, rgb=rgb[1:], flow=flow[1:])[1]
+    alone = grad_cam(network, layers, [frames[1:] for frames in streams])[1]
     for name, map_ in maps.items():
         assert torch.allclose(map_[1:], alone[name], atol=1e-5), "clips do not know each other"

@@ -14,9 +14,9 @@ from twostream.models.temporal import gaussian_cube
 
 def test_shares_by_hand() -> None:
     weight = torch.tensor([[3.0, 4.0, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-    assert fusion_shares(weight, rgb_channels=2).tolist() == [[0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]
-    assert fusion_shares(weight, rgb_channels=1)[0, 0].item() == pytest.approx(3 / (3 + 41**0.5))
-    found = fusion_shares(weight, rgb_channels=2, order="interleaved")  # flow 3, 0; rgb 4, 5
+    assert fusion_shares(weight, first_channels=2).tolist() == [[0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]
+    assert fusion_shares(weight, first_channels=1)[0, 0].item() == pytest.approx(3 / (3 + 41**0.5))
+    found = fusion_shares(weight, first_channels=2, order="interleaved")  # flow 3, 0; rgb 4, 5
     assert found[0].tolist() == pytest.approx([41**0.5 / (41**0.5 + 3), 3 / (41**0.5 + 3)])
 
 
@@ -26,7 +26,7 @@ def test_shares_of_the_identities_that_training_starts_from(order, init, share) 
     layer = ConvFusion(4, 4, init=init, order=order)
     [found] = learned_fusions(torch.nn.ModuleList([layer])).values()
     assert found.shares.tolist() == [[share, 1 - share]] * 4
-    assert (found.rgb_channels, found.weight.shape) == (4, (4, 8))
+    assert (found.first_channels, found.weight.shape) == (4, (4, 8))
     assert torch.equal(found.weight[:, :4] > 0, torch.eye(4).bool() & (share > 0)), "rgb's channels come first"
 
 

@@ -71,14 +71,12 @@ def clips(count: int, streams: list[str]) -> dict[str, torch.Tensor]:
 def check(overrides: list[str], write, load, path: Path, tolerance: float) -> None:
     """One file for 1, 2 and 5 clips; `network` itself is asked as training asks it."""
     network, streams = network_of(overrides)
-    write(scorer(network, streams), clips(2, streams), path)
+    write(scorer(network), clips(2, streams), path)
     predict = load(path)
     for count in (1, 2, 5):
         inputs = clips(count, streams)
         with torch.no_grad():
-            rgb = inputs.get("rgb", torch.zeros(count, 2, 0, 16, 16))
-            flow = inputs.get("flow", torch.zeros(count, 2, 0, 16, 16))
-            score = network.combine(network(rgb, flow))  # type: ignore[operator]
+            score = network.combine(network(*inputs.values()))  # type: ignore[operator]
         assert score.shape == (count, 5)
         assert score.std() > 1e-4, "a network that says the same of every clip shows nothing"
         assert (predict(inputs) - score).abs().max() <= tolerance
@@ -115,7 +113,7 @@ def test_what_cannot_be_exported_is_named(monkeypatch) -> None:
 
     monkeypatch.setattr(SumFusion, "forward", forward)
     network, streams = network_of(["fusion=sum"])
-    module = scorer(network, streams)
+    module = scorer(network)
     with quiet(), pytest.raises(Exception, match="data-dependent"):
         program(module, clips(2, streams))
     assert culprit(module, clips(2, streams), program) == "fusion SumFusion (at fusions.conv5)"
@@ -126,6 +124,6 @@ def test_what_only_onnx_cannot_do_is_named(monkeypatch) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
     monkeypatch.setattr(SumFusion, "forward", lambda self, rgb, flow: rgb + torch.special.bessel_j0(flow))
     network, streams = network_of(["fusion=sum"])
-    module = scorer(network, streams)
+    module = scorer(network)
     assert culprit(module, clips(2, streams), program) == "the network as a whole"
     assert culprit(module, clips(2, streams), to_onnx) == "fusion SumFusion (at fusions.conv5)"

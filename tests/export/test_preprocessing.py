@@ -96,11 +96,11 @@ def test_the_file_is_enough(overrides: list[str], clip: Path, tmp_path: Path) ->
     spec = json.loads(json.dumps(preprocessing(clips, run.system)))
     ours, theirs = clips[0, 0], by_the_book(spec, clip)
     assert ours is not None
-    assert [*ours.rgb.shape[1:]] == spec["inputs"]["rgb"]["shape"][1:]
-    assert [*ours.flow.shape[1:]] == spec["inputs"]["flow"]["shape"][1:]
-    assert np.array_equal(ours.rgb[0].numpy(), theirs["rgb"])
-    assert np.abs(ours.flow[0].numpy().astype(int) - theirs["flow"]).max() <= 1, "one level, where a half is rounded"
-    assert (ours.flow[0].numpy() == theirs["flow"]).mean() > 0.999
+    assert [*ours.first.shape[1:]] == spec["inputs"]["rgb"]["shape"][1:]
+    assert [*ours.second.shape[1:]] == spec["inputs"]["flow"]["shape"][1:]
+    assert np.array_equal(ours.first[0].numpy(), theirs["rgb"])
+    assert np.abs(ours.second[0].numpy().astype(int) - theirs["flow"]).max() <= 1, "one level, where a half is rounded"
+    assert (ours.second[0].numpy() == theirs["flow"]).mean() > 0.999
     assert np.abs(theirs["flow"]).max() > 5, "there is motion"
 
 

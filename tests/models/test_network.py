@@ -32,6 +32,7 @@ from twostream.models.network.maps import Maps, equal_times
 from twostream.models.network.tower import run_stage
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d
+from twostream.options.streams import Stream, flow, rgb
 
 VGGM, VGG16 = partial(vgg_m, weights=None), partial(vgg16, weights=None)
 
@@ -46,7 +47,7 @@ def two_stream(num_classes: int = 101, *, backbone=VGGM, flow_backbone=None, **o
     of_towers = {name: options.pop(name) for name in OF_TOWERS & {*options}}
 
     def tower(stream: str) -> Tower:
-        return Tower(stream, backbones[stream], num_classes=num_classes, **of_towers)
+        return Tower(described(stream), backbones[stream], num_classes=num_classes, **of_towers)
 
     with torch.device("meta"):
         return TwoStreamNetwork(tower=tower, **{**defaults, **options})
@@ -104,10 +105,17 @@ def test_concat_with_3d_convolution_is_conv_fusion_with_3d_convolution() -> None
 
 
 TINY = partial(tiny, dropout=0.0)
-TINY_TOWER = partial(Tower, backbone=TINY, num_classes=7, flow_channels=4, image_size=32)
 
 
-def tiny_network(tower=TINY_TOWER, **options) -> TwoStreamNetwork:
+def described(stream: str, length: int = 10) -> Stream:
+    return rgb() if stream == "rgb" else flow(length)
+
+
+def tiny_tower(stream: str, backbone=TINY, **options) -> Tower:
+    return Tower(described(stream, 2), backbone, num_classes=7, image_size=32, **options)
+
+
+def tiny_network(tower=tiny_tower, **options) -> TwoStreamNetwork:
     torch.manual_seed(0)
     defaults = {"fusion": ConvFusion, "temporal": Pool3d, "align": ZeroPadAlign}
     return TwoStreamNetwork(tower=tower, **{**defaults, **options}).eval()
@@ -326,18 +334,16 @@ def test_what_cannot_be_built_is_one_clear_error(options, message: str) -> None:
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_single_stream_uses_one_input_only(stream: str) -> None:
     torch.manual_seed(0)
-    network = SingleStreamNetwork(stream, tower=TINY_TOWER, temporal=Pool3d).eval()
-    rgb, flow = clips()
-    nothing = torch.zeros(2, 3, 0, 32, 32)
-    unused = (rgb, nothing) if stream == "rgb" else (nothing, flow)
-    torch.testing.assert_close(network(rgb, flow), network(*unused))
-    assert network(rgb, flow).shape == (1, 2, 7)
+    network = SingleStreamNetwork(stream, tower=tiny_tower, temporal=Pool3d).eval()
+    frames = clips()[stream == "flow"]
+    torch.testing.assert_close(network(frames, torch.zeros(2, 3, 0, 32, 32)), network(frames))
+    assert network(frames).shape == (1, 2, 7)
     assert {name.split(".")[0] for name, _ in network.named_parameters()} == {stream}
 
 
 def test_single_stream_towers_have_the_names_of_the_two_stream_network() -> None:
     """So that a fused network starts from single-stream checkpoints."""
-    single = SingleStreamNetwork("flow", tower=TINY_TOWER, temporal=Pool3d)
+    single = SingleStreamNetwork("flow", tower=tiny_tower, temporal=Pool3d)
     both = tiny_network(two_towers=True)
     assert set(single.state_dict()) <= set(both.state_dict())
 
@@ -402,9 +408,7 @@ def test_attention_over_a_clip_sees_other_frames_and_over_frames_does_not() -> N
             nn.init.normal_(layer.out.weight)
             return OverClip(layer) if over_clip else layer
 
-        attended = partial(
-            Tower, backbone=tiny, num_classes=3, image_size=32, attention=make, attention_after=("conv4",)
-        )
+        attended = partial(tiny_tower, backbone=tiny, attention=make, attention_after=("conv4",))
         tower = SingleStreamNetwork("rgb", tower=attended, temporal=Pool2d).eval().rgb
         maps = torch.rand(1, 3, 32, 8, 8)
         changed = maps.clone()
@@ -456,7 +460,7 @@ def test_maps_of_unequal_length_are_averaged_to_the_shorter_one() -> None:
 
 def test_towers_have_the_names_of_their_streams_and_may_differ_in_time() -> None:
     def tower(stream: str) -> Tower:
-        made = Tower(stream, tiny, num_classes=3, image_size=32, flow_channels=4)
+        made = Tower(Stream(stream, "frames", channels=4, std=1.0), tiny, num_classes=3, image_size=32)
         if stream == "depth":
             made.stages["conv4"] = Shortened(made.stages["conv4"])
         return made

@@ -76,7 +76,7 @@ def test_windows_and_the_whole(run, video) -> None:
     window, seen = watch.looks[1]
     assert window.shown.tolist() == [7, 11]
     assert {name: map_.shape[0] for name, map_ in seen.maps.items()} == {"rgb": 2, "flow": 2, "fused": 2}
-    moving = np.median(window.flow[:, 0::2]) * 20 / 127  # 2 pixels of 72 are 1.8 of 64
+    moving = np.median(window.streams[1][:, 0::2]) * 20 / 127  # 2 pixels of 72 are 1.8 of 64
     assert moving == pytest.approx(2 * 64 / 72, abs=0.1)
 
 

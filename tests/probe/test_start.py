@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_regression(words, tmp_path: Path, weights: Path
     run, probe = probed(tmp_path, weights, *words)
     network = run.system.network
     fixed, loader = probe.videos, run.data.fixed_loader(probe.videos)
-    assert fixed[0, 0].rgb.shape[0] == PROBE_VIEWS
+    assert fixed[0, 0].first.shape[0] == PROBE_VIEWS
     probe.fit(run.system, loader)
     features = per_video([head_features(network, loader)])
     labels = np.array([video.label for video in fixed.videos])
@@ -66,14 +66,14 @@ def test_training_views_are_mirrored_where_test_views_are(tmp_path: Path, weight
     """A classifier that had seen views of one side alone would be tested on mirrored flow, which looks otherwise."""
     for word in ("transform.test_flip=true", "transform.test=ten"):
         run, probe = probed(tmp_path, weights, "data.mirror=true", word)
-        rgb, flow = probe.videos[0, 0].rgb, probe.videos[0, 0].flow
+        rgb, flow = probe.videos[0, 0].first, probe.videos[0, 0].second
         assert len(rgb) == 2 * PROBE_VIEWS
         assert torch.equal(rgb[PROBE_VIEWS:], rgb[:PROBE_VIEWS].flip(-1))
         assert torch.equal(flow[PROBE_VIEWS:, :, 1::2], flow[:PROBE_VIEWS, :, 1::2].flip(-1))  # v; u changes its sign
     for words in (["data.mirror=true", "transform.test_flip=false"], ["data.mirror=false", "transform.test_flip=true"]):
         run, probe = probed(tmp_path, weights, *words)
-        assert len(probe.videos[0, 0].rgb) == PROBE_VIEWS
-        assert len(run.data.test_set[0, 0].rgb) == run.data.test_set.sampling.test_views
+        assert len(probe.videos[0, 0].first) == PROBE_VIEWS
+        assert len(run.data.test_set[0, 0].first) == run.data.test_set.sampling.test_views
 
 
 def test_every_head_is_found() -> None:

@@ -28,7 +28,7 @@ class Pooled(pl.LightningModule):
         self.vlad = NetVLAD(3, clusters)
 
     def forward(self, clip: Clip) -> Tensor:
-        return self.vlad(clip.rgb)
+        return self.vlad(clip.first)
 
 
 def trainer_of(batches: list[Clip]) -> SimpleNamespace:
@@ -57,7 +57,7 @@ def test_layers_out_of_a_checkpoint_stay_as_they_are() -> None:
     InitialiseVLAD().on_fit_start(trainer_of([corners(2)]), system)
     resumed = Pooled(clusters=3)
     resumed.load_state_dict(system.state_dict())
-    InitialiseVLAD().on_fit_start(trainer_of([corners(2)._replace(rgb=-corners(2).rgb)]), resumed)
+    InitialiseVLAD().on_fit_start(trainer_of([corners(2)._replace(first=-corners(2).first)]), resumed)
     assert torch.equal(resumed.vlad.centres, system.vlad.centres)
 
 

@@ -19,6 +19,8 @@ from twostream.training.optimizers import constant, cosine, fuses, parameter_gro
 class Toy(nn.Module):
     """Names as in a two-stream network."""
 
+    streams = ("flow",)
+
     def __init__(self) -> None:
         super().__init__()
         self.fusions = nn.ModuleDict({"conv5": nn.Conv2d(4, 2, 1)})
@@ -47,6 +49,7 @@ def test_every_role_has_its_rate_and_decay() -> None:
 def test_the_first_convolution_of_flow_is_one_layer() -> None:
     """conv1 of VGG-16 is two convolutions, that of a ResNet has batch normalisation; TSN means the filters from RGB."""
     network = nn.Module()
+    network.streams = ("flow",)
     network.flow = nn.Module()
     network.flow.backbone = vgg16(20, 5, width=0.02)
     found = [name for name, role in roles(network).items() if role == "flow_conv1"]

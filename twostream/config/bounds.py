@@ -5,7 +5,7 @@ from __future__ import annotations
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.config.compose import streams_of
+from twostream.config.streams import span_in, streams_in
 from twostream.data.bounds import beyond_bounds
 from twostream.data.sampling import Sampling
 from twostream.data.sources.moving_patterns import MovingPatterns
@@ -16,8 +16,9 @@ CLIP = ("task", "frames", "chunks")  # of cfg.data: values that determine the le
 
 def cautions(cfg: DictConfig, sampling: Sampling | None = None) -> list[str]:
     """Returns a line for each claim about the data that is false in a test with `sampling` (None: the run's own)."""
-    if cfg.data["_target_"] != EMBEDDED or ("rgb" not in streams_of(cfg) and cfg.data.task == "motion"):
+    moves = all(stream.length for stream in streams_in(cfg))
+    if cfg.data["_target_"] != EMBEDDED or (moves and cfg.data.task == "motion"):
         return []  # flow shows everything but the pattern, with any views
     known = {key: cfg.data[key] for key in CLIP if key in cfg.data}
-    found = beyond_bounds(sampling or instantiate(cfg.sampling), cfg.flow.length, **known)
+    found = beyond_bounds(sampling or instantiate(cfg.sampling), span_in(cfg), **known)
     return [] if found is None else [found]

@@ -9,8 +9,8 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.config.compose import streams_of
 from twostream.config.data import build_flow, build_transform
+from twostream.config.streams import streams_in
 from twostream.data.dataset import ClipDataset
 from twostream.data.frames import Decoded
 from twostream.data.sources import Video
@@ -25,5 +25,5 @@ def build_clips(cfg: DictConfig, paths: Sequence[Path], *, one_view: bool = True
         transform=build_transform(cfg, **centre),
         flow=build_flow(cfg),
         frame_source=Decoded(cfg.decoder),
-        streams=streams_of(cfg),
+        streams=streams_in(cfg),
     )

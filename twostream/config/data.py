@@ -18,6 +18,7 @@ from twostream.config.compose import streams_of
 from twostream.config.older import mirrors
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
+from twostream.config.streams import streams_in
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import MEMORY, Cached, Decoded, FrameSource, Guarded, Kept
@@ -136,7 +137,7 @@ def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         "frame_source": frame_source,
         "kept": frame_source.kept if isinstance(frame_source, Cached) and frame_source.with_fields else None,
         "broken": cfg.broken,
-        "streams": streams_of(cfg),
+        "streams": streams_in(cfg),
         "seed": cfg.seed,
     }
 

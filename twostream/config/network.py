@@ -14,6 +14,7 @@ from torch import nn
 
 from twostream.config.compose import names_of, streams_of
 from twostream.config.older import scores_relu
+from twostream.config.streams import side_of, span_in, streams_in
 from twostream.config.trust import code_of
 from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
@@ -37,19 +38,12 @@ ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
     """Returns the network of the configuration; with `meta`, only its shapes, without memory or weights."""
-    network: Any = _build_network(cfg, num_classes, meta=meta)
-    if cfg.get("flow_std") is not None and "flow" in streams_of(cfg):
-        network.flow.input.std.fill_(cfg.flow_std)
-    return network
-
-
-def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Module:
-    streams = streams_of(cfg)
+    streams = {stream.name: stream for stream in streams_in(cfg)}
     if cfg.align not in ALIGN:
         raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
     backbones = {}
     for stream in streams:
-        config, own = backbone_config(cfg, stream), cfg.dropout[stream]
+        config, own = backbone_config(cfg, stream), cfg.dropout[side_of(cfg, stream)]
         if takes_weights(config):
             config = OmegaConf.merge(config, {"weights": None if meta else start_of(cfg, stream)})
         backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
@@ -57,10 +51,9 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
 
     def tower(stream: str, pooling: Any = pooling) -> Tower:
         return Tower(
-            stream,
+            streams[stream],
             backbones[stream],
             num_classes=num_classes,
-            flow_channels=2 * cfg.flow.length,
             image_size=cfg.transform.size,
             pooling=pooling,
             attention=attention,
@@ -69,10 +62,11 @@ def _build_network(cfg: DictConfig, num_classes: int, *, meta: bool) -> nn.Modul
 
     with torch.device("meta" if meta else "cpu"):
         if len(streams) == 1:
-            return SingleStreamNetwork(streams[0], tower=tower, temporal=temporal)
+            return SingleStreamNetwork(*streams, tower=tower, temporal=temporal)
         fusion = instantiate(cfg.fusion)
         layer = cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer)
         joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": ALIGN[cfg.align], "layer": layer}
+        joined["streams"] = tuple(streams)
         if not getattr(fusion.func, "takes_levels", False):
             return TwoStreamNetwork(tower=tower, two_towers=cfg.two_towers, **joined)
         if cfg.two_towers:
@@ -86,12 +80,13 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
 
     Raises ValueError for `init` and `dropout.flow` without effect: the user must have set them, expecting one.
     """
-    for stream in ("rgb", "flow"):
-        if cfg.init[stream] not in (None, REQUIRED) and not hasattr(network, stream):
-            raise ValueError(f"init.{stream}={cfg.init[stream]}: streams={cfg.streams} has no such tower")
-    flow = [m for m in getattr(network, "flow", nn.Identity()).modules() if isinstance(m, nn.Dropout)]
-    if cfg.dropout.flow and not flow:
-        why = "ends at the fusion" if hasattr(network, "flow") else "is not there"
+    sides = {side_of(cfg, stream): tower for stream, tower in towers(network).items()}
+    for side in ("rgb", "flow"):
+        if cfg.init[side] not in (None, REQUIRED) and side not in sides:
+            raise ValueError(f"init.{side}={cfg.init[side]}: streams={cfg.streams} has no such tower")
+    second = sides.get("flow")
+    if cfg.dropout.flow and not any(isinstance(m, nn.Dropout) for m in (second or nn.Identity()).modules()):
+        why = "is not there" if second is None else "ends at the fusion"
         raise ValueError(
             f"dropout.flow={cfg.dropout.flow}: the flow tower {why} and has no dropout; leave it out (null)"
         )
@@ -112,10 +107,10 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
             cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
         ),
         f"flow_std={cfg.get('flow_std')}: there is no flow tower": (
-            cfg.get("flow_std") is not None and not hasattr(network, "flow")
+            cfg.get("flow_std") is not None and "flow" not in streams_of(cfg)
         ),
         "two_towers=true: there is one stream": cfg.two_towers and len(streams_of(cfg)) == 1,
-        "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and not hasattr(network, "flow"),
+        "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and second is None,
     }
     return [f"{line}; this changes nothing" for line, is_so in nothing.items() if is_so]
 
@@ -136,8 +131,8 @@ def attends(cfg: DictConfig) -> bool:
 
 
 def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
-    """Returns the options of the backbone of a stream, "rgb" or "flow"."""
-    return (cfg.get("flow_backbone") or cfg.backbone) if stream == "flow" else cfg.backbone
+    """Returns the options of the backbone of a stream."""
+    return (cfg.get("flow_backbone") or cfg.backbone) if side_of(cfg, stream) == "flow" else cfg.backbone
 
 
 def takes_weights(backbone: DictConfig | None) -> bool:
@@ -150,19 +145,20 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
 
     Raises ValueError if `init` names no checkpoint, or an experiment needs trained streams that were not named.
     """
-    if cfg.init[stream] == REQUIRED:
+    side = side_of(cfg, stream)
+    if cfg.init[side] == REQUIRED:
         name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]  # of experiments, too: t3_vgg_m_spatial
-        kind = {"rgb": "spatial", "flow": "temporal"}[stream]
+        kind = {"rgb": "spatial", "flow": "temporal"}[side]
         raise ValueError(
-            f"init.{stream}=required: this experiment starts from trained streams; train one with {train_command()} "
+            f"init.{side}=required: this experiment starts from trained streams; train one with {train_command()} "
             f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
-            f"init.{stream}=RUN_DIR"
+            f"init.{side}=RUN_DIR"
         )
-    if (path := cfg.init[stream]) is not None:
+    if (path := cfg.init[side]) is not None:
         if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
-            raise ValueError(f"init.{stream}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
+            raise ValueError(f"init.{side}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
         if not takes_weights(backbone_config(cfg, stream)):
-            raise ValueError(f"init.{stream}={path}: this backbone has no option `weights` that it could be given by")
+            raise ValueError(f"init.{side}={path}: this backbone has no option `weights` that it could be given by")
         check_relu(cfg, stream, checkpoint)
         return checkpoint
     return backbone_config(cfg, stream).get("weights")
@@ -178,11 +174,12 @@ def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
     begun = read_yaml(config) if ours is not None and config.is_file() else None
     if not isinstance(begun, dict):
         return
-    theirs = scores_relu((begun.get("flow_backbone") if stream == "flow" else None) or begun.get("backbone"))
+    side = side_of(cfg, stream)
+    theirs = scores_relu((begun.get("flow_backbone") if side == "flow" else None) or begun.get("backbone"))
     if theirs is not None and theirs != ours:
-        group = "flow_backbone" if stream == "flow" and cfg.get("flow_backbone") else "backbone"
+        group = "flow_backbone" if side == "flow" and cfg.get("flow_backbone") else "backbone"
         raise ValueError(
-            f"init.{stream}={cfg.init[stream]}: was trained with {group}.relu={str(theirs).lower()}, "
+            f"init.{side}={cfg.init[side]}: was trained with {group}.relu={str(theirs).lower()}, "
             f"so its scores would be others here; give {group}.relu={str(theirs).lower()}"
         )
 
@@ -204,7 +201,7 @@ def check_starts(cfg: DictConfig, network: Any) -> None:
         elif any(id(part) in frozen for part in backbone.modules()):
             raise ValueError(
                 f"train_from={cfg.train_from}: the {stream} stream below it would stay random; choose what it starts "
-                f"from (weights=imagenet, init.{stream}=RUN_DIR), or train_from=all"
+                f"from (weights=imagenet, init.{side_of(cfg, stream)}=RUN_DIR), or train_from=all"
             )
 
 
@@ -251,8 +248,7 @@ def describe_config(cfg: DictConfig, num_classes: int) -> Description:
     """Returns shapes, parameters and FLOPs of the configured network, without building it in memory."""
     return describe(
         build_network(cfg, num_classes, meta=True),
-        num_chunks=instantiate(cfg.sampling).fixed(1, cfg.flow.length).shape[1],
-        flow_channels=2 * cfg.flow.length,
+        num_chunks=instantiate(cfg.sampling).fixed(1, span_in(cfg)).shape[1],
         image_size=cfg.transform.size,
         precision=cfg.precision,
         checkpointing=bool(cfg.get("checkpointing")),

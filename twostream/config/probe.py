@@ -15,6 +15,7 @@ from twostream.config.compose import streams_of
 from twostream.config.data import build_record, build_transform, clip_parts, packed_frames
 from twostream.config.network import build_network, check_starts, start_of
 from twostream.config.run import initial_history
+from twostream.config.streams import side_of
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import same_frames
 from twostream.data.history import History
@@ -82,7 +83,7 @@ def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
         if start_of(cfg, stream) is None:
             raise ValueError(
                 f"weights=null: the features of a random {stream} network say nothing; give weights=imagenet, or the "
-                f"path of a file by backbone.weights=PATH, or a trained stream by init.{stream}=RUN_DIR"
+                f"path of a file by backbone.weights=PATH, or a trained stream by init.{side_of(cfg, stream)}=RUN_DIR"
             )
     network = build_network(cfg, len(source.classes), meta=True)
     check_starts(cfg, network)
@@ -131,8 +132,8 @@ def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> 
     frames, flow = packed_frames(cfg), dataset.flow_store
     settings = {
         "network": network_digest(network, list(classifiers(network))),
-        "streams": sorted(dataset.streams),
-        "views": dataset.sampling.fixed(10_000, dataset.flow.length).tolist(),
+        "streams": sorted(stream.name for stream in dataset.streams),
+        "views": dataset.sampling.fixed(10_000, dataset.span).tolist(),
         "flow": {**dataset.flow.settings(), "length": dataset.flow.length},
         "flow store": None if flow is None else flow.identity(),
         "transform": OmegaConf.to_container(cfg.transform, resolve=True),

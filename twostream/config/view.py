@@ -5,8 +5,8 @@ from __future__ import annotations
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.config.compose import streams_of
 from twostream.config.data import build_flow, build_transform
+from twostream.config.streams import streams_in
 from twostream.data.windows import View
 
 
@@ -16,5 +16,5 @@ def build_view(cfg: DictConfig) -> View:
         sampling=instantiate(cfg.sampling, test_views=1),
         transform=build_transform(cfg, test="centre", test_flip=False),
         flow=build_flow(cfg),
-        streams=streams_of(cfg),
+        streams=streams_in(cfg),
     )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Int, Int8, UInt8
+from jaxtyping import Int, Num
 from torch import Tensor
 
 
 class Clip(NamedTuple):
     """The views of one video, or of a batch of n videos (then every shape starts with n).
 
-    A stream that is not used has zero channels. Values stay small integers until they are on the device.
+    A network of one stream has no second one: zero channels. Values stay small integers until they are on the device;
+    `twostream.options.streams` says what they mean.
     """
 
-    rgb: UInt8[Tensor, "*n v t 3 h w"] | UInt8[Tensor, "*n v t 0 h w"]
-    flow: Int8[Tensor, "*n v t c h w"]  # c = 2L channels u1, v1, u2, v2, …; 127 = the flow bound
+    first: Num[Tensor, "*n v t a h w"]
+    second: Num[Tensor, "*n v t b h w"]
     label: Int[Tensor, "*n"]
     index: Int[Tensor, "*n"]  # position in the data set's list of videos: results are keyed by it

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, Int8, UInt8
+from jaxtyping import Float32, Int, Num, UInt8
 
 from twostream.data.dataset import Transform
 from twostream.data.decoding import TimedFrame
 from twostream.data.flow import OpticalFlow
-from twostream.data.sampling import Chunks, Sampling, flow_pairs, rgb_indices
-from twostream.data.transform import Box, crop_computed, crop_rgb
+from twostream.data.made import cut_picture, positions
+from twostream.data.sampling import Chunks, Sampling, rgb_indices
+from twostream.data.transform import Box, crop_computed
+from twostream.options.streams import Stream, span_of
 
 
 class View(NamedTuple):
@@ -22,15 +24,20 @@ class View(NamedTuple):
     sampling: Sampling
     transform: Transform
     flow: OpticalFlow
-    streams: tuple[str, ...]
+    streams: tuple[Stream, ...]
+
+    @property
+    def span(self) -> int:
+        """L of a chunk, which spans L + 1 frames."""
+        return span_of(self.streams, self.flow.length)
 
     @property
     def length(self) -> int:
         """The number of frames that a clip spans: chunks at their test stride, or segments of one chunk each."""
         sampling: Any = self.sampling
         if isinstance(sampling, Chunks):
-            return (sampling.num_chunks - 1) * sampling.test_stride + self.flow.length + 1
-        return sampling.num_chunks * (self.flow.length + 1)
+            return (sampling.num_chunks - 1) * sampling.test_stride + self.span + 1
+        return sampling.num_chunks * (self.span + 1)
 
 
 class Step(NamedTuple):
@@ -47,9 +54,8 @@ class Window(NamedTuple):
     start: int
     end: int
     seconds: tuple[float, float]
-    shown: Int[np.ndarray, " t"]  # the RGB frame of each chunk, counted from the start of the video
-    rgb: UInt8[np.ndarray, "t a h w"]
-    flow: Int8[np.ndarray, "t b h w"]
+    shown: Int[np.ndarray, " t"]  # the middle frame of each chunk, counted from the start of the video
+    streams: tuple[Num[np.ndarray, "t c h w"], ...]
     box: Box  # the part of the frame that the clip shows
 
 
@@ -95,7 +101,7 @@ class Windows:
         self._last_end = 0
         self._box: Box | None = None
         self._seconds: deque[float] = deque(maxlen=length)
-        self._rgb: deque[np.ndarray] = deque(maxlen=length)
+        self._pictures: deque[np.ndarray] = deque(maxlen=length)
         self._motion: deque[np.ndarray] = deque(maxlen=length - 1)  # from each frame to the next
 
     def add(self, step: Step) -> Window | None:
@@ -105,8 +111,8 @@ class Windows:
             [self._box] = self.view.transform.fixed(height, width)
         size = self.view.transform.fixed_size(height, width)
         self._seconds.append(step.second)
-        if "rgb" in self.view.streams:
-            self._rgb.append(crop_rgb([step.rgb], self._box, size)[0])
+        if any(stream.made != "flow" for stream in self.view.streams):
+            self._pictures.append(cut_picture(step.rgb, self._box, size))
         if step.motion is not None:
             self._motion.append(crop_computed(step.motion, self._box, size, self.view.flow.bound))
         self.count += 1
@@ -122,18 +128,18 @@ class Windows:
     def _window(self) -> Window:
         """Returns the window that ends with the latest frame."""
         assert self._box is not None
-        length = self.view.flow.length
+        span = self.view.span
         n = min(self.length, self.count)
         start = self.count - n
         self._last_end = self.count
-        chunks = self.view.sampling.fixed(n, length)
-        shown, pairs = rgb_indices(chunks, length, n)[0], flow_pairs(chunks, length, n)[0]
-        size = self.view.transform.size
-        rgb, flow = np.zeros((len(shown), 0, size, size), np.uint8), np.zeros((len(shown), 0, size, size), np.int8)
-        if "rgb" in self.view.streams:
-            rgb = np.stack([self._rgb[i] for i in shown])
-        if "flow" in self.view.streams:
-            still = np.zeros((2, size, size), np.int8)
-            flow = np.stack([np.concatenate([self._motion[i] if i < j else still for i, j in c]) for c in pairs])
-        seconds = (self._seconds[0], self._seconds[-1])
-        return Window(start, self.count, seconds, start + shown, rgb, flow, self._box)
+        chunks = self.view.sampling.fixed(n, span)
+        streams = tuple(self._made(stream, positions(stream, chunks, span, n)[0]) for stream in self.view.streams)
+        shown = start + rgb_indices(chunks, span, n)[0]
+        return Window(start, self.count, (self._seconds[0], self._seconds[-1]), shown, streams, self._box)
+
+    def _made(self, stream: Stream, places: np.ndarray) -> Num[np.ndarray, "t c h w"]:
+        """Returns the frames of a stream that show these places; see `positions`."""
+        if stream.made != "flow":
+            return np.stack([self._pictures[i] for i in places])
+        still = np.zeros((2, self.view.transform.size, self.view.transform.size), np.int8)
+        return np.stack([np.concatenate([self._motion[i] if i < j else still for i, j in c]) for c in places])

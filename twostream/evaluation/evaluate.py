@@ -218,9 +218,9 @@ class Scorer(pl.LightningModule):
 
 def views_at_once(clip: Clip, most: int) -> int:
     """Returns how many views the network gets at once: `most`, but on a CPU no more than fit into `CPU_VALUES`."""
-    if clip.rgb.device.type != "cpu":
+    if clip.first.device.type != "cpu":
         return most
-    return max(1, min(most, CPU_VALUES // (clip.rgb[0, 0].numel() + clip.flow[0, 0].numel())))
+    return max(1, min(most, CPU_VALUES // (clip.first[0, 0].numel() + clip.second[0, 0].numel())))
 
 
 def by_size(clips: Sequence[Clip | None]) -> list[Clip]:
@@ -228,5 +228,5 @@ def by_size(clips: Sequence[Clip | None]) -> list[Clip]:
     sizes: dict[torch.Size, list[Clip]] = {}
     for clip in clips:
         if clip is not None:
-            sizes.setdefault(clip.rgb.shape, []).append(clip)
+            sizes.setdefault(clip.first.shape, []).append(clip)
     return [default_collate(alike) for alike in sizes.values()]

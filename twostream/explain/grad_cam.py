@@ -5,7 +5,7 @@ Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,9 +19,8 @@ from twostream.models.network.parts import parts
 def grad_cam(
     network: Any,
     layers: Mapping[str, nn.Module],
+    streams: Sequence[Num[Tensor, "n t c h w"]],
     *,
-    rgb: Num[Tensor, "n t a h w"],
-    flow: Num[Tensor, "n t b h w"],
     label: Int[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "m n k"], dict[str, Float[Tensor, "n t g v"]]]:
     """Returns the scores of the m heads, and for each layer a map of the places that speak for class `label`.
@@ -30,11 +29,11 @@ def grad_cam(
     over the network's heads. `layers` comes from `maps_to_explain`. All maps need one pass forward and one back.
     """
     with torch.enable_grad(), watched(layers) as maps:
-        heads = network(rgb, flow)
+        heads = network(*streams)
     wanted = network.combine(heads.detach()).argmax(1) if label is None else label
     score = heads.mean(0).gather(1, wanted[:, None]).sum()  # clips are independent: one sum gives all gradients
     gradients = torch.autograd.grad(score, list(maps.values()), allow_unused=True)
-    n = len(rgb)
+    n = len(streams[0])
     found = {}
     for (name, map_), gradient in zip(maps.items(), gradients, strict=True):
         slope = torch.zeros_like(map_) if gradient is None else gradient
@@ -52,7 +51,7 @@ def activation_map(maps: Float[Tensor, "n t c h w"], gradient: Float[Tensor, "n 
 
 
 def maps_to_explain(network: Any) -> dict[str, nn.Module]:
-    """Returns the layers of a network to explain: {"rgb", "flow" or "fused": layer}.
+    """Returns the layers of a network to explain: {stream or "fused": layer}.
 
     For a stream this is the layer with its last spatial map before it meets the other stream, for "fused" that with the
     last spatial map of both. Late fusion, and fusion of vectors, have no fused map.

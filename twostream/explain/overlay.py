@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from twostream.data.flow import dequantise, flow_colours
+from twostream.options.streams import Stream
 
 FULL_AT = 99  # the percentile of motion that gets the full colour: a few wrong vectors do not make the rest pale
 LEAST = 0.5  # pixels; smaller motion is noise, which stays pale
@@ -26,6 +27,13 @@ def heat_over(
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     cover = np.minimum(0.75, 1.5 * share)[..., None]
     return np.rint((1 - cover) * grey + cover * colours).astype(np.uint8)
+
+
+def stream_picture(stream: Stream, frame: np.ndarray, bound: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws a frame of a stream (c, h, w) as a network reads it; `bound`: of flow."""
+    if stream.made == "flow":
+        return motion_picture(clip_motion(frame, bound))
+    return clip_picture(frame)
 
 
 def clip_picture(rgb: UInt8[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:

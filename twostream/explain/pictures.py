@@ -13,47 +13,42 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from twostream.explain.overlay import clip_motion, clip_picture, heat_over, motion_picture
+from twostream.explain.overlay import heat_over
 from twostream.explain.weights import Shares, Taps
 from twostream.metrics.plots import save_figure
+from twostream.options.streams import Stream, title_of
 
-COLOURS = {"rgb": "C0", "flow": "C1", "fused": "C2"}
+FIRST, SECOND, FUSED = "C0", "C1", "C2"  # colours
 MOST_FILTERS = 48  # of the flow stream in one picture
-NAMES = {"rgb": "RGB", "flow": "flow", "fused": "fused"}
 
 
 class Column(NamedTuple):
     """What a network saw at one time, and where it looked."""
 
     title: str
-    rgb: UInt8[np.ndarray, "a h w"]
-    flow: np.ndarray  # int8 (2L, h, w)
+    pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]  # of each stream
     maps: Mapping[str, Float[np.ndarray, "g v"]]
     largest: Mapping[str, float]  # the maps' largest values in the whole clip, so that a colour has one meaning
 
 
-def column_rows(column: Column, bound: float) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Returns {caption: picture} of a column: RGB, flow, and each map over the stream that it is of."""
-    rows: dict[str, np.ndarray] = {}
-    if len(column.rgb):
-        rows["RGB"] = clip_picture(column.rgb)
-    if len(column.flow):
-        rows["flow"] = motion_picture(clip_motion(column.flow, bound))
+def column_rows(column: Column) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+    """Returns {caption: picture} of a column: each stream, and each map over the stream that it is of."""
+    rows = {title_of(name): picture for name, picture in column.pictures.items()}
     for name, heat in column.maps.items():
-        under = rows.get("flow" if name == "flow" else "RGB", next(iter(rows.values())))
+        under = column.pictures.get(name, next(iter(column.pictures.values())))  # the fused map: over the first stream
         rows[caption_of(name)] = heat_over(under, heat, column.largest[name])
     return rows
 
 
 def caption_of(name: str) -> str:
-    return f"Grad-CAM,\n{NAMES[name]}"
+    return f"Grad-CAM,\n{title_of(name)}"
 
 
-def draw_columns(axes: np.ndarray, columns: Sequence[Column], bound: float) -> None:
+def draw_columns(axes: np.ndarray, columns: Sequence[Column]) -> None:
     """Draws columns into a grid of axes."""
     for place, column in enumerate(columns):
         nothing = [caption_of(name) for name in column.maps if not column.largest[name] > 0]
-        for axis, (caption, picture) in zip(axes[:, place], column_rows(column, bound).items(), strict=True):
+        for axis, (caption, picture) in zip(axes[:, place], column_rows(column).items(), strict=True):
             axis.imshow(picture)
             axis.set(xticks=[], yticks=[])
             if caption in nothing:
@@ -63,17 +58,25 @@ def draw_columns(axes: np.ndarray, columns: Sequence[Column], bound: float) -> N
         axes[0, place].set_title(column.title, fontsize=9)
 
 
-def save_columns(columns: Sequence[Column], path: Path, *, bound: float, title: str) -> None:
-    """Draws the chunks of a clip side by side: frames, flow, Grad-CAM."""
-    rows = len(column_rows(columns[0], bound))
+def save_columns(columns: Sequence[Column], path: Path, *, title: str) -> None:
+    """Draws the chunks of a clip side by side: its streams, Grad-CAM."""
+    rows = len(column_rows(columns[0]))
     figure = Figure(figsize=(max(5.0, 1.2 + 1.6 * len(columns)), 0.6 + 1.6 * rows), layout="constrained")
     axes = figure.subplots(rows, len(columns), squeeze=False)
-    draw_columns(axes, columns, bound)
+    draw_columns(axes, columns)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
 
 
-def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
+def save_filters(stream: Stream, weight: Float[Tensor, "d c h w"], path: Path) -> None:
+    """Draws the filters that read the frames of a stream."""
+    if stream.made == "flow":
+        save_flow_filters(weight, path)
+    else:
+        save_picture_filters(stream.name, weight, path)
+
+
+def save_picture_filters(stream: str, weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
     """Draws every filter as a small colour picture, the strongest first.
 
     Zero is grey, and each filter has full contrast.
@@ -86,7 +89,7 @@ def save_rgb_filters(weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
     axes = figure.subplots()
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(f"first RGB filters ({len(weight)}), the strongest first", fontsize=10)
+    axes.set_title(f"first {title_of(stream)} filters ({len(weight)}), the strongest first", fontsize=10)
     save_figure(figure, path)
 
 
@@ -118,8 +121,8 @@ def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
     save_figure(figure, path)
 
 
-def save_fusion(name: str, found: Shares, path: Path) -> None:
-    """Draws the size of each fusion weight, rgb's channels at the left, and each output channel's share of rgb."""
+def save_fusion(name: str, found: Shares, path: Path, *, streams: Sequence[str]) -> None:
+    """Draws the size of each fusion weight, first stream at the left, and its share of each output."""
     order = torch.argsort(found.shares[:, 0], descending=True)
     figure = Figure(figsize=(10, 4), layout="constrained")
     matrix, shares = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -127,23 +130,24 @@ def save_fusion(name: str, found: Shares, path: Path) -> None:
     values = found.weight.clamp_min(largest / 1000).numpy()  # it starts as identities: other weights are far smaller
     scale = LogNorm(largest / 1000, largest)
     image = matrix.imshow(values, cmap="magma", aspect="auto", norm=scale, interpolation="nearest")
-    matrix.axvline(found.rgb_channels - 0.5, color="white", linewidth=1)
-    matrix.set(xlabel="input channel: RGB | flow", ylabel="output channel", title=f"{name}: size of the weights")
+    first, second = map(title_of, streams)
+    matrix.axvline(found.first_channels - 0.5, color="white", linewidth=1)
+    matrix.set(xlabel=f"input channel: {first} | {second}", ylabel="output channel")
+    matrix.set(title=f"{name}: size of the weights")
     figure.colorbar(image, ax=matrix, shrink=0.8)
     share = found.shares[order, 0].numpy()
     places = np.arange(len(share))
-    shares.fill_between(places, 0, share, color=COLOURS["rgb"], step="mid", label="RGB", linewidth=0)
-    shares.fill_between(places, share, 1, color=COLOURS["flow"], step="mid", label="flow", linewidth=0)
+    shares.fill_between(places, 0, share, color=FIRST, step="mid", label=first, linewidth=0)
+    shares.fill_between(places, share, 1, color=SECOND, step="mid", label=second, linewidth=0)
     shares.axhline(0.5, color="white", linewidth=1, linestyle="--")
     shares.set(xlabel="output channels, sorted", ylabel="share of the filter's norm", ylim=(0, 1))
-    shares.set(
-        xlim=(0, max(1, len(share) - 1)), title=f"RGB {share.mean():.2f}, flow {1 - share.mean():.2f} on average"
-    )
+    average = f"{first} {share.mean():.2f}, {second} {1 - share.mean():.2f} on average"
+    shares.set(xlim=(0, max(1, len(share) - 1)), title=average)
     shares.legend(loc="lower left", framealpha=0.9)
     save_figure(figure, path)
 
 
-def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
+def save_taps(taps: Mapping[str, Taps], path: Path, *, streams: Sequence[str]) -> None:
     """Draws how strong 3-D filters are at each of their times."""
     figure = Figure(figsize=(1.2 + 3.4 * len(taps), 3.2), layout="constrained")
     for axis, (name, found) in zip(figure.subplots(1, len(taps), squeeze=False)[0], taps.items(), strict=True):
@@ -151,7 +155,8 @@ def save_taps(taps: Mapping[str, Taps], path: Path) -> None:
         width = 0.8 / len(found.streams)
         for place, (stream, norms) in enumerate(zip(found.streams, found.norms, strict=True)):
             shift = (place - (len(found.streams) - 1) / 2) * width
-            axis.bar(times + shift, norms.numpy(), width, label=NAMES[stream], color=COLOURS[stream])
+            colour = FUSED if stream == "fused" else (FIRST, SECOND)[streams.index(stream)]
+            axis.bar(times + shift, norms.numpy(), width, label=title_of(stream), color=colour)
         axis.set(xlabel="chunk before, same, after", ylabel="norm of the filter", title=name)
         axis.set_xticks(times, [f"{t:+d}" if t else "0" for t in times])
         axis.grid(alpha=0.3, axis="y")

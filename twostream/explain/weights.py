@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from twostream.models.fusion import ConcatFusion, ConvFusion
 from twostream.models.network.parts import parts, towers
 from twostream.models.temporal import Conv3d
-from twostream.options.choices import STREAMS
 
 
 class Shares(NamedTuple):
     """The weights of a filter that reads both streams, and how much it takes from each (see `fusion_shares`)."""
 
-    weight: Float[Tensor, "d c"]  # the norm over places and times; rgb's channels first
-    rgb_channels: int
+    weight: Float[Tensor, "d c"]  # the norm over places and times; the first stream's channels first
+    first_channels: int
     shares: Float[Tensor, "d 2"]
 
 
@@ -30,24 +29,26 @@ class Taps(NamedTuple):
 
 
 def split_streams(
-    weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block"
+    weight: Float[Tensor, "d c *k"], *, first_channels: int, order: str = "block"
 ) -> tuple[Float[Tensor, "d a *k"], Float[Tensor, "d b *k"]]:
-    """Returns the part of a filter that reads rgb, and the part that reads flow; `order` is as in ConcatFusion."""
+    """Returns the parts of a filter that read the first and the second stream; `order` is as in ConcatFusion."""
     if order == "interleaved":
-        return weight[:, 1::2], weight[:, 0::2]  # even channels are flow
-    return weight[:, :rgb_channels], weight[:, rgb_channels:]
+        return weight[:, 1::2], weight[:, 0::2]  # even channels are the second stream's
+    return weight[:, :first_channels], weight[:, first_channels:]
 
 
-def fusion_shares(weight: Float[Tensor, "d c *k"], *, rgb_channels: int, order: str = "block") -> Float[Tensor, "d 2"]:
-    """Returns how much each output channel takes from rgb and from flow.
+def fusion_shares(
+    weight: Float[Tensor, "d c *k"], *, first_channels: int, order: str = "block"
+) -> Float[Tensor, "d 2"]:
+    """Returns how much each output channel takes from the first and the second stream.
 
     These are the norms of both parts of the channel's filter, divided by their sum. A filter of zeros takes half from
     each.
 
-    >>> fusion_shares(torch.tensor([[3.0, 0.0, 0.0, 1.0]]), rgb_channels=2)
+    >>> fusion_shares(torch.tensor([[3.0, 0.0, 0.0, 1.0]]), first_channels=2)
     tensor([[0.7500, 0.2500]])
     """
-    both = split_streams(weight, rgb_channels=rgb_channels, order=order)
+    both = split_streams(weight, first_channels=first_channels, order=order)
     norms = torch.stack([one.flatten(1).norm(dim=1) for one in both], dim=1)
     total = norms.sum(1, keepdim=True)
     return torch.where(total > 0, norms / total, torch.full_like(norms, 0.5))
@@ -76,44 +77,45 @@ def learned_fusions(network: nn.Module) -> dict[str, Shares]:
     for name, module in network.named_modules():
         if isinstance(module, ConvFusion):
             found[name] = read_shares(module.conv.weight, module.concat, module.out_channels)
-    for name, (fusion, temporal, rgb_channels) in filters_behind_concat(network).items():
-        found[name] = read_shares(temporal.conv.weight, fusion, rgb_channels)
+    for name, (fusion, temporal, first_channels) in filters_behind_concat(network).items():
+        found[name] = read_shares(temporal.conv.weight, fusion, first_channels)
     return found
 
 
 def learned_taps(network: nn.Module) -> dict[str, Taps]:
     """Returns {name of the layer: norms over time} of all 3-D filters."""
-    stacked, whole = filters_behind_concat(network), list(parts(network))
+    stacked, whole, streams = filters_behind_concat(network), list(parts(network)), tuple(towers(network))
     fuses = any(part.role == "fusion" for part in whole)
     found = {}
     for part in [part for part in whole if part.role == "temporal"]:
-        stream = "fused" if fuses and part.stream != "flow" else part.stream
+        stream = "fused" if fuses and part.stream == streams[0] else part.stream
         for name, layer in part.module.named_modules(prefix=part.name):
             if not isinstance(layer, Conv3d):
                 continue
             weight = layer.conv.weight.detach()
             if name in stacked:
                 fusion, _, channels = stacked[name]
-                both = split_streams(weight, rgb_channels=channels, order=fusion.order)
-                found[name] = Taps(STREAMS, torch.stack([tap_norms(one) for one in both]))
+                both = split_streams(weight, first_channels=channels, order=fusion.order)
+                found[name] = Taps(streams, torch.stack([tap_norms(one) for one in both]))
             else:
                 found[name] = Taps((stream,), tap_norms(weight)[None])
     return found
 
 
 def filters_behind_concat(network: Any) -> dict[str, tuple[ConcatFusion, Conv3d, int]]:
-    """Returns {name of the layer: (concatenation, the 3-D filter that reads it, rgb's number of channels)}."""
+    """Returns {name of the layer: (concatenation, the 3-D filter that reads it, channels of the first stream)}."""
     found = {}
     stacks = {part.stage: part.module for part in parts(network) if isinstance(part.module, ConcatFusion)}
+    streams = towers(network)
     for name, _, stream, stage, module in parts(network):
-        if stream == "rgb" and stage in stacks and isinstance(module, Conv3d):
-            found[name] = (stacks[stage], module, towers(network)["rgb"].shapes[stage][0])
+        if stream == next(iter(streams)) and stage in stacks and isinstance(module, Conv3d):
+            found[name] = (stacks[stage], module, streams[stream].shapes[stage][0])
     return found
 
 
-def read_shares(weight: Tensor, fusion: ConcatFusion, rgb_channels: int) -> Shares:
+def read_shares(weight: Tensor, fusion: ConcatFusion, first_channels: int) -> Shares:
     """Returns the shares of a filter that reads what `fusion` has stacked."""
     weight = weight.detach()
-    both = split_streams(weight, rgb_channels=rgb_channels, order=fusion.order)
+    both = split_streams(weight, first_channels=first_channels, order=fusion.order)
     matrix = torch.cat(both, dim=1).flatten(2).norm(dim=2)
-    return Shares(matrix, both[0].shape[1], fusion_shares(weight, rgb_channels=rgb_channels, order=fusion.order))
+    return Shares(matrix, both[0].shape[1], fusion_shares(weight, first_channels=first_channels, order=fusion.order))

@@ -9,12 +9,13 @@ import yaml
 
 from twostream.config.loaded import TrainedRun
 from twostream.config.shareable import shareable_config, shareable_results
+from twostream.config.streams import streams_in
 from twostream.data.dataset import ClipDataset
 from twostream.export.markdown import block, escaped, one_line, rows
 from twostream.metrics.plots import read_curves
 from twostream.models.network.description import count_parameters
-from twostream.models.network.parts import towers
 from twostream.options.choices import FORMATS
+from twostream.options.streams import Stream, title_of
 from twostream.runs.results import read_results
 
 LICENSE = "apache-2.0"  # as LICENSE says
@@ -128,8 +129,7 @@ def _metrics(run: TrainedRun, results: Mapping[str, Any] | None, clips: ClipData
 
 def protocol(clips: ClipDataset) -> str:
     """Describes how a video was scored in the test."""
-    length = clips.flow.length
-    starts = clips.sampling.fixed(10_000, length)
+    starts = clips.sampling.fixed(10_000, clips.span)
     crops = len(clips.transform.fixed(240, 320))
     where: Any = clips.transform
     mirrored = " and mirrored" if where.test_flip or where.test == "ten" else ""
@@ -137,9 +137,19 @@ def protocol(clips: ClipDataset) -> str:
     return (
         f"Every video is counted once. Its score is the mean, before softmax, of {starts.shape[0] * crops} clip(s): "
         f"{views} × {crops} crop(s) of the frame ({where.test}{mirrored}). A clip has T = {starts.shape[1]} chunks of "
-        f"one RGB frame and L = {length} flow fields. Top-1 and top-5 are correct videos / all videos; mean class "
-        "accuracy is the mean of the classes' accuracies."
+        f"{' and '.join(contents(stream) for stream in clips.streams)}. Top-1 and top-5 are correct videos / all "
+        "videos; mean class accuracy is the mean of the classes' accuracies."
     )
+
+
+def contents(stream: Stream) -> str:
+    """Says in words what a frame of a stream is.
+
+    >>> from twostream.options.streams import flow, rgb
+    >>> contents(rgb()), contents(flow(10))
+    ('one RGB frame', 'L = 10 flow fields')
+    """
+    return f"L = {stream.length} flow fields" if stream.made == "flow" else f"one {title_of(stream.name)} frame"
 
 
 def _network(
@@ -202,8 +212,7 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         "classes. Inputs are whole numbers as they come: normalisation is inside.",
         "",
     )
-    streams = {"rgb": "rgb_uint8", "flow": "flow_int8"}
-    wanted = list(towers(run.system.network))
+    streams = {stream.name: f"{stream.name}_{stream.dtype}" for stream in streams_in(run.cfg)}
     if FORMATS["safetensors"] in files:
         where = f'download_run("{repo}")' if repo else '"FOLDER"'
         lines = ["from twostream.config.loaded import load_run"]
@@ -214,14 +223,14 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         ]
         yield from (*block([*lines, "heads, score = system(clip)  # a twostream.data.clip.Clip"], "python"), "")
     if FORMATS["onnx"] in files:
-        given = ", ".join(f'"{name}": {streams[name]}' for name in wanted)
+        given = ", ".join(f'"{name}": {streams[name]}' for name in streams)
         lines = ["import onnxruntime", "", f'session = onnxruntime.InferenceSession("{FORMATS["onnx"]}")']
         yield from (
             *block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), before softmax"], "python"),
             "",
         )
     if FORMATS["torch-export"] in files:
-        given = ", ".join(streams[name] for name in wanted)
+        given = ", ".join(streams.values())
         lines = ["import torch", "", f'program = torch.export.load("{FORMATS["torch-export"]}").module()']
         yield from (*block([*lines, f"score = program({given})  # (n, k), before softmax"], "python"), "")
     names = [escaped(name) for name in run.system.classes]

@@ -1,7 +1,7 @@
 """Writes a network as one file that runs without this package: a PyTorch program (.pt2) or ONNX.
 
-Its inputs are those of `Clip`, one view: rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), with any n; t, L, h
-and w are those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before
+Its inputs are the streams of one view, such as rgb uint8 (n, t, 3, h, w) and flow int8 (n, t, 2L, h, w), with any n; t,
+L, h and w are those of the training. Normalisation is inside. Its output is the score that is evaluated, (n, k), before
 softmax.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,39 +26,24 @@ from twostream.models.network.parts import parts
 FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: an option names a part
 LARGEST_FILE = 1_900_000_000  # bytes of weights in an ONNX file (at most 2 GiB); more go into a file beside it
 
-Streams = Mapping[str, Tensor]  # {"rgb": …, "flow": …}, or one of them
+Streams = Mapping[str, Tensor]  # {"rgb": …, "flow": …}, or one stream, in the order of the network
 Predict = Callable[[Streams], Float[Tensor, "n k"]]
 
 
-class TwoStreams(nn.Module):
-    """Computes the combined score of a network with two streams."""
+class Scorer(nn.Module):
+    """Computes the combined score of a network, of its one or two streams."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, rgb: Tensor, flow: Tensor) -> Float[Tensor, "n k"]:
-        return self.network.combine(self.network(rgb, flow))
+    def forward(self, first: Tensor, second: Tensor | None = None) -> Float[Tensor, "n k"]:
+        return self.network.combine(self.network(first, second))
 
 
-class OnlyRGB(TwoStreams):
-    """Computes the combined score of a network that sees RGB alone."""
-
-    def forward(self, rgb: Tensor) -> Float[Tensor, "n k"]:  # type: ignore[override]
-        return super().forward(rgb, rgb)  # the network ignores the second one
-
-
-class OnlyFlow(TwoStreams):
-    """Computes the combined score of a network that sees flow alone."""
-
-    def forward(self, flow: Tensor) -> Float[Tensor, "n k"]:  # type: ignore[override]
-        return super().forward(flow, flow)
-
-
-def scorer(network: nn.Module, streams: Sequence[str]) -> TwoStreams:
+def scorer(network: nn.Module) -> Scorer:
     """Returns the network as a module from its streams to its score."""
-    kinds = {("rgb", "flow"): TwoStreams, ("rgb",): OnlyRGB, ("flow",): OnlyFlow}
-    return kinds[tuple(streams)](network).eval()
+    return Scorer(network).eval()
 
 
 def write_pt2(module: nn.Module, example: Streams, path: Path) -> None:
@@ -79,7 +64,7 @@ def load_pt2(path: Path) -> Predict:
 
 
 def write_onnx(module: nn.Module, example: Streams, path: Path) -> None:
-    """Writes ONNX with the inputs `rgb` and `flow` and the output `score`.
+    """Writes ONNX with the streams as inputs, by their names, and the output `score`.
 
     Weights of 2 GB lie in a file of their own beside it.
     """
@@ -120,7 +105,7 @@ def program(module: nn.Module, example: Any) -> torch.export.ExportedProgram:
     return made
 
 
-def culprit(module: TwoStreams, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
+def culprit(module: Scorer, example: Streams, convert: Callable[[nn.Module, Any], Any]) -> str:
     """Returns, in words, the innermost part of a network that `convert` cannot take even by itself.
 
     Backbones are tried last: they have the most parts, and are the least likely.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twostream.data.dataset import ClipDataset
 from twostream.models.network.parts import towers
-from twostream.options.choices import STREAMS
+from twostream.options.streams import Stream
 from twostream.training.system import TwoStreamSystem
 
 RULES = {
@@ -41,31 +41,22 @@ FLOW = (
 
 def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]:
     """Returns all that the input of an exported network depends on, for one view: the centre of video and frame."""
-    streams = [name for name in STREAMS if name in clips.streams]
-    length, size = clips.flow.length, clips.transform.size
-    chunks = clips.sampling.fixed(1, length).shape[1]
-    channels = {"rgb": 3, "flow": 2 * length}
-    contents = {
-        "rgb": {"dtype": "uint8", "channels": ["R", "G", "B"], "range": [0, 255]},
-        "flow": {
-            "dtype": "int8",
-            "channels": [f"{c}{j + 1}" for j in range(length) for c in "uv"],
-            "range": [-127, 127],
-        },
-    }
+    size, chunks = clips.transform.size, clips.sampling.fixed(1, clips.span).shape[1]
     rule = RULES.get(type(clips.sampling).__name__)
     return {
         "format": "twostream preprocessing 1",
         "classes": list(system.classes),
         "T": chunks,
-        "L": length,
+        "L": clips.span,
         "inputs": {
-            name: {
-                "shape": ["n", chunks, channels[name], size, size],
-                **contents[name],
-                "normalisation": _norm(system, name),
+            stream.name: {
+                "shape": ["n", chunks, stream.channels, size, size],
+                "dtype": stream.dtype,
+                "channels": list(stream.channel_names),
+                "range": list(stream.range),
+                "normalisation": _norm(system, stream),
             }
-            for name in streams
+            for stream in clips.streams
         },
         "output": {
             "name": "score",
@@ -83,7 +74,7 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
             "size": size,
             "rule": CROP,
         },
-        "flow": _flow(clips) if "flow" in streams else None,
+        "flow": _flow(clips) if any(stream.made == "flow" for stream in clips.streams) else None,
     }
 
 
@@ -95,11 +86,11 @@ def _flow(clips: ClipDataset) -> dict[str, Any]:
     }
 
 
-def _norm(system: TwoStreamSystem, stream: str) -> dict[str, Any]:
+def _norm(system: TwoStreamSystem, stream: Stream) -> dict[str, Any]:
     """Returns what the network itself does to its input first: (x - mean) / std."""
-    normalise = towers(system.network)[stream].input
+    normalise = towers(system.network)[stream.name].input
     mean, std = normalise.mean.flatten().tolist(), normalise.std.flatten().tolist()
-    if stream == "flow":  # all channels have the same
+    if stream.length:  # all channels have the same
         mean, std = mean[:1], std[:1]
     return {"done_by": "the network", "mean": mean, "std": std}
 
@@ -111,14 +102,11 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def random_inputs(clips: ClipDataset, count: int, seed: int = 0) -> dict[str, Tensor]:
     """Returns `count` clips of noise, as the network takes them: one view, with every possible value."""
     random = torch.Generator().manual_seed(seed)
-    size, length = clips.transform.size, clips.flow.length
-    chunks = clips.sampling.fixed(1, length).shape[1]
-    values = {
-        "rgb": (0, 256, 3, torch.uint8),
-        "flow": (-127, 128, 2 * length, torch.int8),
-    }
-    return {
-        name: torch.randint(low, high, (count, chunks, channels, size, size), generator=random, dtype=dtype)
-        for name, (low, high, channels, dtype) in values.items()
-        if name in clips.streams
-    }
+    size, chunks = clips.transform.size, clips.sampling.fixed(1, clips.span).shape[1]
+
+    def noise(stream: Stream) -> Tensor:
+        lowest, highest = stream.range
+        shape, dtype = (count, chunks, stream.channels, size, size), getattr(torch, stream.dtype)
+        return torch.randint(lowest, highest + 1, shape, generator=random, dtype=dtype)
+
+    return {stream.name: noise(stream) for stream in clips.streams}

@@ -134,7 +134,7 @@ def write_graph(system: TwoStreamSystem, clips: ClipDataset, form: str, path: Pa
     Raises ValueError that names the part that cannot be exported.
     """
     example = random_inputs(clips, 2)
-    module = scorer(system.network, tuple(example))
+    module = scorer(system.network)
     write: Callable[[nn.Module, Streams, Path], None]
     write, load, convert = (write_onnx, load_onnx, to_onnx) if form == "onnx" else (write_pt2, load_pt2, program)
     try:
@@ -163,12 +163,11 @@ def from_system(system: TwoStreamSystem) -> Predict:
     """Returns a function that computes the scores of our own network."""
 
     def predict(inputs: Streams) -> Tensor:
-        views = {name: tensor.unsqueeze(1) for name, tensor in inputs.items()}
-        first = next(iter(views.values()))
-        absent = first[:, :, :, :0]
+        first, *others = (tensor.unsqueeze(1) for tensor in inputs.values())
+        second = others[0] if others else first[:, :, :, :0]
         nobody = torch.zeros(len(first)).long()
         with torch.inference_mode():
-            return system(Clip(views.get("rgb", absent), views.get("flow", absent), nobody, nobody))[1]
+            return system(Clip(first, second, nobody, nobody))[1]
 
     return predict
 
@@ -180,7 +179,7 @@ def examples(clips: ClipDataset) -> Iterator[tuple[str, Streams]]:
     for index, video in enumerate(clips.videos):
         clip = clips[0, index]
         assert clip is not None
-        yield video.path.name, {name: getattr(clip, name) for name in ("rgb", "flow") if name in clips.streams}
+        yield video.path.name, dict(zip([stream.name for stream in clips.streams], clip, strict=False))
 
 
 def compare(one: Predict, other: Predict, inputs: Streams) -> float:

@@ -17,6 +17,7 @@ from twostream.data.transform import Box
 from twostream.data.video_writer import Film
 from twostream.data.windows import Step, View, Window
 from twostream.explain.overlay import full_colour, heat_over, motion_picture
+from twostream.options.streams import title_of
 from twostream.prediction.canvas import (
     GAP,
     INK,
@@ -34,7 +35,6 @@ from twostream.prediction.predictor import Observer, Seen, best
 
 BARS = 5
 MOST_POINTS = 300  # in the plot over time
-MAPS = {"rgb": "Grad-CAM, RGB", "flow": "Grad-CAM, flow", "fused": "Grad-CAM, fused"}
 
 
 class Shown(NamedTuple):
@@ -74,7 +74,7 @@ class AnnotatedFilm(Observer):
     def frame(self, step: Step) -> None:
         height, width = step.rgb.shape[:2]
         if self._layout is None:
-            pictures = 1 + ("flow" in self.view.streams) + len(self.maps)
+            pictures = 1 + sum(stream.made == "flow" for stream in self.view.streams) + len(self.maps)
             self._layout = make_layout(height, width, pictures)
             wide, high = self._layout.size
             self._film = Film(self.path, height=high, width=wide).__enter__()
@@ -146,17 +146,17 @@ class AnnotatedFilm(Observer):
     def _pictures(self, shown: Shown, window: Window, seen: Seen, *, largest: float) -> dict[str, np.ndarray]:
         """Returns {caption: picture} in the order of the cells."""
         pictures = {"RGB": shown.rgb}
-        motion = None
-        if "flow" in self.view.streams:
-            motion = motion_picture(shown.motion, largest)
-            pictures[f"flow, full colour: {largest:.1f} pixels a frame"] = motion
+        under = dict.fromkeys((stream.name for stream in self.view.streams), shown.rgb)
+        for stream in self.view.streams:
+            if stream.made == "flow":
+                under[stream.name] = motion = motion_picture(shown.motion, largest)
+                pictures[f"{stream.name}, full colour: {largest:.1f} pixels a frame"] = motion
         nearest = int(np.abs(window.shown - shown.index).argmin())
         for name in self.maps:
             map_ = seen.maps[name]
-            under = motion if name == "flow" and motion is not None else shown.rgb
             largest = float(map_.max())
-            caption = MAPS[name] if largest > 0 else f"{MAPS[name]}: nothing"
-            pictures[caption] = in_box(under, map_[nearest], largest=largest, box=window.box)
+            caption = f"Grad-CAM, {title_of(name)}" + ("" if largest > 0 else ": nothing")
+            pictures[caption] = in_box(under.get(name, shown.rgb), map_[nearest], largest=largest, box=window.box)
         return pictures
 
 

@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 
     heads: Float32[np.ndarray, "m k"]
     scores: Float32[np.ndarray, " k"]
-    maps: dict[str, Float32[np.ndarray, "t g v"]]  # Grad-CAM for the best class; keys: rgb, flow, fused
+    maps: dict[str, Float32[np.ndarray, "t g v"]]  # Grad-CAM for the best class; keys: streams, fused
 
     @property
     def label(self) -> int:
@@ -122,7 +122,7 @@ class Predictor:
                     seen = self.look(full, explain=bool(observers))
                     if not np.isfinite(seen.heads).all():
                         raise VideoError(name, f"the scores of {self.folder} are not finite numbers: they say nothing")
-                    looks.append((full._replace(rgb=NOTHING, flow=NOTHING), seen._replace(maps={})))
+                    looks.append((full._replace(streams=()), seen._replace(maps={})))
                     for observer in observers:
                         observer.window(full, seen)
         except ValueError as error:  # frames that are too small for the flow
@@ -135,7 +135,8 @@ class Predictor:
         self, frames: Iterator[TimedFrame], collector: Windows, observers: Sequence[Observer]
     ) -> Iterator[Window]:
         """Yields the windows of the frames, each as soon as it is full; shows every frame to the observers."""
-        for one in steps(frames, self.view.flow if "flow" in self.view.streams else None):
+        flows = any(stream.made == "flow" for stream in self.view.streams)
+        for one in steps(frames, self.view.flow if flows else None):
             for observer in observers:
                 observer.frame(one)
             if (window := collector.add(one)) is not None:
@@ -157,12 +158,12 @@ class Predictor:
 
     def look(self, window: Window, *, explain: bool = False) -> Seen:
         """Returns what the network says of one window; with `explain` also the Grad-CAM maps."""
-        rgb, flow = (torch.from_numpy(x)[None].to(self.device) for x in (window.rgb, window.flow))
+        streams = [torch.from_numpy(x)[None].to(self.device) for x in window.streams]
         if explain:
-            heads, maps = grad_cam(self.network, self.layers, rgb=rgb, flow=flow)
+            heads, maps = grad_cam(self.network, self.layers, streams)
         else:
             with torch.inference_mode():
-                heads, maps = self.network(rgb, flow), {}
+                heads, maps = self.network(*streams), {}
         said = array(heads[:, 0])
         return Seen(said, self.probabilities(said), {name: array(map_[0]) for name, map_ in maps.items()})
 
@@ -183,9 +184,6 @@ class Predictor:
             scores=np.stack([seen.scores for _, seen in looks]),
             overall=self.probabilities(heads),
         )
-
-
-NOTHING: Any = np.zeros((0, 0, 0, 0), np.uint8)  # in place of pixels that are no longer needed
 
 
 def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from twostream.data.windows import Window
+from twostream.data.windows import View, Window
+from twostream.explain.overlay import stream_picture
 from twostream.explain.pictures import Column, column_rows, draw_columns
 from twostream.metrics.plots import plain_text, save_figure
 from twostream.prediction.predictor import Prediction, Seen, best
@@ -19,16 +21,16 @@ COLUMNS, LEAST_COLUMNS = 6, 3
 CLASSES = 5  # in the plot over time
 
 
-def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, bound: float) -> None:
+def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, view: View) -> None:
     """Draws columns spread over the video, above the probabilities over time; written aside, then renamed."""
-    columns = [sheet_column(prediction, window, seen) for window, seen in sample.spread(COLUMNS)]
-    rows = len(column_rows(columns[0], bound))
+    columns = [sheet_column(prediction, window, seen, view) for window, seen in sample.spread(COLUMNS)]
+    rows = len(column_rows(columns[0]))
     places = max(LEAST_COLUMNS, len(columns))
     figure = Figure(figsize=(1.4 + 1.7 * places, 1.75 * rows + 3.2), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.75 * rows + 0.6, 2.6))
     above, below = parts
     grid = above.subplots(rows, places, squeeze=False)
-    draw_columns(grid, columns, bound)
+    draw_columns(grid, columns)
     for axes in grid[:, len(columns) :].flat:
         axes.set_axis_off()
     draw_confidence(below.subplots(), prediction)
@@ -37,17 +39,22 @@ def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, boun
     save_figure(figure, path, dpi=110)
 
 
-def sheet_column(prediction: Prediction, window: Window, seen: Seen) -> Column:
+def sheet_column(prediction: Prediction, window: Window, seen: Seen, view: View) -> Column:
     """Returns the column for the chunk in the middle of a window."""
     middle = len(window.shown) // 2
     second = sum(window.seconds) / 2
     return Column(
         f"{second:.1f} s\n{plain_text(prediction.classes[seen.label])} {seen.scores[seen.label]:.2f}",
-        window.rgb[middle],
-        window.flow[middle],
+        pictures_at(window, middle, view),
         {name: map_[middle] for name, map_ in seen.maps.items()},
         {name: float(map_.max()) for name, map_ in seen.maps.items()},
     )
+
+
+def pictures_at(window: Window, place: int, view: View) -> dict[str, np.ndarray]:
+    """Returns {stream: picture} of one chunk of a window."""
+    shown = zip(view.streams, window.streams, strict=True)
+    return {stream.name: stream_picture(stream, frames[place], view.flow.bound) for stream, frames in shown}
 
 
 def draw_confidence(axes: Axes, prediction: Prediction) -> None:

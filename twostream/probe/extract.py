@@ -43,7 +43,7 @@ def extract(
     progress, and gets their number. Raises `VideoError` for a video that cannot be read, unless the data set leaves it
     out.
     """
-    streams = [stream for stream in ("rgb", "flow") if stream in dataset.streams]
+    streams = [stream.name for stream in dataset.streams]
     found = {position: store.read(video, streams) for position, video in enumerate(dataset.videos)}
     missing = [position for position, features in found.items() if features is None]
 

@@ -45,8 +45,8 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
             for clip in batches:
                 if not (count := len(clip.label)):
                     continue
-                for view in range(clip.rgb.shape[1]):
-                    network(clip.rgb[:, view].to(device), clip.flow[:, view].to(device))
+                for view in range(clip.first.shape[1]):
+                    network(clip.first[:, view].to(device), clip.second[:, view].to(device))
                     index.append(clip.index)
     finally:
         network.train(training)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class Outcome:
     """What a probe found; a class without test videos counts in none of its means.
 
     - `top1`, `mean_class`: {stream or "both": number}.
-    - `classes`: {name: {"videos": count, stream: accuracy, "gain": both - rgb}}.
+    - `classes`: {name: {"videos": count, stream: accuracy, "gain": both - first}}.
     - `gain`: the mean over classes of their gains; None without both streams.
     - `largest`: (class, top-1, mean-class) of always answering the class with the most training videos.
     """
@@ -69,6 +69,7 @@ def measured(
 ) -> Outcome:
     """Computes the numbers from scores by stream (and both). `fitted`: each class's number of training videos."""
     right = {name: ranks(of, labels) == 0 for name, of in scores.items()}
+    first = streams_of(scores)[0]
     draws = draws_of_groups(labels, groups)
     tested = np.unique(labels)
     rows = {name: class_row(right, labels == label) for label, name in enumerate(classes) if (labels == label).any()}
@@ -83,7 +84,7 @@ def measured(
         },
         classes=rows,
         gain=mean_number(
-            right[BOTH].astype(float) - right["rgb"], labels, draws, [row["gain"] for row in rows.values()]
+            right[BOTH].astype(float) - right[first], labels, draws, [row["gain"] for row in rows.values()]
         )
         if BOTH in right
         else None,
@@ -92,9 +93,15 @@ def measured(
 
 
 def class_row(right: Mapping[str, Bool[np.ndarray, " n"]], own: Bool[np.ndarray, " n"]) -> dict[str, Any]:
-    """Returns the row of a class, whose videos are `own`: their number, each accuracy, and what flow adds."""
+    """Returns the row of a class, whose videos are `own`: their number, each accuracy, and what the second adds."""
     row: dict[str, Any] = {"videos": int(own.sum()), **{name: share(found[own]) for name, found in right.items()}}
-    return row | ({"gain": gain_of(right["rgb"][own], right[BOTH][own])} if BOTH in right else {})
+    first = streams_of(right)[0]
+    return row | ({"gain": gain_of(right[first][own], right[BOTH][own])} if BOTH in right else {})
+
+
+def streams_of(found: Iterable[str]) -> list[str]:
+    """Returns the streams of what was found of each and of both: first the one that the other is added to."""
+    return [name for name in found if name != BOTH]
 
 
 def share(right: Bool[np.ndarray, " n"]) -> Number:
@@ -133,15 +140,16 @@ def sentence(outcome: Outcome) -> str:
         name, number = next(iter(outcome.mean_class.items()))
         return f"{name} {number.value:.2f} (95 % {number.low:.2f} to {number.high:.2f}) of each class, on the average"
     both, gain = outcome.mean_class[BOTH], outcome.gain
-    others = ", ".join(f"{name} {outcome.mean_class[name].value:.2f}" for name in outcome.mean_class if name != BOTH)
-    verdict = f"flow adds {gain.value:+.2f} to rgb (95 % {gain.low:+.2f} to {gain.high:+.2f})"
+    others = ", ".join(f"{name} {outcome.mean_class[name].value:.2f}" for name in streams_of(outcome.mean_class))
+    one, two = streams_of(outcome.mean_class)
+    verdict = f"{two} adds {gain.value:+.2f} to {one} (95 % {gain.low:+.2f} to {gain.high:+.2f})"
     if gain.low > 0:
         verdict += ": it helps, for the interval excludes zero"
     elif gain.high < 0:
-        verdict = verdict.replace("flow adds", "flow changes").replace(" to rgb", " of rgb")
+        verdict = verdict.replace(f"{two} adds", f"{two} changes").replace(f" to {one}", f" of {one}")
         verdict += ": it harms, for the interval excludes zero"
     else:
-        verdict += f": the interval includes zero, {outcome.videos} videos do not tell whether flow helps"
+        verdict += f": the interval includes zero, {outcome.videos} videos do not tell whether {two} helps"
     return f"both {both.value:.2f} (95 % {both.low:.2f} to {both.high:.2f}), {others}: {verdict}"
 
 

@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 
 from twostream.metrics.plots import plain_text, save_figure
 from twostream.metrics.scores import Scores
-from twostream.probe.outcome import Number, Outcome, sentence, warnings
+from twostream.probe.outcome import Number, Outcome, sentence, streams_of, warnings
 from twostream.probe.scoring import BOTH
 from twostream.report.escape import markdown as cell
 from twostream.runs.results import versions, write_json, write_text
 
-COLOURS = {BOTH: "C2", "rgb": "C0", "flow": "C1"}
-SHOWN = 30  # classes in a picture: those that flow helps most, and least
+SHOWN = 30  # classes in a picture: those that the second stream helps most, and least
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,11 @@ def console(probe: Probe) -> str:
 
 
 def gain_title(outcome: Outcome) -> str:
-    return "" if outcome.gain is None else "  both - rgb (95 %)"
+    return "" if outcome.gain is None else f"  both - {streams_of(outcome.top1)[0]} (95 %)"
 
 
 def by_gain(outcome: Outcome) -> list[tuple[str, Mapping[str, Any]]]:
-    """Returns the classes, those that flow helps most first."""
+    """Returns the classes, those that the second stream helps most first."""
     return sorted(outcome.classes.items(), key=lambda item: -item[1]["gain"].value if "gain" in item[1] else 0.0)
 
 
@@ -118,33 +117,33 @@ def markdown(probe: Probe) -> str:
     lines += ["| | mean class (95 %) | top-1 (95 %) |", "|---|---|---|"]
     lines += [f"| {kind} | {outcome.mean_class[kind]} | {outcome.top1[kind]} |" for kind in kinds]
     lines += [f"| always {cell(name)} | {mean_class:.2f} | {top1:.2f} |", ""]
-    gains = [] if outcome.gain is None else ["both - rgb (95 %)"]
+    gains = [] if outcome.gain is None else [gain_title(outcome).strip()]
     header = ["class", "videos", *kinds, *gains]
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, row in by_gain(outcome):
         cells = [cell(name), str(row["videos"]), *(f"{row[kind].value:.2f}" for kind in kinds)]
         cells += [row["gain"].signed for _ in gains]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "![accuracies, and what flow adds to each class](probe.png)", ""]
+    lines += ["", f"![accuracies, and what {streams_of(kinds)[-1]} adds to each class](probe.png)", ""]
     return "\n".join([*lines, *(f"- {cell(caution)}" for caution in probe.cautions)]).rstrip() + "\n"
 
 
 def save_picture(probe: Probe, path: Path) -> None:
-    """Draws both accuracies with intervals; beside them what flow adds to each class, or each class's accuracy."""
+    """Draws both accuracies with intervals; beside them each class's, or what the second stream adds to it."""
     outcome = probe.outcome
     rows = by_gain(outcome)
     if len(rows) > SHOWN:
         rows = rows[: SHOWN // 2] + rows[-SHOWN // 2 :]
     figure = Figure(figsize=(9.6, max(3.6, 1.4 + 0.28 * len(rows))), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    kinds = list(outcome.top1)
+    kinds, streams = list(outcome.top1), streams_of(outcome.top1)
     for place, numbers in enumerate((outcome.mean_class, outcome.top1)):
         for index, kind in enumerate(kinds):
             bar(
                 left,
                 place + 0.27 * (index - (len(kinds) - 1) / 2),
                 numbers[kind],
-                COLOURS[kind],
+                "C2" if kind == BOTH else f"C{streams.index(kind)}",
                 kind if place == 0 else None,
             )
         floor = outcome.largest[2 - place]
@@ -152,8 +151,7 @@ def save_picture(probe: Probe, path: Path) -> None:
     left.set_xticks([0, 1], ["mean class", "top-1"])
     left.set(ylim=(0, 1.02), ylabel="accuracy, with its interval of 95 %", title=plain_text(probe.data))
     left.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize=8, columnspacing=1)
-    key = "rgb" if "rgb" in kinds else kinds[0]
-    key = key if outcome.gain is None else "gain"
+    key = streams[0] if outcome.gain is None else "gain"
     for place, (_, row) in enumerate(reversed(rows)):
         number: Number = row[key]
         right.barh(place, number.value, 0.6, color="C2" if number.value > 0 else "C3")
@@ -163,8 +161,8 @@ def save_picture(probe: Probe, path: Path) -> None:
         range(len(rows)), [plain_text(f"{name} ({row['videos']})") for name, row in reversed(rows)], fontsize=8
     )
     right.set(
-        xlabel="both - rgb" if key == "gain" else f"accuracy of {key}",
-        title="what flow adds to each class" if key == "gain" else "each class",
+        xlabel=f"both - {streams[0]}" if key == "gain" else f"accuracy of {key}",
+        title=f"what {streams[-1]} adds to each class" if key == "gain" else "each class",
     )
     save_figure(figure, path)
 

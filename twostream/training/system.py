@@ -71,9 +71,9 @@ class TwoStreamSystem(pl.LightningModule):
 
         The network gets `views_at_once` of the n·v views at a time; None: all at once.
         """
-        n, v = clip.rgb.shape[:2]
-        views = (part.flatten(0, 1).split(views_at_once or n * v) for part in (clip.rgb, clip.flow))
-        heads = torch.cat([self.network(rgb, flow) for rgb, flow in zip(*views, strict=True)], dim=1)
+        n, v = clip.first.shape[:2]
+        views = (part.flatten(0, 1).split(views_at_once or n * v) for part in (clip.first, clip.second))
+        heads = torch.cat([self.network(*streams) for streams in zip(*views, strict=True)], dim=1)
         heads = heads.unflatten(1, (n, v)).mean(2)
         return heads, self.network.combine(heads)
 

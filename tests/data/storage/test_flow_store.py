@@ -36,6 +36,7 @@ from twostream.data.storage.flow_store import (
     read_manifest,
 )
 from twostream.data.transform import CentreCrop
+from twostream.options import streams
 
 FLOW = DIS(length=3, preset="ultrafast")
 
@@ -90,8 +91,8 @@ def test_clips_from_the_store_are_those_that_are_computed(source, store) -> None
     errors = []
     for index in range(4):
         one, other = computed[(0, index)], stored[(0, index)]
-        assert torch.equal(one.rgb, other.rgb)
-        errors.append((one.flow.float() - other.flow.float()).abs())
+        assert torch.equal(one.first, other.first)
+        errors.append((one.second.float() - other.second.float()).abs())
     error = torch.stack(errors)
     small = json.loads((store / "manifest.json").read_text())["encoding"] == "small"
     assert error.max() == 0 if lossless else error.mean() < (0.8 if small else 0.3), error.mean()
@@ -107,9 +108,13 @@ def test_flow_alone_opens_no_video(source, store, monkeypatch) -> None:
 
     options = {"sampling": Chunks(2, stride=(2, 2)), "transform": CentreCrop(size=64), "flow": FLOW}
     dataset = ClipDataset(
-        source.train, flow_store=FlowStore(store, FLOW), frame_source=Closed(), streams=("flow",), **options
+        source.train,
+        flow_store=FlowStore(store, FLOW),
+        frame_source=Closed(),
+        streams=(streams.flow(FLOW.length),),
+        **options,
     )
-    assert dataset[(0, 0)].flow.shape == (1, 2, 6, 64, 64)
+    assert dataset[(0, 0)].first.shape == (1, 2, 6, 64, 64)
     assert dataset.num_frames(0) == 12
 
 

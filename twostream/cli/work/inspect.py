@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.config.loaded import load_run
-from twostream.data.windows import Window
+from twostream.config.streams import streams_in
+from twostream.data.windows import View, Window
 from twostream.explain.pictures import (
     Column,
     save_columns,
-    save_flow_filters,
+    save_filters,
     save_fusion,
-    save_rgb_filters,
     save_taps,
 )
 from twostream.explain.weights import first_filters, learned_fusions, learned_taps
@@ -20,7 +20,9 @@ from twostream.files.errors import say
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
 from twostream.metrics.plots import plain_text
+from twostream.options.streams import Stream
 from twostream.prediction.predictor import Predictor, Seen
+from twostream.prediction.sheet import pictures_at
 from twostream.prediction.window_sample import WindowSample
 from twostream.training.loggers import finishing, log_pictures, wandb_logger
 
@@ -31,7 +33,7 @@ def inspect(folder: Path, *, video: str | None, out: Path | None, wandb: bool, t
     out = inside(folder, "inspection") if out is None else out
     require_writable(out, "name another folder with --out DIR")
     out.mkdir(parents=True, exist_ok=True)
-    pictures = draw_weights(run.system.network, out)
+    pictures = draw_weights(run.system.network, streams_in(run.cfg), out)
     if video is not None:
         pictures["grad_cam"] = draw_grad_cam(Predictor(run), video, out)
     for path in pictures.values():
@@ -43,18 +45,19 @@ def inspect(folder: Path, *, video: str | None, out: Path | None, wandb: bool, t
             log_pictures([logger], {f"inspection/{name}": path for name, path in pictures.items()}, 0)
 
 
-def draw_weights(network: object, folder: Path) -> dict[str, Path]:
+def draw_weights(network: object, streams: Sequence[Stream], folder: Path) -> dict[str, Path]:
     """Draws first filters, fusions and filters over time, if the network has them. Returns {name: picture}."""
     pictures: dict[str, Path] = {}
-    for stream, weight in first_filters(network).items():
-        pictures[f"{stream}_filters"] = path = folder / f"{stream}_filters.png"
-        (save_rgb_filters if stream == "rgb" else save_flow_filters)(weight, path)
+    filters = first_filters(network)
+    for stream in streams:
+        pictures[f"{stream.name}_filters"] = path = folder / f"{stream.name}_filters.png"
+        save_filters(stream, filters[stream.name], path)
     for name, shares in learned_fusions(network).items():  # type: ignore[arg-type]
         pictures[f"fusion_{name}"] = path = folder / f"fusion_{name}.png"
-        save_fusion(name, shares, path)
+        save_fusion(name, shares, path, streams=list(filters))
     if taps := learned_taps(network):  # type: ignore[arg-type]
         pictures["over_time"] = folder / "over_time.png"
-        save_taps(taps, pictures["over_time"])
+        save_taps(taps, pictures["over_time"], streams=list(filters))
     return pictures
 
 
@@ -63,22 +66,21 @@ def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
     sample = WindowSample()
     predictor.predict(video, observers=[sample])
     window, seen = sample.kept[len(sample.kept) // 2]
-    columns = chunk_columns(window, seen)
+    columns = chunk_columns(window, seen, predictor.view)
     path = folder / "grad_cam.png"
     label = f"{predictor.classes[seen.label]} {seen.scores[seen.label]:.2f}"
     title = f"{Path(video).name}, {window.seconds[0]:.1f} to {window.seconds[1]:.1f} s: {label}"
-    save_columns(columns, path, bound=predictor.view.flow.bound, title=plain_text(title))
+    save_columns(columns, path, title=plain_text(title))
     return path
 
 
-def chunk_columns(window: Window, seen: Seen) -> list[Column]:
+def chunk_columns(window: Window, seen: Seen, view: View) -> list[Column]:
     """Returns a column for each chunk of a window."""
     largest = {name: float(map_.max()) for name, map_ in seen.maps.items()}
     return [
         Column(
             f"frame {frame}",
-            window.rgb[place],
-            window.flow[place],
+            pictures_at(window, place, view),
             {name: map_[place] for name, map_ in seen.maps.items()},
             largest,
         )

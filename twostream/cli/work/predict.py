@@ -81,7 +81,7 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
             video, window=options.window, stride=options.stride, limit=options.limit, stop=stop, observers=observers
         )
     if sheet is not None:
-        save_sheet(sample, prediction, sheet, bound=predictor.view.flow.bound)
+        save_sheet(sample, prediction, sheet, view=predictor.view)
     return prediction
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .parts import parts
+from .parts import parts, towers
 
 SHOWN = ("stage", "attention", "fusion", "temporal", "head")
 
@@ -61,7 +61,6 @@ def describe(
     network: nn.Module,
     *,
     num_chunks: int,
-    flow_channels: int,
     image_size: int,
     precision: str = "32-true",
     checkpointing: bool = False,
@@ -87,13 +86,12 @@ def describe(
     stages = {id(m): part.name for part in shown if part.role == "stage" for m in part.module.modules()}
     leaves = [m for m in network.modules() if not list(m.children())]
     handles += [m.register_forward_hook(count(stages.get(id(m), ""))) for m in leaves]
-    side = (image_size, image_size)
-    rgb = torch.zeros(1, num_chunks, 3, *side, device="meta")
-    flow = torch.zeros(1, num_chunks, flow_channels, *side, device="meta")
+    channels = [tower.in_channels for tower in towers(network).values()]
+    streams = [torch.zeros(1, num_chunks, c, image_size, image_size, device="meta") for c in channels]
     counter = FlopCounterMode(display=False)
     was_training = network.training
     with counter, torch.no_grad():
-        heads = network.eval()(rgb, flow)
+        heads = network.eval()(*streams)
     network.train(was_training)
     for handle in handles:
         handle.remove()

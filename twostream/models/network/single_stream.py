@@ -5,30 +5,28 @@ from __future__ import annotations
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from twostream.options.choices import STREAMS
-
 from .tower import LAST_CONV, MakeTemporal, MakeTower, Tower, check_choice, make_temporal, scores
 
 
 class SingleStreamNetwork(nn.Module):
-    """One tower on RGB or on flow: a baseline for fusion, and the source of its initial weights.
+    """One tower: a baseline for fusion, and the source of its initial weights.
 
-    `tower` makes the tower of `stream`, rgb or flow. `forward(rgb, flow)` takes frames (n, t, c, h, w) in grey levels
-    and returns the scores of its one head before softmax, (1, n, k); `combine` returns (n, k).
+    `tower` makes the tower of `stream`. `forward(first)` takes its frames (n, t, c, h, w) in grey levels, and ignores a
+    second argument, so that all networks are called alike; it returns the scores of its one head before softmax,
+    (1, n, k); `combine` returns (n, k).
     """
 
     def __init__(self, stream: str, *, tower: MakeTower, temporal: MakeTemporal) -> None:
         super().__init__()
-        check_choice("streams", stream, STREAMS)
         built = tower(stream)
         channels = built.shapes[LAST_CONV][0]
         built.temporal[LAST_CONV] = make_temporal(temporal, built, channels, channels)
         self.stream, self.streams = stream, (stream,)
         self.add_module(stream, built)  # `rgb.…` or `flow.…`, as in a two-stream network
 
-    def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "1 n k"]:
+    def forward(self, first: Num[Tensor, "n t c h w"], second: Tensor | None = None) -> Float[Tensor, "1 n k"]:
         tower: Tower = getattr(self, self.stream)
-        maps = tower.enter(rgb if self.stream == "rgb" else flow)
+        maps = tower.enter(first)
         for name in tower.stages:
             maps = tower.over_time(name, tower.stage(name, maps))
         return scores(maps).unsqueeze(0)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from twostream.models.stages import STAGES
+from twostream.options.streams import Stream
 
 from .maps import Maps
 
@@ -34,8 +35,8 @@ class Tower(nn.Module):
 
     Its stages are described in `run_stage`.
 
-    `flow_channels`: 2L for stacks of L flow fields. `image_size`: the side of the input. `pooling` and a linear
-    classifier replace the backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
+    `stream`: what the tower sees. `image_size`: the side of the input. `pooling` and a linear classifier replace the
+    backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
 
     If `checkpointing` is set, training keeps no map within a stage: the backward pass computes each stage once more
     (Chen et al. 2016, "Training deep nets with sublinear memory cost"), with the same random numbers.
@@ -45,29 +46,25 @@ class Tower(nn.Module):
 
     def __init__(
         self,
-        stream: str,
+        stream: Stream,
         backbone: MakeBackbone,
         *,
         num_classes: int,
-        flow_channels: int = 20,
         image_size: int = 224,
         pooling: MakeLayer | None = None,
         attention: MakeLayer = nn.Identity,
         attention_after: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        in_channels = 3 if stream == "rgb" else flow_channels
-        self.backbone = backbone(in_channels=in_channels, num_classes=num_classes)
+        self.in_channels = stream.channels
+        self.backbone = backbone(in_channels=stream.channels, num_classes=num_classes)
         self.num_classes = num_classes
-        if stream == "rgb":
-            self.input = Normalise(self.backbone.mean, self.backbone.std)
-        else:
-            self.input = Normalise([0.0] * in_channels, [self.backbone.flow_std] * in_channels)
+        self.input = Normalise(*statistics(stream, self.backbone))
         self.pooling = pooling
         self.pools_time = False
         if pooling is not None:
             self.pool(self.backbone.channels[LAST_CONV])
-        self.shapes = map_shapes(self.stages, (in_channels, image_size, image_size))
+        self.shapes = map_shapes(self.stages, (stream.channels, image_size, image_size))
         for name in attention_after:
             check_choice("attention_after", name, tuple(self.stages))
         self.attention = nn.ModuleDict({name: attention(self.shapes[name][0]) for name in attention_after})
@@ -147,6 +144,25 @@ class Tower(nn.Module):
     def over_time(self, name: str, maps: Maps) -> Maps:
         """Returns the maps after temporal fusion if that follows stage `name`, or else unchanged."""
         return maps.with_map(self.temporal[name](maps.maps)) if name in self.temporal else maps
+
+
+def statistics(stream: Stream, backbone: Any) -> tuple[list[float], list[float]]:
+    """Returns the mean and the standard deviation of each channel of a stream: its own, or else the backbone's."""
+    mean, std = (0.0,), (backbone.flow_std,)
+    if stream.dtype == "uint8":
+        mean, std = backbone.mean, backbone.std
+    if stream.std is not None:
+        std = (stream.std,)
+    return per_channel(mean, stream.channels), per_channel(std, stream.channels)
+
+
+def per_channel(values: Sequence[float], channels: int) -> list[float]:
+    """Returns a value for each channel: the same one for all, their mean, if there are others than `channels`.
+
+    >>> per_channel((1.0, 2.0), 2), per_channel((1.0, 2.0), 1), per_channel((3.0,), 2)
+    ([1.0, 2.0], [1.5], [3.0, 3.0])
+    """
+    return list(values) if len(values) == channels else [sum(values) / len(values)] * channels
 
 
 class Normalise(nn.Module):
