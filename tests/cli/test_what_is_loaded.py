@@ -65,6 +65,15 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream flow --store here flow.bound=0": ("hydra", "error: flow.bound=0: must be"),
     "twostream info fusion=nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
     "twostream info --config-dir nowhere": ("hydra", "error: --config-dir nowhere: no such folder"),
+    "twostream bench data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
+    "twostream bench backbone.weights=nowhere": ("hydra", "error: weights='nowhere': no such file; choose from null"),
+    "twostream flow --store here data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
+    "twostream flow --store here --from-jpegs nowhere": ("hydra", "error: --from-jpegs nowhere: no such file"),
+    "twostream prepare folder --root nowhere": ("numpy cv2 av", "error: --root 'nowhere': "),
+    "twostream probe data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
+    "twostream probe flow.store=nowhere backbone.weights={here}/train.py": ("hydra", "error: nowhere: no flow store"),
+    "twostream evaluate run --root nowhere": ("hydra numpy", "error: run: data.root='nowhere': "),
+    "twostream evaluate run --set flow.store=nowhere --root .": ("hydra numpy", "error: nowhere: no flow store"),
     "twostream probe nosuch=1": ("hydra", "error: nosuch=1: no such option"),
     "python train.py --nosuch": ("hydra", "error: --nosuch: "),
     "python train.py nosuch": ("hydra", "error: nosuch: options are typed"),
@@ -76,6 +85,15 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "python train.py -m fusion=sum,nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
     "python train.py -m nosuch=1,2": ("hydra", "error: nosuch=1: no such option"),
     "python train.py resume=nowhere": ("hydra", "is no run folder"),
+    "python train.py data=ucf101 data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
+    "python train.py data=hmdb51 data.root=. data.lists=nowhere": ("hydra", "error: data.lists='nowhere': "),
+    "python train.py data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
+    "python train.py data=folder data.root=. data.csv=nowhere": ("hydra", "error: data.csv='nowhere': "),
+    "python train.py data=folder data.root=. data.frames=packed": ("hydra", "error: data.packed='packed-256': "),
+    "python train.py data=folder data.root=. weights=nowhere": ("hydra", "error: weights='nowhere': no such file"),
+    "python train.py init.rgb=nowhere": ("hydra", "error: init.rgb=nowhere: must be a checkpoint"),
+    "python train.py flow.store=nowhere": ("hydra", "error: nowhere: no flow store"),
+    "python train.py -m seed=1,2 data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
     "python train.py --cfg job": ("hydra", "_target_: "),
     "twostream fuse a.npz a.npz": ("numpy", "fused 1:1"),
     "twostream report . --wandb off": ("numpy", "-> report"),
@@ -85,7 +103,11 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     ),  # on meta tensors PyTorch imports dynamo
 }
 RUN = {
-    "config.yaml": "backbone: {}\n",
+    "config.yaml": """backbone: {}
+data: {_target_: twostream.data.sources.Folder, root: gone}
+flow: {_target_: twostream.data.flow.DIS, store: null}
+streams: [rgb, flow]
+""",
     "overrides.json": "[]",
     "results.json": '{"metrics": {"test/top1": 0.5}}',
 }

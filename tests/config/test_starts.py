@@ -9,9 +9,10 @@ import torch
 from omegaconf import OmegaConf
 
 from twostream.config.compose import compose_config
-from twostream.config.network import build_network, check_starts, start_of, starts, without_starts
+from twostream.config.network import build_network, check_starts, starts, without_starts
 from twostream.config.run import build_run, build_system, check_training
 from twostream.config.saved import load_config
+from twostream.config.starts import start_of
 from twostream.files.errors import UserError, checked
 from twostream.launch.claim import difference, identity
 from twostream.models.backbone import weights as weights_module

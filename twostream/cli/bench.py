@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twostream.cli.code import add_overrides, composed
+from twostream.config.paths import check_paths
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, new_file, value_of
 from twostream.runs.results import write_json
@@ -21,7 +22,7 @@ def bench(arguments: Sequence[str]) -> None:
     parser.add_argument("--chart", type=new_file, metavar="FILE", help="draw them into this PNG file")
     options = parser.parse_intermixed_args(arguments)
     with checked():
-        cfg = composed(options)
+        check_paths(cfg := composed(options))
         from twostream.config.data import build_data, build_source
         from twostream.config.network import describe_config, without_starts
         from twostream.config.run import build_bench_trainer, build_system

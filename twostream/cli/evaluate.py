@@ -41,6 +41,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         runs = runs if splits is None else of_splits(runs, splits, trust=plan.trust)
         for run in runs:
             require_run(run)
+            plan.check_paths(run)
         from twostream.evaluation.evaluate import prepare, score
         from twostream.evaluation.report import mean_of, summary, write_evaluation
 

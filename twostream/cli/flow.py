@@ -8,9 +8,10 @@ from pathlib import Path
 
 from twostream.cli.code import add_overrides, composed
 from twostream.cli.engine import add_engine
+from twostream.config.paths import check_videos
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked
-from twostream.options.arguments import Parser, value_of
+from twostream.options.arguments import Parser, existing, value_of
 from twostream.options.choices import ENCODINGS, NAMINGS, QUALITY
 
 
@@ -22,13 +23,13 @@ def flow(arguments: Sequence[str]) -> None:
     parser.add_argument("--encoding", choices=ENCODINGS, default="jpeg", help="png: no loss; small: H.264")
     quality = value_of("whole >= 1, <= 100")
     parser.add_argument("--quality", type=quality, default=QUALITY, help=f"of JPEG, 1 to 100 (default {QUALITY})")
-    parser.add_argument("--from-jpegs", type=Path, metavar="DIR", help="import what another tool wrote, at flow.bound")
+    parser.add_argument("--from-jpegs", type=existing, metavar="DIR", help="import what others wrote, at flow.bound")
     parser.add_argument("--naming", choices=NAMINGS, default="denseflow", help="of those files (default denseflow)")
     add_engine(parser)
     parser.set_defaults(workers=None)
     options = parser.parse_intermixed_args(arguments)
     with checked():
-        cfg = composed(options)
+        check_videos(cfg := composed(options))
         from twostream.config.data import build_flow, build_source
         from twostream.data.storage.extract import extract
         from twostream.data.storage.flow_store import FromJPEGs, FromVideo, make_store

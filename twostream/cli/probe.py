@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.cli.code import add_overrides, composed
+from twostream.config.paths import check_paths
 from twostream.files.errors import checked
 from twostream.options.arguments import Parser, value_of
 
@@ -30,7 +31,7 @@ def probe(arguments: Sequence[str]) -> None:
     typed = list(options.overrides)
     options.overrides = [*typed, *FROZEN]
     with checked():
-        cfg = composed(options)
+        check_paths(cfg := composed(options))
     from twostream.cli.work.probe import probe as run_probe
 
     run_probe(cfg, folds=options.folds, views=options.views, out=options.out, typed=typed)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
 from twostream.config.older import mirrors
+from twostream.config.paths import packed_frames
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
 from twostream.config.streams import streams_in
@@ -28,7 +29,7 @@ from twostream.data.sources import Video, hold_out
 from twostream.data.sources.source import Rendered
 from twostream.data.storage.flow_store import FlowStore, clip_path
 from twostream.data.storage.index import find_index
-from twostream.data.storage.packed import Packed, packed_folder, packed_path
+from twostream.data.storage.packed import Packed, packed_path
 from twostream.metrics.scores import PARTS
 from twostream.runs.data_values import which_videos
 
@@ -91,13 +92,6 @@ def fits(source: Any, *, fields: bool = False, memory: Path = MEMORY) -> bool:
         if total > free:
             return False
     return True
-
-
-def packed_frames(cfg: DictConfig) -> Path | None:
-    """Returns the folder of packed frames; None if frames are decoded from the videos."""
-    if cfg.data.get("frames") != "packed":
-        return None
-    return Path(packed_folder(cfg.data.packed, cfg.data.root)).expanduser()
 
 
 def build_flow(cfg: DictConfig) -> OpticalFlow:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import names_of, streams_of
-from twostream.config.older import scores_relu
+from twostream.config.starts import REQUIRED, backbone_config, start_of, takes_weights
 from twostream.config.streams import side_of, span_in, streams_in
 from twostream.config.trust import code_of
-from twostream.files.json_yaml import read_yaml
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign, ZeroPadAlign
 from twostream.models.network import (
@@ -29,10 +27,8 @@ from twostream.models.network import (
 from twostream.models.network.description import Description, describe
 from twostream.models.network.parts import towers
 from twostream.models.pooling import GAP
-from twostream.options.command import train_command
 from twostream.training.optimizers import roles
 
-REQUIRED = "required"  # of `init`: the experiment starts from trained streams, which the user has to name
 ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
 
 
@@ -130,60 +126,6 @@ def attends(cfg: DictConfig) -> bool:
     return code_of(cfg.attention) is not nn.Identity
 
 
-def backbone_config(cfg: DictConfig, stream: str) -> DictConfig:
-    """Returns the options of the backbone of a stream."""
-    return (cfg.get("flow_backbone") or cfg.backbone) if side_of(cfg, stream) == "flow" else cfg.backbone
-
-
-def takes_weights(backbone: DictConfig | None) -> bool:
-    """Whether weights can be given to a backbone: its option `weights`, which one of the user's own need not have."""
-    return backbone is not None and "weights" in backbone
-
-
-def start_of(cfg: DictConfig, stream: str) -> str | None:
-    """Returns what the tower of a stream starts from: a checkpoint of `init`, the backbone's weights, or None (random).
-
-    Raises ValueError if `init` names no checkpoint, or an experiment needs trained streams that were not named.
-    """
-    side = side_of(cfg, stream)
-    if cfg.init[side] == REQUIRED:
-        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]  # of experiments, too: t3_vgg_m_spatial
-        kind = {"rgb": "spatial", "flow": "temporal"}[side]
-        raise ValueError(
-            f"init.{side}=required: this experiment starts from trained streams; train one with {train_command()} "
-            f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
-            f"init.{side}=RUN_DIR"
-        )
-    if (path := cfg.init[side]) is not None:
-        if not Path(checkpoint := single_stream_checkpoint(path)).is_file():
-            raise ValueError(f"init.{side}={path}: must be a checkpoint, or a run folder with checkpoints/best.ckpt")
-        if not takes_weights(backbone_config(cfg, stream)):
-            raise ValueError(f"init.{side}={path}: this backbone has no option `weights` that it could be given by")
-        check_relu(cfg, stream, checkpoint)
-        return checkpoint
-    return backbone_config(cfg, stream).get("weights")
-
-
-def check_relu(cfg: DictConfig, stream: str, checkpoint: str) -> None:
-    """Raises ValueError if one of two runs, this one and the one a stream starts from, has a ReLU behind its scores.
-
-    The weights fit both. A checkpoint outside of a run folder does not say which, and is accepted.
-    """
-    config = Path(checkpoint).absolute().parent.parent / "config.yaml"
-    ours = scores_relu(backbone_config(cfg, stream))
-    begun = read_yaml(config) if ours is not None and config.is_file() else None
-    if not isinstance(begun, dict):
-        return
-    side = side_of(cfg, stream)
-    theirs = scores_relu((begun.get("flow_backbone") if side == "flow" else None) or begun.get("backbone"))
-    if theirs is not None and theirs != ours:
-        group = "flow_backbone" if side == "flow" and cfg.get("flow_backbone") else "backbone"
-        raise ValueError(
-            f"init.{side}={cfg.init[side]}: was trained with {group}.relu={str(theirs).lower()}, "
-            f"so its scores would be others here; give {group}.relu={str(theirs).lower()}"
-        )
-
-
 def check_starts(cfg: DictConfig, network: Any) -> None:
     """Raises ValueError if weights to start from are missing, or if a frozen stream would stay random.
 
@@ -236,12 +178,6 @@ def starts(network: Any) -> dict[str, str]:
     """Returns {stream: what its weights are before training, in words}."""
     backbones = {stream: tower.backbone for stream, tower in towers(network).items()}
     return {name: backbone.report.start if backbone.report else "random" for name, backbone in backbones.items()}
-
-
-def single_stream_checkpoint(path: str) -> str:
-    """Returns the best checkpoint if `path` is a run folder, or else `path`."""
-    best = Path(path) / "checkpoints" / "best.ckpt"
-    return str(best) if best.is_file() else path
 
 
 def describe_config(cfg: DictConfig, num_classes: int) -> Description:

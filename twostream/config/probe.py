@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import streams_of
-from twostream.config.data import build_record, build_transform, clip_parts, packed_frames
-from twostream.config.network import build_network, check_starts, start_of
+from twostream.config.data import build_record, build_transform, clip_parts
+from twostream.config.network import build_network, check_starts
+from twostream.config.paths import packed_frames
 from twostream.config.run import initial_history
+from twostream.config.starts import start_of
 from twostream.config.streams import side_of
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import same_frames

@@ -30,10 +30,10 @@ from twostream.config.network import (
     check_frozen,
     check_starts,
     describe_config,
-    start_of,
     untrained,
 )
 from twostream.config.settle import monitored, settle, settle_starts
+from twostream.config.starts import start_of
 from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
 from twostream.config.data import build_source, fits
-from twostream.config.network import start_of
+from twostream.config.starts import start_of
 from twostream.config.trust import code_of
 from twostream.options import shown
 from twostream.training.distributed import FullySharded

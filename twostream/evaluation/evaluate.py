@@ -21,7 +21,7 @@ from twostream.config.older import mirrors
 from twostream.config.protocol_views import num_views, scores_frame_by_frame
 from twostream.config.protocols import CROPS
 from twostream.config.run import check_device, quieten, use_matmul_precision
-from twostream.config.saved import change_config, errors_name_file
+from twostream.config.saved import errors_name_file
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
@@ -73,10 +73,7 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     """
     run = load_run(folder, trust=plan.trust)
     check_device(accelerator_of(plan, run.cfg), plan.precision or run.cfg.precision)
-    settings = [*plan.settings]
-    settings += [] if plan.root is None else [f"data.root={plan.root}"]
-    settings += [] if plan.split is None else [f"split={plan.split}"]
-    cfg = change_config(run.cfg, settings, trust=plan.trust)
+    cfg = plan.changed(run.cfg)
     with errors_name_file(folder):
         source = build_source(cfg)
         check_classes(source.classes, run.system.classes)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from twostream.config.saved import differing_parts, load_config
+from twostream.config.paths import check_stores, check_videos
+from twostream.config.saved import change_config, differing_parts, errors_name_file, load_config
 from twostream.options import check_plain
 
 
@@ -35,6 +37,20 @@ class Plan:
                 raise ValueError(f"{name}={value!r}: must be at least {least}")
         if self.precision is not None:
             check_plain("precision", self.precision)
+
+    def changed(self, cfg: Any) -> Any:
+        """Returns the configuration of a run with what the plan changes. Raises ValueError for what may not change."""
+        settings = [*self.settings]
+        settings += [] if self.root is None else [f"data.root={self.root}"]
+        settings += [] if self.split is None else [f"split={self.split}"]
+        return change_config(cfg, settings, trust=self.trust)
+
+    def check_paths(self, folder: Path) -> None:
+        """Raises ValueError or ExpectedError if the videos, flow or packed frames for a run are not there."""
+        cfg = self.changed(load_config(folder, trust=self.trust))
+        with errors_name_file(folder):
+            check_videos(cfg)
+            check_stores(cfg)
 
 
 def of_splits(folders: Sequence[Path], splits: Sequence[int], *, trust: Sequence[str] = ()) -> list[Path]:

@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
+from twostream.config.paths import check_paths
 from twostream.config.typed import naming_options
 from twostream.config.values import check_values, require_folder
-from twostream.files.errors import UserError, end_with, one_line
+from twostream.files.errors import ExpectedError, UserError, end_with, one_line
 from twostream.options.command import train_command
 from twostream.runs.results import write_json
 from twostream.runs.sweep import LEDGER
 
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -109,16 +113,17 @@ class Ledger(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            check_values(without_hydra(config))
+            check_values(cfg := without_hydra(config))
+            check_new(cfg, Path(config.hydra.run.dir) / "results.json")
             require_folder("hydra.run.dir", config.hydra.run.dir)
-        except (UserError, ValueError) as error:
+        except (UserError, ExpectedError, ValueError) as error:
             end_with(error)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             check_cells(config)
             self._write(config)
-        except (UserError, ValueError) as error:
+        except (UserError, ExpectedError, ValueError) as error:
             end_with(error)
         except Exception as error:
             end_with(error, "the plan of the sweep: ")
@@ -145,7 +150,7 @@ def check_cells(config: DictConfig) -> None:
     """Raises UserError for options that do not exist, and ValueError for a wrong value, before the first cell begins.
 
     Checks the values of each axis in the configuration of the first cell. If another axis chooses what they belong to,
-    each cell checks its own values when it begins.
+    each cell checks its own values when it begins. Checks the paths of the first cell alone.
     """
     params, typed = config.hydra.sweeper.get("params") or {}, as_typed(config.hydra.overrides.task)
     if config.hydra.sweeper._target_ != BASIC_SWEEPER:
@@ -172,6 +177,18 @@ def check_cells(config: DictConfig) -> None:
             cell = copy.deepcopy(cfg)
             OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
             check_values(cell, only=[name])
+    if config.hydra.launcher._target_ == BASIC_LAUNCHER:  # others may run where the data are
+        check_new(cfg, Path(config.hydra.sweep.dir) / LEDGER)
+
+
+def check_new(cfg: DictConfig, left: Path) -> None:
+    """Raises ValueError or ExpectedError for a path that is not there, unless an earlier run has `left` its file.
+
+    What is finished is not read again.
+    """
+    with suppress(InterpolationResolutionError):  # only a run knows `${hydra:…}`, and finds what is not there
+        if not left.exists():
+            check_paths(cfg)
 
 
 def cell_config(config: DictConfig, overrides: list[str]) -> DictConfig:

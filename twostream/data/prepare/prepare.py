@@ -20,8 +20,8 @@ from twostream.data.sources.class_folders import OURS, own_folders
 from twostream.data.sources.sides import find_sides
 from twostream.data.sources.source import first_ten
 from twostream.data.sources.tree import check_root
+from twostream.data.storage.absent import SHORT_SIDE, packed_folder
 from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, update_index
-from twostream.data.storage.packed import SHORT_SIDE, packed_folder
 from twostream.files.one_at_a_time import alone
 from twostream.files.writable import is_writable, require_writable
 from twostream.options.choices import DATA_SETS

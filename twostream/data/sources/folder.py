@@ -14,7 +14,7 @@ from twostream.data.sources.class_folders import scan
 from twostream.data.sources.holdout import divide
 from twostream.data.sources.sides import SIDES
 from twostream.data.sources.source import Source, Video, first_ten
-from twostream.data.sources.split_file import Row, read_csv, tidy_group
+from twostream.data.sources.split_file import Row, read_bytes, read_csv, tidy_group
 from twostream.files.video_files import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Folder(Source):
         if not isinstance(split, int) or split < 1:
             raise ValueError(f"split={split!r}: choose from 1, 2, 3, …")
         tree.check_missing(missing)
-        top = tree.check_root(root, holds="one folder of videos per class")
+        top = self.require_paths(root, csv=csv)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction={test_fraction!r}: choose more than 0 and less than 1")
         rows = scan(top, split, suffixes, classes) if csv is None else listed(Path(csv).expanduser(), split, classes)
@@ -82,6 +82,14 @@ class Folder(Source):
         super().__init__(
             name="folder", split=split, classes=names, train=train, validation=validation, test=test, drawn=drawn
         )
+
+    @staticmethod
+    def require_paths(root: str | Path | None, *, csv: str | Path | None = None, **_: object) -> Path:
+        """Returns `root` as an absolute path. Raises ValueError if it or the CSV is not there. Finds no video."""
+        top = tree.check_root(root, holds="one folder of videos per class")
+        if csv is not None:
+            read_bytes(Path(csv).expanduser())
+        return top
 
 
 def listed(path: Path, split: int, classes: Sequence[str] | str | None) -> list[Row]:

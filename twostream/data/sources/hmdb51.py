@@ -37,6 +37,10 @@ class HMDB51(Published):
     title = "HMDB51"
     holds = "hmdb51/ (the class folders) and testTrainMulti_7030_splits/"
 
+    @staticmethod
+    def find_lists(root: Path, lists: str | Path | None) -> Path | None:
+        return find_lists(root, lists)
+
     def read(self, root: Path, lists: str | Path | None, split: int) -> Lists:
         return listed(root, find_lists(root, lists), split)
 

@@ -39,12 +39,25 @@ class Published(Source):
         missing: str = "error",
     ) -> None:
         tree.check_options(self.title, split=split, missing=missing)
-        top = tree.check_root(root, holds=self.holds)
+        top = self.require_paths(root, lists=lists)
         known, *sides = self.read(top, lists, split)
         chosen = tree.choose_classes(known, classes)
         train, test = (tree.relabel(side, known, chosen) for side in sides)
         train, test = tree.keep_existing(train, test, root=top, missing=missing)
         super().__init__(name=self.title.lower(), split=split, classes=chosen, train=train, test=test)
+
+    @classmethod
+    def require_paths(cls, root: str | Path | None, *, lists: str | Path | None = None, **_: object) -> Path:
+        """Returns `root` as an absolute path. Raises ValueError if it or `lists` is not there. Finds no video."""
+        top = tree.check_root(root, holds=cls.holds)
+        if lists is not None:
+            cls.find_lists(top, lists)
+        return top
+
+    @staticmethod
+    def find_lists(root: Path, lists: str | Path | None) -> Path | None:
+        """Returns the folder of the list files, or None if there need be none. Raises ValueError if it is missing."""
+        raise NotImplementedError
 
     def read(self, root: Path, lists: str | Path | None, split: int) -> Lists:
         """Returns classes, training videos and test videos as listed, whether the files are there or not."""

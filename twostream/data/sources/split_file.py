@@ -33,14 +33,20 @@ class Row(NamedTuple):
 def read_csv(path: Path, split: int) -> list[Row]:
     """Returns the used rows of a split file, sorted by video. Raises a ValueError that names file:line."""
     try:
-        text = decode(path.read_bytes(), errors="surrogateescape")  # names may be not UTF-8
-    except OSError as error:
-        raise ValueError(f"data.csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
+        text = decode(read_bytes(path), errors="surrogateescape")  # names may be not UTF-8
     except UnicodeDecodeError as error:  # UTF-16 that is cut off
         raise ValueError(f"{path}: not a text file ({error.reason})") from None
     if "\0" in text:
         raise ValueError(f"{path}: not a text file in UTF-8 (it holds a NUL); save it as CSV in UTF-8")
     return _read_rows(csv_files.DictReader(io.StringIO(text, newline=""), strict=True), path, split)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a split file. Raises ValueError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"data.csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
 
 
 def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int) -> list[Row]:

@@ -38,6 +38,10 @@ class UCF101(Published):
     title = "UCF101"
     holds = "UCF-101/ (the class folders) and ucfTrainTestlist/"
 
+    @staticmethod
+    def find_lists(root: Path, lists: str | Path | None) -> Path | None:
+        return find_lists(root, lists)
+
     def read(self, root: Path, lists: str | Path | None, split: int) -> Lists:
         if (folder := find_lists(root, lists)) is not None:
             return listed(root, folder, split)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -15,10 +14,9 @@ from twostream.data.decoding import VideoError, iterate_frames, progressing
 from twostream.data.picture import decode_picture
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
-from twostream.data.storage.absent import check_present
+from twostream.data.storage.absent import SHORT_SIDE, check_present, require_packed
 from twostream.data.storage.container import Container, ContainerError, write_container
 
-SHORT_SIDE = 256  # the papers' size before cropping
 QUALITY = 95
 SUFFIX = ".frames"
 HEADER = {"!source": FACTS, "!short_side": int, "!quality": int}
@@ -81,8 +79,7 @@ class Packed:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser()
-        if not self.folder.is_dir():
-            raise ValueError(f"data.packed={str(folder)!r}: no such folder; write it with `twostream prepare … --pack`")
+        require_packed(self.folder)
         self._last: tuple[Video, Container] | None = None
 
     def require(self, videos: Sequence[Video]) -> None:
@@ -113,16 +110,6 @@ class Packed:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
-
-
-def packed_folder(packed: str | None, root: str | None) -> str:
-    """Returns the folder of packed frames: `packed` if the user names one, else the usual one in the data set's root.
-
-    Raises ValueError if both are None.
-    """
-    if packed is None and root is None:
-        raise ValueError("data.frames=packed: name the folder of packed frames with data.packed=DIR")
-    return packed or os.path.join(str(root), f"packed-{SHORT_SIDE}")
 
 
 def open_packed(folder: Path, video: Video) -> Container:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from twostream.files.errors import first_line
+from twostream.files.weights import require_weights
 from twostream.models.backbone.base import Backbone
 from twostream.runs.checkpoint import load_plain
 
@@ -91,18 +92,14 @@ def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = 
 
 
 def check_weights(backbone: Backbone, weights: str | Path) -> None:
-    """Raises ValueError unless `weights` is a name in `backbone.urls` or the path of a file. Downloads nothing."""
-    if str(weights) in backbone.urls or Path(weights).is_file():
-        return
-    if backbone.fetches_itself and str(weights) == "imagenet":
-        return
-    if str(weights) == "imagenet":
+    """Raises ValueError unless `weights` is a published name or the path of a file. Downloads nothing."""
+    names = ("imagenet",) if backbone.fetches_itself else tuple(backbone.urls)
+    if str(weights) == "imagenet" and not names and not Path(weights).is_file():
         raise ValueError(
             f"weights='imagenet': there are none for {backbone.name} to download; give the path of a file of converted "
             "weights (backbone.weights=PATH), or weights=null to start from random values"
         )
-    choices = ", ".join([*backbone.urls, "null", "the path of a file"])
-    raise ValueError(f"weights={str(weights)!r}: no such file; choose from {choices}")
+    require_weights(weights, names)
 
 
 def load_weights(

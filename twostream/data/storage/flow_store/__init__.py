@@ -5,9 +5,10 @@ decodes one blob and no other. JPEG at quality 90 is off by a small fraction of 
 a constant picture, which every encoding keeps exactly.
 """
 
+from twostream.data.storage.absent import FlowStoreError
 from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, encode_field
 from twostream.data.storage.flow_store.jpeg_folders import NAMINGS, FromJPEGs
-from twostream.data.storage.flow_store.manifest import FlowStoreError, clip_path, make_store, read_manifest
+from twostream.data.storage.flow_store.manifest import clip_path, make_store, read_manifest
 from twostream.data.storage.flow_store.reader import READING, FlowStore
 from twostream.data.storage.flow_store.recording import FromVideo, Recorder
 from twostream.data.storage.flow_store.writer import ClipResult, StoreClip, is_stored

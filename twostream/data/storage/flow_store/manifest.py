@@ -9,18 +9,14 @@ from typing import Any
 
 from twostream.data.flow import OpticalFlow
 from twostream.data.sources import Video
+from twostream.data.storage.absent import FlowStoreError, require_store
 from twostream.data.storage.flow_store.encodings import ENCODINGS, QUALITY, check_encoding
 from twostream.files.atomic import atomic_file
-from twostream.files.errors import ExpectedError
 from twostream.files.json_yaml import read_json
 
 VERSION = 1
 SHAPE = {"!version": int, "!flow": {"!algorithm": str, "version": int}, "!encoding": str, "quality": int, "origin": str}
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the errors of a full disk and a full quota
-
-
-class FlowStoreError(ExpectedError):
-    """A store does not have the flow that is asked for."""
 
 
 def make_store(
@@ -52,10 +48,9 @@ def make_store(
 def read_manifest(root: Path) -> dict[str, Any]:
     """Reads the manifest of a store. Raises `FlowStoreError` if `root` has none, or one of another version."""
     path = root / "manifest.json"
+    require_store(root)
     try:
         manifest = read_json(path, SHAPE, what="not the manifest of a flow store")
-    except FileNotFoundError:
-        raise FlowStoreError(f"{root}: no flow store (no manifest.json); make one with `twostream flow`") from None
     except ValueError as error:
         raise FlowStoreError(str(error)) from None
     if manifest["version"] != VERSION:

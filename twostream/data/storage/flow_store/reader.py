@@ -13,10 +13,10 @@ from jaxtyping import Int, Int8
 from twostream.data.flow import OpticalFlow
 from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
-from twostream.data.storage.absent import check_present
+from twostream.data.storage.absent import FlowStoreError, check_present
 from twostream.data.storage.container import Container, ContainerError
 from twostream.data.storage.flow_store.encodings import decode_halves
-from twostream.data.storage.flow_store.manifest import FlowStoreError, check_version, clip_path, read_manifest
+from twostream.data.storage.flow_store.manifest import check_version, clip_path, read_manifest
 
 HEADER = {"!source": FACTS}
 # raise it when the same stored fields make other clips than before
