@@ -103,7 +103,7 @@ def test_a_command_understands_its_arguments(command: str, monkeypatch) -> None:
         monkeypatch.setattr(argparse.ArgumentParser, name, parse_and_stop)
     name, *arguments = shlex.split(command, comments=True)[1:]
     with pytest.raises(UnderstoodError):
-        getattr(importlib.import_module(SUBCOMMANDS[name]), name)(arguments)
+        getattr(importlib.import_module(SUBCOMMANDS[name][0]), name)(arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -279,7 +279,7 @@ def test_every_layer_trains(option: str, tmp_path: Path, cache, loaded, monkeypa
 
 
 WRONG = [
-    (["fusion=foo"], "Could not find 'fusion/foo'", "concat"),
+    (["fusion=foo"], "fusion=foo: no such option", "concat"),
     (["layer=conv9"], "layer=conv9", "conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8, softmax, or a list of them"),
     (["layer=fc6"], "layer='fc6'", "conv5, fc8, softmax"),
     (["layer=[conv5,conv3]"], "name each layer once", "conv1"),

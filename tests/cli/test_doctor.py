@@ -40,7 +40,20 @@ def test_a_decoder_that_returns_neighbours_is_found_out(tmp_path: Path, monkeypa
 def test_broken_and_absent_clips_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.avi").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("x")
-    assert doctor.videos_in([tmp_path]) == [tmp_path / "a.avi"]
+    assert doctor.videos_in(tmp_path) == [tmp_path / "a.avi"]
     assert doctor.exactness("pyav", [tmp_path / "a.avi"]) == ("no frame read; not 1 of 1 clips:", ["a.avi: is empty"])
     with pytest.raises(ValueError, match="nowhere: no such file or folder"):
-        doctor.videos_in([Path("nowhere")])
+        doctor.videos_in(Path("nowhere"))
+
+
+def test_every_named_file_is_checked_and_what_is_left_of_a_folder_is_said(tmp_path: Path, monkeypatch) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr(doctor, "exactness", lambda name, clips: checked.extend(clips) or ("", []))
+    monkeypatch.setattr(doctor, "DECODERS", ("pyav",))
+    (tmp_path / "in").mkdir()
+    named = [tmp_path / f"{number}.avi" for number in range(7)]
+    for path in (*named, *(tmp_path / "in" / f"{number}.avi" for number in range(4))):
+        path.touch()
+    lines = list(doctor.report([*named, tmp_path / "in"], most=3))
+    assert checked == [*named, *(tmp_path / "in" / f"{number}.avi" for number in range(3))]
+    assert "clips        10 yours; 1 more are in the folders, --clips checks more of each" in lines

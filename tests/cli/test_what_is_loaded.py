@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -63,7 +64,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream report nowhere": ("numpy", "error: nowhere: no such folder"),
     "twostream bench epochs=-1": ("hydra", "error: epochs=-1: must be"),
     "twostream flow --store here flow.bound=0": ("hydra", "error: flow.bound=0: must be"),
-    "twostream info fusion=nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
+    "twostream info fusion=nosuch": ("hydra", "error: fusion=nosuch: no such option; choose from "),
     "twostream info --config-dir nowhere": ("hydra", "error: --config-dir nowhere: no such folder"),
     "twostream bench data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
     "twostream bench backbone.weights=nowhere": ("hydra", "error: weights='nowhere': no such file; choose from null"),
@@ -78,11 +79,14 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "python train.py --nosuch": ("hydra", "error: --nosuch: "),
     "python train.py nosuch": ("hydra", "error: nosuch: options are typed"),
     "python train.py nosuch=1": ("hydra", "error: nosuch=1: no such option"),
-    "python train.py fusion=nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
+    "python train.py fusion=nosuch": ("hydra", "error: fusion=nosuch: no such option; choose from "),
+    "python train.py fusion=cnv": ("hydra", "error: fusion=cnv: no such option; did you mean conv? choose from "),
+    "twostream info checkpointing=true compile=true": ("hydra", "error: checkpointing=true: the compiler cannot"),
+    "python train.py checkpointing=true compile=true": ("hydra", "error: checkpointing=true: the compiler cannot"),
     "python train.py epochs=-1": ("hydra", "error: epochs=-1: must be"),
     "python train.py epochs=1,2": ("hydra", "error: epochs=1,2: several values"),
     "python train.py -m epochs=1,-1": ("hydra", "error: epochs=-1: must be"),
-    "python train.py -m fusion=sum,nosuch": ("hydra", "error: In 'config': Could not find 'fusion/nosuch'"),
+    "python train.py -m fusion=sum,nosuch": ("hydra", "error: fusion=nosuch: no such option; choose from "),
     "python train.py -m nosuch=1,2": ("hydra", "error: nosuch=1: no such option"),
     "python train.py resume=nowhere": ("hydra", "is no run folder"),
     "python train.py data=ucf101 data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
@@ -143,6 +147,10 @@ def test_what_a_command_line_loads(line: str, tmp_path: Path) -> None:
 
 def test_every_command_has_its_line() -> None:
     assert {f"twostream {name} --help" for name in COMMANDS} <= LINES.keys()
+    shown = subprocess.run(
+        [sys.executable, "-m", "twostream.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(re.search(rf"^  {name} +{re.escape(what)}$", shown.stdout, re.M) for name, (_, what) in COMMANDS.items())
 
 
 def test_what_can_be_typed_is_what_is_there() -> None:

@@ -75,6 +75,16 @@ def test_the_network_says_what_it_said(run) -> None:
         assert torch.equal(loaded.system(clip())[1], original(clip())[1])
 
 
+def test_it_computes_with_the_precision_of_its_training(tmp_path, cache, monkeypatch) -> None:
+    """Whatever computes with a trained network: predictions, pictures, exports, replays."""
+    monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
+    left_by(tmp_path, "matmul_precision=high")
+    torch.set_float32_matmul_precision("highest")
+    load_run(tmp_path)
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+
+
 def test_weights_that_training_started_from_are_not_looked_for(tmp_path, cache, monkeypatch) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(cache))
     original = left_by(tmp_path)

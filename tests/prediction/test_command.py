@@ -93,8 +93,9 @@ def test_a_folder(command, run, make_video, tmp_path, capsys) -> None:
     assert found == ["b.mp4.mp4", "b.mp4.png", "sub/a.mp4.mp4", "sub/a.mp4.png"]
 
 
-def test_the_index_that_prepare_leaves_is_no_foreign_file(tmp_path: Path, capsys) -> None:
-    for name in ("a.mp4", "index.sqlite", "notes.txt"):
+def test_what_prepare_leaves_is_neither_foreign_nor_a_video(tmp_path: Path, capsys) -> None:
+    for name in ("a.mp4", "index.sqlite", "notes.txt", "packed-256/a.mp4.frames", "reencoded/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list(find_videos(str(tmp_path))) == ["a.mp4"]
     assert capsys.readouterr().err.strip().endswith(": 1 file has no suffix of a video and is left out: notes.txt")

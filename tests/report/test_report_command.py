@@ -142,6 +142,9 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     single_run(runs / "2026-01-02" / "12-00-00", other, 0.75)
     single_run(runs / "2026-01-03" / "failed", mine, None)
     (runs / "2026-01-03" / "failed" / "error.txt").write_text("ValueError: no\n")
+    single_run(runs / "2026-01-03" / "refused", mine, None)
+    (runs / "2026-01-03" / "refused" / "config.yaml").unlink()
+    (runs / "2026-01-03" / "refused" / "error.txt").write_text("layer=conv9: choose from conv5\n")
     single_run(runs / "2026-01-03" / "early", patterns, None)
     (runs / "2026-01-03" / "early" / "config.yaml").unlink()
     single_run(runs / "2026-01-03" / "lost", patterns, None)
@@ -159,6 +162,8 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     assert "folder root=b\n1 run: 1 finished\n" in text
     assert "no result: 2026-01-03/failed: failed, ValueError: no\n" in text
     assert "no result: 2026-01-03/early: interrupted\n" in text
+    assert "conv9" not in text
+    assert f"{runs}: a command was refused before a run began" in text
     assert f"no result: {runs}/2026-01-03/lost/overrides.json: damaged" in text
     pages = sorted(path.parent.name for path in (runs / "report").rglob("report.html"))
     assert pages == ["folder_root=a", "folder_root=b", "patterns"]

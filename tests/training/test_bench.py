@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from twostream.cli.bench import bench
-from twostream.training.bench import LOADING, TRAINING, Bench, Stopwatch, verdict
+from twostream.data.clip import Clip
+from twostream.training.bench import (
+    LOADING,
+    TRAINING,
+    Bench,
+    Stopwatch,
+    affordable,
+    batch_of,
+    time_loader,
+    time_training,
+    train_on,
+    verdict,
+)
 
 
 def test_an_inner_call_counts_for_itself_alone() -> None:
@@ -40,6 +54,7 @@ def test_the_command_measures_the_embedded_set(tmp_path: Path, monkeypatch, caps
     bench([*small, "--seconds", "2", "--json", str(tmp_path / "b.json"), "--chart", str(tmp_path / "b.png")])
     printed = capsys.readouterr().out
     assert "bound: the network" in printed
+    assert re.search(r"training in batches of [234]\)", printed)
     written = json.loads((tmp_path / "b.json").read_text())
     assert set(written["loading"]) == set(LOADING)
     assert all(value > 0 for value in (*written["loading"].values(), *written["training"].values()))
@@ -50,6 +65,48 @@ def test_the_command_measures_the_embedded_set(tmp_path: Path, monkeypatch, caps
     assert written["cores_needed"] == pytest.approx(needed + 0.5, abs=0.51)
     assert f"take {written['cores_needed']} core" in printed
     assert (tmp_path / "b.png").read_bytes()[:4] == b"\x89PNG"
+
+
+class Slow(torch.nn.Module):
+    """A system, and a data set, of 50 ms a clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.Linear(1, 1)
+
+    def make_optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def forward(self, batch: Clip) -> tuple[torch.Tensor, None]:
+        time.sleep(0.05 * len(batch.label))
+        return self.network(batch.label[:, None].float()), None
+
+    def loss(self, heads: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return heads.sum()
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip:
+        time.sleep(0.05)
+        return Clip(*(torch.zeros(1) for _ in range(3)), torch.tensor(key[1]))
+
+
+def test_slow_steps_are_measured_with_fewer_clips() -> None:
+    """A batch of 64 would take 3 s, and five of them are needed; one of 2 takes .1 s."""
+    system, clip = Slow(), Clip(*(torch.tensor(0) for _ in range(4)))
+    size = affordable(lambda: train_on(system, batch_of([clip], 2)), 64, seconds=2.0)  # type: ignore[arg-type]
+    assert 2 <= size <= 5
+    assert affordable(lambda: None, 64, seconds=2.0) == 64
+    spent = time_training(system, batch_of([clip], 2), torch.device("cpu"), 0.05, precision="32-true")  # type: ignore[arg-type]
+    assert spent["forward"] == pytest.approx(0.05, rel=0.5), "one step, not five, and of one clip"
+
+
+def test_a_loader_is_measured_for_as_long_as_it_is_told(monkeypatch) -> None:
+    """Batches of 64 clips would take 3 s each."""
+    started = time.perf_counter()
+    assert time_loader(Slow(), 2, 0, 0.3) == pytest.approx(20, rel=0.5)  # type: ignore[arg-type]
+    assert time.perf_counter() - started < 2
 
 
 def test_a_network_that_diverges_is_measured_without_the_step_of_a_run(tmp_path: Path, monkeypatch, capsys) -> None:

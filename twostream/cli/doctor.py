@@ -12,7 +12,8 @@ def doctor(arguments: Sequence[str]) -> None:
     """Check this machine, and with your videos its decoders; one screen to paste into an issue."""
     parser = Parser("twostream doctor", description=doctor.__doc__)
     parser.add_argument("paths", nargs="*", type=existing, help="videos, or folders of them")
-    parser.add_argument("--clips", type=value_of("whole >= 1"), default=5, help="check so many at most (default 5)")
+    most = value_of("whole >= 1")
+    parser.add_argument("--clips", type=most, default=5, help="check so many of a folder at most (default 5)")
     options = parser.parse_args(arguments)
     with checked():
         from twostream.cli.work.doctor import report

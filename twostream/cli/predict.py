@@ -53,10 +53,12 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 def find_videos(typed: str) -> dict[str, str | int]:
     """Returns {name: path or camera} for what was typed. Raises `VideoError` if no video is there."""
     if os.path.isdir(typed):
+        from twostream.data.sources.class_folders import OURS
         from twostream.data.storage.index import FILE_NAME
 
-        found = (name for name in files_below(Path(typed), Path(typed)) if Path(name).name != FILE_NAME)  # our own
-        names, others = divide_by_suffix(found)
+        found = files_below(Path(typed), Path(typed))  # the index, copies and packed frames of `prepare` are no videos
+        theirs = (name for name in found if Path(name).name != FILE_NAME and not OURS.fullmatch(name.partition("/")[0]))
+        names, others = divide_by_suffix(theirs)
         if not names:
             raise VideoError(typed, f"holds no videos{left_out(others)}")
         if others:

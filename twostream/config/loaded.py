@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twostream.config.network import build_network, without_starts
-from twostream.config.run import build_system
+from twostream.config.run import build_system, use_matmul_precision
 from twostream.config.saved import config_file, load_config
 from twostream.data.history import History
 from twostream.files.errors import one_line
@@ -59,8 +59,9 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
 def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
     """Returns the system of a run before the weights of its checkpoint are loaded into it.
 
-    Does not look for the weights that the run started from.
+    Does not look for the weights that the run started from. Sets `matmul_precision`, for what the network computes.
     """
+    use_matmul_precision(cfg)
     plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
     return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 

@@ -140,8 +140,6 @@ def check_training(cfg: DictConfig) -> list[str]:
 
     Builds all that trains, as shapes only. Raises ValueError for options that do not fit together.
     """
-    if cfg.get("checkpointing") and cfg.compile:
-        raise ValueError("checkpointing=true: the compiler cannot follow it; choose compile=false")
     cfg = settle_starts(cfg)
     network = build_network(cfg, num_classes=10, meta=True)
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]

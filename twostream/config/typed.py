@@ -83,11 +83,11 @@ def check_single(words: Sequence[str], otherwise: str) -> None:
 
 @contextmanager
 def naming_options(kind: type[Exception]) -> Iterator[None]:
-    """Turns Hydra's error that the configuration has no such name into one of a `kind` that says which was meant."""
+    """Turns Hydra's errors that no value or option has a name into one of a `kind` that says which was meant."""
     try:
         yield
     except HydraException as error:
-        if message := unknown_name(error):
+        if message := unknown_name(error) or unknown_option(error):
             raise kind(message) from None
         raise
 
@@ -108,6 +108,23 @@ def unknown_name(error: BaseException) -> str | None:
     hint = f"did you mean {' or '.join(close)}?" if close else f"{train_command()} --help shows them"
     added = "" if close or "." not in name else f"; +{word} gives it to code of your own"
     return f"{word}: no such option; {hint}{added}"
+
+
+def unknown_option(error: BaseException) -> str | None:
+    """Returns the message for an error of Hydra that a group of ours has no such option; None for any other error.
+
+    >>> unknown_option(ValueError("Could not find 'data/ucf11'\\nAvailable options in 'data':\\n\\tfolder\\n\\tucf101"))
+    'data=ucf11: no such option; did you mean ucf101? choose from folder, ucf101'
+    """
+    listing = r"(?:\s+Available options in .+:((?:\n\t.+)+))?"
+    found = re.search(r"Could not (?:find|load) '(?!hydra)(.+)/([^/']+)'" + listing, str(error))
+    if not found:
+        return None
+    group, name, listed = found.groups()
+    names = listed.split() if listed else sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+    close = difflib.get_close_matches(name, names, n=2)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{group}={name}: no such option; {hint}choose from {', '.join(names)}"
 
 
 def like(name: str) -> list[str]:

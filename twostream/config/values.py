@@ -22,7 +22,8 @@ OPTIONAL = ("experiment", "speed", "backbone@flow_backbone")  # groups that may 
 def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
     """Raises ValueError that names the first wrong value and what it may be; turns paths typed as numbers into text.
 
-    With `only`, checks just the values with these names, or below them.
+    Raises ValueError also for values that cannot go together, whatever else is chosen. With `only`, checks just the
+    values with these names, or below them.
     """
     try:
         values: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -38,6 +39,8 @@ def check_values(cfg: DictConfig, only: Collection[str] | None = None) -> None:
         typed = OmegaConf.select(cfg, name)
         if (OmegaConf.to_container(typed, resolve=True) if OmegaConf.is_config(typed) else typed) != value:
             OmegaConf.update(cfg, name, value)
+    if cfg.get("checkpointing") is True and cfg.get("compile") is True:
+        raise ValueError("checkpointing=true: the compiler cannot follow it; choose compile=false")
 
 
 def check_choices(words: Sequence[str]) -> None:

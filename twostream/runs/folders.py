@@ -49,6 +49,13 @@ def is_run(folder: Path) -> bool:
     return names[0] or (names[1] and names[2])
 
 
+def never_began(folder: Path) -> bool:
+    """Whether all that a command has left in a folder is its error: it was refused before its run began."""
+    return (folder / "error.txt").is_file() and not any(
+        (folder / name).exists() for name in ("config.yaml", "metrics.csv", "results.json", "checkpoints")
+    )
+
+
 def read_run(path: Path, name: str) -> Cell:
     """Returns the run in a folder. Raises ValueError if neither its overrides nor its results can be read."""
     results, damage, held = None, "", is_held(path / "results.json")  # first: a run that ends meanwhile leaves results

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import read_json
-from twostream.runs.folders import STATES, Cell, read_run, run_folders, value_of
+from twostream.runs.folders import STATES, Cell, never_began, read_run, run_folders, value_of
 
 __all__ = ["STATES", "Cell"]
 LEDGER = "ledger.json"
@@ -50,12 +50,18 @@ def read_folder(folder: str | Path) -> tuple[Path, dict[str, Any] | None, list[C
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; name the folder of a sweep, or one that holds run folders")
     ledger, left_out = read_ledger(folder), []
-    begun = []
+    begun, refused = [], 0
     for path in run_folders(folder, left_out, deep=ledger is None):
+        if ledger is None and never_began(path):
+            refused += 1
+            continue
         try:
             begun.append(read_run(path, path.relative_to(folder).as_posix() if path != folder else path.name))
         except ValueError as error:
             left_out.append(str(error))
+    if refused:
+        what = "a command was refused" if refused == 1 else f"{refused:,} commands were refused"
+        left_out.append(f"{folder}: {what} before a run began")
     if ledger is None and not begun:
         lines = "".join(f"; {line}" for line in left_out)
         raise ValueError(f"{folder}: neither {LEDGER} nor run folders in it{lines}")

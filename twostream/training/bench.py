@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ from twostream.training.system import TwoStreamSystem
 
 LOADING = ("open", "decode", "flow", "transform", "collate")
 TRAINING = ("copy", "forward", "backward", "optimizer")
+STEPS = 8  # of training in all: the stages take 2 at least, a whole step of a run 3
+BATCHES = 3  # that each loader process makes, the first of them uncounted
 ENOUGH = 1.1  # a loader this many times as fast as the network keeps it busy
 
 
@@ -38,6 +40,7 @@ class Bench:
     - `workers`: {number of loader processes: clips/s}.
     - `peak_share`: share of the device's measured bf16 matrix arithmetic that training reaches; None without a GPU.
     - `peak_memory`: bytes; None without a GPU.
+    - `batch_size`: clips in a step that was measured: fewer than training has if the time did not allow more.
     """
 
     configuration: dict[str, Any]
@@ -49,6 +52,7 @@ class Bench:
     peak_share: float | None = None
     peak_memory: int | None = None
     step: float | None = None
+    batch_size: int = 0
 
     @property
     def trained(self) -> float:
@@ -112,6 +116,8 @@ def bench(
 ) -> Bench:
     """Measures the stages for about `seconds` in all, on training videos only. `flops`: of one clip, forward.
 
+    Where a step takes long, steps of fewer clips are measured, and loaders with smaller batches.
+
     `trainer`: as a run has it, of one process, without what it does at the end of an epoch.
 
     Raises `VideoError` if a video cannot be read.
@@ -123,19 +129,56 @@ def bench(
     pin_threads()  # as in a worker
     result.loading, clips = time_loading(data.train_set, seconds / 4, most=max(data.batch_size, 2))
     torch.set_num_threads(threads)
-    batch = collate([clips[index % len(clips)] for index in range(data.batch_size)])
-    assert batch is not None
+    system = system.to(device).train()
+    result.batch_size = data.batch_size
+    if device.type == "cpu":
+        two = batch_of(clips, 2)
+        result.batch_size = affordable(lambda: train_on(system, two), data.batch_size, seconds / 4)
+    batch = batch_of(clips, result.batch_size)
     if device.type == "cuda":
         batch = Clip(*(part.pin_memory() for part in batch))
-    result.training = time_training(system.to(device).train(), batch, device, seconds / 8, precision=precision)
+    result.training = time_training(system, batch, device, seconds / 8, precision=precision)
     result.step = time_step(trainer, system, batch, seconds / 8)
     if device.type == "cuda":
         result.peak_memory = torch.cuda.max_memory_allocated()
         result.peak_share = 3 * flops * result.trained / peak_flops(device)  # backward takes twice as many as forward
     numbers = sorted({0, *(2**i for i in range(10) if 2**i < result.cores), result.cores})
+    share = seconds / 2 / len(numbers)
+    size = clips_within(share / BATCHES, sum(result.loading.values()), most=data.batch_size)
     for workers in numbers:
-        result.workers[workers] = time_loader(data, workers, seconds / 2 / len(numbers))
+        result.workers[workers] = time_loader(data.train_set, size, workers, share - share / BATCHES)
     return result
+
+
+def batch_of(clips: Sequence[Clip], size: int) -> Clip:
+    """Returns a batch of so many clips, again and again the same if there are fewer."""
+    batch = collate([clips[index % len(clips)] for index in range(size)])
+    assert batch is not None
+    return batch
+
+
+def train_on(system: TwoStreamSystem, batch: Clip) -> None:
+    """Computes the gradients of a batch."""
+    heads, _ = system(batch)
+    system.loss(heads, batch.label).backward()
+    system.zero_grad()
+
+
+def affordable(try_two: Callable[[], None], most: int, seconds: float) -> int:
+    """Returns the number of clips, 2 to `most`, with which all steps take about `seconds`; `try_two`: a step of two."""
+    try_two()  # to warm up
+    started = time.perf_counter()
+    try_two()
+    return min(most, max(2, clips_within(seconds / STEPS, (time.perf_counter() - started) / 2, most=most)))
+
+
+def clips_within(seconds: float, each: float, *, most: int) -> int:
+    """Returns how many clips of `each` so many seconds fit into `seconds`, 1 to `most`.
+
+    >>> clips_within(1.0, 0.3, most=8), clips_within(1.0, 0.1, most=8), clips_within(1.0, 2.0, most=8)
+    (3, 8, 1)
+    """
+    return max(1, min(most, int(seconds / each)))
 
 
 def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[dict[str, float], list[Clip]]:
@@ -179,7 +222,7 @@ def time_training(
 ) -> dict[str, float]:
     """Returns the seconds of each stage of a training step for one clip of the batch.
 
-    Averages over as many steps as fit into `seconds`, without the first one.
+    Averages over as many steps as fit into `seconds`, one at least, without the first one.
     """
     optimizer = system.make_optimizer(system.network)
     half = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(precision)
@@ -189,7 +232,7 @@ def time_training(
             started, clock = time.perf_counter(), Stopwatch()
         elif step == 0:
             clock = Stopwatch()
-        elif time.perf_counter() - started > seconds and step > 3:
+        elif time.perf_counter() - started > seconds:
             break
         with synchronised(clock, "copy", device):
             there = Clip(*(part.to(device, non_blocking=True) for part in batch))
@@ -264,12 +307,11 @@ def synchronised(clock: Stopwatch, name: str, device: torch.device) -> Iterator[
             torch.cuda.synchronize()
 
 
-def time_loader(data: VideoDataModule, workers: int, seconds: float) -> float:
-    """Returns the clips/s of the training loader with `workers` processes, without a first batch of each process."""
-    dataset = data.train_set
+def time_loader(dataset: ClipDataset, batch_size: int, workers: int, seconds: float) -> float:
+    """Returns the clips/s of a loader with `workers` processes, without a first batch of each process."""
     loader = DataLoader(
         dataset,
-        batch_size=data.batch_size,
+        batch_size=batch_size,
         sampler=ClipSampler(len(dataset), shuffle=True),  # type: ignore[arg-type]
         num_workers=workers,
         worker_init_fn=pin_threads,
@@ -337,7 +379,8 @@ def verdict(result: Bench) -> str:
 
 def table(result: Bench) -> str:
     """Returns the result as text for a terminal."""
-    lines = [f"{result.device}, {result.cores} cores; one clip, ms (loading on one core)"]
+    size = f"in batches of {result.batch_size}" if result.batch_size else "by itself"
+    lines = [f"{result.device}, {result.cores} cores; one clip, ms (loading on one core, training {size})"]
     for title, stages in (("loading", result.loading), ("training", result.training)):
         lines.append(f"{title:<10}" + "".join(f"{name:>11}" for name in (*stages, "whole")))
         values = (*stages.values(), sum(stages.values()))

@@ -24,6 +24,7 @@ from twostream.data.storage import extract as extract_file
 from twostream.data.storage.container import Container, ContainerError
 from twostream.data.storage.extract import extract
 from twostream.data.storage.flow_store import Claim, clip_path, make_store, writer
+from twostream.data.tasks import Outcome
 
 CLIPS = 48
 
@@ -128,6 +129,22 @@ def test_two_commands_on_one_store_share_the_work(source, cache, tmp_path: Path)
     computed = [int(line.split()[0]) for text in printed for line in text.splitlines() if "videos computed" in line]
     assert sum(computed) == CLIPS + 16
     assert len(list((tmp_path / "store").rglob("*.flow"))) == CLIPS + 16
+
+
+def test_what_is_done_is_said_when_it_is_stopped(source, tmp_path: Path, capsys, monkeypatch) -> None:
+    flow, root = DIS(preset="ultrafast"), tmp_path / "store"
+    make_store(root, flow)
+
+    def stopped(task, videos, **_) -> Iterator[Outcome]:
+        yield Outcome(videos[0], task(videos[0]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extract_file, "run_tasks", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        extract(source.train[:3], flow, root, decoder="pyav", workers=1)
+    *_, done, how = capsys.readouterr().out.splitlines()
+    assert done.startswith("1 videos computed (11 fields")
+    assert how == "stopped; the same command goes on with the other videos"
 
 
 def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path: Path, capsys, monkeypatch) -> None:

@@ -32,7 +32,7 @@ COMPARED = 9  # frames of a clip that are compared, spread from the first to the
 
 
 def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
-    """Yields the lines of the report, with checks of the first `most` videos in `paths` (videos, or folders of them).
+    """Yields the lines of the report, with checks of the videos in `paths`, of each folder in it the first `most`.
 
     Contains no secrets, and uses no network.
     """
@@ -47,10 +47,14 @@ def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
     yield f"flow         OpenCV {cv2.__version__}: DIS, Farneback, {contributed}"
     yield f"W&B          {wandb_state()}"
     with tempfile.TemporaryDirectory() as folder:
-        clips = videos_in(paths)[:most]
+        found = [videos_in(path) for path in paths]
+        clips = [clip for videos in found for clip in videos[:most]]
         if not paths:
             clips = [video.path for video in MovingPatterns(folder, split=1, train_clips=16, test_clips=16).train[:2]]
-        yield f"clips        {len(clips)} {'yours' if paths else 'rendered; name videos or folders to check yours'}"
+        what = "yours" if paths else "rendered; name videos or folders to check yours"
+        if (others := sum(map(len, found)) - len(clips)) > 0:
+            what += f"; {others:,} more are in the folders, --clips checks more of each"
+        yield f"clips        {len(clips)} {what}"
         for name in DECODERS:
             verdict, wrong = exactness(name, clips)
             yield f"{name:<12} " + textwrap.shorten(verdict, WIDTH - 13, placeholder=" …")
@@ -58,14 +62,11 @@ def report(paths: Sequence[Path], *, most: int = 5) -> Iterator[str]:
                 yield from textwrap.wrap(line, WIDTH, initial_indent=" " * 13, subsequent_indent=" " * 15)
 
 
-def videos_in(paths: Sequence[Path]) -> list[Path]:
-    """Returns the videos named, and those in the folders named. Raises ValueError for a path that does not exist."""
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder{near(path)}")
-        found += [path / name for name in sorted(videos_below(path, path))] if path.is_dir() else [path]
-    return found
+def videos_in(path: Path) -> list[Path]:
+    """Returns the videos in a folder, or a video that is named. Raises ValueError for a path that does not exist."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder{near(path)}")
+    return [path / name for name in sorted(videos_below(path, path))] if path.is_dir() else [path]
 
 
 def exactness(decoder: str, clips: Sequence[Path]) -> tuple[str, list[str]]:

@@ -90,7 +90,21 @@ def extract(
         return True
     task = StoreClip(root, recorder or FromVideo(flow, decoder))
     announce(estimate(waiting, task.recorder, root), root, workers)
-    progress = Progress(len(waiting), root)
+    progress = Progress(len(waiting), root, None if address else workers)
+    try:
+        _fill(task, waiting, progress, workers=workers, engine=engine, address=address)
+    except KeyboardInterrupt:
+        progress.finish()
+        print("stopped; the same command goes on with the other videos", flush=True)
+        raise
+    return progress.finish()
+
+
+def _fill(
+    task: StoreClip, waiting: list[Video], progress: Progress, *, workers: int, engine: str, address: str | None
+) -> None:
+    """Computes the videos that are waiting, until the disk is full, and those that other processes leave undone."""
+    root = task.root
     while waiting and not progress.stopped:
         elsewhere = []
         outcomes = run_tasks(task, waiting, workers=workers, engine=engine, address=address)
@@ -107,7 +121,6 @@ def extract(
             print(f"waiting for {len(waiting):,} videos that another process is about", flush=True)
             while all(is_held(clip_path(root, video)) for video in waiting):
                 time.sleep(POLL)
-    return progress.finish()
 
 
 def announce(cost: Estimate, root: Path, workers: int) -> None:
@@ -122,13 +135,18 @@ def announce(cost: Estimate, root: Path, workers: int) -> None:
 
 
 class Progress:
-    """Counts the results of the videos and prints them every few seconds; `stopped` is true once the disk is full."""
+    """Counts the results of the videos and prints them every few seconds; `stopped` is true once the disk is full.
 
-    def __init__(self, videos: int, root: Path) -> None:
+    `workers`: processes at work; None if nobody knows how many a cluster has.
+    """
+
+    def __init__(self, videos: int, root: Path, workers: int | None) -> None:
         self.videos = videos
         self.root = root
+        self.workers = workers
         self.done: Counter[str] = Counter()
         self.fields = self.bytes = 0
+        self.busy = 0.0  # seconds of all processes together, without their start
         self.stopped = False
         self.started = self.printed = time.perf_counter()
 
@@ -144,13 +162,28 @@ class Progress:
             self.done[result.done] += 1
             self.fields += result.fields
             self.bytes += result.bytes
+            self.busy += result.seconds
         now = time.perf_counter()
         if now - self.printed > EVERY:
             self.printed = now
             seconds, number = now - self.started, sum(self.done.values())
-            rest = (self.videos - number) / max(1, number) * seconds
             rate = self.fields / seconds
-            print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} pairs/s  {duration(rest)} left", flush=True)
+            left = duration(self.seconds_left(seconds))
+            print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} pairs/s  {left} left", flush=True)
+
+    def seconds_left(self, seconds: float) -> float:
+        """Returns how long the other videos will take, if they are as long as those computed in the `seconds` so far.
+
+        >>> progress = Progress(100, Path(), 2)  # two processes, which took ten seconds to start and two a video
+        >>> progress.done["computed"], progress.busy = 10, 20.0
+        >>> progress.seconds_left(20.0)
+        90.0
+        """
+        number = sum(self.done.values())
+        if not self.busy:  # all were there, or failed
+            return (self.videos - number) / max(1, number) * seconds
+        workers = self.workers or max(1.0, self.busy / seconds)
+        return (self.videos - number) * self.busy / self.done["computed"] / workers
 
     def finish(self) -> bool:
         """Prints what was done; returns whether no video is missing."""
