@@ -287,7 +287,7 @@ EMBEDDED: list[tuple[str, Callable[[], bool]]] = [
         "two chunks 13 frames apart (the default, any number of test views)",
         lambda: (
             option("sampling/moving_patterns_order")["stride"] == [13, 13]
-            and option("data/moving_patterns_order")["sampling"]["num_chunks"] == 2
+            and option("sampling/moving_patterns_order")["num_chunks"] == 2
         ),
     ),
     (

@@ -26,6 +26,7 @@ EXPERIMENTS = [option for option in OPTIONS if option.startswith("experiment/")]
 NEEDED = {  # what an option cannot do without
     "backbone/timm": ["backbone.name=resnet10t"],
     **{f"backbone/{name}": ["transform.size=224"] for name in ("vgg_m", "vgg16", "vgg16_bn")},
+    **{f"backbone/{name}": ["sampling=clip"] for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
 }
 
 

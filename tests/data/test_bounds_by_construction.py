@@ -78,7 +78,7 @@ def test_where_the_bounds_hold(sampling, options, holds: bool) -> None:
         (["sampling.num_chunks=4", "sampling.stride=[1,2]"], ["RGB 4 moments"]),
         (["sampling=segments", "sampling.num_chunks=3", "streams=rgb"], ["RGB 3 moments"]),
         (["sampling=chunks", "sampling.num_chunks=2", "streams=flow"], []),
-        (["data=moving_patterns_order", "sampling=segments"], []),
+        (["data=moving_patterns_order", "sampling=segments", "sampling.num_chunks=2"], []),
         (["data=moving_patterns_order", "sampling.stride=[8,8]"], ["pooling over time"]),
     ],
 )

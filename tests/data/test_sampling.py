@@ -9,7 +9,7 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from twostream.data.sampling import Chunks, Segments, flow_pairs, rgb_indices
+from twostream.data.sampling import Chunks, Clip, Segments, flow_pairs, rgb_indices
 
 FOLDER = Path(__file__).parents[2] / "conf" / "sampling"
 OPTIONS = sorted(path for path in FOLDER.glob("*.yaml") if "defaults" not in OmegaConf.load(path))  # those are others
@@ -51,6 +51,22 @@ def test_any_clip_gives_frames_that_exist(option, flow_length):
             if num_frames > flow_length:  # room for one chunk: no field is made up
                 assert starts.max() + flow_length < num_frames
                 assert np.all(pairs[..., 1] - pairs[..., 0] == 1)
+
+
+def test_a_clip_is_frames_in_a_row_each_with_one_field():
+    sampling, generator = Clip(num_frames=16), rng()
+    drawn = [sampling.random(20, 1, generator)[0] for _ in range(200)]
+    assert {int(starts[0]) for starts in drawn} == set(range(4))
+    assert all(np.array_equal(np.diff(starts), np.ones(15)) for starts in drawn)
+    starts = Clip(num_frames=3, stride=2).fixed(10, 1)
+    assert rgb_indices(starts, 1, 10).tolist() == [[2, 4, 6]]
+    assert flow_pairs(starts, 1, 10)[0, :, 0].tolist() == [[2, 3], [4, 5], [6, 7]]
+
+
+def test_a_clip_of_a_video_that_is_too_short_stays_at_its_end():
+    assert Clip(num_frames=6, stride=2).fixed(6, 1).tolist() == [[0, 2, 4, 4, 4, 4]]
+    assert Clip(num_frames=4).random(3, 0, rng()).tolist() == [[0, 1, 2, 2]]
+    assert Chunks(num_chunks=4, stride=(1, 1)).fixed(3, 0).tolist() == [[1, 1, 1, 1]]  # unlike chunks
 
 
 @every_option
@@ -168,6 +184,8 @@ def test_segments_share_starts_when_there_are_too_few():
         (lambda: Chunks(test_stride=0), "test_stride=0"),
         (lambda: Chunks(test_views=0), "test_views=0"),
         (lambda: Segments(0), "num_chunks=0"),
+        (lambda: Clip(0), "num_frames=0"),
+        (lambda: Clip(stride=0), "stride=0"),
         (lambda: Segments(3, test_views=-1), "test_views=-1"),
         (lambda: Segments(3).fixed(0, 10), "num_frames=0"),
         (lambda: Chunks(3).random(9, -1, rng()), "flow_length=-1"),

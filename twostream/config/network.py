@@ -45,12 +45,15 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         backbones[stream] = instantiate(config, dropout=cfg.dropout.rgb if own is None else own)
     temporal, pooling, attention = instantiate(cfg.temporal), instantiate(cfg.pooling) or None, attention_layer(cfg)
 
+    frames = frames_of_clip(cfg)
+
     def tower(stream: str, pooling: Any = pooling) -> Tower:
         return Tower(
             streams[stream],
             backbones[stream],
             num_classes=num_classes,
             image_size=cfg.transform.size,
+            num_frames=frames,
             pooling=pooling,
             attention=attention,
             attention_after=names_of(cfg.attention_after),
@@ -69,6 +72,11 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
             raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
         bare = partial(tower, pooling=None)  # these towers have no classifiers; the heads pool
         return MultiLevelNetwork(tower=bare, pooling=pooling or GAP, dropout=cfg.dropout.rgb, **joined)
+
+
+def frames_of_clip(cfg: DictConfig) -> int:
+    """Returns T: the number of RGB frames of a clip, each with its flow."""
+    return instantiate(cfg.sampling).fixed(1, span_in(cfg)).shape[1]
 
 
 def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
@@ -184,7 +192,7 @@ def describe_config(cfg: DictConfig, num_classes: int) -> Description:
     """Returns shapes, parameters and FLOPs of the configured network, without building it in memory."""
     return describe(
         build_network(cfg, num_classes, meta=True),
-        num_chunks=instantiate(cfg.sampling).fixed(1, span_in(cfg)).shape[1],
+        num_chunks=frames_of_clip(cfg),
         image_size=cfg.transform.size,
         precision=cfg.precision,
         checkpointing=bool(cfg.get("checkpointing")),

@@ -9,9 +9,9 @@ from torch import nn
 
 from twostream.config.protocols import CLIPS, FRAMES, check_protocol
 from twostream.data.dataset import Transform
-from twostream.data.sampling import Chunks, Sampling, Segments
+from twostream.data.sampling import Chunks, Clip, Sampling, Segments
 from twostream.models.network import OverClip
-from twostream.models.network.tower import FoldTime
+from twostream.models.network.tower import FoldTime, sees_clips
 from twostream.models.temporal import Pool2d, Temporal
 
 
@@ -28,6 +28,8 @@ def sampling_of(protocol: str, own: Any, *, frame_by_frame: bool) -> Sampling:
         return with_views(own, 1)
     if protocol == "paper":
         return with_views(own, CLIPS) if isinstance(own, Chunks) else Chunks(own.num_chunks, test_views=CLIPS)
+    if protocol == "two_stream" and isinstance(own, Clip):
+        return with_views(own, FRAMES)
     num_chunks = 1 if frame_by_frame else own.num_chunks
     if protocol == "two_stream":
         stride = own.test_stride if isinstance(own, Chunks) else None
@@ -55,6 +57,8 @@ def num_views(sampling: Sampling, transform: Transform) -> int:
 def scores_frame_by_frame(network: nn.Module) -> bool:
     """Whether a network's score of a clip is the mean of its scores of the frames: no layer looks at several frames."""
     return not any(
-        isinstance(part, OverClip | FoldTime) or (isinstance(part, Temporal) and not isinstance(part, Pool2d))
+        sees_clips(part)
+        or isinstance(part, OverClip | FoldTime)
+        or (isinstance(part, Temporal) and not isinstance(part, Pool2d))
         for part in network.modules()
     )

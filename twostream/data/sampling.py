@@ -91,6 +91,36 @@ class Chunks:
         return max(0, num_frames - ((self.num_chunks - 1) * stride + flow_length + 1))
 
 
+class Clip(Chunks):
+    """Takes T frames in a row, `stride` apart, for networks that see motion in the frames themselves.
+
+    A chunk starts at each of them, so with ``flow_length=1`` each frame comes with one flow field. The start is random
+    in training; testing spreads ``test_views`` starts as `Chunks` does. In a video that is too short the last possible
+    chunk repeats.
+
+    >>> Clip(num_frames=4, stride=2, test_views=2).fixed(num_frames=12, flow_length=1)
+    array([[ 0,  2,  4,  6],
+           [ 4,  6,  8, 10]])
+    >>> Clip(num_frames=6).fixed(num_frames=5, flow_length=1)
+    array([[0, 1, 2, 3, 3, 3]])
+
+    Raises ValueError for a number below 1.
+    """
+
+    def __init__(self, num_frames: int = 16, stride: int = 1, *, test_views: int = 1) -> None:
+        steps = _at_least_one("stride", stride)
+        super().__init__(_at_least_one("num_frames", num_frames), (steps, steps), test_views=test_views)
+
+    def random(self, num_frames: int, flow_length: int, rng: np.random.Generator) -> Int[np.ndarray, "1 t"]:
+        return np.minimum(super().random(num_frames, flow_length, rng), _num_starts(num_frames, flow_length) - 1)
+
+    def fixed(self, num_frames: int, flow_length: int) -> Int[np.ndarray, "v t"]:
+        return np.minimum(super().fixed(num_frames, flow_length), _num_starts(num_frames, flow_length) - 1)
+
+    def _largest_stride(self, num_frames: int, flow_length: int) -> int:
+        return self.test_stride  # frames are never nearer to each other
+
+
 class Segments:
     """Places one chunk in each of T equal segments: at random in training, in the middle when testing (TSN).
 

@@ -27,17 +27,19 @@ def grad_cam(
 
     With `label` None this is the best class of each clip. The maps explain the class's score before softmax, averaged
     over the network's heads. `layers` comes from `maps_to_explain`. All maps need one pass forward and one back.
+    A map of a network that has shortened time stands for all frames that it was made of.
     """
     with torch.enable_grad(), watched(layers) as maps:
         heads = network(*streams)
     wanted = network.combine(heads.detach()).argmax(1) if label is None else label
     score = heads.mean(0).gather(1, wanted[:, None]).sum()  # clips are independent: one sum gives all gradients
     gradients = torch.autograd.grad(score, list(maps.values()), allow_unused=True)
-    n = len(streams[0])
+    n, t = streams[0].shape[:2]
     found = {}
     for (name, map_), gradient in zip(maps.items(), gradients, strict=True):
         slope = torch.zeros_like(map_) if gradient is None else gradient
-        found[name] = activation_map(*(x.detach().reshape(n, -1, *x.shape[-3:]) for x in (map_, slope)))
+        found_map = activation_map(*(x.detach().reshape(n, -1, *x.shape[-3:]) for x in (map_, slope)))
+        found[name] = found_map[:, torch.arange(t, device=found_map.device) * found_map.shape[1] // t]
     return heads.detach(), found
 
 

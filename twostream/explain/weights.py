@@ -64,8 +64,12 @@ def tap_norms(weight: Float[Tensor, "d c t h w"]) -> Float[Tensor, " t"]:
 
 
 def first_filters(network: Any) -> dict[str, Float[Tensor, "d c h w"]]:
-    """Returns the filters that read the frames: {stream: weight}, for each stream that the network has."""
-    return {stream: tower.backbone.first[1].weight.detach() for stream, tower in towers(network).items()}
+    """Returns the filters that read the frames: {stream: weight}, for each stream that the network has.
+
+    Of filters over several frames, their sum: what they do to a scene that rests.
+    """
+    weights = {stream: tower.backbone.first[1].weight.detach() for stream, tower in towers(network).items()}
+    return {stream: weight.sum(2) if weight.ndim == 5 else weight for stream, weight in weights.items()}
 
 
 def learned_fusions(network: nn.Module) -> dict[str, Shares]:

@@ -35,7 +35,8 @@ class Tower(nn.Module):
 
     Its stages are described in `run_stage`.
 
-    `stream`: what the tower sees. `image_size`: the side of the input. `pooling` and a linear classifier replace the
+    `stream`: what the tower sees. `image_size`: the side of the input. `num_frames`: T, those of a clip; stages that see
+    clips cannot do with one, and may need more. `pooling` and a linear classifier replace the
     backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
 
     If `checkpointing` is set, training keeps no map within a stage: the backward pass computes each stage once more
@@ -51,6 +52,7 @@ class Tower(nn.Module):
         *,
         num_classes: int,
         image_size: int = 224,
+        num_frames: int = 16,
         pooling: MakeLayer | None = None,
         attention: MakeLayer = nn.Identity,
         attention_after: Sequence[str] = (),
@@ -64,7 +66,12 @@ class Tower(nn.Module):
         self.pools_time = False
         if pooling is not None:
             self.pool(self.backbone.channels[LAST_CONV])
-        self.shapes = map_shapes(self.stages, (stream.channels, image_size, image_size))
+        if num_frames == 1 and any(map(sees_clips, self.stages.values())):
+            raise ValueError(
+                f"sampling: clips of one frame show {self.backbone.name} no motion; choose sampling=clip "
+                "(sampling.num_frames=16), or sampling.num_chunks above 1"
+            )
+        self.shapes = map_shapes(self.stages, (num_frames, stream.channels, image_size, image_size))
         for name in attention_after:
             check_choice("attention_after", name, tuple(self.stages))
         self.attention = nn.ModuleDict({name: attention(self.shapes[name][0]) for name in attention_after})
@@ -225,13 +232,18 @@ def run_stage(stage: Any, maps: Maps, *, twice: bool = False) -> Maps:
     (n, t, c, h, w), and may shorten t. One with `carries_tokens` takes and returns (maps, tokens) of single frames.
     """
     run = computed_again(stage) if twice else stage
-    if getattr(stage, "over_clip", False):
+    if sees_clips(stage):
         return maps.with_map(run(maps.maps))
     if not getattr(stage, "carries_tokens", False):
         return maps.with_map(per_frame(run, maps.maps))
     time = maps.maps.shape[:2]
     frames, tokens = run(maps.maps.flatten(0, 1), None if maps.tokens is None else maps.tokens.flatten(0, 1))
     return Maps(frames.unflatten(0, time), None if tokens is None else tokens.unflatten(0, time))
+
+
+def sees_clips(stage: Any) -> bool:
+    """Whether a stage takes whole clips (n, t, c, h, w), not frame by frame."""
+    return getattr(stage, "over_clip", False)
 
 
 def computed_again(stage: nn.Module) -> Callable[..., Any]:
@@ -283,18 +295,19 @@ def scores(maps: Maps) -> Float[Tensor, "n k"]:
 
 
 def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
-    """Returns (c, h, w) of each stage's output for one input of `shape`; computes shapes only, no values.
+    """Returns (c, h, w) of each stage's output for an input of `shape` (t, c, h, w); computes shapes only, no values.
 
-    Raises ValueError if the input is too small for the network.
+    Raises ValueError if the input is too small, or too short, for the network.
     """
-    shapes, maps = {}, Maps(torch.zeros(2, 1, *shape, device="meta"))
+    shapes, maps = {}, Maps(torch.zeros(2, *shape, device="meta"))
     for name, stage in stages.items():
         state = {key: torch.empty_like(value, device="meta") for key, value in stage.state_dict().items()}
         try:
             with torch.no_grad():
                 maps = run_stage(OnMeta(stage, state), maps)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"size={shape[-1]}: too small an image for stage {name} ({error})") from None
+            short = f", or too few frames ({shape[0]})" if sees_clips(stage) else ""
+            raise ValueError(f"size={shape[-1]}: too small an image{short} for stage {name} ({error})") from None
         shapes[name] = tuple(maps.maps.shape[2:])
     return shapes
 
@@ -304,7 +317,7 @@ class OnMeta:
 
     def __init__(self, stage: nn.Module, state: dict[str, Tensor]) -> None:
         self.stage, self.state = stage, state
-        self.over_clip = getattr(stage, "over_clip", False)
+        self.over_clip = sees_clips(stage)
         self.carries_tokens = getattr(stage, "carries_tokens", False)
 
     def __call__(self, *inputs: Any) -> Any:
