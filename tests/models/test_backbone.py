@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from twostream.models.backbone import (
     Backbone,
     FullyConnected,
+    googlenet,
     load_weights,
     resnet18,
     resnet34,
@@ -52,13 +53,17 @@ def count(module: nn.Module) -> int:
 
 
 def maps(backbone: Backbone, size: int, in_channels: int = 3) -> dict[str, tuple[int, ...]]:
-    """Shape (c, h, w) of each stage's output, on the meta device."""
-    x = torch.zeros(1, in_channels, size, size, device="meta")
+    """Shape (c, h, w) of each stage's output, on the meta device; of images, or of clips of 16 frames."""
+    x = torch.zeros(1, *(16,) * reads_clips(backbone), in_channels, size, size, device="meta")
     shapes = {}
     for name, stage in backbone.eval().stages.items():
-        x = stage(x)
-        shapes[name] = tuple(x.shape[1:])
+        x = stage(x.flatten(0, 1) if x.ndim == 5 and name == "fc8" else x)
+        shapes[name] = tuple(x.shape[-3:])
     return shapes
+
+
+def reads_clips(backbone: Backbone) -> bool:
+    return any(getattr(stage, "over_clip", False) for stage in backbone.stages.values())
 
 
 # Every option
@@ -78,7 +83,8 @@ def test_stages_channels_and_strides_are_what_is_said(path: Path) -> None:
             assert at_448[name][1] - height == at_448[name][2] - width == 224 / backbone.strides[name]
     assert backbone.channels["fc8"] == 51
     assert at_224["fc8"] == (51, 1, 1)
-    assert backbone(torch.zeros(2, 20, 448, 448, device="meta")).shape == (2, 51)
+    time = (16,) * reads_clips(backbone)
+    assert backbone(torch.zeros(2, *time, 20, 448, 448, device="meta")).shape == (2, 51)
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
@@ -123,6 +129,7 @@ def test_input_statistics() -> None:
         (resnet34, 3, 1000, 21_797_672),
         (resnet50, 3, 1000, 25_557_032),
         (squeezenet1_0, 3, 1000, 1_248_424),
+        (googlenet, 3, 1000, 6_624_904),
     ],
 )
 def test_parameters(make: Any, in_channels: int, num_classes: int, parameters: int) -> None:
@@ -217,11 +224,12 @@ def test_norm2_is_left_out_of_the_flow_network() -> None:
 # Values
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet18", "squeezenet1_0"])
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "squeezenet1_0", "googlenet"])
 def test_same_scores_as_torchvision(name: str) -> None:
     models = pytest.importorskip("torchvision").models
     torch.manual_seed(0)
-    options = {"init_weights": False} if name == "vgg16" else {}
+    options = {"init_weights": False} if name in ("vgg16", "googlenet") else {}
+    options |= {"aux_logits": False} if name == "googlenet" else {}
     theirs = models.get_model(name, num_classes=10, **options).eval()
     published = {"relu": True} if name == "squeezenet1_0" else {}
     ours = on_meta(globals()[name], num_classes=10, **published).to_empty(device="cpu").eval()
@@ -300,7 +308,7 @@ def nan_where_uninitialised() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-@pytest.mark.parametrize("make", [tiny, squeezenet1_0, resnet18], ids=["tiny", "squeezenet1_0", "resnet18"])
+@pytest.mark.parametrize("make", [tiny, squeezenet1_0, resnet18, googlenet])
 def test_convolutional_stages_end_at_their_relu_and_no_stage_changes_its_input(make: Any) -> None:
     torch.manual_seed(0)
     backbone = make(3, 4).eval()
@@ -357,7 +365,14 @@ def fused(order: str, a: Tensor, b: Tensor) -> Tensor:
 @pytest.mark.parametrize("order", ["block", "interleaved"])
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(tiny, "conv2"), (tiny, "fc8"), (resnet18, "conv3"), (resnet18, "fc8"), (squeezenet1_0, "conv4")],
+    [
+        (tiny, "conv2"),
+        (tiny, "fc8"),
+        (resnet18, "conv3"),
+        (resnet18, "fc8"),
+        (squeezenet1_0, "conv4"),
+        (googlenet, "fc8"),
+    ],
 )
 def test_a_widened_stage_of_the_concatenation_equals_the_stage_of_the_sum(make: Any, name: str, order: str) -> None:
     torch.manual_seed(0)
@@ -375,7 +390,7 @@ def test_a_widened_stage_of_the_concatenation_equals_the_stage_of_the_sum(make: 
 
 
 @pytest.mark.parametrize("order", ["block", "interleaved"])
-@pytest.mark.parametrize(("make", "name"), [(resnet18, "conv2"), (squeezenet1_0, "conv5")])
+@pytest.mark.parametrize(("make", "name"), [(resnet18, "conv2"), (squeezenet1_0, "conv5"), (googlenet, "conv2")])
 def test_behind_a_max_pool_a_widened_stage_adds_what_was_pooled(make: Any, name: str, order: str) -> None:
     torch.manual_seed(0)
     backbone = make(3, 7).double().eval()

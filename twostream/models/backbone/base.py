@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twostream.models.backbone.weights import WeightsReport
 
 ORDERS = ("block", "interleaved")
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # grey levels; torchvision's
 IMAGENET_FLOW_STD = 57.63  # the mean of the three, as in TSN, whose first filters for flow average those of R, G, B
@@ -95,15 +96,19 @@ class Backbone(nn.Module):
         self.urls = dict(urls or {})
         self.report: WeightsReport | None = None
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+    def forward(self, x: Float[Tensor, "n *t c h w"]) -> Float[Tensor, "n k"]:
+        """Returns scores of images, or of clips if there are stages that see whole clips."""
         for stage in self.stages.values():
-            x = stage(x)
-        return x.mean(dim=(2, 3))
+            if x.ndim == 4 or getattr(stage, "over_clip", False):
+                x = stage(x)
+            else:
+                x = stage(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return x.mean(dim=(2, 3) if x.ndim == 4 else (1, 3, 4))
 
     @property
-    def first(self) -> tuple[str, nn.Conv2d]:
+    def first(self) -> tuple[str, nn.Conv2d | nn.Conv3d]:
         """The name of the convolution that reads the image, and the convolution."""
-        return next((name, module) for name, module in self.named_modules() if isinstance(module, nn.Conv2d))
+        return next((name, module) for name, module in self.named_modules() if isinstance(module, CONVOLUTIONS))
 
     @property
     def classifier(self) -> nn.Conv2d:
@@ -127,9 +132,9 @@ class Backbone(nn.Module):
             own = [f"{name}.{key}" for key in (*module._parameters, *module._buffers)]
             if not own or (only is not None and not set(own) & set(only)):
                 continue
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, CONVOLUTIONS):
                 if module is classifier:
-                    start_classifier(module, trained=self.report is not None)
+                    start_classifier(classifier, trained=self.report is not None)
                     continue
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module is first:
@@ -137,7 +142,7 @@ class Backbone(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             else:
-                assert isinstance(module, nn.BatchNorm2d), f"{name}: {type(module).__name__}"
+                assert isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d), f"{name}: {type(module).__name__}"
                 module.reset_parameters()
 
     def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
@@ -153,10 +158,10 @@ class Backbone(nn.Module):
         for convolution in self._readers(name):
             widen_convolution(convolution, in_channels, order=order, where=f"layer={name!r}: {self.name}")
 
-    def _readers(self, name: str) -> list[nn.Conv2d]:
+    def _readers(self, name: str) -> list[nn.Conv2d | nn.Conv3d]:
         """Returns the convolutions that read the input of stage `name`; only layers without weights precede them."""
         first = first_with_parameters(self.stages[name])
-        if not isinstance(first, nn.Conv2d) or first.groups != 1:
+        if not isinstance(first, CONVOLUTIONS) or first.groups != 1:
             raise ValueError(
                 f"layer={name!r}: this stage of {self.name} cannot read more channels than it was made for; "
                 "choose a fusion that keeps their number (sum, max, conv), or an earlier or later layer"
@@ -191,7 +196,12 @@ def first_with_parameters(stage: nn.Module) -> Any:
     return next(part for part in parts if next(part.parameters(), None) is not None)
 
 
-def set_in_channels(convolution: nn.Conv2d, in_channels: int) -> None:
+def first_convolution(module: nn.Module) -> Any:
+    """Returns the first convolution in a module."""
+    return next(part for part in module.modules() if isinstance(part, CONVOLUTIONS))
+
+
+def set_in_channels(convolution: nn.Conv2d | nn.Conv3d, in_channels: int) -> None:
     """Gives a convolution on the meta device (without values) another number of input channels."""
     assert convolution.weight.is_meta
     convolution.in_channels = in_channels
@@ -199,7 +209,7 @@ def set_in_channels(convolution: nn.Conv2d, in_channels: int) -> None:
     convolution.weight = nn.Parameter(convolution.weight.new_empty(out_channels, in_channels, *kernel))
 
 
-def widen_convolution(convolution: nn.Conv2d, in_channels: int, *, order: str, where: str) -> None:
+def widen_convolution(convolution: nn.Conv2d | nn.Conv3d, in_channels: int, *, order: str, where: str) -> None:
     """Repeats the filters of a convolution, in place, until they read `in_channels`.
 
     Raises ValueError, which begins with `where`, for too few channels, or in order "interleaved" for no multiple.

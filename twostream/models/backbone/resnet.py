@@ -8,25 +8,33 @@ from typing import Any
 import torch
 from torch import nn
 
+from twostream.models.backbone import over_time
 from twostream.models.backbone._torchvision import torchvision_models
-from twostream.models.backbone.base import Backbone, FullyConnected, first_with_parameters, set_in_channels
+from twostream.models.backbone.base import (
+    Backbone,
+    FullyConnected,
+    first_convolution,
+    first_with_parameters,
+    set_in_channels,
+)
 from twostream.models.backbone.weights import realise
 
 
 class ResNet(Backbone):
     """A residual network: conv1 is the stem, conv2 … conv5 are residual stages, fc8 is pooling and a linear layer."""
 
-    def _readers(self, name: str) -> list[nn.Conv2d]:
+    def _readers(self, name: str) -> list[nn.Conv2d | nn.Conv3d]:
         block: Any = first_with_parameters(self.stages[name])
         if not hasattr(block, "conv1"):
             return super()._readers(name)
+        first = first_convolution(block.conv1)
         if block.downsample is None:  # conv2 of ResNet-18 and -34: a shortcut of equal channels becomes a 1×1
-            width, like = block.conv1.in_channels, block.conv1.weight
-            shortcut = nn.Conv2d(width, width, 1, bias=False).to(device=like.device, dtype=like.dtype)
+            width, like = first.in_channels, first.weight
+            convolution = nn.Conv3d if like.ndim == 5 else nn.Conv2d
+            shortcut = convolution(width, width, 1, bias=False).to(device=like.device, dtype=like.dtype)
             nn.init.dirac_(shortcut.weight)
             block.downsample = nn.Sequential(shortcut)
-        convolutions: list[Any] = [block.conv1, block.downsample[0]]
-        return convolutions
+        return [first, first_convolution(block.downsample)]
 
 
 def resnet(
@@ -37,8 +45,12 @@ def resnet(
     dropout: float = 0.5,
     weights: str | None = None,
     cross_modality: bool = True,
+    inflate: bool = False,
 ) -> Backbone:
-    """A residual network (He et al. 2016) by its name in torchvision: resnet18, resnet34, resnet50, resnet101."""
+    """A residual network (He et al. 2016) by its name in torchvision: resnet18, resnet34, resnet50, resnet101.
+
+    `inflate`: k×k filters become k×k×k, and the stages see whole clips (see `twostream.models.backbone.over_time`).
+    """
     models = torchvision_models(name)
     with torch.device("meta"):
         source = models.get_model(name, num_classes=num_classes)
@@ -67,6 +79,8 @@ def resnet(
         source=source,
         urls=urls,
     )
+    if inflate:
+        over_time.inflate(backbone)
     return realise(backbone, weights, cross_modality=cross_modality)
 
 

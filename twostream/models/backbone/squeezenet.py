@@ -13,7 +13,7 @@ from twostream.models.backbone.weights import realise
 class SqueezeNet(Backbone):
     """SqueezeNet: all stages but the first and the last begin with a Fire module, with or without a pool before it."""
 
-    def _readers(self, name: str) -> list[nn.Conv2d]:
+    def _readers(self, name: str) -> list[nn.Conv2d | nn.Conv3d]:
         first = first_with_parameters(self.stages[name])
         return [first.squeeze] if hasattr(first, "squeeze") else super()._readers(name)
 

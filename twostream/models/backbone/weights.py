@@ -20,6 +20,7 @@ from twostream.files.weights import require_weights
 from twostream.models.backbone.base import Backbone
 from twostream.runs.checkpoint import load_plain
 
+PUBLISHED = ("imagenet", "kinetics")  # data sets that published weights are named by
 KINDS = ("loaded", "adapted", "random", "absent", "mismatched")
 CONNECT_SECONDS = 30.0  # after which a server counts as unreachable; the system's default takes minutes
 
@@ -42,11 +43,12 @@ class WeightsReport:
     random: tuple[str, ...]
     unused: tuple[str, ...]
     numbers: Mapping[str, int]
+    published: str = ""  # the name of the weights, if they were downloaded
 
     @property
     def start(self) -> str:
         """The weights that training starts from, in a few words."""
-        name = f"imagenet ({self.origin.rsplit('/', 1)[-1]})" if "://" in self.origin else self.origin
+        name = f"{self.published} ({self.origin.rsplit('/', 1)[-1]})" if self.published else self.origin
         adapted = ", first layer averaged over colours" if self.adapted else ""
         return name + adapted + (f"; random: {' '.join(self.lacking)}" if self.lacking else "")
 
@@ -94,10 +96,11 @@ def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = 
 def check_weights(backbone: Backbone, weights: str | Path) -> None:
     """Raises ValueError unless `weights` is a published name or the path of a file. Downloads nothing."""
     names = ("imagenet",) if backbone.fetches_itself else tuple(backbone.urls)
-    if str(weights) == "imagenet" and not names and not Path(weights).is_file():
+    if str(weights) in PUBLISHED and str(weights) not in names and not Path(weights).is_file():
+        others = "".join(f"choose backbone.weights={name}, " for name in names[:1])
         raise ValueError(
-            f"weights='imagenet': there are none for {backbone.name} to download; give the path of a file of converted "
-            "weights (backbone.weights=PATH), or weights=null to start from random values"
+            f"weights={str(weights)!r}: there are none for {backbone.name} to download; {others}give the path of a "
+            "file of converted weights (backbone.weights=PATH), or weights=null to start from random values"
         )
     require_weights(weights, names)
 
@@ -163,6 +166,7 @@ def match(
         random=kinds["random"],
         unused=unused,
         numbers={kind: sum(own[name].numel() for name in kinds[kind]) for kind in ("loaded", "adapted", "random")},
+        published=next((name for name, url in backbone.urls.items() if url == origin), ""),
     )
     return {name: fit.value for name, fit in fits.items() if fit.value is not None}, report
 
@@ -180,12 +184,13 @@ def _fit(backbone: Backbone, name: str, tensor: Tensor, found: Mapping[str, Tens
     if source not in found:
         is_counter = name.endswith("num_batches_tracked")  # which old files lack
         return _Fit("loaded", source, torch.zeros_like(tensor)) if is_counter else _Fit("absent", source)
-    value = _as_shape(found[source], tensor)
+    given = repeated_over_time(found[source], tensor.shape)
+    value = _as_shape(given, tensor)
     if value is not None:
         return _Fit("loaded", source, value)
     reads_image = tensor.shape[1:2] == (backbone.first[1].in_channels,)
     if reads_image and name.startswith(f"stages.{next(iter(backbone.stages))}."):
-        colours = average_over_colours(found[source], tensor.shape)
+        colours = average_over_colours(given, tensor.shape)
         if colours is not None:
             return _Fit("adapted", source, colours) if cross_modality else _Fit("random", source)
     return _Fit("random" if name.startswith("stages.fc8.") else "mismatched", source)
@@ -202,10 +207,17 @@ def copy(backbone: Backbone, values: Mapping[str, Tensor], report: WeightsReport
 
 
 def average_over_colours(weight: Tensor, shape: torch.Size) -> Tensor | None:
-    """Averages filters (d, 3, k, k) over colours and repeats them to `shape` (d, c, k, k); None for other shapes."""
-    if weight.ndim != 4 or weight.shape[1] != 3 or (*weight.shape[:1], *weight.shape[2:]) != (*shape[:1], *shape[2:]):
+    """Averages filters (d, 3, *k) over colours and repeats them to `shape` (d, c, *k); None for other shapes."""
+    if weight.ndim < 4 or weight.shape[1] != 3 or (*weight.shape[:1], *weight.shape[2:]) != (*shape[:1], *shape[2:]):
         return None
     return weight.mean(dim=1, keepdim=True).expand(shape)
+
+
+def repeated_over_time(weight: Tensor, shape: torch.Size) -> Tensor:
+    """Returns filters (d, c, k, k) as (d, c, r, k, k) with their sum over r, if `shape` is such; others unchanged."""
+    if (weight.ndim, len(shape)) != (4, 5):
+        return weight
+    return weight.unsqueeze(2).expand(-1, -1, shape[2], -1, -1) / shape[2]
 
 
 def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Tensor], str]:
@@ -298,11 +310,15 @@ def _without_prefix(
 
 
 def _as_shape(value: Tensor, like: Tensor) -> Tensor | None:
-    """Returns `value` if it has the shape of `like`, or a matrix (d, c*k*k) as a filter (d, c, k, k), or else None."""
+    """Returns `value` if it has the shape of `like`, or a matrix (d, c*k*k) as a filter (d, c, k, k), or else None.
+
+    A filter (d, c, 1, 1, 1) is a matrix, too.
+    """
     if value.shape == like.shape:
         return value
-    is_matrix = value.ndim == 2 and like.ndim == 4 and value.shape == (like.shape[0], like[0].numel())
-    return value.reshape(like.shape) if is_matrix else None
+    is_matrix = value.ndim > 1 and value.shape[2:].numel() == 1
+    fits = is_matrix and like.ndim == 4 and value.shape[:2] == (like.shape[0], like[0].numel())
+    return value.reshape(like.shape) if fits else None
 
 
 def _check_fit(

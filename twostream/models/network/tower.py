@@ -35,9 +35,9 @@ class Tower(nn.Module):
 
     Its stages are described in `run_stage`.
 
-    `stream`: what the tower sees. `image_size`: the side of the input. `num_frames`: T, those of a clip; stages that see
-    clips cannot do with one, and may need more. `pooling` and a linear classifier replace the
-    backbone's fully connected stages. `attention` follows each of the stages `attention_after`.
+    `stream`: what the tower sees. `image_size`: the side of the input. `num_frames`: T, those of a clip; stages that
+    see clips cannot do with one, and may need more. `pooling` and a linear classifier replace the backbone's fully
+    connected stages. `attention` follows each of the stages `attention_after`.
 
     If `checkpointing` is set, training keeps no map within a stage: the backward pass computes each stage once more
     (Chen et al. 2016, "Training deep nets with sublinear memory cost"), with the same random numbers.
