@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from twostream.models.pooling.vlad import SoftVLAD
 from twostream.options import conf_folder
 
 CLASSES, CLIPS, FLOW = 4, 8, 2  # flow fields of a chunk
+FRAMES = 8  # of a clip, for the backbones that read clips
 STEPS, ENOUGH = 100, 0.05  # steps at most, and the training loss that counts as learnt
 KINDS: dict[str, dict[str, Any]] = {
     "rgb": {"streams": ["rgb"]},
@@ -73,6 +75,7 @@ def configuration(backbone: str, kind: str, pooling: str, size: int) -> DictConf
     """The configuration of a network: that of conf/, small where the backbone may be, dropout off."""
     cfg = OmegaConf.merge(base(), {"transform": {"size": size}})
     parts = {"backbone": option("backbone", backbone), "pooling": option("pooling", pooling)}
+    parts |= {"sampling": {**option("sampling", "clip"), "num_frames": FRAMES}} if reads_clips(backbone) else {}
     for name, value in KINDS[kind].items():
         parts |= {name: option(name, value) if name == "fusion" else value}
     for name, value in parts.items():
@@ -84,9 +87,19 @@ def configuration(backbone: str, kind: str, pooling: str, size: int) -> DictConf
 
 @cache
 def has_fully_connected(backbone: str) -> bool:
+    return "fc6" in stages(backbone)
+
+
+@cache
+def reads_clips(backbone: str) -> bool:
+    return any(getattr(stage, "over_clip", False) for stage in stages(backbone).values())
+
+
+@cache
+def stages(backbone: str) -> Mapping[str, nn.Module]:
     make = instantiate(OmegaConf.merge(option("backbone", backbone), {"weights": None}))
     with torch.device("meta"):
-        return "fc6" in make(3, CLASSES).stages
+        return dict(make(3, CLASSES).stages.items())
 
 
 @cache
@@ -114,6 +127,8 @@ def learn(backbone: str, kind: str, pooling: str, *, side: int = 48) -> Learning
     cfg = configuration(backbone, kind, pooling, 224 if pooling == "native" and has_fully_connected(backbone) else side)
     network: Any = build_network(cfg, CLASSES)
     rgb, flow, label = clips(cfg.transform.size)
+    if reads_clips(backbone):
+        rgb, flow = (frames.expand(-1, FRAMES, -1, -1, -1) for frames in (rgb, flow))
     start_centres(network, rgb, flow)
     optimizer = torch.optim.AdamW(rates(network), weight_decay=0.0)
     waiting = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}

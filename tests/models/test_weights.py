@@ -19,10 +19,14 @@ from torch import Tensor, nn
 from twostream.models.backbone import (
     Backbone,
     load_weights,
+    mc3_18,
+    r2plus1d_18,
+    r3d_18,
     resnet18,
     resnet34,
     resnet50,
     resnet101,
+    s3d,
     squeezenet1_0,
     timm,
     tiny,
@@ -40,6 +44,10 @@ TORCHVISION = {
     "resnet50": resnet50,
     "resnet101": resnet101,
     "squeezenet1_0": squeezenet1_0,
+    "r3d_18": r3d_18,
+    "mc3_18": mc3_18,
+    "r2plus1d_18": r2plus1d_18,
+    "s3d": s3d,
 }
 
 
@@ -49,10 +57,10 @@ def on_meta(make: Any, in_channels: int = 3, num_classes: int = 101) -> Backbone
 
 
 def published(name: str) -> nn.Module:
-    """torchvision's network for ImageNet, as shapes."""
+    """torchvision's network for 1,000 classes, as shapes."""
     models = pytest.importorskip("torchvision").models
     with torch.device("meta"):
-        return models.get_model(name)
+        return models.get_model(name, num_classes=1000)
 
 
 def matched(backbone: Backbone, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
@@ -85,8 +93,9 @@ def test_every_published_tensor_has_its_place(name: str) -> None:
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_other_classes_and_channels(name: str) -> None:
     theirs = published(name).state_dict()
-    _, report = matched(on_meta(TORCHVISION[name], 20, 101), theirs)
-    assert report.adapted == ("stages.conv1.0.weight",)
+    ours = on_meta(TORCHVISION[name], 20, 101)
+    _, report = matched(ours, theirs)
+    assert report.adapted == (f"{ours.first[0]}.weight",)
     assert {name.split(".")[1] for name in report.random} == {"fc8"}
     assert len(report.random) == len(report.unused) == 2
     assert len(report.loaded) == len(theirs) - 3

@@ -215,7 +215,7 @@ def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
     kept = cfg.get("batch_statistics", "batch") == "kept"
     backbones = [getattr(network, stream).backbone for stream in streams_of(cfg)] if kept else []
     started = [backbone for backbone in backbones if backbone.report and not backbone.report.lacking]
-    return [part for one in started for part in one.modules() if isinstance(part, nn.BatchNorm2d)]
+    return [part for one in started for part in one.modules() if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d)]
 
 
 def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> StartFromProbe:
