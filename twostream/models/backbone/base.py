@@ -111,9 +111,17 @@ class Backbone(nn.Module):
         return next((name, module) for name, module in self.named_modules() if isinstance(module, CONVOLUTIONS))
 
     @property
-    def classifier(self) -> nn.Conv2d:
+    def classifier(self) -> nn.Conv2d | nn.Linear:
         """The last layer with weights."""
-        return [module for module in self.modules() if isinstance(module, nn.Conv2d)][-1]
+        return [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
+
+    def is_feature(self, name: str) -> bool:
+        """Whether a file of weights must have the tensor `name`: those of all convolutional stages."""
+        return name.startswith("stages.conv")
+
+    def is_of_classes(self, name: str) -> bool:
+        """Whether a file of weights for other classes may have another tensor `name`."""
+        return name.startswith("stages.fc8.")
 
     def require(self, stage: str) -> None:
         """Raises ValueError, which names the existing stages, if the network has no such stage."""
@@ -132,10 +140,9 @@ class Backbone(nn.Module):
             own = [f"{name}.{key}" for key in (*module._parameters, *module._buffers)]
             if not own or (only is not None and not set(own) & set(only)):
                 continue
-            if isinstance(module, CONVOLUTIONS):
-                if module is classifier:
-                    start_classifier(classifier, trained=self.report is not None)
-                    continue
+            if module is classifier:
+                start_classifier(classifier, trained=self.report is not None)
+            elif isinstance(module, CONVOLUTIONS):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module is first:
                     module.weight.data /= input_scale

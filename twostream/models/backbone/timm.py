@@ -1,4 +1,4 @@
-"""Uses any convolutional or hierarchical network of the timm library, by its name there."""
+"""Uses any classifier of the timm library, by its name there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.files.errors import first_line
+from twostream.models.backbone import timm_vit as vit
 from twostream.models.backbone.base import Backbone, FullyConnected, check_order, widen_convolution
 from twostream.models.backbone.weights import load_weights, read_weights
 
@@ -28,9 +29,11 @@ class Timm(Backbone):
 
     def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
         """Does as in `Backbone`, but by a 1×1 convolution before the stage; timm's own layers do not change."""
-        if name == "fc8":
-            return super().widen(name, in_channels, order=order)
         self.require(name)
+        stage = self.stages[name]
+        carries_tokens = getattr(stage, "carries_tokens", False)
+        if name == "fc8" and not carries_tokens:
+            return super().widen(name, in_channels, order=order)
         names = list(self.stages)
         channels = self.channels[names[names.index(name) - 1]]
         like = self.first[1].weight
@@ -39,7 +42,81 @@ class Timm(Backbone):
             nn.init.dirac_(reader.weight)  # the identity; widened, it adds both streams
         check_order(order)
         widen_convolution(reader, in_channels, order=order, where=f"layer={name!r}: {self.name}")
-        self.stages[name] = nn.Sequential(reader, self.stages[name])
+        self.stages[name] = (vit.Widened if carries_tokens else nn.Sequential)(reader, stage)
+
+
+class VisionTransformer(Timm):
+    """A transformer of timm: conv1 is its patch embedding, conv2 … conv5 are its blocks in four groups.
+
+    Maps are the patch tokens (n, c, h, w). The class and register tokens travel beside them through the blocks, and so
+    see a map that was fused before the last block. fc8 is timm's own: norm, pooling, classifier.
+    """
+
+    has_spare_layers = False
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        tokens = None
+        for stage in self.stages.values():
+            if getattr(stage, "carries_tokens", False):
+                x, tokens = stage(x, tokens)
+            else:
+                x = stage(x)
+        return x.mean(dim=(2, 3))
+
+    def leave_tokens(self) -> None:
+        for module in self.stages["fc8"].modules():
+            if isinstance(module, vit.Head):
+                module.leave_tokens()
+
+    def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int, *, channels: int = 0) -> None:
+        """Does as in `Backbone`, after the network's last norm, or a new one for a map of other `channels`."""
+        if channels:
+            parts = self.stages["fc8"].modules()
+            norm = next(part.norm for part in parts if isinstance(part, (vit.Head, vit.Norm)))
+            if channels != self.channels["conv5"]:
+                norm = nn.LayerNorm(channels).to(self.first[1].weight)
+            pooling = nn.Sequential(vit.Norm(norm), pooling)
+        super().replace_head(pooling, in_features, num_classes)
+
+
+class Whole(Timm):
+    """A network that is not cut: its one stage is fc8, its scores. There is no map to fuse, to pool or to attend to."""
+
+    @property
+    def classifier(self) -> Any:
+        return self.stages["fc8"].classifier
+
+    def is_of_classes(self, name: str) -> bool:
+        return self.get_submodule(name.rpartition(".")[0]) is self.classifier
+
+    def is_feature(self, name: str) -> bool:
+        return not self.is_of_classes(name)
+
+
+class Scores(nn.Module):
+    """A whole network, from images to scores (n, k, 1, 1). Raises ValueError if it has not one linear classifier."""
+
+    title = "network as a whole"
+
+    def __init__(self, network: Any, name: str, num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        found = network.get_classifier() if hasattr(network, "get_classifier") else ()
+        parts = [part for one in (found if isinstance(found, tuple) else (found,)) for part in one.modules()]
+        layers = [part for part in parts if isinstance(part, nn.Linear | nn.Conv2d) and len(part.weight) == num_classes]
+        if len(layers) != 1:
+            raise ValueError(
+                f"backbone.name={name!r}: {type(network).__name__} of timm has {len(layers)} classifiers; choose a "
+                "network with one, such as vit_tiny_patch16_224, resnet50d, convnext_tiny"
+            )
+        self.classifier_name = next(name for name, part in network.named_modules() if part is layers[0])
+
+    @property
+    def classifier(self) -> nn.Module:
+        return self.network.get_submodule(self.classifier_name)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k 1 1"]:
+        return self.network(images)[:, :, None, None]
 
 
 class Level(nn.Module):
@@ -63,30 +140,29 @@ def timm(
     weights: str | None = None,
     cross_modality: bool = True,
 ) -> Backbone:
-    """Builds the network `name` of timm (`pip install "twostream[timm]"`), cut after each of its feature levels.
+    """Builds the network `name` of timm (`pip install "twostream[timm]"`), cut into stages where that is possible.
 
-    The deepest level is conv5, the one before it conv4, and so on. So a network whose first level has a quarter of the
-    resolution (ConvNeXt, Swin) has no conv1. `weights`: "imagenet" for timm's pretrained ones, or a file with
-    timm's names for this network. Networks of a fixed size need images of that size.
-    Raises ValueError for an unknown name or weights, and for networks that are not a chain of levels (ViT, HRNet);
-    ImportError without timm.
+    - A chain of feature levels: the deepest is conv5, the one before it conv4, and so on. So a network whose first
+      level has a quarter of the resolution (ConvNeXt, Swin) has no conv1.
+    - A vision transformer: see `VisionTransformer`.
+    - Any other classifier (HRNet, MLP-Mixer, BEiT) is one stage, fc8: see `Whole`.
+
+    `weights`: "imagenet" for timm's pretrained ones, or a file with timm's names for this network. A vision transformer
+    takes images of any size that its patches divide: timm resamples its position embeddings. Other networks of a fixed
+    size need images of that size.
+    Raises ValueError for an unknown name or weights, and for networks without one classifier; ImportError without timm.
     """
     library = _library(name)
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise ValueError(f"weights={weights!r}: no such file; choose from imagenet, null, the path of a file")
-    network = library.create_model(name, features_only=True, in_chans=in_channels)
-    levels = _levels(network, name)
-    info = network.feature_info.get_dicts()[-len(levels) :]
+    kind, network, stages, levels = _made(library, name, in_channels, num_classes, dropout)
+    strides = [level["reduction"] for level in levels]
     published: Mapping[str, Any] = library.get_pretrained_cfg(name, allow_unregistered=True).to_dict()
-    linear = FullyConnected(info[-1]["num_chs"], num_classes)
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), linear)
-    backbone = Timm(
+    backbone = kind(
         f"timm/{name}",
-        {**levels, "fc8": head},
-        channels=dict(zip((*levels, "fc8"), (*(level["num_chs"] for level in info), num_classes), strict=True)),
-        strides=dict(
-            zip((*levels, "fc8"), (*(level["reduction"] for level in info), info[-1]["reduction"]), strict=True)
-        ),
+        stages,
+        channels=dict(zip(stages, (*(level["num_chs"] for level in levels), num_classes), strict=True)),
+        strides=dict(zip(stages, (*strides, strides[-1] if strides else 1), strict=True)),
         dropout=dropout,
         mean=[255 * value for value in published["mean"]],
         std=[255 * value for value in published["std"]],
@@ -96,8 +172,26 @@ def timm(
     if weights is not None and not backbone.first[1].weight.is_meta:
         _load(backbone, library, name, weights, cross_modality)
     fresh = backbone.state_dict() if backbone.report is None else backbone.report.random
-    backbone.initialise(only=[name for name in fresh if name.startswith("stages.fc8.")])
+    classifier = next(name for name, part in backbone.named_modules() if part is backbone.classifier)
+    backbone.initialise(only=[name for name in fresh if name.rpartition(".")[0] == classifier])
     return backbone
+
+
+def _made(library: Any, name: str, in_channels: int, num_classes: int, dropout: float) -> tuple[Any, ...]:
+    """Returns the class of backbone, timm's network, its stages, and timm's facts about each of them but fc8."""
+    options = {"in_chans": in_channels, "num_classes": num_classes, "drop_rate": dropout}
+    with torch.device("meta"):
+        plain = library.create_model(name, num_classes=num_classes)
+    if vit.can_be_cut(plain):
+        network = library.create_model(name, dynamic_img_size=True, **options)
+        return VisionTransformer, network, vit.stages_of(network), network.feature_info[:1] * len(NAMES)
+    network, levels = _levels(library, name, in_channels)
+    if not levels:
+        network = library.create_model(name, **options)
+        return Whole, network, {"fc8": Scores(network, name, num_classes)}, []
+    info = network.feature_info.get_dicts()[-len(levels) :]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout), FullyConnected(info[-1]["num_chs"], num_classes))
+    return Timm, network, {**levels, "fc8": head}, info
 
 
 def _library(name: str) -> Any:
@@ -112,8 +206,12 @@ def _library(name: str) -> Any:
     return library
 
 
-def _levels(network: Any, name: str) -> dict[str, nn.Module]:
-    """Returns the layers of each feature level, by stage. Raises ValueError if the network is not a chain of levels."""
+def _levels(library: Any, name: str, in_channels: int) -> tuple[Any, dict[str, nn.Module]]:
+    """Returns a network and the layers of each of its feature levels, by stage; no layers if it is no chain of them."""
+    try:
+        network = library.create_model(name, features_only=True, in_chans=in_channels)
+    except (RuntimeError, AttributeError):  # it has none
+        return None, {}
     if hasattr(network, "return_layers"):  # a chain of layers; levels end at `return_layers`
         layers, taps = list(network.named_children()), set(network.return_layers)
     elif hasattr(network, "_stage_out_idx") and getattr(network, "feature_hooks", None) is None:  # EfficientNets
@@ -121,10 +219,7 @@ def _levels(network: Any, name: str) -> dict[str, nn.Module]:
         layers = list(enumerate([nn.Sequential(*stem), *network.blocks]))
         taps = set(network._stage_out_idx)
     else:
-        raise ValueError(
-            f"backbone.name={name!r}: {type(network).__name__} of timm is not a chain of feature levels that could be "
-            "fused one by one; choose a network such as resnet50d, convnext_tiny, swin_tiny_patch4_window7_224"
-        )
+        return network, {}
     levels: list[list[nn.Module]] = [[]]
     for layer_name, layer in layers:
         levels[-1].append(layer)
@@ -136,7 +231,7 @@ def _levels(network: Any, name: str) -> dict[str, nn.Module]:
     stages: list[nn.Module] = [nn.Sequential(*level) for level in levels]
     if str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC"):
         stages = [Level(stage, is_first=index == 0) for index, stage in enumerate(stages)]
-    return dict(zip(NAMES[-len(stages) :], stages, strict=True))
+    return network, dict(zip(NAMES[-len(stages) :], stages, strict=True))
 
 
 @contextmanager
@@ -157,11 +252,14 @@ def _load(backbone: Timm, library: Any, name: str, weights: str, cross_modality:
         joined = {key: key.replace(".", "_", 1) for key in found}  # timm renames layers when it cuts levels
         levels = set(backbone.source_names.values())
         found = {joined[key] if joined[key] in levels else key: value for key, value in found.items()}
+        if isinstance(backbone, VisionTransformer):
+            found = vit.resampled(found, backbone.stages["conv1"])
         load_weights(backbone, found, cross_modality=cross_modality, origin=origin)
         return
+    is_chain = type(backbone) is Timm
     try:  # load the RGB network: for other numbers of channels timm would rescale the filters
         with quiet("huggingface_hub"):
-            pretrained = library.create_model(name, features_only=True, pretrained=True)
+            pretrained = library.create_model(name, pretrained=True, **({"features_only": True} if is_chain else {}))
     except (RuntimeError, OSError) as error:
         published = library.get_pretrained_cfg(name, allow_unregistered=True)
         hub = published.hf_hub_id and f"https://huggingface.co/{published.hf_hub_id}/tree/main"

@@ -149,7 +149,7 @@ def match(
     fits = {name: _fit(backbone, name, tensor, found, cross_modality) for name, tensor in own.items()}
     kinds = {kind: tuple(name for name in own if fits[name].kind == kind) for kind in KINDS}
     # a first layer that is random on request does not count as unused; a classifier of other classes does
-    used = {fit.source for name, fit in fits.items() if fit.value is not None or not name.startswith("stages.fc8.")}
+    used = {fit.source for name, fit in fits.items() if fit.value is not None or not backbone.is_of_classes(name)}
     unused = tuple(key for key in found if key not in used)
     mismatched = [
         f"{fit.source} {tuple(found[fit.source].shape)}, here {tuple(own[name].shape)}"
@@ -193,7 +193,7 @@ def _fit(backbone: Backbone, name: str, tensor: Tensor, found: Mapping[str, Tens
         colours = average_over_colours(given, tensor.shape)
         if colours is not None:
             return _Fit("adapted", source, colours) if cross_modality else _Fit("random", source)
-    return _Fit("random" if name.startswith("stages.fc8.") else "mismatched", source)
+    return _Fit("random" if backbone.is_of_classes(name) else "mismatched", source)
 
 
 def copy(backbone: Backbone, values: Mapping[str, Tensor], report: WeightsReport) -> WeightsReport:
@@ -334,7 +334,7 @@ def _check_fit(
     start = f"weights: {origin} does not fit {backbone.name}"
     if mismatched:
         raise ValueError(f"{start}: {len(mismatched)} tensors of another shape, the first {'; '.join(mismatched[:3])}")
-    sizes = {name: tensor.numel() for name, tensor in backbone.state_dict().items() if name.startswith("stages.conv")}
+    sizes = {name: tensor.numel() for name, tensor in backbone.state_dict().items() if backbone.is_feature(name)}
     missing = [name for name in absent if name in sizes]
     if missing:
         share = 1 - sum(sizes[name] for name in missing) / sum(sizes.values())
