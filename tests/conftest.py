@@ -44,7 +44,7 @@ def warm() -> Iterator[Warm]:
 # ---- the table of layers and of what tests show of each: pytest tests/models --layer-table ----
 
 COLUMNS = ("formula", "numbers", "gradient", "autocast", "compile", "state_dict")
-LAYER_NAMES = {*fusion.__all__, *pooling.__all__} - {"Fusion"} | {
+LAYER_NAMES = {*fusion.__all__, *pooling.__all__} - {"Align", "Fusion"} | {
     name
     for family in (attention, temporal)
     for name, value in vars(family).items()

@@ -33,9 +33,17 @@ def test_a_repeated_command_knows_its_old_results(cell: str) -> None:
     assert results["cell"] == identity(compose_config(typed))
 
 
+def test_sweeps_of_plain_alignments_go_on() -> None:
+    """`align` was a plain value; these hashes are of then (commit 68dfbba)."""
+    assert identity(compose_config([])) == "a464deb4"
+    assert identity(compose_config(["align=upconv"])) == "ac59af28"
+    assert identity(compose_config(["align=upconv", "align.channels=project"])) != "ac59af28"
+
+
 def test_an_old_network_says_what_it_said() -> None:
     run = load_run(OLD / "sweep" / "fusion_sum")
     assert run.cfg.data._target_ == "twostream.data.sources.moving_patterns.MovingPatterns"
+    assert run.cfg.align == {"_target_": "twostream.models.fusion.ZeroPadAlign", "_partial_": True, "channels": "equal"}
     assert sum(weight.numel() for weight in run.system.network.parameters()) == 3_330
 
 

@@ -46,6 +46,7 @@ MATRIX = [
     if not (b == ["temporal=conv3d"] and a[0] in [f"fusion={name}" for name in VECTORS])  # refused: no map is left
 ]
 SOME = [
+    ["fusion=sum", "align.channels=project", "backbone@flow_backbone=tiny", "flow_backbone.width=0.5"],
     ["fusion=concat", "temporal=conv3d"],
     ["fusion=compact_bilinear", "temporal=pool2d"],
     ["pooling=spp", "streams=rgb"],  # a map of 2×2 cells, which 4×4 bins do not divide

@@ -81,7 +81,7 @@ def options() -> Iterator[Cell]:
         yield Cell("option", (word,), needs)
         if group == "backbone":
             needs = tuple(need.replace("backbone.", "flow_backbone.") for need in needs)
-            yield Cell("option", (f"backbone@flow_backbone={name}",), (*needs, "align=upconv", "fusion.init=kaiming"))
+            yield Cell("option", (f"backbone@flow_backbone={name}",), (*needs, "align.channels=project"))
 
 
 def experiment(word: str, text: str) -> Iterator[Cell]:
@@ -171,6 +171,15 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
     *(
         f"align={align} backbone@flow_backbone=resnet18 two_towers=true fusion=concat"
         for align in ("zero_pad", "upconv")
+    ),
+    *(
+        f"align.channels=project backbone@flow_backbone=resnet18 fusion={name} layer={layer}"
+        for name, layer in (
+            ("sum", "conv5"),
+            ("conv", "[conv3,fc8]"),
+            ("attention", "conv3"),
+            ("pyramid", "[conv3,conv5]"),
+        )
     ),
     "backbone@flow_backbone=resnet18 layer=conv3 align=upconv fusion=concat",
     "backbone@flow_backbone=resnet18 layer=conv5 fusion=sum",

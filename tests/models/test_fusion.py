@@ -85,7 +85,17 @@ LAYERS = {
     "weighted_learned": (lambda: WeightedFusion(4, 4, learned=True), MAP, MAP),
     "multilevel": (lambda: TwoLevels(MultiLevelFusion([4, 4], [4, 4])), MAP, MAP),
     "pyramid": (lambda: TwoLevels(PyramidFusion([4, 4], [4, 4], channels=3)), MAP, MAP),
-    "zero_pad": (lambda: AlignedSum(ZeroPadAlign()), (2, 2, 3, 3), (2, 2, 4, 4)),
+    "zero_pad": (lambda: AlignedSum(ZeroPadAlign((2, 3, 3), (2, 4, 4))), (2, 2, 3, 3), (2, 2, 4, 4)),
+    "zero_pad_project": (
+        lambda: AlignedSum(ZeroPadAlign((2, 3, 3), (3, 4, 4), channels="project")),
+        (2, 2, 3, 3),
+        (2, 3, 4, 4),
+    ),
+    "upconv_project": (
+        lambda: AlignedSum(UpconvAlign((2, 4, 4), (3, 2, 2), channels="project")),
+        (2, 2, 4, 4),
+        (2, 3, 2, 2),
+    ),
     "upconv": (
         lambda: AlignedSum(UpconvAlign((2, 3, 3), (2, 7, 4))),
         (2, 2, 3, 3),
@@ -107,7 +117,7 @@ def build(name: str) -> tuple[nn.Module, Tensor, Tensor]:
 
 def test_every_class_is_checked() -> None:
     made = {type(part).__name__ for make, _, _ in LAYERS.values() for part in make().modules()}
-    assert set(family.__all__) - {"Fusion"} <= made
+    assert set(family.__all__) - {"Align", "Fusion"} <= made
 
 
 @every_layer
@@ -192,7 +202,7 @@ def test_sum_is_a_special_concat() -> None:
 
 @pytest.mark.parametrize("make", [SumFusion, MaxFusion, AttentionFusion, ConvFusion, WeightedFusion])
 def test_unequal_channels_are_an_error(make: type[Fusion]) -> None:
-    with pytest.raises(ValueError, match=r"rgb has 4 and flow 3.*choose fusion=concat"):
+    with pytest.raises(ValueError, match=r"rgb has 4 and flow 3.*choose align.channels=project, or fusion=concat"):
         make(4, 3)
 
 

@@ -19,7 +19,7 @@ def _seed() -> None:
 def test_zero_pad_at_bottom_and_right_drops_the_gradient_there() -> None:
     rgb = torch.rand(1, 2, 14, 14, requires_grad=True)
     flow = torch.rand(1, 2, 13, 13, requires_grad=True)
-    same, padded = ZeroPadAlign()(rgb, flow)
+    same, padded = ZeroPadAlign((2, 14, 14), (2, 13, 13))(rgb, flow)
     assert torch.equal(same, rgb)
     assert padded.shape == rgb.shape
     assert torch.equal(padded[:, :, :13, :13], flow)
@@ -32,7 +32,7 @@ def test_zero_pad_at_bottom_and_right_drops_the_gradient_there() -> None:
 
 @pytest.mark.shows("numbers", ZeroPadAlign)
 def test_zero_pad_takes_the_larger_side_of_each_axis() -> None:
-    rgb, flow = ZeroPadAlign()(torch.ones(1, 1, 2, 5), torch.ones(1, 3, 4, 3))
+    rgb, flow = ZeroPadAlign((1, 2, 5), (3, 4, 3))(torch.ones(1, 1, 2, 5), torch.ones(1, 3, 4, 3))
     assert (rgb.shape, flow.shape) == ((1, 1, 4, 5), (1, 3, 4, 5))
     assert (rgb.sum(), flow.sum()) == (10, 36)
 
@@ -99,5 +99,55 @@ def test_upconv_of_equal_maps_is_nothing_and_of_crossed_maps_an_error() -> None:
     assert not list(align.parameters())
     rgb, flow = torch.rand(1, 3, 5, 5), torch.rand(1, 4, 5, 5)
     assert all(torch.equal(a, b) for a, b in zip(align(rgb, flow), (rgb, flow), strict=True))
-    with pytest.raises(ValueError, match=r"\(5, 9\) \(rgb\) and \(6, 8\) \(flow\).*choose ZeroPadAlign"):
+    with pytest.raises(ValueError, match=r"\(5, 9\) \(rgb\) and \(6, 8\) \(flow\).*choose align=zero_pad"):
         UpconvAlign((3, 5, 9), (3, 6, 8))
+
+
+# ---- channels ----
+
+
+@pytest.mark.parametrize("make", [ZeroPadAlign, UpconvAlign])
+def test_equal_channels_need_no_projection(make: type[ZeroPadAlign | UpconvAlign]) -> None:
+    align = make((4, 3, 3), (4, 3, 3), channels="project")
+    assert not list(align.parameters())
+    assert align.out_channels == (4, 4)
+    rgb, flow = torch.rand(1, 4, 3, 3), torch.rand(1, 4, 3, 3)
+    assert all(torch.equal(a, b) for a, b in zip(align(rgb, flow), (rgb, flow), strict=True))
+
+
+@pytest.mark.parametrize("make", [ZeroPadAlign, UpconvAlign])
+def test_without_projection_channels_stay(make: type[ZeroPadAlign | UpconvAlign]) -> None:
+    align = make((4, 3, 3), (5, 3, 3))
+    assert align.out_channels == (4, 5)
+    assert not list(align.parameters())
+    with pytest.raises(ValueError, match="channels='half': choose from equal, project"):
+        make((4, 3, 3), (5, 3, 3), channels="half")
+
+
+@pytest.mark.shows("formula", ZeroPadAlign, UpconvAlign)
+@pytest.mark.parametrize("make", [ZeroPadAlign, UpconvAlign])
+def test_projection_formula(make: type[ZeroPadAlign | UpconvAlign]) -> None:
+    align = awake(make((2, 3, 3), (4, 3, 3), channels="project"))
+    assert align.out_channels == (2, 2)
+    rgb, flow = torch.randn(2, 2, 3, 3), torch.randn(2, 4, 3, 3)
+    same, projected = align(rgb, flow)
+    weight, bias = (value.double() for value in align.project.parameters())
+    check_formula(projected, torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0], flow.double()) + bias[:, None, None])
+    assert torch.equal(same, rgb)
+
+
+@pytest.mark.shows("numbers", ZeroPadAlign)
+def test_padded_cells_stay_zero_behind_a_projection() -> None:
+    align = ZeroPadAlign((1, 1, 2), (2, 1, 1), channels="project")
+    with torch.no_grad():
+        align.project.weight.copy_(torch.tensor([2.0, 3.0]).view(1, 2, 1, 1))
+        align.project.bias.fill_(1)
+    _, flow = align(torch.zeros(1, 1, 1, 2), torch.tensor([5.0, 7.0]).view(1, 2, 1, 1))
+    assert flow.flatten().tolist() == [2 * 5 + 3 * 7 + 1, 0]
+
+
+@pytest.mark.parametrize(("wide", "narrow"), [(256, 512), (512, 256)])
+def test_a_projected_map_keeps_its_mean_square(wide: int, narrow: int) -> None:
+    flow = torch.randn(4, wide, 8, 8).relu()
+    _, projected = ZeroPadAlign((narrow, 8, 8), (wide, 8, 8), channels="project")(torch.zeros(4, narrow, 8, 8), flow)
+    assert projected.square().mean().item() == pytest.approx(flow.square().mean().item(), rel=0.1)

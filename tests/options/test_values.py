@@ -31,7 +31,12 @@ WRONG: list[Any] = [
     *(None, True, False),
     *([], [None], [-1], ["abc"], [1, 2, 3], [math.nan, 1], [[1]], [True, False], {}, {"abc": 1}),
 ]
-CHANNELS = {"fusion": (8, 8), "pooling": (8,), "attention": (8,)}  # what layers are made for
+CHANNELS = {
+    "fusion": (8, 8),
+    "align": ((8, 4, 4), (6, 2, 2)),
+    "pooling": (8,),
+    "attention": (8,),
+}  # what layers are made for
 
 
 def values_of(options: Any) -> Iterator[Value]:
@@ -122,7 +127,7 @@ def choices_of(value: Value) -> Iterator[Any]:
             yield yaml.safe_load(kind)
 
 
-@pytest.mark.parametrize("group", ["fusion", "pooling", "attention", "flow", "sampling", "transform"])
+@pytest.mark.parametrize("group", ["fusion", "align", "pooling", "attention", "flow", "sampling", "transform"])
 def test_what_a_rule_allows_can_be_built(group: str) -> None:
     """Each choice, and the lowest number, of every value, with the others as they are."""
     built = 0

@@ -16,7 +16,7 @@ from twostream.config.starts import REQUIRED, backbone_config, start_of, takes_w
 from twostream.config.streams import side_of, span_in, streams_in
 from twostream.config.trust import code_of
 from twostream.models.backbone.weights import check_weights
-from twostream.models.fusion import UpconvAlign, ZeroPadAlign
+from twostream.models.fusion import UpconvAlign
 from twostream.models.network import (
     MultiLevelNetwork,
     OverClip,
@@ -29,14 +29,10 @@ from twostream.models.network.parts import towers
 from twostream.models.pooling import GAP
 from twostream.training.optimizers import roles
 
-ALIGN = {"zero_pad": ZeroPadAlign, "upconv": UpconvAlign}
-
 
 def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
     """Returns the network of the configuration; with `meta`, only its shapes, without memory or weights."""
     streams = {stream.name: stream for stream in streams_in(cfg)}
-    if cfg.align not in ALIGN:
-        raise ValueError(f"align={cfg.align!r}: choose from {', '.join(ALIGN)}")
     backbones = {}
     for stream in streams:
         config, own = backbone_config(cfg, stream), cfg.dropout[side_of(cfg, stream)]
@@ -64,7 +60,8 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
             return SingleStreamNetwork(*streams, tower=tower, temporal=temporal)
         fusion = instantiate(cfg.fusion)
         layer = cfg.layer if isinstance(cfg.layer, str) else tuple(cfg.layer)
-        joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": ALIGN[cfg.align], "layer": layer}
+        align = instantiate(cfg.align)
+        joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": align, "layer": layer}
         joined["streams"] = tuple(streams)
         if not getattr(fusion.func, "takes_levels", False):
             return TwoStreamNetwork(tower=tower, two_towers=cfg.two_towers, **joined)
@@ -96,6 +93,7 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
         )
     trained, names = set(roles(network).values()), [name for name, _ in network.named_parameters()]
     attended = any(".attention." in name for name in names)
+    aligned = [name.split(".")[2] for name in names if name.startswith("align.")]
     fusion_factor, flow_factor = (cfg.optimizer.get(f"{role}_factor", 1) for role in ("fusion", "flow_conv1"))
     nothing = {
         f"optimizer.fusion_factor={fusion_factor}: no fusion layer is trained": (
@@ -107,8 +105,11 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
         f"attention: no layer follows attention_after={list(names_of(cfg.attention_after))} here": (
             attends(cfg) and not attended
         ),
-        f"align={cfg.align}: the maps are equally large": (
-            cfg.align == "upconv" and not any(name.startswith("align.") for name in names)
+        "align=upconv: the maps are equally large": (
+            code_of(cfg.align) is UpconvAlign and not any(part.startswith("upconv") for part in aligned)
+        ),
+        "align.channels=project: the maps have equally many channels": (
+            cfg.align.get("channels") == "project" and "project" not in aligned
         ),
         f"flow_std={cfg.get('flow_std')}: there is no flow tower": (
             cfg.get("flow_std") is not None and "flow" not in streams_of(cfg)

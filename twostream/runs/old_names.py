@@ -20,6 +20,12 @@ DEFAULTS = {  # the code that a part names -> {value that changes no result: (it
     "pytorch_lightning.Trainer": {"accelerator": ("auto", "cpu")},  # in one process: others have a `strategy`
     None: {"decoder": ("auto", "pyav")},  # a plain value
 }
+GROUPED = {  # plain values that have become groups -> {a value: the option that does what it did}
+    "align": {
+        name: {"_target_": f"twostream.models.fusion.{code}", "_partial_": True, "channels": "equal"}
+        for name, code in (("zero_pad", "ZeroPadAlign"), ("upconv", "UpconvAlign"))
+    }
+}
 LATER = {  # options that runs of before did not have -> the value with which they do what those did
     "flow.engine": "opencv",
     "flow.together": 32,
@@ -64,19 +70,24 @@ def said(part: Any, name: str, otherwise: Any = None) -> Any:
 
 
 def with_present_names(config: Any) -> Any:
-    """Returns plain values in which every `_target_` has the present name of its code.
+    """Returns plain values in which every `_target_` has the present name of its code, and groups are groups.
 
+    >>> with_present_names({"align": "zero_pad"})["align"]["channels"]
+    'equal'
     >>> with_present_names({"optimizer": {"_target_": "twostream.optimization.sgd", "nesterov": False}})
     {'optimizer': {'_target_': 'twostream.training.optimizers.sgd', 'nesterov': False}}
     """
+    for name, options in GROUPED.items():
+        if isinstance(config, dict) and isinstance(plain := config.get(name), str) and plain in options:
+            config = {**config, name: options[plain]}
     return _renamed(config, lambda name: _moved(name, MOVED))
 
 
 def with_first_names(config: Any) -> Any:
     """Returns plain values in which all has its first name, so that hashes of them stay the same.
 
-    So do defaults that have changed without a change of results: DEFAULTS, and the decoder (`auto` gives the frames of
-    `pyav`, the default before it, bit for bit).
+    So do plain values that have become groups, and defaults that have changed without a change of results: DEFAULTS,
+    and the decoder (`auto` gives the frames of `pyav`, the default before it, bit for bit).
 
     >>> with_first_names([{"_target_": "twostream.training.optimizers.sgd"}, {"_target_": "mylab.sgd"}])
     [{'_target_': 'twostream.optimization.sgd'}, {'_target_': 'mylab.sgd'}]
@@ -84,7 +95,12 @@ def with_first_names(config: Any) -> Any:
     {'_target_': 'twostream.data.synthetic.MovingPatterns', 'cache': None}
     >>> with_first_names({"decoder": "auto"})
     {'decoder': 'pyav'}
+    >>> with_first_names(with_present_names({"align": "upconv"}))
+    {'align': 'upconv'}
     """
+    for name, options in GROUPED.items():
+        if isinstance(config, dict) and (plain := [one for one in options if config.get(name) == options[one]]):
+            config = {**config, name: plain[0]}
     back = {new: old for old, new in MOVED.items()}
     return _renamed(_with_first_defaults(config), lambda name: _moved(name, back))
 

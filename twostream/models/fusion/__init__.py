@@ -1,6 +1,6 @@
 """Spatial fusion layers: each makes one map of the maps of the two streams (`fusion=<option>`)."""
 
-from .align import UpconvAlign, ZeroPadAlign
+from .align import Align, UpconvAlign, ZeroPadAlign
 from .attention import AttentionFusion
 from .base import Fusion
 from .bilinear import BilinearFusion, CompactBilinearFusion
@@ -11,6 +11,7 @@ from .multi_level import MultiLevelFusion, PyramidFusion
 from .weighted import WeightedFusion
 
 __all__ = [
+    "Align",
     "AttentionFusion",
     "BilinearFusion",
     "CompactBilinearFusion",

@@ -1,4 +1,4 @@
-"""Makes the height and width of two maps equal, so that they can be fused."""
+"""Makes two maps equal, so that they can be fused: in height and width, and if wanted in channels."""
 
 from __future__ import annotations
 
@@ -12,21 +12,41 @@ from torch import Tensor, nn
 Shape = tuple[int, int, int]  # channels, height, width of a stream's map at training size
 
 
-class ZeroPadAlign(nn.Module):
-    """Pads the smaller map with zero rows at the bottom and zero columns at the right, which get no gradient."""
+class Align(nn.Module):
+    """Base of alignments: `Align(rgb_shape, flow_shape)` makes two maps (n, c, h, w) equal in height and width.
 
-    def __init__(self, rgb_shape: Shape | None = None, flow_shape: Shape | None = None) -> None:
-        super().__init__()  # fits any sizes; takes the shapes only to be built like UpconvAlign
+    `out_channels` are those of both aligned maps. With `channels="project"`, a learned 1×1 convolution first gives the
+    second map as many channels as the first; nothing is learned where it has them. It starts random (normal, He et al.
+    2015, eq. 7), for no channel of one network belongs to one of another; without the 2 for a ReLU, since none follows:
+    so the map keeps its mean square, and with it its weight beside the first. The bias starts at 0. Raises ValueError
+    for other `channels`.
+    """
+
+    def __init__(self, rgb_shape: Shape, flow_shape: Shape, channels: str = "equal") -> None:
+        super().__init__()
+        if channels not in ("equal", "project"):
+            raise ValueError(f"channels={channels!r}: choose from equal, project")
+        first, second = rgb_shape[0], flow_shape[0]
+        self.project: nn.Module = nn.Identity()
+        if channels == "project" and first != second:
+            self.project = projection(second, first)
+            second = first
+        self.out_channels = (first, second)
+
+
+class ZeroPadAlign(Align):
+    """Pads the smaller map with zero rows at the bottom and zero columns at the right, which get no gradient.
+
+    `channels`: see Align.
+    """
 
     def forward(
         self, rgb: Float[Tensor, "n a h1 w1"], flow: Float[Tensor, "n b h2 w2"]
-    ) -> tuple[Float[Tensor, "n a h w"], Float[Tensor, "n b h w"]]:
-        height, width = (max(sides) for sides in zip(rgb.shape[2:], flow.shape[2:], strict=True))
-        rgb, flow = (F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2])) for x in (rgb, flow))
-        return rgb, flow
+    ) -> tuple[Float[Tensor, "n a h w"], Float[Tensor, "n d h w"]]:
+        return zero_pad(rgb, self.project(flow))
 
 
-class UpconvAlign(nn.Module):
+class UpconvAlign(Align):
     """Enlarges the smaller map to the size of the larger by a learned transposed convolution ("upconvolutional layer").
 
     On each axis, from `small` to `large` cells, the stride is s = large // small, the padding s // 2, and the kernel is
@@ -38,31 +58,47 @@ class UpconvAlign(nn.Module):
     first each channel is interpolated by itself, the bias is 0, and a map of ones stays a map of ones.
 
     At other input sizes than in training, a remainder is zero-padded at the bottom and right. Maps of equal size pass
-    unchanged. Raises ValueError if each map is the smaller one on one axis.
+    unchanged. `channels`: see Align. Raises ValueError if each map is the smaller one on one axis.
     """
 
-    def __init__(self, rgb_shape: Shape, flow_shape: Shape) -> None:
-        super().__init__()
+    def __init__(self, rgb_shape: Shape, flow_shape: Shape, channels: str = "equal") -> None:
+        super().__init__(rgb_shape, flow_shape, channels)
         self.upconv_rgb: nn.Module = nn.Identity()
         self.upconv_flow: nn.Module = nn.Identity()
-        self.pad = ZeroPadAlign()
         rgb_size, flow_size = rgb_shape[1:], flow_shape[1:]
         if rgb_size == flow_size:
             return
         if all(a <= b for a, b in zip(rgb_size, flow_size, strict=True)):
-            self.upconv_rgb = upconvolution(rgb_shape[0], rgb_size, flow_size)
+            self.upconv_rgb = upconvolution(self.out_channels[0], rgb_size, flow_size)
         elif all(a >= b for a, b in zip(rgb_size, flow_size, strict=True)):
-            self.upconv_flow = upconvolution(flow_shape[0], flow_size, rgb_size)
+            self.upconv_flow = upconvolution(self.out_channels[1], flow_size, rgb_size)
         else:
             raise ValueError(
                 f"maps of {rgb_size} (rgb) and {flow_size} (flow): each is the smaller one on one axis; "
-                "choose ZeroPadAlign"
+                "choose align=zero_pad"
             )
 
     def forward(
         self, rgb: Float[Tensor, "n a h1 w1"], flow: Float[Tensor, "n b h2 w2"]
-    ) -> tuple[Float[Tensor, "n a h w"], Float[Tensor, "n b h w"]]:
-        return self.pad(self.upconv_rgb(rgb), self.upconv_flow(flow))
+    ) -> tuple[Float[Tensor, "n a h w"], Float[Tensor, "n d h w"]]:
+        return zero_pad(self.upconv_rgb(rgb), self.upconv_flow(self.project(flow)))
+
+
+def projection(channels: int, out_channels: int) -> nn.Conv2d:
+    """Returns the 1×1 convolution of `Align`."""
+    convolution = nn.Conv2d(channels, out_channels, kernel_size=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")
+    nn.init.zeros_(convolution.get_parameter("bias"))
+    return convolution
+
+
+def zero_pad(
+    rgb: Float[Tensor, "n a h1 w1"], flow: Float[Tensor, "n b h2 w2"]
+) -> tuple[Float[Tensor, "n a h w"], Float[Tensor, "n b h w"]]:
+    """Returns both maps with zeros at the bottom and right, up to the larger height and the larger width."""
+    height, width = (max(sides) for sides in zip(rgb.shape[2:], flow.shape[2:], strict=True))
+    rgb, flow = (F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2])) for x in (rgb, flow))
+    return rgb, flow
 
 
 def upconvolution(channels: int, small: tuple[int, int], large: tuple[int, int]) -> nn.Sequential:

@@ -46,5 +46,6 @@ def require_equal_channels(operator: str, rgb_channels: int, flow_channels: int)
     if rgb_channels != flow_channels:
         raise ValueError(
             f"{operator} pairs channels one to one, but rgb has {rgb_channels} and flow {flow_channels}; "
-            "choose fusion=concat (order=block), conv (init=kaiming, gaussian), bilinear or compact_bilinear"
+            "choose align.channels=project, or fusion=concat (order=block), conv (init=kaiming, gaussian), bilinear or "
+            "compact_bilinear"
         )

@@ -13,12 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .parts import parts, towers
 
-SHOWN = ("stage", "attention", "fusion", "temporal", "head")
+SHOWN = ("stage", "attention", "align", "fusion", "temporal", "head")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage, attention, fusion, temporal fusion or head; `shape` is its output for one clip, (t, c, h, w)."""
+    """One stage, attention, learned alignment, fusion, temporal fusion or head.
+
+    `shape` is its output for one clip, (t, c, h, w); that of an alignment is the first stream's.
+    """
 
     part: str
     name: str
@@ -81,10 +84,11 @@ def describe(
 
         return hook
 
-    shown = [part for part in parts(network) if part.role in SHOWN and (part.stage or part.role == "head")]
+    found = [part for part in parts(network) if part.role != "align" or count_parameters(part.module)]
+    shown = [part for part in found if part.role in SHOWN and (part.stage or part.role == "head")]
     handles = [part.module.register_forward_hook(note(part.name)) for part in shown]
     stages = {id(m): part.name for part in shown if part.role == "stage" for m in part.module.modules()}
-    leaves = [m for m in network.modules() if not list(m.children())]
+    leaves = [m for m in network.modules() if not list(m.children()) and not isinstance(m, nn.Identity)]
     handles += [m.register_forward_hook(count(stages.get(id(m), ""))) for m in leaves]
     channels = [tower.in_channels for tower in towers(network).values()]
     streams = [torch.zeros(1, num_chunks, c, image_size, image_size, device="meta") for c in channels]
@@ -98,9 +102,9 @@ def describe(
 
     rows = []
     for part in shown:
-        found: tuple[int, ...] = shapes[part.name]
+        axes: tuple[int, ...] = shapes[part.name]
         # the last four axes are those of one clip, whether or not time has its own axis
-        shape = found[-4:] if len(found) > 2 else (1, *found[-1:], 1, 1)
+        shape = axes[-4:] if len(axes) > 2 else (1, *axes[-1:], 1, 1)
         tower: Any = network.get_submodule(part.stream) if part.role == "stage" else None
         stride = tower.backbone.strides[part.stage] if tower and part.stage.startswith("conv") else None
         label = f"{part.stream} {'' if part.role == 'stage' else part.role}".strip()

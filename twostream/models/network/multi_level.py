@@ -57,9 +57,9 @@ class MultiLevelNetwork(nn.Module):
             )
         for one in self.towers:
             one.end_at(self.layers[-1])
-        shapes = [(first.shapes[name], second.shapes[name]) for name in self.layers]
-        self.align = nn.ModuleDict({n: align(a, b) for n, (a, b) in zip(self.layers, shapes, strict=True)})
-        self.fusion = fusion([a[0] for a, _ in shapes], [b[0] for _, b in shapes])
+        aligns: list[Any] = [align(first.shapes[name], second.shapes[name]) for name in self.layers]
+        self.align = nn.ModuleDict(dict(zip(self.layers, aligns, strict=True)))
+        self.fusion = fusion(*zip(*(one.out_channels for one in aligns), strict=True))
         trained = any(one.backbone.report is not None for one in self.towers)
         self.heads = nn.ModuleList(
             Head(channels, first.num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)

@@ -86,11 +86,11 @@ class TwoStreamNetwork(nn.Module):
 
     def _fuse(self, name: str, make: MakeFusion) -> Any:
         """Makes the fusion after stage `name`, and changes the stage that follows so that it reads the result."""
-        first, second = self.towers
-        channels = first.shapes[name][0]
-        fusion = make(channels, second.shapes[name][0])
+        first, align = self.towers[0], self.align[name]
+        channels: Any = align.out_channels
+        fusion = make(*channels)
         if name == SCORES:
-            return fusion_of_scores(fusion, channels, name)
+            return fusion_of_scores(fusion, channels[0], name)
         if not fusion.keeps_map:
             if name != self.layers[-1] or name.startswith("fc"):
                 raise ValueError(
