@@ -69,7 +69,7 @@ def lab(tmp_path: Path) -> Path:
     """A module and an option of it in the current folder."""
     (tmp_path / "ourlab.py").write_text(MODULE)
     (tmp_path / "mine" / "fusion").mkdir(parents=True)
-    (tmp_path / "mine" / "fusion" / "gated.yaml").write_text(YAML)
+    (tmp_path / "mine" / "fusion" / "mine.yaml").write_text(YAML)
     return tmp_path
 
 
@@ -109,7 +109,7 @@ def say(monkeypatch, capsys) -> Say:
 
 
 @pytest.mark.parametrize(
-    "words", [("layer=conv5", "--config-dir", "mine", "fusion=gated"), ("fusion=sum", "fusion._target_=ourlab.Gated")]
+    "words", [("layer=conv5", "--config-dir", "mine", "fusion=mine"), ("fusion=sum", "fusion._target_=ourlab.Gated")]
 )
 def test_info_of_ones_own(lab: Path, say: Say, words: tuple[str, ...]) -> None:
     rows = json.loads(say("info", "--json", *words))["rows"]
@@ -153,9 +153,9 @@ def test_resume_takes_own_code_that_is_named(run: Path, lab: Path) -> None:
     assert not (lab / "imported").exists()
     words = continued([f"resume={run}", "--trust", "ourlab", "epochs=2"])
     assert words[:3] == ["fusion=sum", "fusion._target_=ourlab.Gated", "epochs=2"]
-    (run / "overrides.json").write_text('["fusion=gated"]')
+    (run / "overrides.json").write_text('["fusion=mine"]')
     words = continued([f"resume={run}", "--config-dir", "mine"])
-    assert words[:2] == [f"--config-dir={lab / 'mine'}", "fusion=gated"]
+    assert words[:2] == [f"--config-dir={lab / 'mine'}", "fusion=mine"]
     with pytest.raises(UserError, match="is for resume=RUN_DIR"):
         continued(["--trust=ourlab", "seed=1"])
 
@@ -182,7 +182,7 @@ def installed(tmp_path: Path, monkeypatch) -> Path:
     write_distribution(site)
     (site / "ourlab" / "conf" / "fusion").mkdir(parents=True)
     (site / "ourlab" / "__init__.py").write_text(MODULE)
-    (site / "ourlab" / "conf" / "fusion" / "gated.yaml").write_text(YAML)
+    (site / "ourlab" / "conf" / "fusion" / "mine.yaml").write_text(YAML)
     monkeypatch.syspath_prepend(site)
     forget()
     return site
@@ -199,9 +199,9 @@ def test_an_installed_plug_in_is_trusted_and_has_options(installed: Path, say: S
 
     assert compose_config([]).fusion._target_.startswith("twostream."), "it changes nothing"
     assert not (installed / "ourlab" / "imported").exists()
-    rows = json.loads(say("info", "--json", "fusion=gated"))["rows"]
+    rows = json.loads(say("info", "--json", "fusion=mine"))["rows"]
     assert [row["parameters"] for row in rows if row["part"] == "fusion"] == [1]
-    folder = make_run(Path("run"), *TINY, "fusion=gated")
+    folder = make_run(Path("run"), *TINY, "fusion=mine")
     assert twostream.load(folder)
     assert "ourlab.Gated" in known_targets()["fusion"]
 
@@ -276,8 +276,8 @@ def test_the_real_commands(lab: Path, warm, tmp_path: Path) -> None:
         return done.stdout
 
     train, cli = str(ROOT / "train.py"), ("-m", "twostream.cli")
-    do(train, *TINY, "--config-dir=mine", "fusion=gated", "hydra.run.dir=runs/one")
-    do(train, "-m", *TINY, "--config-dir=mine", "fusion=gated,sum", "hydra.sweep.dir=sweep", "trainer=ddp",
+    do(train, *TINY, "--config-dir=mine", "fusion=mine", "hydra.run.dir=runs/one")
+    do(train, "-m", *TINY, "--config-dir=mine", "fusion=mine,sum", "hydra.sweep.dir=sweep", "trainer=ddp",
        "trainer.devices=1", "trainer.accelerator=cpu")  # fmt: skip
     do(*cli, "evaluate", "runs/one", "--trust", "ourlab")
     video = next((tmp_path / "cache").rglob("*.mp4"), None) or next((tmp_path / "cache").rglob("*.avi"))

@@ -27,7 +27,9 @@ from twostream.models.fusion import (
     CompactBilinearFusion,
     ConcatFusion,
     ConvFusion,
+    CrossAttentionFusion,
     Fusion,
+    GatedFusion,
     MaxFusion,
     MultiLevelFusion,
     PyramidFusion,
@@ -81,6 +83,10 @@ LAYERS = {
         (2, 5, 1, 1),
     ),
     "attention": (lambda: AttentionFusion(4, 4, reduction=2), MAP, MAP),
+    "cross_attention": (lambda: CrossAttentionFusion(4, 4, heads=2, dimension=3), MAP, MAP),
+    "cross_attention_first": (lambda: CrossAttentionFusion(4, 4, queries="first", heads=1, dimension=3), MAP, MAP),
+    "gated": (lambda: GatedFusion(4, 4), MAP, MAP),
+    "gated_position": (lambda: GatedFusion(4, 4, per="position"), MAP, MAP),
     "weighted": (lambda: WeightedFusion(4, 4, weights=(1.0, 2.0)), MAP, MAP),
     "weighted_learned": (lambda: WeightedFusion(4, 4, learned=True), MAP, MAP),
     "multilevel": (lambda: TwoLevels(MultiLevelFusion([4, 4], [4, 4])), MAP, MAP),
@@ -200,7 +206,9 @@ def test_sum_is_a_special_concat() -> None:
     torch.testing.assert_close(concat, F.conv2d(SumFusion(4, 4)(rgb, flow), weight))
 
 
-@pytest.mark.parametrize("make", [SumFusion, MaxFusion, AttentionFusion, ConvFusion, WeightedFusion])
+@pytest.mark.parametrize(
+    "make", [SumFusion, MaxFusion, AttentionFusion, ConvFusion, WeightedFusion, GatedFusion, CrossAttentionFusion]
+)
 def test_unequal_channels_are_an_error(make: type[Fusion]) -> None:
     with pytest.raises(ValueError, match=r"rgb has 4 and flow 3.*choose align.channels=project, or fusion=concat"):
         make(4, 3)
@@ -330,6 +338,149 @@ def test_attention_gates_see_the_other_stream_only() -> None:
 @pytest.mark.parametrize(("channels", "count"), [(512, 2 * 33_312), (8, 2 * (8 + 1 + 8 + 8))])
 def test_attention_parameter_count(channels: int, count: int) -> None:
     assert sum(p.numel() for p in AttentionFusion(channels, channels).parameters()) == count
+
+
+# ---- gates that see both streams ----
+
+
+@pytest.mark.shows("formula", GatedFusion)
+@pytest.mark.parametrize("per", ["channel", "position"])
+def test_gated_formula(per: str) -> None:
+    layer = awake(GatedFusion(4, 4, per=per))  # type: ignore[arg-type]
+    rgb, flow = torch.randn(MAP), torch.randn(MAP)
+    a, b = rgb.double(), flow.double()
+    both = torch.cat((a, b), dim=1)
+    if per == "channel":
+        both = both.sum(dim=(2, 3), keepdim=True) / 6
+    weight, bias = layer.gate.weight.double()[:, :, 0, 0], layer.gate.bias.double()
+    gate = 1 / (1 + (-torch.einsum("gc,nchw->nghw", weight, both) - bias[:, None, None]).exp())
+    assert gate.shape == ((2, 4, 1, 1) if per == "channel" else (2, 1, 2, 3))
+    check_formula(layer(rgb, flow), gate * a + (1 - gate) * b)
+
+
+@pytest.mark.shows("numbers", GatedFusion)
+@pytest.mark.parametrize("per", ["channel", "position"])
+def test_gated_starts_as_the_mean_and_learns_at_once(per: str) -> None:
+    layer = GatedFusion(4, 4, per=per)  # type: ignore[arg-type]
+    rgb, flow = torch.randn(MAP), torch.randn(MAP)
+    fused = layer(rgb, flow)
+    torch.testing.assert_close(fused, (rgb + flow) / 2)
+    fused.square().sum().backward()
+    assert all(parameter.grad.any() for parameter in layer.parameters())
+
+
+@pytest.mark.shows("numbers", GatedFusion)
+def test_gated_by_hand() -> None:
+    """Gates of sigmoid(ln 3) = 3/4."""
+    layer = GatedFusion(1, 1)
+    with torch.no_grad():
+        layer.gate.weight.copy_(torch.tensor([2.0, -1.0]).view(1, 2, 1, 1))
+        layer.gate.bias.fill_(math.log(3) - 2 * 3 + 8)
+    rgb, flow = torch.tensor([1.0, 5.0]).view(1, 1, 1, 2), torch.tensor([8.0, 8.0]).view(1, 1, 1, 2)  # means 3 and 8
+    torch.testing.assert_close(layer(rgb, flow).flatten(), torch.tensor([0.75 * 1 + 2, 0.75 * 5 + 2]))
+    with pytest.raises(ValueError, match="per='pixel': choose from channel, position"):
+        GatedFusion(1, 1, per="pixel")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("per", ["channel", "position"])
+def test_gated_of_probabilities_and_of_their_logs(per: str) -> None:
+    layer = awake(GatedFusion(4, 4, per=per))  # type: ignore[arg-type]
+    rgb, flow = (torch.randn(3, 4, 1, 1).log_softmax(1) for _ in range(2))
+    torch.testing.assert_close(layer.of_logs(rgb, flow), layer(rgb.exp(), flow.exp()).log())
+    tiny = layer.of_logs(torch.full((1, 4, 1, 1), -1000.0), torch.full((1, 4, 1, 1), -1000.0))
+    torch.testing.assert_close(tiny, torch.full((1, 4, 1, 1), -1000.0))
+
+
+@pytest.mark.shows("numbers", GatedFusion)
+@pytest.mark.parametrize(("per", "count"), [("channel", 2 * 512 * 512 + 512), ("position", 2 * 512 + 1)])
+def test_gated_parameter_count(per: str, count: int) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in GatedFusion(512, 512, per=per).parameters()) == count  # type: ignore[arg-type]
+
+
+# ---- attention of one stream to the other ----
+
+
+def asked(module: nn.Module, asking: Tensor, other: Tensor) -> Tensor:
+    """One attention, written out in float64."""
+    x, z = asking.double().flatten(2).mT, other.double().flatten(2).mT
+    query, both, weight, bias = (p.double() for p in module.parameters())
+    key, value = both.chunk(2)
+    size = len(query) // module.heads
+    found = []
+    for head in range(module.heads):
+        q, k, v = (y @ w[head * size : (head + 1) * size].T for y, w in ((x, query), (z, key), (z, value)))
+        logits = torch.einsum("nid,njd->nij", q, k) / math.sqrt(size)
+        weights = logits.exp() / logits.exp().sum(2, keepdim=True)
+        found.append(torch.einsum("nij,njd->nid", weights, v))
+    return (torch.cat(found, 2) @ weight.T + bias).mT.reshape(asking.shape)
+
+
+@pytest.mark.shows("formula", CrossAttentionFusion)
+@pytest.mark.parametrize("queries", ["both", "first", "second"])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_cross_attention_formula(queries: str, heads: int) -> None:
+    layer = awake(CrossAttentionFusion(4, 4, queries=queries, heads=heads, dimension=2))  # type: ignore[arg-type]
+    rgb, flow = torch.randn(MAP), torch.randn(MAP)
+    expected = rgb.double() + flow.double()
+    if queries != "second":
+        expected = expected + asked(layer.asking.first, rgb, flow)
+    if queries != "first":
+        expected = expected + asked(layer.asking.second, flow, rgb)
+    check_formula(layer(rgb, flow), expected)
+
+
+@pytest.mark.shows("numbers", CrossAttentionFusion)
+@pytest.mark.parametrize("queries", ["both", "first", "second"])
+def test_cross_attention_starts_as_the_sum_and_learns_all_from_the_second_step_on(queries: str) -> None:
+    layer = CrossAttentionFusion(4, 4, queries=queries, heads=2, dimension=3)  # type: ignore[arg-type]
+    rgb, flow = torch.randn(MAP), torch.randn(MAP)
+    assert torch.equal(layer(rgb, flow), rgb + flow)
+    optimizer, reached = torch.optim.SGD(layer.parameters(), lr=0.1), []
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(rgb, flow).square().sum().backward()
+        reached.append({name.split(".", 2)[2] for name, p in layer.named_parameters() if p.grad.any()})
+        optimizer.step()
+    assert reached == [{"out.weight", "out.bias"}, {"out.weight", "out.bias", "query.weight", "key_value.weight"}]
+
+
+@pytest.mark.shows("numbers", CrossAttentionFusion)
+def test_cross_attention_by_hand() -> None:
+    """Two positions; the logits of the first are 0 and ln 3, those of the second, whose query is 0, are equal."""
+    layer = CrossAttentionFusion(1, 1, queries="first", heads=1, dimension=1)
+    with torch.no_grad():
+        for parameter, value in zip(
+            layer.parameters(), ([[1.0]], [[math.log(3)], [10.0]], [[1.0]], [100.0]), strict=True
+        ):
+            parameter.copy_(torch.tensor(value))
+    rgb, flow = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2), torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    torch.testing.assert_close(layer(rgb, flow).flatten(), torch.tensor([1 + 0 + 7.5 + 100, 0 + 1 + 5 + 100]))
+
+
+def test_cross_attention_does_not_know_where_a_position_lies() -> None:
+    layer = awake(CrossAttentionFusion(4, 4, dimension=8))
+    rgb, flow = torch.randn(2, 4, 1, 6), torch.randn(2, 4, 1, 6)
+    order, other = torch.randperm(6), torch.randperm(6)
+    attended = layer(rgb, flow) - rgb - flow
+    # each stream's own order only reorders its answers: with queries of one stream, those of the other do not matter
+    first = awake(CrossAttentionFusion(4, 4, queries="first", dimension=8))
+    found, moved = first(rgb, flow) - rgb - flow, first(rgb[..., order], flow[..., other])
+    torch.testing.assert_close(moved - rgb[..., order] - flow[..., other], found[..., order])
+    together = layer(rgb[..., order], flow[..., order]) - (rgb + flow)[..., order]
+    torch.testing.assert_close(together, attended[..., order])
+
+
+@pytest.mark.shows("numbers", CrossAttentionFusion)
+@pytest.mark.parametrize(("queries", "times"), [("both", 2), ("first", 1), ("second", 1)])
+def test_cross_attention_parameter_count(queries: str, times: int) -> None:
+    layer = CrossAttentionFusion(512, 512, queries=queries)  # type: ignore[arg-type]
+    assert sum(p.numel() for p in layer.parameters()) == times * (4 * 128 * 512 + 512)
+
+
+def test_wrong_options_of_cross_attention() -> None:
+    with pytest.raises(ValueError, match="queries='flow': choose from both, first, second"):
+        CrossAttentionFusion(4, 4, queries="flow")  # type: ignore[arg-type]
 
 
 # ---- weighted mean ----

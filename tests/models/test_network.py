@@ -19,6 +19,7 @@ from twostream.models.fusion import (
     BilinearFusion,
     ConcatFusion,
     ConvFusion,
+    CrossAttentionFusion,
     MaxFusion,
     SumFusion,
     UpconvAlign,
@@ -320,6 +321,13 @@ def test_unequal_maps_are_aligned() -> None:
         ({"fusion": BilinearFusion, "layer": "fc6"}, "choose one of conv1, conv2"),
         ({"fusion": BilinearFusion, "layer": ["conv3", "conv5"], "pooling": GAP}, "choose one of conv1"),
         ({"fusion": ConcatFusion, "layer": "fc8"}, "202 channels .* 101 classes"),
+        *(
+            (
+                {"fusion": CrossAttentionFusion, "layer": layer},
+                f"layer='{layer}': CrossAttentionFusion compares positions",
+            )
+            for layer in ("fc6", "fc8", "softmax")
+        ),
         ({"layer": "fc6", "pooling": GAP}, "layer='fc6': .* conv5, fc8, softmax"),
         ({"image_size": 64}, "size=64: too small an image for stage fc6"),
         ({"attention_after": ["conv7"]}, "attention_after='conv7': choose from conv1"),

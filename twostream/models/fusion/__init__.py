@@ -6,7 +6,9 @@ from .base import Fusion
 from .bilinear import BilinearFusion, CompactBilinearFusion
 from .concat import ConcatFusion
 from .conv import ConvFusion
+from .cross_attention import CrossAttentionFusion
 from .elementwise import MaxFusion, SumFusion
+from .gated import GatedFusion
 from .multi_level import MultiLevelFusion, PyramidFusion
 from .weighted import WeightedFusion
 
@@ -17,7 +19,9 @@ __all__ = [
     "CompactBilinearFusion",
     "ConcatFusion",
     "ConvFusion",
+    "CrossAttentionFusion",
     "Fusion",
+    "GatedFusion",
     "MaxFusion",
     "MultiLevelFusion",
     "PyramidFusion",

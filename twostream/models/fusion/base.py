@@ -14,6 +14,7 @@ class Fusion(nn.Module):
 
     out_channels: int
     keeps_map = True  # False if the result is a vector, which no convolution can follow
+    compares_positions = False  # True if there has to be more than one position: it fuses maps, no vectors or scores
 
     def before_conv3d(self) -> Fusion:  # the fusion to use in place of this one if a 3-D convolution follows
         return self

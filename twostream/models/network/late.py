@@ -50,6 +50,7 @@ class MeanScore(nn.Module):
 
 def fusion_of_scores(fusion: Any, num_classes: int, layer: str) -> Any:
     """Returns the fusion to use for class scores. Raises ValueError if it does not return one score per class."""
+    check_positions(fusion, layer)
     fusion = fusion.for_scores()
     if fusion.out_channels != num_classes:
         raise ValueError(
@@ -57,3 +58,12 @@ def fusion_of_scores(fusion: Any, num_classes: int, layer: str) -> Any:
             f"{num_classes} classes are needed; choose fusion=sum, max or conv, or an earlier layer"
         )
     return fusion
+
+
+def check_positions(fusion: Any, layer: str) -> None:
+    """Raises ValueError for a fusion that compares positions if `layer` is one of vectors or scores."""
+    if fusion.compares_positions and not layer.startswith("conv"):
+        raise ValueError(
+            f"layer={layer!r}: {type(fusion).__name__} compares positions, of which there is one here; choose a "
+            "convolutional stage, or fusion=sum, gated, conv or weighted"
+        )

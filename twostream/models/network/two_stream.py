@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twostream.options.choices import STREAMS
 
-from .late import LateFusion, MeanScore, fusion_of_scores
+from .late import LateFusion, MeanScore, check_positions, fusion_of_scores
 from .maps import equal_times
 from .tower import (
     LAST_CONV,
@@ -91,6 +91,7 @@ class TwoStreamNetwork(nn.Module):
         fusion = make(*channels)
         if name == SCORES:
             return fusion_of_scores(fusion, channels[0], name)
+        check_positions(fusion, name)
         if not fusion.keeps_map:
             if name != self.layers[-1] or name.startswith("fc"):
                 raise ValueError(
