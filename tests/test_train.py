@@ -238,6 +238,7 @@ NEEDED = {
     "fusion=weighted": ["layer=softmax"],
     "fusion=pyramid": ["layer=[conv3,conv5]"],
     "fusion=multilevel": ["layer=[conv3,conv5]"],
+    "fusion=residual": ["layer=[conv4,conv5]", "two_towers=true", "backbone=resnet18", "backbone.weights=null"],
 }
 
 

@@ -19,6 +19,7 @@ from twostream.options import conf_folder
 
 SMALL = ["transform.size=16", "sampling.num_chunks=2", "flow.length=2"]
 SEVERAL = ("pyramid", "multilevel")
+RESIDUAL = ["layer=[conv2,conv5]", "two_towers=true", "backbone=resnet18", "backbone.weights=null"]
 VECTORS = ("bilinear", "compact_bilinear")
 
 
@@ -26,7 +27,10 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
-FUSIONS = [[f"fusion={name}"] + ["layer=[conv3,conv5]"] * (name in SEVERAL) for name in options("fusion")]
+FUSIONS = [
+    [f"fusion={name}", *["layer=[conv3,conv5]"] * (name in SEVERAL), *RESIDUAL * (name == "residual")]
+    for name in options("fusion")
+]
 TEMPORAL = [[f"temporal={name}"] for name in options("temporal")]
 ATTENTION = [
     [f"attention={name}", f"attention_over={over}"] for name in ("se", "nonlocal") for over in ("frame", "clip")

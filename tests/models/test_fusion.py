@@ -33,6 +33,7 @@ from twostream.models.fusion import (
     MaxFusion,
     MultiLevelFusion,
     PyramidFusion,
+    ResidualFusion,
     SumFusion,
     UpconvAlign,
     WeightedFusion,
@@ -87,6 +88,8 @@ LAYERS = {
     "cross_attention_first": (lambda: CrossAttentionFusion(4, 4, queries="first", heads=1, dimension=3), MAP, MAP),
     "gated": (lambda: GatedFusion(4, 4), MAP, MAP),
     "gated_position": (lambda: GatedFusion(4, 4, per="position"), MAP, MAP),
+    "residual": (lambda: ResidualFusion(4, 4), MAP, MAP),
+    "residual_multiply": (lambda: ResidualFusion(4, 4, operation="multiply"), MAP, MAP),
     "weighted": (lambda: WeightedFusion(4, 4, weights=(1.0, 2.0)), MAP, MAP),
     "weighted_learned": (lambda: WeightedFusion(4, 4, learned=True), MAP, MAP),
     "multilevel": (lambda: TwoLevels(MultiLevelFusion([4, 4], [4, 4])), MAP, MAP),
@@ -481,6 +484,28 @@ def test_cross_attention_parameter_count(queries: str, times: int) -> None:
 def test_wrong_options_of_cross_attention() -> None:
     with pytest.raises(ValueError, match="queries='flow': choose from both, first, second"):
         CrossAttentionFusion(4, 4, queries="flow")  # type: ignore[arg-type]
+
+
+# ---- what enters a residual unit; the units are in test_residual.py ----
+
+
+@pytest.mark.shows("formula", ResidualFusion)
+def test_residual_formula() -> None:
+    rgb, flow = torch.randn(MAP), torch.randn(MAP)
+    a, b = rgb.double(), torch.where(flow > 0, flow, 0).double()
+    check_formula(ResidualFusion(4, 4)(rgb, flow), a + b)
+    check_formula(ResidualFusion(4, 4, operation="multiply")(rgb, flow), a * b)
+
+
+@pytest.mark.shows("numbers", ResidualFusion)
+def test_residual_by_hand() -> None:
+    rgb, flow = torch.tensor([2.0, 2.0, -3.0]).view(1, 1, 1, 3), torch.tensor([5.0, -5.0, 1.0]).view(1, 1, 1, 3)
+    assert ResidualFusion(1, 1)(rgb, flow).flatten().tolist() == [7, 2, -2]
+    assert ResidualFusion(1, 1, operation="multiply")(rgb, flow).flatten().tolist() == [10, 0, -3]
+    assert torch.equal(ResidualFusion(1, 1)(rgb, torch.zeros_like(rgb)), rgb)
+    assert torch.equal(ResidualFusion(1, 1, operation="multiply")(rgb, torch.ones_like(rgb)), rgb)
+    with pytest.raises(ValueError, match="operation='max': choose from add, multiply"):
+        ResidualFusion(1, 1, operation="max")  # type: ignore[arg-type]
 
 
 # ---- weighted mean ----

@@ -20,6 +20,7 @@ from twostream.models.fusion import UpconvAlign
 from twostream.models.network import (
     MultiLevelNetwork,
     OverClip,
+    ResidualNetwork,
     SingleStreamNetwork,
     Tower,
     TwoStreamNetwork,
@@ -64,7 +65,8 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         joined: dict[str, Any] = {"fusion": fusion, "temporal": temporal, "align": align, "layer": layer}
         joined["streams"] = tuple(streams)
         if not getattr(fusion.func, "takes_levels", False):
-            return TwoStreamNetwork(tower=tower, two_towers=cfg.two_towers, **joined)
+            kind = ResidualNetwork if getattr(fusion.func, "enters_units", False) else TwoStreamNetwork
+            return kind(tower=tower, two_towers=cfg.two_towers, **joined)
         if cfg.two_towers:
             raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
         bare = partial(tower, pooling=None)  # these towers have no classifiers; the heads pool

@@ -175,6 +175,16 @@ class Backbone(nn.Module):
             )
         return [first]
 
+    def open(self, name: str, *, over_time: bool) -> None:
+        """Makes stage `name` one that another stream enters at its second residual unit: an EnteredStage.
+
+        `over_time`: with a filter over three frames. Raises ValueError if the stage has no residual units.
+        """
+        raise ValueError(
+            f"fusion=residual: {self.name} has no residual units to enter; choose backbone=resnet18, resnet34, "
+            "resnet50 or resnet101 for both streams"
+        )
+
     def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int) -> None:
         """Replaces all fully connected stages by fc8: `pooling` (n, c, h, w) -> (n, in_features), dropout, linear."""
         for name in [name for name in self.stages if name.startswith("fc")]:

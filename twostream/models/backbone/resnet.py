@@ -17,6 +17,7 @@ from twostream.models.backbone.base import (
     first_with_parameters,
     set_in_channels,
 )
+from twostream.models.backbone.units import EnteredStage, TimeFilter
 from twostream.models.backbone.weights import realise
 
 
@@ -35,6 +36,20 @@ class ResNet(Backbone):
             nn.init.dirac_(shortcut.weight)
             block.downsample = nn.Sequential(shortcut)
         return [first, first_convolution(block.downsample)]
+
+    def open(self, name: str, *, over_time: bool) -> None:
+        stage: Any = self.stages[name]
+        if getattr(stage, "over_clip", False):
+            raise ValueError(f"fusion=residual: not into an inflated {self.name}; choose backbone.inflate=false")
+        units = [place for place, part in enumerate(stage) if hasattr(part, "conv1")]
+        if not units:
+            raise ValueError(
+                f"layer={name!r}: fusion=residual needs residual units; {self.name} has some in conv2 … conv5"
+            )
+        entered = units[1]
+        last = getattr(stage[entered], "conv3", stage[entered].conv2)
+        filtered = TimeFilter(last.in_channels) if over_time else nn.Identity()
+        self.stages[name] = EnteredStage(stage, entered, filtered).train(self.training)
 
 
 def resnet(

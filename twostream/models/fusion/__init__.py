@@ -10,6 +10,7 @@ from .cross_attention import CrossAttentionFusion
 from .elementwise import MaxFusion, SumFusion
 from .gated import GatedFusion
 from .multi_level import MultiLevelFusion, PyramidFusion
+from .residual import ResidualFusion
 from .weighted import WeightedFusion
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "MaxFusion",
     "MultiLevelFusion",
     "PyramidFusion",
+    "ResidualFusion",
     "SumFusion",
     "UpconvAlign",
     "WeightedFusion",

@@ -1,6 +1,7 @@
 """Networks of one and of two streams."""
 
 from .multi_level import MultiLevelNetwork
+from .residual import ResidualNetwork
 from .single_stream import SingleStreamNetwork
 from .tower import LAYERS, STAGES, OverClip, Tower
 from .two_stream import TwoStreamNetwork
@@ -10,6 +11,7 @@ __all__ = [
     "STAGES",
     "MultiLevelNetwork",
     "OverClip",
+    "ResidualNetwork",
     "SingleStreamNetwork",
     "Tower",
     "TwoStreamNetwork",

@@ -10,7 +10,10 @@ from torch import nn
 from .tower import STAGES
 
 TOWER = {"backbone.stages": "stage", "attention": "attention", "temporal": "temporal"}  # module in a tower -> role
-BETWEEN = {"align": "align", "fusions": "fusion"}  # module of both streams -> role
+BETWEEN = {  # module of both streams -> role; `back`: from the first stream to the second
+    **{"align": "align", "fusions": "fusion"},
+    **{"align_back": "align", "fusions_back": "fusion"},
+}
 
 
 class Part(NamedTuple):

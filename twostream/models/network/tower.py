@@ -137,11 +137,14 @@ class Tower(nn.Module):
         """Returns the backbone's input: normalised grey levels."""
         return Maps(per_frame(self.input, frames))
 
-    def stage(self, name: str, maps: Maps) -> Maps:
-        """Returns the maps after stage `name` and its attention; unchanged if the tower has no such stage."""
+    def stage(self, name: str, maps: Maps, *further: Tensor) -> Maps:
+        """Returns the maps after stage `name` and its attention; unchanged if the tower has no such stage.
+
+        `further`: what the stage is given beside the maps of the clip.
+        """
         if name not in self.stages:
             return maps
-        maps = run_stage(self.stages[name], maps, twice=self.checkpointing and self.training)
+        maps = run_stage(self.stages[name], maps, *further, twice=self.checkpointing and self.training)
         if name not in self.attention:
             return maps
         attention = self.attention[name]
@@ -225,15 +228,16 @@ class FoldTime(nn.Module):
         return maps.transpose(1, 2).flatten(2, 3).unsqueeze(1)
 
 
-def run_stage(stage: Any, maps: Maps, *, twice: bool = False) -> Maps:
+def run_stage(stage: Any, maps: Maps, *further: Tensor, twice: bool = False) -> Maps:
     """Returns the maps after one stage; `twice`: keeps its input only, and computes it again in the backward pass.
 
     A stage (n, c, h, w) -> (n, d, g, v) sees each frame by itself. One with `over_clip` is given whole clips,
-    (n, t, c, h, w), and may shorten t. One with `carries_tokens` takes and returns (maps, tokens) of single frames.
+    (n, t, c, h, w), with what it takes `further`, and may shorten t. One with `carries_tokens` takes and returns
+    (maps, tokens) of single frames.
     """
     run = computed_again(stage) if twice else stage
     if sees_clips(stage):
-        return maps.with_map(run(maps.maps))
+        return maps.with_map(run(maps.maps, *further))
     if not getattr(stage, "carries_tokens", False):
         return maps.with_map(per_frame(run, maps.maps))
     time = maps.maps.shape[:2]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from twostream.options.choices import STREAMS
 
 from .late import LateFusion, MeanScore, check_positions, fusion_of_scores
-from .maps import equal_times
+from .maps import Maps, equal_times
 from .tower import (
     LAST_CONV,
     LAYERS,
@@ -132,11 +132,17 @@ class TwoStreamNetwork(nn.Module):
         first, second = self.towers
         a, b = first.enter(rgb), second.enter(flow)
         for name in STAGES:
-            a, b = first.stage(name, a), second.stage(name, b)
-            if name in self.fusions:
-                a = a.with_map(self._fuse_frames(name, a.maps, b.maps))
+            a, b = self.meet(name, a, b)
             a, b = first.over_time(name, a), second.over_time(name, b)
         return self.late(torch.stack((scores(a), scores(b))) if self.two_towers else scores(a).unsqueeze(0))
+
+    def meet(self, name: str, a: Maps, b: Maps) -> tuple[Maps, Maps]:
+        """Returns the maps of both streams after stage `name`, with what the first takes from the second."""
+        first, second = self.towers
+        a, b = first.stage(name, a), second.stage(name, b)
+        if name in self.fusions:
+            a = a.with_map(self._fuse_frames(name, a.maps, b.maps))
+        return a, b
 
     def _fuse_frames(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         a, b = equal_times(a, b)
