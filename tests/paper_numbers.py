@@ -1,8 +1,17 @@
 """Numbers of the papers that several tests know."""
 
+RESNET50 = 23_508_032 + (2048 + 1) * 101, 23_508_032 + 17 * 64 * 49 + (2048 + 1) * 101  # RGB, flow of 20 channels
+OVER_TIME = 3 * sum(
+    width**2 for width in (64, 128, 256, 512)
+)  # a filter over three frames in each stage of a ResNet-50
+
 PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
     "actionvlad": 2 * 14_714_688 + 17 * 64 * 9 + 2 * ((2 * 512 + 1) * 64 + (64 * 512 + 1) * 101),
     "paper": 97_761_221,
+    "st_multiplier": sum(RESNET50) + 2 * OVER_TIME,
+    "st_resnet": sum(RESNET50) + 2 * OVER_TIME,
+    "st_spatial": RESNET50[0],
+    "st_temporal": RESNET50[1],
     "t1_bilinear": 13_137_248 + (512 * 512 + 1) * 101,
     "t1_concat": 172_733_893,
     "t1_conv": 97_761_221,

@@ -65,7 +65,8 @@ def test_every_experiment_takes_a_step_at_a_sixteenth_of_the_width(option: str) 
     """Stochastic gradient descent moves every tensor that is to be trained, and no other."""
     torch.manual_seed(0)  # once in a while all of a narrow layer is below zero, and nothing moves
     name = option.split("/")[1]
-    cfg = compose_config([f"experiment={name}", "backbone.width=0.0625", *UNTRAINED, *SOFT.get(name, [])])
+    narrow = ["backbone=resnet18"] if name.startswith("st_") else ["backbone.width=0.0625"]
+    cfg = compose_config([f"experiment={name}", *narrow, *UNTRAINED, *SOFT.get(name, [])])
     if cfg.get("flow_backbone"):
         cfg.flow_backbone.width = 0.0625
     system = build_system(cfg, ("a", "b", "c"))

@@ -103,10 +103,10 @@ def test_a_flow_stream_that_is_random_below_a_trained_rgb_stream_is_named(tmp_pa
         check(["train_from=fusion", f"init.rgb={file}"])
 
 
-@pytest.mark.parametrize("name", ["t1_conv", "t1_late", "t2_conv3", "t5_vgg16_two_towers"])
+@pytest.mark.parametrize("name", ["t1_conv", "t1_late", "t2_conv3", "t5_vgg16_two_towers", "st_multiplier"])
 def test_an_experiment_that_needs_trained_streams_names_the_command_that_trains_them(name: str) -> None:
-    backbone = "vgg16" if "vgg16" in name else "vgg_m"
-    with pytest.raises(ValueError, match=rf"experiment=t3_{backbone}_spatial data.root=DIR split=1.*init.rgb=RUN_DIR"):
+    single = "st" if name.startswith("st_") else "t3_vgg16" if "vgg16" in name else "t3_vgg_m"
+    with pytest.raises(ValueError, match=rf"experiment={single}_spatial data.root=DIR split=1.*init.rgb=RUN_DIR"):
         check([f"experiment={name}"])
 
 

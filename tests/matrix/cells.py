@@ -90,6 +90,9 @@ def experiment(word: str, text: str) -> Iterator[Cell]:
     single = "streams:" in text
     if "fc6" in text:  # that tiny lacks
         yield Cell("option", (word,), (*EXPERIMENT, *TINY_VGG, *RANDOM))
+    elif word.startswith("experiment=st_"):  # tiny has no residual units
+        small = ("backbone=resnet18", "backbone.weights=null", "transform.size=64", "batch_size=4")
+        yield Cell("option", (word,), (*EXPERIMENT, *small, *RANDOM))
     else:
         small = ("backbone=tiny", "weights=null", "transform.size=64") if single else TRAINED
         flow = ("backbone@flow_backbone=tiny",) * ("flow_backbone" in text)

@@ -49,8 +49,8 @@ NAMES = [
     ("learning_rate=1", "learning_rate=1: no such option; did you mean optimizer.learning_rate?"),
     ("fusion.dimension=64", "not of the options chosen here, but of fusion=compact_bilinear"),
     (
-        "fusion.gates=3",
-        "no such option; twostream train --help shows them; +fusion.gates=3 gives it to code of your own",
+        "fusion.xyzzyxyzzy=3",
+        "no such option; twostream train --help shows them; +fusion.xyzzyxyzzy=3 gives it to code of your own",
     ),
     ("xyz=3", "xyz=3: no such option; twostream train --help shows them"),
     ("fusion=sum,conv", "fusion=sum,conv: several values; choose one"),

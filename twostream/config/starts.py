@@ -21,11 +21,12 @@ def start_of(cfg: DictConfig, stream: str) -> str | None:
     """
     side = side_of(cfg, stream)
     if cfg.init[side] == REQUIRED:
-        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]  # of experiments, too: t3_vgg_m_spatial
+        name = backbone_config(cfg, stream)["_target_"].rpartition(".")[2]
+        paper = "st" if name.startswith("resnet") else f"t3_{name}"  # experiments: st_spatial, t3_vgg_m_spatial
         kind = {"rgb": "spatial", "flow": "temporal"}[side]
         raise ValueError(
             f"init.{side}=required: this experiment starts from trained streams; train one with {train_command()} "
-            f"experiment=t3_{name}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
+            f"experiment={paper}_{kind} data.root=DIR split={cfg.split}, and give its run folder: "
             f"init.{side}=RUN_DIR"
         )
     if (path := cfg.init[side]) is not None:

@@ -54,13 +54,15 @@ class EnteredStage(nn.Module):
 
 
 class TimeFilter(nn.Module):
-    """Convolves each position of a map over three frames, zeros before and after; starts as the identity, bias 0."""
+    """Convolves each position of a map over three frames, with zeros before and after; starts as the identity.
+
+    It has no bias: batch normalisation follows in each unit.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, kernel_size=(3, 1), padding=(1, 0))  # over (t, positions)
+        self.conv = nn.Conv2d(channels, channels, kernel_size=(3, 1), padding=(1, 0), bias=False)  # over (t, positions)
         nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.get_parameter("bias"))
         with torch.no_grad():
             self.conv.weight[range(channels), range(channels), 1, 0] = 1.0
 
