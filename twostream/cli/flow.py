@@ -30,12 +30,14 @@ def flow(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         check_videos(cfg := composed(options))
-        from twostream.config.data import build_flow, build_source
+        from twostream.config.data import build_flow, build_source, check_vectors
         from twostream.data.storage.extract import extract
         from twostream.data.storage.flow_store import FromJPEGs, FromVideo, make_store
 
         source = build_source(cfg)
         algorithm = build_flow(cfg)
+        if algorithm.from_video and options.from_jpegs is None:
+            check_vectors(cfg, source)
         recorder = FromVideo(algorithm, cfg.decoder)
         if options.from_jpegs is not None:
             recorder = FromJPEGs(options.from_jpegs, options.naming, algorithm, cfg.decoder)

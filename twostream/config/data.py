@@ -21,6 +21,7 @@ from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
 from twostream.config.streams import streams_in
 from twostream.data.dataset import ClipDataset, Transform
+from twostream.data.decoding import check_hands_out, require_vectors
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import MEMORY, Cached, Decoded, FrameSource, Guarded, Kept
 from twostream.data.module import VideoDataModule
@@ -114,14 +115,45 @@ def open_store(cfg: DictConfig, flow: OpticalFlow) -> FlowStore | None:
 
 def check_parts(cfg: DictConfig) -> None:
     """Builds what needs no video, so that errors come before the data set is searched or rendered."""
-    open_store(cfg, build_flow(cfg))
+    flow = build_flow(cfg)
+    open_store(cfg, flow)
+    if reads_vectors(cfg, flow):
+        check_frames(cfg)
     for part in (cfg.sampling, cfg.transform):
         instantiate(part)
+
+
+def reads_vectors(cfg: DictConfig, flow: OpticalFlow) -> bool:
+    """Whether fields are read from the video files: not computed, and not from a store."""
+    return flow.from_video and not cfg.flow.store and "flow" in streams_of(cfg)
+
+
+def check_frames(cfg: DictConfig) -> None:
+    """Raises ValueError if the frames, as the configuration reads them, come without motion vectors."""
+    check_hands_out(cfg.decoder)
+    if (folder := packed_frames(cfg)) is not None:
+        raise ValueError(
+            f"flow=motion_vectors: packed frames ({folder}) have none; choose data.frames=video, or flow.store=PATH, "
+            "made by `twostream flow` of the videos"
+        )
+
+
+def check_vectors(cfg: DictConfig, source: Any) -> None:
+    """Raises an error if frames come without motion vectors, or some videos have none: looks at one of each list.
+
+    With broken=skip, videos without vectors are left out while training.
+    """
+    check_frames(cfg)
+    for videos in (source.train, source.test):
+        if videos and cfg.broken == "error" and videos[0].path.is_file():
+            require_vectors(videos[0].path)
 
 
 def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> dict[str, Any]:
     """Returns the arguments that all data sets of a run share; `frame_source`: one that is open already, if any."""
     flow = build_flow(cfg)
+    if reads_vectors(cfg, flow):
+        check_vectors(cfg, source)
     frame_source = build_frame_source(cfg, source) if frame_source is None else frame_source
     return {
         "sampling": instantiate(cfg.sampling),

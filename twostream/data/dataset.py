@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -166,13 +166,26 @@ class ClipDataset(Dataset[Clip | None]):
     def _computes_flow(self) -> bool:
         return self.flow_store is None and any(stream.made == "flow" for stream in self.streams)
 
-    def _frames(self, video: Video, shown: Mapping[Stream, np.ndarray]) -> dict[int, np.ndarray]:
+    def _frames(self, video: Video, shown: Mapping[Stream, np.ndarray]) -> dict[Any, np.ndarray]:
         """Reads the frames that streams show, and those that flow is computed from if there is no flow store."""
         wanted = [chosen for stream, chosen in shown.items() if stream.made != "flow" or self.flow_store is None]
         if not wanted:
             return {}
+        if self._computes_flow and self.flow.from_video:
+            return self._moving(video, shown)
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
         return dict(zip(needed, self.frame_source.read(video, needed), strict=True))
+
+    def _moving(self, video: Video, shown: Mapping[Stream, np.ndarray]) -> dict[Any, np.ndarray]:
+        """Reads the frames that streams show, or one that says how large they are, and by their pairs the fields."""
+        pictures = [places.ravel() for stream, places in shown.items() if stream.made != "flow"]
+        [pairs] = [places.reshape(-1, 2) for stream, places in shown.items() if stream.made == "flow"]
+        needed = np.unique(np.concatenate(pictures) if pictures else pairs.max()).tolist()
+        moved = np.unique(pairs[pairs[:, 0] < pairs[:, 1], 1]).tolist()
+        frames, motion = self.frame_source.read_moving(video, needed, moved)
+        still = np.zeros((*self.flow.working_size(*frames.shape[1:3]), 2), np.float32)
+        fields = {(i, j): motion[j] if i != j else still for i, j in pairs.tolist()}
+        return {**dict(zip(needed, frames, strict=True)), **fields}
 
     def _pictures(
         self,
@@ -191,7 +204,7 @@ class ClipDataset(Dataset[Clip | None]):
     def _flow(
         self,
         video: Video,
-        frames: dict[int, np.ndarray],
+        frames: dict[Any, np.ndarray],
         pairs: np.ndarray,
         boxes: list[Box],
         sides: tuple[int, int],
@@ -201,12 +214,15 @@ class ClipDataset(Dataset[Clip | None]):
         distinct = np.unique(pairs.reshape(-1, 2), axis=0)
         if self.flow_store is not None:
             fields = self.flow_store.levels(video, distinct)
-            cut = partial(crop_stored, size=sides)
+            cut = partial(crop_stored, size=sides, cell=self.flow.cell)
         else:
             compute = partial(self.flow.fields, frames)
-            computed = compute(distinct) if self.kept is None else self.kept.fields(video, distinct, compute)
+            if self.flow.from_video:  # read with the frames
+                computed = frames
+            else:
+                computed = compute(distinct) if self.kept is None else self.kept.fields(video, distinct, compute)
             fields = [computed[i, j] for i, j in distinct.tolist()]
-            cut = partial(crop_computed, size=sides, bound=self.flow.bound)
+            cut = partial(crop_computed, size=sides, bound=self.flow.bound, cell=self.flow.cell)
         views = np.empty((len(boxes), *pairs.shape[:-1], 2, *sides), np.int8)
         images = (((pairs == pair).all(-1), field) for pair, field in zip(distinct, fields, strict=True))
         cut_all(images, boxes, views, cut=cut, mirror=mirrored_flow)

@@ -20,13 +20,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames, telling
+from twostream.data.decoding import VideoError, check_decoder, count_frames, read_frames, read_moving, telling
 from twostream.data.sources import Video
 from twostream.files.atomic import atomic_file
 
 T = TypeVar("T")
 Pairs = Iterable[tuple[int, int]] | np.ndarray  # of frame indices
 Fields = dict[tuple[int, int], Float32[np.ndarray, "h2 w2 2"]]
+Motion = dict[int, Float32[np.ndarray, "h2 w2 2"]]  # the field to each frame from the one before
 log = logging.getLogger(__name__)
 
 MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
@@ -37,7 +38,7 @@ SPARE = 0.1  # the part of that memory that stays free: the loader's workers han
 class FrameSource(Protocol):
     """Counts and reads frames by index; index i is the i-th frame that decoding the whole video yields.
 
-    Both methods raise `VideoError` (from `twostream.data.decoding`) for a video that cannot be read.
+    All methods raise `VideoError` (from `twostream.data.decoding`) for a video that cannot be read.
     """
 
     def count(self, video: Video) -> int:
@@ -46,6 +47,13 @@ class FrameSource(Protocol):
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         """Returns the frames at `indices`, which may be in any order, as upright RGB."""
+        ...
+
+    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+        """Returns the frames, and by index of `moved` the motion vectors from the frame before: (h2, w2, 2), in cells.
+
+        Raises ValueError if this source has frames alone.
+        """
         ...
 
 
@@ -77,8 +85,18 @@ class Decoded:
         try:
             return read_frames(video.path, indices, decoder=self.decoder)
         except IndexError as error:  # the file has become shorter since its frames were counted
-            reason = str(error).removeprefix(f"{video.path}: ")
-            raise VideoError(video.path, f"has fewer frames than were counted ({reason})") from None
+            raise fewer(video, error) from None
+
+    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+        try:
+            return read_moving(video.path, indices, moved, decoder=self.decoder)
+        except IndexError as error:
+            raise fewer(video, error) from None
+
+
+def fewer(video: Video, error: IndexError) -> VideoError:
+    reason = str(error).removeprefix(f"{video.path}: ")
+    return VideoError(video.path, f"has fewer frames than were counted ({reason})")
 
 
 class Guarded:
@@ -101,6 +119,9 @@ class Guarded:
 
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         return self._within(video, lambda: self.frame_source.read(video, indices))
+
+    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+        return self._within(video, lambda: self.frame_source.read_moving(video, indices, moved))
 
     def _within(self, video: Video, work: Callable[[], T]) -> T:
         outcome: list[Any] = []
@@ -195,6 +216,8 @@ class Kept:
 class Cached:
     """FrameSource that decodes every video once and then keeps all its frames, as uint8, as long as there is room.
 
+    Motion vectors are read once more, when they are first asked for, and kept, too.
+
     `with_fields`: whether the fields that are computed from these frames are to be kept there, too.
     """
 
@@ -210,6 +233,24 @@ class Cached:
     def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
         frames = self._frames(video)
         return self.frame_source.read(video, indices) if frames is None else frames[np.asarray(indices)]
+
+    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+        motion = self._motion(video)
+        if motion is None:
+            return self.frame_source.read_moving(video, indices, moved)
+        return self.read(video, indices), {index: motion[index - 1] for index in moved}
+
+    def _motion(self, video: Video) -> np.ndarray | None:
+        """Returns the fields from each frame to the next (n-1, h2, w2, 2), or None as `_frames` does."""
+        name = f"{name_of(video)}-motion"
+        motion = self.kept.get(name)
+        if motion is None and not self.kept.is_full():
+            moved = range(1, self.count(video))
+            fields = self.frame_source.read_moving(video, (0,), moved)[1]
+            if moved:
+                motion = np.stack([fields[index] for index in moved])
+                self.kept.put(name, motion)
+        return motion
 
     def _frames(self, video: Video) -> np.ndarray | None:
         """Returns all frames of a video (n, h, w, 3), or None if it is not kept and there is no room."""

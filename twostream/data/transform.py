@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 import cv2
@@ -275,9 +276,11 @@ def crop_flow(
 
 
 def crop_computed(
-    field: Float32[np.ndarray, "h w 2"], box: Box, size: int | tuple[int, int], bound: float
+    field: Float32[np.ndarray, "h w 2"], box: Box, size: int | tuple[int, int], bound: float, cell: int = 1
 ) -> Int8[np.ndarray, "2 h2 w2"]:
-    """Crops a field by `crop_flow` and returns its grey levels (see `quantise`)."""
+    """Crops a field by `crop_flow` and returns its grey levels (see `quantise`); one of cells by `crop_cells`."""
+    if cell > 1:
+        return crop_cells(field.transpose(2, 0, 1) * np.float32(127 / bound), box, size)
     [cropped] = crop_flow([field], box, size)
     levels: Any = np.empty(cropped.shape, np.int8)
     cv2.split(quantise(cropped.transpose(1, 2, 0), bound), list(levels))
@@ -285,14 +288,18 @@ def crop_computed(
 
 
 def crop_stored(
-    levels: Int8[np.ndarray, "2 h w"], box: Box, size: int | tuple[int, int]
+    levels: Int8[np.ndarray, "2 h w"], box: Box, size: int | tuple[int, int], cell: int = 1
 ) -> Int8[np.ndarray, "2 h2 w2"]:
     """Crops a field that is stored as grey levels, and returns its grey levels.
 
     It is `crop_computed` of the same displacements, but for rounding: both are the level next to the exact value, and
     where that lies in the middle between two levels, they may differ by one. Never makes displacements of the whole
     field, and resizes u and v apart, for which OpenCV is twice as fast.
+
+    A field of cells is stored `cell` times as finely; see `crop_cells`.
     """
+    if cell > 1:
+        return crop_cells(levels / np.float32(cell), box, size)
     height, width = _height_width(size)
     rows, columns = box.pixels(*levels.shape[1:])
     cropped = np.empty((2, height, width), np.int8)
@@ -301,6 +308,30 @@ def crop_stored(
         np.clip(np.rint(resized, out=resized), -MOST, MOST, out=resized)
         target[:] = resized[:, ::-1] if box.flip else resized
     return cropped
+
+
+def crop_cells(
+    levels: Float32[np.ndarray, "2 h w"], box: Box, size: int | tuple[int, int]
+) -> Int8[np.ndarray, "2 h2 w2"]:
+    """Crops a field with few, large cells, in levels, exactly at the box, which need not begin or end with a cell.
+
+    As with `crop_flow`, levels are multiplied by the factor by which a cell is enlarged.
+    """
+    sides, parts, cut = _height_width(size), [], []
+    for side, cells, start, share in zip(sides, levels.shape[1:], box[:2], box[2:4], strict=True):
+        first, last = start * cells, (start + share) * cells  # with half a cell around, which interpolation reads
+        low, high = max(0, floor(first - 0.5)), min(cells, ceil(last + 0.5))
+        scale = side / (last - first)
+        length = max(side, round((high - low) * scale))
+        begin = min(length - side, round((first - low) * scale))
+        parts.append((slice(low, high), length, scale))
+        cut.append(slice(begin, begin + side))
+    (rows, height, scale_v), (columns, width, scale_u) = parts
+    cropped = np.empty((2, *sides), np.int8)
+    for plane, scale, target in zip(levels, (scale_u, scale_v), cropped, strict=True):
+        near = np.clip(plane[rows, columns] * np.float32(scale), -MOST, MOST)
+        target[:] = np.rint(_resized(near, height, width)[tuple(cut)])
+    return np.stack(mirror_flow(*cropped)) if box.flip else cropped
 
 
 def mirror_flow(u: Num[np.ndarray, "*n h w"], v: Num[np.ndarray, "*n h w"]) -> tuple[np.ndarray, np.ndarray]:

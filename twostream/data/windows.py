@@ -60,10 +60,15 @@ class Window(NamedTuple):
 
 
 def steps(frames: Iterable[TimedFrame], flow: OpticalFlow | None) -> Iterator[Step]:
-    """Yields every frame with the motion to it; each frame is prepared once, and each pair computed once."""
-    if flow is None:
-        for frame in frames:
-            yield Step(frame.second, frame.rgb, None)
+    """Yields every frame with the motion to it; each frame is prepared once, and each pair computed once.
+
+    Raises ValueError for a flow that the file itself holds, if the frames come without it.
+    """
+    if flow is None or flow.from_video:
+        for count, frame in enumerate(frames):
+            if flow is not None and frame.motion is None:
+                raise ValueError("flow=motion_vectors: a camera has none; use a video file, or another run")
+            yield Step(frame.second, frame.rgb, frame.motion if count else None)
         return
     waiting: deque[TimedFrame] = deque()  # frames whose motion is not computed yet; several if flow is batched
 
@@ -75,11 +80,11 @@ def steps(frames: Iterable[TimedFrame], flow: OpticalFlow | None) -> Iterator[St
     first = True
     for motion in flow.successive(pictures()):
         if first:
-            yield Step(*waiting.popleft(), None)
+            yield Step(*waiting.popleft()[:2], None)
             first = False
-        yield Step(*waiting.popleft(), motion)
+        yield Step(*waiting.popleft()[:2], motion)
     for frame in waiting:  # a video of one frame
-        yield Step(*frame, None)
+        yield Step(*frame[:2], None)
 
 
 class Windows:
@@ -109,12 +114,12 @@ class Windows:
         height, width = step.rgb.shape[:2]
         if self._box is None:
             [self._box] = self.view.transform.fixed(height, width)
-        size = self.view.transform.fixed_size(height, width)
+        size, flow = self.view.transform.fixed_size(height, width), self.view.flow
         self._seconds.append(step.second)
         if any(stream.made != "flow" for stream in self.view.streams):
             self._pictures.append(cut_picture(step.rgb, self._box, size))
         if step.motion is not None:
-            self._motion.append(crop_computed(step.motion, self._box, size, self.view.flow.bound))
+            self._motion.append(crop_computed(step.motion, self._box, size, flow.bound, flow.cell))
         self.count += 1
         if self.count < self._next_end:
             return None

@@ -81,7 +81,7 @@ class AnnotatedFilm(Observer):
         size = (self._layout.width, self._layout.height)
         rgb = cv2.resize(step.rgb, size, interpolation=cv2.INTER_AREA if height > size[1] else cv2.INTER_CUBIC)
         motion = step.motion if step.motion is not None else np.zeros((2, 2, 2), np.float32)
-        self._waiting.append(Shown(self._count, step.second, rgb, cv2.resize(motion, size)))
+        self._waiting.append(Shown(self._count, step.second, rgb, cv2.resize(motion, size) * self.view.flow.cell))
         self._count += 1
 
     def window(self, window: Window, seen: Seen) -> None:

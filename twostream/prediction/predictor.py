@@ -18,6 +18,7 @@ from twostream.config.loaded import TrainedRun, load_run
 from twostream.config.saved import config_file, errors_name_file
 from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
+from twostream.data.flow import OpticalFlow
 from twostream.data.windows import Step, View, Window, Windows, steps
 from twostream.explain import grad_cam, maps_to_explain
 
@@ -117,7 +118,7 @@ class Predictor:
         collector = Windows(self.view, length=length, stride=step)
         looks: list[tuple[Window, Seen]] = []
         try:
-            with closing(until(frames_of(video), limit, stop)) as frames:
+            with closing(until(self._frames(video), limit, stop)) as frames:
                 for full in self._windows(frames, collector, observers):
                     seen = self.look(full, explain=bool(observers))
                     if not np.isfinite(seen.heads).all():
@@ -131,12 +132,20 @@ class Predictor:
             observer.end()
         return self.summary(name, collector.count, looks)
 
+    @property
+    def _flow(self) -> OpticalFlow | None:
+        return self.view.flow if any(stream.made == "flow" for stream in self.view.streams) else None
+
+    def _frames(self, video: AnyPath | int) -> Iterator[TimedFrame]:
+        if isinstance(video, int):
+            return camera_frames(video)
+        return timed_frames(video, motion=self._flow is not None and self._flow.from_video)
+
     def _windows(
         self, frames: Iterator[TimedFrame], collector: Windows, observers: Sequence[Observer]
     ) -> Iterator[Window]:
         """Yields the windows of the frames, each as soon as it is full; shows every frame to the observers."""
-        flows = any(stream.made == "flow" for stream in self.view.streams)
-        for one in steps(frames, self.view.flow if flows else None):
+        for one in steps(frames, self._flow):
             for observer in observers:
                 observer.frame(one)
             if (window := collector.add(one)) is not None:
@@ -197,10 +206,6 @@ def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -
 
         run_dir = download_run(str(run_dir), trust=trust)
     return Predictor(load_run(str(run_dir), trust=trust), device=device)
-
-
-def frames_of(video: AnyPath | int) -> Iterator[TimedFrame]:
-    return camera_frames(video) if isinstance(video, int) else timed_frames(video)
 
 
 def until(

@@ -186,7 +186,7 @@ def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[di
     clock, clips = Stopwatch(), []
     frame_source, flow, store = dataset.frame_source, dataset.flow, dataset.flow_store
     _ = dataset[(0, 0)]
-    dataset.frame_source = Timed(frame_source, clock, count="open", read="decode")  # type: ignore[assignment]
+    dataset.frame_source = Timed(frame_source, clock, count="open", read="decode", read_moving="decode")  # type: ignore[assignment]
     dataset.flow = Timed(flow, clock, fields="flow")  # type: ignore[assignment]
     dataset.flow_store = store and Timed(store, clock, levels="flow", count="open")  # type: ignore[assignment]
     make = clock.around("transform", dataset.__getitem__)  # what the other stages leave: crops, colour, quantisation

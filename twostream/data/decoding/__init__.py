@@ -11,6 +11,13 @@ from twostream.data.decoding.frames import (
     read_frames,
     same_frames,
 )
+from twostream.data.decoding.motion import (
+    NoVectorsError,
+    check_hands_out,
+    iterate_motion,
+    read_moving,
+    require_vectors,
+)
 from twostream.data.decoding.progress import progressing, telling
 from twostream.data.decoding.timed import (
     FRAME_RATE,
@@ -24,21 +31,26 @@ from twostream.data.decoding.timed import (
 __all__ = [
     "DECODERS",
     "FRAME_RATE",
+    "NoVectorsError",
     "TimedFrame",
     "VideoError",
     "VideoFacts",
     "camera_frames",
     "check_close",
     "check_decoder",
+    "check_hands_out",
     "claimed_seconds",
     "compare_frames",
     "count_frames",
     "frame_rate",
     "iterate_frames",
+    "iterate_motion",
     "open_video",
     "probe",
     "progressing",
     "read_frames",
+    "read_moving",
+    "require_vectors",
     "same_frames",
     "telling",
     "timed_frames",

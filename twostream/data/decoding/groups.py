@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from os import PathLike
 from typing import NamedTuple
 
 import av
 import numpy as np
-from av import Packet
+from av import Packet, VideoFrame
 
 from twostream.data.decoding.facts import ONE_PICTURE_CODECS, TIMED_CONTAINERS
 from twostream.data.decoding.packets import UnsureError, looker
@@ -30,28 +30,46 @@ class Held(NamedTuple):
 def read_groups(path: str | PathLike[str], wanted: list[int]) -> dict[int, np.ndarray] | None:
     """Returns the wanted frames (ascending, distinct), or None if it is not certain that they would be exact.
 
+    Raises `VideoError` for a file that cannot be opened.
+    """
+    needed = set(wanted)
+    reader = PyAVReader(path)
+    with reader:
+        try:
+            pictures = pictures_in_groups(reader, wanted)
+            return {index: reader.rgb(picture) for index, picture in pictures if index in needed}
+        except (UnsureError, av.FFmpegError):
+            return None
+
+
+def pictures_in_groups(
+    reader: PyAVReader, wanted: list[int], *, around: Collection[int] = ()
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Yields the wanted pictures (ascending, distinct), and others that were decoded for them, with their indices.
+
     A group is a packet that needs no earlier one, and all up to the next of that kind; none needs another group. Where
     container and codec store one timed picture in each packet, or the codec says that packets are shown in their order,
     it is known without decoding which frames a group holds. Groups without a wanted frame are not decoded, and of the
     others neither pictures that no other picture needs, nor what follows the last wanted one. What is decoded has to
-    give all its pictures, undamaged and in order. Raises `VideoError` for a file that cannot be opened.
+    give all its pictures, undamaged and in order.
+
+    Of pictures in `around` that start a group, those directly before and after are wanted, too.
+
+    Raises UnsureError, also after it has yielded pictures, if it is not certain that all of them are exact.
     """
-    frames: dict[int, np.ndarray] = {}
     first = 0
-    reader = PyAVReader(path)
-    with reader:
-        try:
-            for group in _groups(reader):
-                needed = [index - first for index in wanted if first <= index < first + len(group)]
-                if needed:
-                    decoded = _decode(reader, group, needed)
-                    frames |= {first + place: frame for place, frame in zip(needed, decoded, strict=True)}
-                first += len(group)
-                if wanted[-1] < first:
-                    return frames
-        except (UnsureError, av.FFmpegError):
-            pass
-    return None
+    for group in _groups(reader):
+        end = first + len(group)
+        needed = {index for index in wanted if first <= index < end}
+        needed |= {end - 1} if end in around else set()
+        needed |= {first + 1} if first in around and len(group) > 1 else set()
+        if needed:
+            for place, picture in _decode(reader, group, sorted(index - first for index in needed)):
+                yield first + place, picture
+        first = end
+        if wanted[-1] < first:
+            return
+    raise UnsureError
 
 
 def _groups(reader: PyAVReader) -> Iterator[list[Held]]:
@@ -61,7 +79,7 @@ def _groups(reader: PyAVReader) -> Iterator[list[Held]]:
     group: list[Held] = []
     headers, count, is_over = None, 0, False
     latest: float = -math.inf
-    for packet in progressing(reader.container.demux(reader.stream)):
+    for packet in progressing(reader.packets()):
         if is_over or packet.is_corrupt or packet.is_discard or packet.has_sidedata("new_extradata"):
             raise UnsureError
         if not packet.size:  # PyAV marks the end by an empty packet
@@ -88,25 +106,23 @@ def _groups(reader: PyAVReader) -> Iterator[list[Held]]:
         yield group
 
 
-def _decode(reader: PyAVReader, group: list[Held], places: list[int]) -> list[np.ndarray]:
-    """Returns pictures of a group by their `places` (ascending) in the order in which they are shown."""
+def _decode(reader: PyAVReader, group: list[Held], places: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+    """Yields the pictures at `places` (ascending), in the order in which they are shown, and those they need."""
     shown = sorted(item.time for item in group)
-    if len(set(shown)) < len(shown):
+    place_of = {time: place for place, time in enumerate(shown)}
+    if len(place_of) < len(shown):
         raise UnsureError
-    needed = {shown[place] for place in places}
-    fed = to_feed(group, needed)
+    fed = to_feed(group, {shown[place] for place in places})
     reader.stream.codec_context.flush_buffers()
-    times, frames = [], []
+    times = []
     for packet in (*(item.packet for item in fed), None):
         for picture in reader.stream.codec_context.decode(packet):
-            if picture.is_corrupt or (picture.width, picture.height) != reader.size:
+            if picture.is_corrupt or (picture.width, picture.height) != reader.size or picture.pts not in place_of:
                 raise UnsureError
             times.append(picture.pts)
-            if picture.pts in needed:
-                frames.append(reader.rgb(picture))
+            yield place_of[picture.pts], picture
     if times != sorted(item.time for item in fed):
         raise UnsureError
-    return frames
 
 
 def to_feed(group: list[Held], needed: set[int]) -> list[Held]:

@@ -7,7 +7,7 @@ from os import PathLike
 
 import av
 import numpy as np
-from av import VideoFrame
+from av import Packet, VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
@@ -39,11 +39,15 @@ class PyAVReader(Reader):
     def close(self) -> None:
         self.container.close()
 
+    def packets(self) -> Iterator[Packet]:
+        """Yields the packets of the stream as they are stored; the last is empty."""
+        return self.container.demux(self.stream)
+
     def pictures(self) -> Iterator[VideoFrame]:
         """Yields all pictures from here to the end; a picture that the file says to show again is yielded again."""
         count, size, before = 0, None, None
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in self.packets():
                 is_repeat = not packet.size and packet.pts is not None and self.codec in REPEATING
                 for picture in [before] if is_repeat and before is not None else packet.decode():
                     if size not in (None, (picture.width, picture.height)):

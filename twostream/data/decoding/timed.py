@@ -13,16 +13,19 @@ import numpy as np
 from jaxtyping import UInt8
 
 from twostream.data.decoding.facts import VideoError, open_video, video_stream
+from twostream.data.decoding.motion import MotionReader, require_vectors
 from twostream.data.decoding.pyav_reader import PyAVReader
+from twostream.data.decoding.vectors import Field
 
 FRAME_RATE = 25.0  # assumed for a file that does not state its own
 
 
 class TimedFrame(NamedTuple):
-    """An upright RGB frame, and how many seconds after the first frame it is shown."""
+    """An upright RGB frame, how many seconds after the first frame it is shown, and its motion vectors if wanted."""
 
     second: float
     rgb: UInt8[np.ndarray, "h w 3"]
+    motion: Field | None = None
 
 
 def frame_rate(path: str | PathLike[str]) -> float:
@@ -37,21 +40,30 @@ def claimed_seconds(path: str | PathLike[str]) -> float | None:
         return container.duration / av.time_base if container.duration else None
 
 
-def timed_frames(path: str | PathLike[str]) -> Iterator[TimedFrame]:
-    """Yields all frames of a video in order, with one in memory at a time. PyAV decodes, since only it gives times.
+def timed_frames(path: str | PathLike[str], *, motion: bool = False) -> Iterator[TimedFrame]:
+    """Yields all frames of a video in order, with few in memory at a time. PyAV decodes, since only it gives times.
 
     If a frame's time is missing, or not after that of the frame before, the frame follows at the file's average rate.
-    Raises `VideoError` if the file cannot be opened or has no frame, or when decoding gets to damage.
+    With `motion`, each frame has the field from the frame before to it (see `vectors.moving`).
+    Raises `VideoError` if the file cannot be opened or has no frame, or when decoding gets to damage; with `motion`
+    also if it has no motion vectors.
     """
+    if motion:
+        require_vectors(path)
     step = 1 / frame_rate(path)
     first, second = None, -step
-    with PyAVReader(path) as reader:
-        for picture in reader.pictures():
+    reader = MotionReader(path) if motion else PyAVReader(path)
+    with reader:
+        if isinstance(reader, MotionReader):
+            pictures = ((one.shown.picture, one.field) for one in reader.moving())
+        else:
+            pictures = ((picture, None) for picture in reader.pictures())
+        for picture, field in pictures:
             shown = picture.time
             first = shown if first is None else first
             following = None if shown is None or first is None else shown - first
             second = following if following is not None and following > second else second + step
-            yield TimedFrame(second, reader.rgb(picture))
+            yield TimedFrame(second, reader.rgb(picture), field)
     if second < 0:
         raise VideoError(path, "holds no frame that can be decoded")
 

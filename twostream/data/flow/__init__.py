@@ -2,6 +2,7 @@
 
 from twostream.data.flow.colours import colour_wheel, flow_colours
 from twostream.data.flow.levels import dequantise, quantise
+from twostream.data.flow.motion_vectors import MotionVectors
 from twostream.data.flow.opencv import DIS, TVL1, Farneback
 from twostream.data.flow.optical_flow import OpticalFlow, pin_threads
 from twostream.data.flow.raft import RAFT
@@ -11,6 +12,7 @@ __all__ = [
     "RAFT",
     "TVL1",
     "Farneback",
+    "MotionVectors",
     "OpticalFlow",
     "colour_wheel",
     "dequantise",

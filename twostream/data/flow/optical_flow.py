@@ -35,6 +35,8 @@ class OpticalFlow(ABC):
     version = 1  # of the algorithm: raise it when the same frames and options give another field than before
     batch_size = 1  # pairs that are computed together
     on_gpu = False
+    from_video = False  # whether the file holds the fields: frame sources read them with the frames (`read_moving`)
+    cell = 1  # side in pixels of the frame that one vector stands for; fields are stored that many times as finely
     not_in_settings: tuple[str, ...] = ("length",)  # attributes that do not change a field
 
     def __init__(self, *, length: int = 10, bound: float = 20.0, short_side: int | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import cv2
 import numpy as np
@@ -101,6 +101,13 @@ class Packed:
         if not frames:
             return np.empty((0, *packed.header["frame"], 3), np.uint8)
         return np.stack([frames[int(index)] for index in indices])
+
+    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> NoReturn:
+        """Raises ValueError: packed frames are pictures."""
+        raise ValueError(
+            f"flow=motion_vectors: packed frames ({self.folder}) have no motion vectors; choose data.frames=video, or "
+            "flow.store=PATH, made by `twostream flow` of the videos"
+        )
 
     def _open(self, video: Video) -> Container:
         last = self._last  # read once: another thread may replace it

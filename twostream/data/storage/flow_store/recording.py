@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int8
 
 from twostream.data.ahead import ahead
-from twostream.data.decoding import VideoError, iterate_frames
+from twostream.data.decoding import VideoError, iterate_frames, iterate_motion, probe
 from twostream.data.flow import OpticalFlow, quantise
 from twostream.data.sources import Video
 
@@ -30,7 +30,7 @@ class Recorder(Protocol):
 
 
 class FromVideo:
-    """Recorder that computes the flow of a video, with only a few frames in memory at a time."""
+    """Recorder that computes the flow of a video, or reads it, with only a few frames in memory at a time."""
 
     def __init__(self, flow: OpticalFlow, decoder: str) -> None:
         self.flow = flow
@@ -42,6 +42,11 @@ class FromVideo:
         return self.flow.on_gpu
 
     def __call__(self, video: Video) -> Recording:
+        if self.flow.from_video:
+            facts = probe(video.path)
+            size = facts.height, facts.width
+            fields = (quantise(field, self.flow.bound / self.flow.cell) for field in iterate_motion(video.path))
+            return Recording(size, self.flow.working_size(*size), fields)
         frames = iterate_frames(video.path, decoder=self.decoder)
         if self.on_gpu:  # decode while it computes
             frames = ahead(frames, 2 * self.flow.batch_size)
