@@ -18,8 +18,8 @@ from jaxtyping import Float, Float32, UInt8
 
 from benchmarks.loading import seconds
 from twostream.data.dataset import ClipDataset
-from twostream.data.decoding import count_frames, read_frames
-from twostream.data.flow import DIS, TVL1, Farneback, OpticalFlow, pin_threads
+from twostream.data.decoding import count_frames, read_moving
+from twostream.data.flow import DIS, TVL1, Farneback, MotionVectors, OpticalFlow, pin_threads
 from twostream.data.frames import Decoded
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
@@ -63,11 +63,12 @@ def enlarge(field: Field, height: int, width: int) -> Field:
     return cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) * scale  # type: ignore[return-value]
 
 
-def errors(flow: OpticalFlow, frames: Sequence[np.ndarray], references: Sequence[Field]) -> Float[np.ndarray, " 2"]:
-    """Returns the mean `Error` over successive frames."""
+def errors(
+    fields: Sequence[Field], frames: Sequence[np.ndarray], references: Sequence[Field]
+) -> Float[np.ndarray, " 2"]:
+    """Returns the mean `Error` of the fields between successive frames."""
     found = []
-    for i, reference in enumerate(references):
-        [field] = flow.fields({0: frames[i], 1: frames[i + 1]}, [(0, 1)]).values()
+    for i, (field, reference) in enumerate(zip(fields, references, strict=True)):
         field = enlarge(field, *reference.shape[:2])
         gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[i : i + 2]]
         found.append(Error(photometric_error(gray[0], gray[1], field), end_point_distance(field, reference)))
@@ -139,10 +140,13 @@ def main() -> None:
 def print_samples(options: argparse.Namespace) -> None:
     """Prints a row for each algorithm: errors, distances, and the cost of a training sample of both streams."""
     videos = [Video(id=path.name, path=path, label=0, group=path.name) for path in options.videos]
-    clips = []
+    clips, vectors = [], []
     for video in videos:
         start = count_frames(video.path) // 3
-        clips.append(read_frames(video.path, list(range(start, start + options.pairs + 1))))
+        shown = range(start, start + options.pairs + 1)
+        frames, motion = read_moving(video.path, shown, shown[1:])
+        clips.append(frames)
+        vectors.append([*motion.values()])
     tvl1 = TVL1()
     references = [[*tvl1.successive(frames)] for frames in clips]
     still = [
@@ -159,18 +163,18 @@ def print_samples(options: argparse.Namespace) -> None:
         for preset in PRESETS
         for side in (None, 180, 120)
     ]
-    tried += [("farneback", Farneback()), ("tvl1", tvl1)]
+    tried += [("motion_vectors", MotionVectors()), ("farneback", Farneback()), ("tvl1", tvl1)]
     costs = sample_seconds(videos, dict(tried[:-1]), options.size, options.repeats)  # TV-L1 takes minutes for a sample
     print(f"an RGB sample, T=5: {1e3 * costs['']:.0f} ms")
     print(f"{'flow':<50}{'photometric':>12}{'to TV-L1, px':>14}{'to whole, px':>14}{'two streams, ms':>17}{'/ RGB':>7}")
     print(f"{'none':<50}{np.mean(still):>12.2f}{moved:>14.2f}")
     whole: list[list[Field]] = []
     for name, flow in tried:
-        pairs = list(zip(clips, references, strict=True))
-        photometric, distance = np.mean([errors(flow, frames, fields) for frames, fields in pairs], axis=0)
+        fields = vectors if flow.from_video else [[*flow.successive(frames)] for frames in clips]
+        photometric, distance = np.mean([errors(*of) for of in zip(fields, clips, references, strict=True)], axis=0)
         if flow.short_side is None:
-            whole = [[*flow.successive(frames)] for frames in clips]
-        to_whole = np.mean([errors(flow, *pair)[1] for pair in zip(clips, whole, strict=True)])
+            whole = [[enlarge(f, *frames.shape[1:3]) for f in of] for of, frames in zip(fields, clips, strict=True)]
+        to_whole = np.mean([errors(*of)[1] for of in zip(fields, clips, whole, strict=True)])
         row = f"{'flow=' + name:<50}{photometric:>12.2f}{distance:>14.2f}{to_whole:>14.2f}"
         if name in costs:
             row += f"{1e3 * costs[name]:>17.0f}{costs[name] / costs['']:>7.2f}"

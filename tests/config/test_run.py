@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from twostream.config.compose import compose_config
-from twostream.config.data import check_workers
+from twostream.config.data import check_parts, check_workers, clip_parts
 from twostream.config.run import build_trainer
+from twostream.data.decoding import NoVectorsError
+from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.launch.claim import identity
 
 
@@ -61,6 +63,32 @@ def test_flow_is_not_computed_on_a_gpu_by_workers(monkeypatch: pytest.MonkeyPatc
         check_workers(compose_config(["flow=tvl1", "flow.engine=torch"]))
     for fine in ("flow=dis", "flow=tvl1"):
         check_workers(compose_config([fine]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], "flow=motion_vectors: the embedded videos are key frames alone; choose flow=dis"),
+        (["data=folder", "decoder=decord"], "decoder=decord: hands out no motion vectors"),
+        (["data=folder", "data.frames=packed"], "packed frames .* choose data.frames=video, or flow.store=PATH"),
+    ],
+)
+def test_frames_without_motion_vectors_are_refused_before_videos_are_searched(
+    overrides: list[str], expected: str
+) -> None:
+    typed = ["flow=motion_vectors", "data.root=/there", *overrides]
+    with pytest.raises(ValueError, match=expected):
+        check_parts(compose_config(typed))
+    check_parts(compose_config([*typed, "streams=rgb"]))
+
+
+def test_videos_without_motion_vectors_are_refused_before_training(tmp_path: Path) -> None:
+    """The embedded videos, read as a folder of videos of somebody."""
+    source = MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16)
+    cfg = compose_config(["flow=motion_vectors", "data=folder", f"data.root={tmp_path}"])
+    with pytest.raises(NoVectorsError, match=r"train-00000.mp4: .*codec mpeg4, every frame is a key frame"):
+        clip_parts(cfg, source)
+    clip_parts(compose_config(["flow=motion_vectors", "data=folder", f"data.root={tmp_path}", "broken=skip"]), source)
 
 
 def test_options_that_came_later_change_no_identity_unless_they_are_used() -> None:

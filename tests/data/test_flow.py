@@ -26,9 +26,10 @@ from twostream.data.transform import Box, crop_flow, crop_rgb
 
 OPTIONS = sorted((Path(__file__).parents[2] / "conf" / "flow").glob("*.yaml"))
 every_option = pytest.mark.parametrize("option", OPTIONS, ids=lambda path: path.stem)
-UNTRAINED = ("raft",)  # needs weights to be any good; test_raft.py shows what can be shown without
+# raft needs weights to be any good; test_raft.py shows what can be shown without; motion vectors are not computed
+ELSEWHERE = ("raft", "motion_vectors")
 every_algorithm = pytest.mark.parametrize(
-    "option", [path for path in OPTIONS if path.stem not in UNTRAINED], ids=lambda path: path.stem
+    "option", [path for path in OPTIONS if path.stem not in ELSEWHERE], ids=lambda path: path.stem
 )
 PRESETS = ("ultrafast", "fast", "medium")
 HEIGHT, WIDTH = 72, 96

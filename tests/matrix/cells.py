@@ -54,6 +54,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "data=folder": ("data.root={real}/hmdb51", *REAL[1:], "data.classes=[cartwheel,wave]"),
     "trainer=ddp": ("trainer.accelerator=cpu", "trainer.devices=1"),
     "trainer=fsdp": ("trainer.accelerator=cpu", "trainer.devices=1"),
+    "flow=motion_vectors": ("data=folder", "data.root={real}/hmdb51", *REAL[1:], "data.classes=[cartwheel,wave]"),
     "flow=raft": ("flow.weights=random", "flow.iterations=1", "data.frames=4"),
     "flow=tvl1": ("flow.warps=1", "flow.scales=2"),
     "schedule=plateau": ("schedule.patience=1",),

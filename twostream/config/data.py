@@ -14,6 +14,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from twostream.config.bounds import EMBEDDED
 from twostream.config.compose import streams_of
 from twostream.config.older import mirrors
 from twostream.config.paths import packed_frames
@@ -130,6 +131,10 @@ def reads_vectors(cfg: DictConfig, flow: OpticalFlow) -> bool:
 
 def check_frames(cfg: DictConfig) -> None:
     """Raises ValueError if the frames, as the configuration reads them, come without motion vectors."""
+    if cfg.data["_target_"] == EMBEDDED:
+        raise ValueError(
+            "flow=motion_vectors: the embedded videos are key frames alone; choose flow=dis, or other data"
+        )
     check_hands_out(cfg.decoder)
     if (folder := packed_frames(cfg)) is not None:
         raise ValueError(
