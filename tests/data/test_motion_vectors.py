@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -206,6 +207,17 @@ def test_an_index_outside_the_file(mpeg4: Path) -> None:
         read_moving(mpeg4, [0], [39, 40])
     with pytest.raises(VideoError, match="has fewer frames than were counted"):
         Decoded().read_moving(Video("a", mpeg4, 0, "a"), [0], [40])
+
+
+def test_no_picture_stays_in_memory(mpeg4: Path) -> None:
+    """PyAV's `picture.side_data` refers to the picture, and it to that: only a collection of garbage frees them."""
+    gc.collect()
+    gc.disable()
+    try:
+        read_moving(mpeg4, [0], range(1, 30))
+        assert not [one for one in gc.get_objects() if isinstance(one, av.VideoFrame)]
+    finally:
+        gc.enable()
 
 
 # ---------------------------------------------------------------- files without vectors

@@ -104,6 +104,13 @@ def test_the_file_is_enough(overrides: list[str], clip: Path, tmp_path: Path) ->
     assert np.abs(theirs["flow"]).max() > 5, "there is motion"
 
 
+def test_motion_vectors_have_a_rule_of_their_own(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "run", "flow=motion_vectors", "transform.size=32"))
+    spec = preprocessing(build_clips(run.cfg, ()), run.system)
+    assert spec["flow"]["algorithm"] == "MotionVectors"
+    assert "export_mvs" in spec["flow"]["rule"]
+
+
 def test_numbers(tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path / "run", "flow.length=2", "transform.size=32", "sampling.num_chunks=3"))
     spec = preprocessing(build_clips(run.cfg, ()), run.system)

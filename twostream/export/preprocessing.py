@@ -42,6 +42,16 @@ FLOW = (
     "pixels, at most 1 where it is below 91 or the short side below 32."
 )
 
+VECTORS = (
+    "Read from the video file by FFmpeg (export_mvs), not computed: a block of frame j that is predicted from frame "
+    "i, the nearest reference picture on that side, has moved by -motion / motion_scale / (j - i) since frame j - 1; "
+    "by the mean of both where it is predicted from both sides. There is a vector for each cell of 8x8 pixels of the "
+    "later frame of a pair, in cells, u to the right, v down. Cells without one have that of the nearest cell, "
+    "pictures without any the mean of the fields before and after, B pictures of MPEG-4 the field of the next P "
+    "picture. A field is cut at the crop, not at whole cells, and enlarged by cv2.INTER_LINEAR; u and v are "
+    "multiplied by the pixels of a cell."
+)
+
 
 def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]:
     """Returns all that the input of an exported network depends on, for one view: the centre of video and frame."""
@@ -85,7 +95,7 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
 def _flow(clips: ClipDataset) -> dict[str, Any]:
     return {
         **_plain(clips.flow.settings()),
-        "rule": FLOW,
+        "rule": VECTORS if clips.flow.from_video else FLOW,
         "quantisation": "round(127 / bound * displacement), after clipping to ±bound",
     }
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
+from typing import Any
 
 import av
 import numpy as np
 from av import Packet, VideoFrame
 from av.codec.context import Flags2
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 from jaxtyping import UInt8
 
@@ -55,10 +57,13 @@ class MotionReader(PyAVReader):
         """Returns what is known of picture `index`. Raises `NoVectorsError` if it is interlaced."""
         order, is_droppable = picture.opaque  # type: ignore[misc]
         is_between = picture.pict_type == PictureType.B
-        records = None if is_between and self.codec == "mpeg4" else picture.side_data.get("MOTION_VECTORS")  # all 0
+        # `picture.side_data` would keep the picture in memory: each would refer to the other
+        records: Any = SideDataContainer(picture).get("MOTION_VECTORS")  # pyright: ignore[reportCallIssue]
+        if is_between and self.codec == "mpeg4":  # not there: all are 0
+            records = None
         if records is not None and picture.interlaced_frame:
             raise _none(self._path, f"codec {self.codec}, interlaced: the vectors of fields are not read")
-        vectors = None if records is None else records.to_ndarray()  # type: ignore[attr-defined]
+        vectors = None if records is None else records.to_ndarray()
         is_reference = not (is_between if is_droppable is None else is_droppable)
         return Shown(index, picture, order, is_reference, vectors)
 

@@ -97,29 +97,29 @@ def _between(before: Moving | None, shown: Shown, after: Moving | None) -> Movin
 
 def _own_fields(pictures: Iterable[Shown]) -> Iterator[tuple[Shown, Field | None]]:
     """Yields every picture with the field of its own vectors; a B picture once the next that is none has come."""
-    references: list[Shown] = []
+    references: list[tuple[int, int]] = []  # index and order
     run: list[Shown] = []
     for shown in pictures:
         run.append(shown)
         if shown.is_reference:
-            references = [*references[-MOST_REFERENCES:], shown]
+            references = [*references[-MOST_REFERENCES:], (shown.index, shown.order)]
         if not shown.is_between:
             yield from _settle(run, references)
             run = []
     yield from _settle(run, references)
 
 
-def _settle(run: list[Shown], references: list[Shown]) -> Iterator[tuple[Shown, Field | None]]:
+def _settle(run: list[Shown], references: list[tuple[int, int]]) -> Iterator[tuple[Shown, Field | None]]:
     """Yields the fields of B pictures and of the picture that follows them, given all that they may refer to."""
     fields = [_own_field(shown, references) for shown in run]
     for shown, field in zip(run, fields, strict=True):
         yield shown, fields[-1] if field is None and shown.is_between else field
 
 
-def _own_field(shown: Shown, references: list[Shown]) -> Field | None:
+def _own_field(shown: Shown, references: list[tuple[int, int]]) -> Field | None:
     if shown.vectors is None:
         return None
-    known = [one.index for one in references if one.order < shown.order]
+    known = [index for index, order in references if order < shown.order]
     past = max((index for index in known if index < shown.index), default=None)
     future = min((index for index in known if index > shown.index), default=None)
     is_past = shown.vectors["source"] < 0
