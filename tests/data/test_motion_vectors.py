@@ -33,6 +33,7 @@ from twostream.data.storage.flow_store import FlowStore, FromVideo, StoreClip, m
 from twostream.data.storage.packed import Packed, pack_clip
 from twostream.data.transform import Box, CentreCrop, crop_cells
 from twostream.data.windows import View, Windows, steps
+from twostream.options.streams import Stream, flow, rgb
 
 HEIGHT, WIDTH, FRAMES = 128, 192, 15
 RIGHT_DOWN = (4, -2)  # pixels a frame: what flow=dis finds between frame i and i+1 is (4, -2)
@@ -289,13 +290,13 @@ def dataset(video: Video, frame_source=None, flow_store=None, **options) -> Clip
 def test_a_clip_has_the_motion_in_its_own_pixels(mpeg4: Path) -> None:
     clip = dataset(Video("a", mpeg4, 0, "a"))[(0, 0)]
     assert clip is not None
-    assert clip.flow.shape == (1, 2, 6, 96, 96)
-    levels = np.median(clip.flow.numpy(), axis=(0, 1, 3, 4))
+    assert clip.second.shape == (1, 2, 6, 96, 96)
+    levels = np.median(clip.second.numpy(), axis=(0, 1, 3, 4))
     assert levels.tolist() == [round(4 * 127 / 20), round(-2 * 127 / 20)] * 3  # 96 pixels of 128 are 96 of the clip
 
 
-@pytest.mark.parametrize("streams", [("rgb", "flow"), ("flow",)])
-def test_cached_guarded_and_decoded_clips_are_equal(mpeg4: Path, tmp_path: Path, streams: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("streams", [(rgb(), flow(3)), (flow(3),)], ids=["two", "flow"])
+def test_cached_guarded_and_decoded_clips_are_equal(mpeg4: Path, tmp_path: Path, streams: tuple[Stream, ...]) -> None:
     video, kept = Video("a", mpeg4, 0, "a"), Kept(tmp_path)
     cached = dataset(video, Cached(Guarded(Decoded(), 30), kept), kept=kept, streams=streams, training=True)
     plain = dataset(video, streams=streams, training=True)
@@ -309,32 +310,32 @@ def test_a_video_that_is_too_short_stands_still_at_its_end(tmp_path: Path) -> No
     for count in (1, 2):
         clip = dataset(Video("a", film(tmp_path / f"{count}.avi", steady(count)), 0, "a"))[(0, 0)]
         assert clip is not None
-        still = [not plane.any() for plane in clip.flow[0, 0].numpy()]
+        still = [not plane.any() for plane in clip.second[0, 0].numpy()]
         assert still == [count == 1, count == 1, True, True, True, True]
 
 
 def test_a_store_gives_the_same_clips_to_a_level(mpeg4: Path, tmp_path: Path) -> None:
-    video, flow = Video("a.avi", mpeg4, 0, "a"), MotionVectors(length=3)
-    make_store(tmp_path, flow, encoding="png")
-    StoreClip(tmp_path, FromVideo(flow, "auto"))(video)
-    stored = dataset(video, flow_store=FlowStore(tmp_path, flow))[(0, 0)]
+    video, algorithm = Video("a.avi", mpeg4, 0, "a"), MotionVectors(length=3)
+    make_store(tmp_path, algorithm, encoding="png")
+    StoreClip(tmp_path, FromVideo(algorithm, "auto"))(video)
+    stored = dataset(video, flow_store=FlowStore(tmp_path, algorithm))[(0, 0)]
     read = dataset(video)[(0, 0)]
     assert stored is not None
     assert read is not None
-    assert np.abs(stored.flow.numpy().astype(int) - read.flow.numpy()).max() <= 1
-    assert np.array_equal(stored.rgb, read.rgb)
+    assert np.abs(stored.second.numpy().astype(int) - read.second.numpy()).max() <= 1
+    assert np.array_equal(stored.first, read.first)
 
 
 def test_windows_show_what_clips_show(mpeg4: Path) -> None:
     """Prediction reads the whole video once; its last window is the clip of the last frames."""
-    flow, transform = MotionVectors(length=3), CentreCrop(size=96, crop_fraction=0.75)
-    windows = Windows(View(Segments(2), transform, flow, ("rgb", "flow")), length=40, stride=40)
-    found = [windows.add(step) for step in steps(timed_frames(mpeg4, motion=True), flow)][-1]
+    algorithm, transform = MotionVectors(length=3), CentreCrop(size=96, crop_fraction=0.75)
+    windows = Windows(View(Segments(2), transform, algorithm, (rgb(), flow(3))), length=40, stride=40)
+    found = [windows.add(step) for step in steps(timed_frames(mpeg4, motion=True), algorithm)][-1]
     clip = dataset(Video("a", mpeg4, 0, "a"))[(0, 0)]
     assert found is not None
     assert clip is not None
-    assert np.array_equal(found.flow, clip.flow[0])
-    assert np.array_equal(found.rgb, clip.rgb[0])
+    assert np.array_equal(found.streams[1], clip.second[0])
+    assert np.array_equal(found.streams[0], clip.first[0])
 
 
 # ---------------------------------------------------------------- cropping cells

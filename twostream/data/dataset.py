@@ -27,6 +27,7 @@ from twostream.options.streams import Stream, rgb, span_of
 from twostream.options.streams import flow as of_flow
 
 BROKEN = ("error", "skip")
+STILL = np.zeros((1, 1, 2), np.float32)  # a field of one cell
 log = logging.getLogger(__name__)
 
 
@@ -183,8 +184,7 @@ class ClipDataset(Dataset[Clip | None]):
         needed = np.unique(np.concatenate(pictures) if pictures else pairs.max()).tolist()
         moved = np.unique(pairs[pairs[:, 0] < pairs[:, 1], 1]).tolist()
         frames, motion = self.frame_source.read_moving(video, needed, moved)
-        still = np.zeros((*self.flow.working_size(*frames.shape[1:3]), 2), np.float32)
-        fields = {(i, j): motion[j] if i != j else still for i, j in pairs.tolist()}
+        fields = {(i, j): motion[j] if i != j else STILL for i, j in pairs.tolist()}
         return {**dict(zip(needed, frames, strict=True)), **fields}
 
     def _pictures(
