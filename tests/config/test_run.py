@@ -10,7 +10,8 @@ import torch
 
 from twostream.config.compose import compose_config
 from twostream.config.data import check_parts, check_workers, clip_parts
-from twostream.config.run import build_trainer
+from twostream.config.network import build_network
+from twostream.config.run import build_system, build_trainer
 from twostream.data.decoding import NoVectorsError
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.launch.claim import identity
@@ -96,3 +97,22 @@ def test_options_that_came_later_change_no_identity_unless_they_are_used() -> No
     plain = identity(compose_config([]))
     assert plain != identity(compose_config(["matmul_precision=high"]))
     assert plain != identity(compose_config(["optimizer.fused=false"]))
+
+
+@pytest.mark.parametrize(("value", "number"), [("batch", 20), ("kept", 0), ("all_but_first", 1)])
+@pytest.mark.parametrize("inflate", [False, True])
+def test_which_layers_follow_the_statistics_of_the_batch(
+    value: str, number: int, inflate: bool, tmp_path: Path
+) -> None:
+    words = ["streams=rgb", "backbone=resnet18", f"backbone.inflate={inflate}", "sampling=clip", "flow.length=1"]
+    words += ["sampling.num_frames=4", "transform.size=32", f"batch_statistics={value}"]
+    torch.save(build_network(compose_config(words), 3).rgb.backbone.state_dict(), tmp_path / "weights.pt")  # type: ignore[union-attr]
+    system = build_system(compose_config([*words, f"backbone.weights={tmp_path / 'weights.pt'}"]), ("a", "b", "c"))
+    system.train()
+    system.on_train_start()
+    before = {name: buffer.clone() for name, buffer in system.network.named_buffers() if name.endswith("running_mean")}
+    system.network(torch.randint(0, 256, (2, 4, 3, 32, 32)), torch.zeros(2, 4, 0, 32, 32))
+    buffers = dict(system.network.named_buffers())
+    moved = [name for name, mean in before.items() if not torch.equal(mean, buffers[name])]
+    assert (len(before), len(moved)) == (20, number)
+    assert number != 1 or moved == ["rgb.backbone.stages.conv1.1.running_mean"]

@@ -210,12 +210,18 @@ def make_optimizer(cfg: DictConfig) -> MakeOptimizer:
 def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
     """Returns the batch normalisation layers that keep the statistics of the weights their backbone started from.
 
-    Small batches hold too few videos to estimate new statistics.
+    Small batches hold too few videos to estimate new statistics. With "all_but_first" the first layer does so all the
+    same, since its input has other statistics: the partial batch normalisation of TSN (Wang et al. 2016).
     """
-    kept = cfg.get("batch_statistics", "batch") == "kept"
-    backbones = [getattr(network, stream).backbone for stream in streams_of(cfg)] if kept else []
-    started = [backbone for backbone in backbones if backbone.report and not backbone.report.lacking]
-    return [part for one in started for part in one.modules() if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d)]
+    value = cfg.get("batch_statistics", "batch")
+    if value not in ("kept", "all_but_first"):
+        return []
+    found: list[nn.Module] = []
+    for backbone in (getattr(network, stream).backbone for stream in streams_of(cfg)):
+        layers = [part for part in backbone.modules() if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d)]
+        if backbone.report and not backbone.report.lacking:
+            found += layers[1:] if value == "all_but_first" else layers
+    return found
 
 
 def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> StartFromProbe:
