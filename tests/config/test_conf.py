@@ -23,10 +23,11 @@ from twostream.options import conf_folder
 CONF = conf_folder()
 OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
 EXPERIMENTS = [option for option in OPTIONS if option.startswith("experiment/")]
+CLIPS = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
 NEEDED = {  # what an option cannot do without
     "backbone/timm": ["backbone.name=resnet10t"],
     **{f"backbone/{name}": ["transform.size=224"] for name in ("vgg_m", "vgg16", "vgg16_bn")},
-    **{f"backbone/{name}": ["sampling=clip"] for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+    **{f"backbone/{name}": ["sampling=clip"] for name in (*CLIPS, "swin3d_t", "swin3d_s", "swin3d_b")},
 }
 
 

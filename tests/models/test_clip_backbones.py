@@ -24,16 +24,22 @@ from twostream.models.backbone import (
     resnet50,
     resnet101,
     s3d,
+    swin3d_b,
+    swin3d_s,
+    swin3d_t,
 )
 
 RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
+SWIN = ("swin3d_t", "swin3d_s", "swin3d_b")
 ENDS = {  # the modules of torchvision behind which conv1 … conv5 end
     "r3d_18": RESNET,
     "mc3_18": RESNET,
     "r2plus1d_18": RESNET,
     "s3d": ("features.0", "features.3", "features.6", "features.12", "features.15"),
+    **dict.fromkeys(SWIN, ("pos_drop", "features.0", "features.2", "features.4", "norm")),
 }
 MAKE = {"r3d_18": r3d_18, "mc3_18": mc3_18, "r2plus1d_18": r2plus1d_18, "s3d": s3d}
+MAKE |= {"swin3d_t": swin3d_t, "swin3d_s": swin3d_s, "swin3d_b": swin3d_b}
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
 CLIP = ["sampling=clip", "sampling.num_frames=8", "flow.length=1", "transform.size=32"]
 every_network = pytest.mark.parametrize("name", MAKE)
@@ -84,13 +90,14 @@ def test_maps_and_scores_are_those_of_torchvisions_own_forward_pass(name: str) -
     for end in ENDS[name]:
         theirs.get_submodule(end).register_forward_hook(lambda _, __, out, end=end: seen.update({end: out.clone()}))
     ours = MAKE[name](3, 7).eval()
+    assert set(ours.source_names) == set(ours.state_dict())
     report = load_weights(ours, theirs.state_dict())
     assert (report.adapted, report.random, report.unused) == ((), (), ())
-    clips = torch.randn(1, 16, 3, 224, 224) if name == "s3d" else torch.randn(2, 8, 3, 48, 48)
+    clips = torch.randn(1, 16, 3, 224, 224) if name == "s3d" else torch.randn(2, 8, 3, 64, 64)
     with torch.no_grad():
         scores = theirs(clips.transpose(1, 2))
     for stage, end, maps in zip(CONV, ENDS[name], maps_of(ours, clips), strict=True):
-        expected = seen[end].transpose(1, 2)
+        expected = seen[end].permute(0, 1, 4, 2, 3) if name in SWIN else seen[end].transpose(1, 2)
         assert (maps - expected).abs().max() <= 1e-5 * expected.abs().max(), stage
         assert maps.shape[2] == ours.channels[stage]
         assert clips.shape[-1] / maps.shape[-1] == ours.strides[stage]
@@ -106,7 +113,7 @@ def test_the_input_is_normalised_as_torchvision_does_it(name: str) -> None:
     ours = (frames - torch.tensor(backbone.mean).view(-1, 1, 1)) / torch.tensor(backbone.std).view(-1, 1, 1)
     torch.testing.assert_close(ours, preset(frames).transpose(0, 1), rtol=1e-5, atol=1e-5)
     assert backbone.flow_std == pytest.approx(sum(backbone.std) / 3)
-    assert list(backbone.urls) == ["kinetics"]
+    assert list(backbone.urls) == ["kinetics"] + ["kinetics_imagenet22k"] * (name == "swin3d_b")
 
 
 def test_googlenet_gets_what_its_published_weights_were_trained_on() -> None:
@@ -193,6 +200,9 @@ def test_weights_of_a_2_d_network_are_repeated_over_time_for_flow_too() -> None:
         (r2plus1d_18, "conv2"),
         (r2plus1d_18, "conv5"),
         (s3d, "conv2"),
+        (swin3d_t, "conv2"),
+        (swin3d_t, "conv5"),
+        (swin3d_t, "fc8"),
         (partial(resnet18, inflate=True), "conv3"),
     ],
 )
@@ -202,12 +212,13 @@ def test_a_widened_stage_of_the_concatenation_equals_the_stage_of_the_sum(make: 
     stage = backbone.stages[name]
     if isinstance(stage[0], nn.MaxPool3d):  # after which both are added
         backbone.stages[name] = stage = type(stage)(*list(stage)[1:])
-    channels = backbone.channels[CONV[CONV.index(name) - 1]]
-    a, b = torch.randn(2, 1, 4, channels, 8, 8, dtype=torch.float64)
+    names = list(backbone.stages)
+    channels = backbone.channels[names[names.index(name) - 1]]
+    a, b = torch.randn(2, 1, *(4,) * (name != "fc8"), channels, 8, 8, dtype=torch.float64)
     expected = stage(a + b)
     backbone.widen(name, 2 * channels, order=order)
-    both = torch.cat([a, b], 2) if order == "block" else torch.stack([b, a], 3).flatten(2, 3)
-    torch.testing.assert_close(stage(both), expected)
+    both = torch.cat([a, b], -3) if order == "block" else torch.stack([b, a], -3).flatten(-4, -3)
+    torch.testing.assert_close(backbone.stages[name](both), expected)
 
 
 def test_a_clip_of_one_frame_is_refused_before_anything_is_built() -> None:
