@@ -7,6 +7,11 @@ OVER_TIME = 3 * sum(
 
 PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
     "actionvlad": 2 * 14_714_688 + 17 * 64 * 9 + 2 * ((2 * 512 + 1) * 64 + (64 * 512 + 1) * 101),
+    "i3d": 2 * (12_287_264 + 1025 * 101) - 64 * 7 * 49,
+    "i3d_3d_fused": 2 * 5_599_904 + 17 * 64 * 49 + 27 * 2048 * 1024 + 1024 + 1025 * 101,
+    "i3d_two_stream": 2 * (5_599_904 + 1025 * 101) + 17 * 64 * 49,
+    "tsn_googlenet": 2 * (5_599_904 + 1025 * 101) + 7 * 64 * 49,
+    "tsn_vgg16": 2 * 134_674_341 + 7 * 64 * 9,
     "paper": 97_761_221,
     "st_multiplier": sum(RESNET50) + 2 * OVER_TIME,
     "st_resnet": sum(RESNET50) + 2 * OVER_TIME,

@@ -83,7 +83,17 @@ OTHERS = {
     ("experiment=actionvlad",): (66.7, "Girdhar"),
     ("experiment=actionvlad", "streams=rgb"): (51.4, "Girdhar"),
     ("experiment=actionvlad", "streams=flow"): (59.0, "Girdhar"),
-    ("data=ucf101", "backbone=vgg16", "temporal=pool2d", "sampling=segments", "streams=rgb"): (79.8, "TSN"),
+    **{
+        (f"experiment={name}", *streams): (percent, paper)
+        for name, paper, percents in (
+            ("tsn_vgg16", "TSN", (90.9, 79.8, 85.7)),
+            ("tsn_googlenet", "TSN", (89.0, 77.1, 83.9)),
+            ("i3d_two_stream", "I3D", (91.2, 83.6, 85.6)),
+            ("i3d", "I3D", (93.4, 84.5, 90.6)),
+        )
+        for streams, percent in zip(((), ("streams=rgb",), ("streams=flow",)), percents, strict=True)
+    },
+    ("experiment=i3d_3d_fused",): (89.3, "I3D"),
     ("data=ucf101", "backbone=vgg16", "temporal=pool2d", "sampling=chunks", "streams=rgb"): (82.61, "Feichtenhofer"),
 }
 

@@ -14,7 +14,7 @@ from twostream.runs.sweep import Cell
 FILE = Path(__file__).with_name("published.yaml")
 CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling", "sampling")
 RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}
-CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {}, "!backbone": {"name": str}}
+CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {}, "!backbone": {"name": str, "inflate": bool}}
 USUAL = {  # of a row that does not name them
     "streams": ["rgb", "flow"],
     "temporal": "pool2d",
@@ -119,5 +119,6 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
 
 
 def _name(choice: str, options: Mapping[str, Any]) -> str:
-    """Returns a backbone's name; of one of a library, with its name there: `timm/resnet50d`."""
-    return f"{choice}/{options['name']}" if options.get("name") else choice
+    """Returns a backbone's name; of one of a library, with its name there: `timm/resnet50d`; `googlenet inflated`."""
+    name = f"{choice}/{options['name']}" if options.get("name") else choice
+    return f"{name} inflated" if options.get("inflate") else name
