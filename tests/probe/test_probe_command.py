@@ -15,7 +15,7 @@ import torch
 from twostream.cli.probe import probe
 from twostream.config.compose import compose_config
 from twostream.config.data import build_source
-from twostream.config.probe import probe_plan
+from twostream.config.probe import probe_plan, probe_views
 from twostream.files.errors import UserError
 from twostream.metrics.scores import Scores
 from twostream.models.backbone import tiny
@@ -144,6 +144,7 @@ def test_broken_videos_are_named_or_left_out(command, videos: Path, tmp_path: Pa
         (["backbone.weights=null", "weights=null"], r"weights=null: .*random rgb network say nothing; give .*weights="),
         (["backbone.weights=absent.pth"], "absent.pth.*no such file"),
         (["pooling=netvlad"], "pooling=NetVLAD: has weights of its own"),
+        (["backbone=mc3_18", "sampling.num_chunks=3"], "sampling: a network of whole clips .*choose sampling=clip"),
         (["--out=taken/probe"], "nothing can be written there; name another folder with --out"),
     ],
 )
@@ -152,6 +153,14 @@ def test_refused_in_one_line_before_any_work(command, words, message, tmp_path: 
     monkeypatch.setattr(extracting, "head_features", None)
     with pytest.raises(UserError, match=message):
         command(*words)
+
+
+def test_a_network_of_clips_is_shown_clips(videos: Path) -> None:
+    words = ["data=folder", f"data.root={videos}", "flow.length=1"]
+    for sampling, shape in ((["sampling=clip", "sampling.num_frames=6"], (2, 6)), (["sampling=segments"], (2, 1))):
+        cfg = compose_config([*words, *sampling])
+        source = build_source(cfg)
+        assert probe_views(cfg, source, source.videos, 2).sampling.fixed(13, 1).shape == shape
 
 
 def test_folds_by_default_are_five_or_as_many_as_every_class_has_groups(videos: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -15,6 +16,7 @@ from twostream.config.compose import streams_of
 from twostream.config.data import build_record, build_transform, clip_parts
 from twostream.config.network import build_network, check_starts
 from twostream.config.paths import packed_frames
+from twostream.config.protocol_views import with_views
 from twostream.config.run import initial_history
 from twostream.config.starts import start_of
 from twostream.config.streams import side_of
@@ -22,12 +24,13 @@ from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import same_frames
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
-from twostream.data.sampling import Segments
+from twostream.data.sampling import Clip, Segments
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import cache_folder
 from twostream.data.sources.source import first_ten
 from twostream.data.storage.flow_store import clip_path
 from twostream.data.storage.packed import packed_path
+from twostream.models.network.tower import sees_clips
 from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
 from twostream.probe.store import FeatureStore, network_digest
@@ -88,6 +91,8 @@ def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
                 f"path of a file by backbone.weights=PATH, or a trained stream by init.{side_of(cfg, stream)}=RUN_DIR"
             )
     network = build_network(cfg, len(source.classes), meta=True)
+    if any(map(sees_clips, network.modules())) and not isinstance(instantiate(cfg.sampling), Clip):
+        raise ValueError("sampling: a network of whole clips is shown some; choose sampling=clip")
     check_starts(cfg, network)
     before = initial_history(cfg)
     if plan.folds:
@@ -121,10 +126,11 @@ def probe_network(cfg: DictConfig, num_classes: int) -> nn.Module:
 def probe_views(cfg: DictConfig, source: Any, videos: Sequence[Video], views: int) -> ClipDataset:
     """Returns the videos in `views` views each, evenly over the length of the video.
 
-    A view is a stack of flow and the frame in its middle, cropped at the centre.
+    A view is a stack of flow and the frame in its middle, cropped at the centre; with sampling=clip it is a clip.
     """
     parts = clip_parts(cfg, source)
-    parts["sampling"] = Segments(1, test_views=views)
+    is_clip = isinstance(parts["sampling"], Clip)
+    parts["sampling"] = with_views(parts["sampling"], views) if is_clip else Segments(1, test_views=views)
     parts["transform"] = build_transform(cfg, test="centre", test_flip=False)
     return ClipDataset(videos, **parts)
 
