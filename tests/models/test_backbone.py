@@ -55,9 +55,13 @@ def count(module: nn.Module) -> int:
 def maps(backbone: Backbone, size: int, in_channels: int = 3) -> dict[str, tuple[int, ...]]:
     """Shape (c, h, w) of each stage's output, on the meta device; of images, or of clips of 16 frames."""
     x = torch.zeros(1, *(16,) * reads_clips(backbone), in_channels, size, size, device="meta")
-    shapes = {}
+    shapes, tokens = {}, None
     for name, stage in backbone.eval().stages.items():
-        x = stage(x.flatten(0, 1) if x.ndim == 5 and name == "fc8" else x)
+        is_flat = x.ndim == 5 and not getattr(stage, "over_clip", False)
+        if getattr(stage, "carries_tokens", False):
+            x, tokens = stage(x, tokens)
+        else:
+            x = stage(x.flatten(0, 1) if is_flat else x)
         shapes[name] = tuple(x.shape[-3:])
     return shapes
 

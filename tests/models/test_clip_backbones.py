@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,14 @@ from torch import Tensor, nn
 from twostream.config.compose import compose_config
 from twostream.config.network import build_network
 from twostream.config.protocol_views import scores_frame_by_frame
+from twostream.explain import grad_cam, maps_to_explain
+from twostream.export.graph import load_onnx, load_pt2, scorer, write_onnx, write_pt2
 from twostream.models.backbone import (
     Backbone,
     googlenet,
     load_weights,
     mc3_18,
+    mvit_v2_s,
     r2plus1d_18,
     r3d_18,
     resnet18,
@@ -28,6 +33,10 @@ from twostream.models.backbone import (
     swin3d_s,
     swin3d_t,
 )
+from twostream.models.memory_order import channels_last
+from twostream.models.network.maps import Maps
+from twostream.models.network.parts import towers
+from twostream.models.network.tower import run_stage
 
 RESNET = ("stem", "layer1", "layer2", "layer3", "layer4")
 SWIN = ("swin3d_t", "swin3d_s", "swin3d_b")
@@ -36,10 +45,11 @@ ENDS = {  # the modules of torchvision behind which conv1 … conv5 end
     "mc3_18": RESNET,
     "r2plus1d_18": RESNET,
     "s3d": ("features.0", "features.3", "features.6", "features.12", "features.15"),
+    "mvit_v2_s": ("conv_proj", "blocks.0", "blocks.2", "blocks.13", "blocks.14"),
     **dict.fromkeys(SWIN, ("pos_drop", "features.0", "features.2", "features.4", "norm")),
 }
 MAKE = {"r3d_18": r3d_18, "mc3_18": mc3_18, "r2plus1d_18": r2plus1d_18, "s3d": s3d}
-MAKE |= {"swin3d_t": swin3d_t, "swin3d_s": swin3d_s, "swin3d_b": swin3d_b}
+MAKE |= {"swin3d_t": swin3d_t, "swin3d_s": swin3d_s, "swin3d_b": swin3d_b, "mvit_v2_s": mvit_v2_s}
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
 CLIP = ["sampling=clip", "sampling.num_frames=8", "flow.length=1", "transform.size=32"]
 every_network = pytest.mark.parametrize("name", MAKE)
@@ -70,10 +80,18 @@ def awake(network: nn.Module) -> Any:
 @torch.no_grad()
 def maps_of(backbone: Backbone, clips: Tensor) -> list[Tensor]:
     """(n, t, c, h, w) after each of conv1 … conv5."""
-    found = [clips]
+    found, maps = [], Maps(clips)
     for name in CONV:
-        found.append(backbone.stages[name](found[-1]))
-    return found[1:]
+        maps = run_stage(backbone.stages[name], maps)
+        found.append(maps.maps)
+    return found
+
+
+def as_maps(output: Any) -> Tensor:
+    """(n, t, c, h, w) of what a module of torchvision returns: (n, c, t, h, w), (n, t, h, w, c), or tokens."""
+    if isinstance(output, tuple):
+        return output[0][:, 1:].unflatten(1, output[1]).permute(0, 1, 4, 2, 3)  # without the class token
+    return output.permute(0, 1, 4, 2, 3) if output.shape[2] == output.shape[3] else output.transpose(1, 2)
 
 
 @every_network
@@ -88,16 +106,18 @@ def test_maps_and_scores_are_those_of_torchvisions_own_forward_pass(name: str) -
     theirs = awake(models().get_model(name, num_classes=7))
     seen: dict[str, Tensor] = {}
     for end in ENDS[name]:
-        theirs.get_submodule(end).register_forward_hook(lambda _, __, out, end=end: seen.update({end: out.clone()}))
+        theirs.get_submodule(end).register_forward_hook(
+            lambda _, __, out, end=end: seen.update({end: out if isinstance(out, tuple) else out.clone()})
+        )
     ours = MAKE[name](3, 7).eval()
     assert set(ours.source_names) == set(ours.state_dict())
     report = load_weights(ours, theirs.state_dict())
     assert (report.adapted, report.random, report.unused) == ((), (), ())
-    clips = torch.randn(1, 16, 3, 224, 224) if name == "s3d" else torch.randn(2, 8, 3, 64, 64)
+    clips = torch.randn(1, 16, 3, 224, 224) if name in ("s3d", "mvit_v2_s") else torch.randn(2, 8, 3, 64, 64)
     with torch.no_grad():
         scores = theirs(clips.transpose(1, 2))
     for stage, end, maps in zip(CONV, ENDS[name], maps_of(ours, clips), strict=True):
-        expected = seen[end].permute(0, 1, 4, 2, 3) if name in SWIN else seen[end].transpose(1, 2)
+        expected = as_maps(seen[end])
         assert (maps - expected).abs().max() <= 1e-5 * expected.abs().max(), stage
         assert maps.shape[2] == ours.channels[stage]
         assert clips.shape[-1] / maps.shape[-1] == ours.strides[stage]
@@ -242,3 +262,111 @@ def test_a_network_of_clips_does_not_score_frame_by_frame() -> None:
     words = [*CLIP, "temporal=pool2d", "streams=rgb"]
     assert not scores_frame_by_frame(build_network(compose_config([*words, "backbone=r3d_18"]), 5, meta=True))
     assert scores_frame_by_frame(build_network(compose_config([*words, "backbone=resnet18"]), 5, meta=True))
+
+
+def built(*words: str, classes: int = 5, meta: bool = False) -> Any:
+    torch.manual_seed(0)
+    return build_network(compose_config([*CLIP, *words]), classes, meta=meta)
+
+
+def clips(count: int = 2) -> tuple[Tensor, Tensor]:
+    """RGB frames and one field a frame."""
+    random = torch.Generator().manual_seed(1)
+    rgb = torch.randint(0, 256, (count, 8, 3, 32, 32), generator=random, dtype=torch.uint8)
+    return rgb, torch.randint(-127, 128, (count, 8, 2, 32, 32), generator=random, dtype=torch.int8)
+
+
+FUSIONS = ("sum", "max", "concat", "conv", "bilinear", "compact_bilinear", "attention", "weighted")
+
+
+@pytest.mark.parametrize("layer", CONV)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_stage_can_be_fused_by_every_fusion(fusion: str, layer: str) -> None:
+    network = built("backbone=r2plus1d_18", f"fusion={fusion}", f"layer={layer}", meta=True)
+    rgb, flow = (frames.to("meta") for frames in clips())
+    assert network(rgb, flow).shape == (1, 2, 5)
+
+
+@pytest.mark.parametrize("temporal", ["pool2d", "pool3d", "conv3d"])
+@pytest.mark.parametrize("flow", ["tiny", "swin3d_t", "mvit_v2_s", "googlenet"])
+def test_networks_of_frames_and_of_clips_are_fused_though_their_maps_differ_in_time(flow: str, temporal: str) -> None:
+    words = [f"backbone@flow_backbone={flow}", f"temporal={temporal}", "layer=conv4"]
+    words += ["flow_backbone.inflate=true"] * (flow == "googlenet")
+    network = built("backbone=r3d_18", *words, "fusion=sum" if flow == "googlenet" else "fusion=conv", meta=True)
+    rgb, fields = (frames.to("meta") for frames in clips())
+    assert network(rgb, fields).shape == (1, 2, 5)
+
+
+def test_without_temporal_fusion_scores_are_torchvisions_own() -> None:
+    network = awake(built("backbone=mc3_18", "streams=rgb", "temporal=pool2d"))
+    backbone, (rgb, flow) = network.rgb.backbone, clips()
+    theirs = models().get_model("mc3_18", num_classes=5).eval()
+    own = backbone.state_dict()
+    theirs.load_state_dict(
+        {name: own[ours].view_as(theirs.state_dict()[name]) for ours, name in backbone.source_names.items()}
+    )
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (backbone.mean, backbone.std))
+    with torch.no_grad():
+        expected = theirs(((rgb - mean) / std).transpose(1, 2))
+        torch.testing.assert_close(network(rgb, flow)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_last_and_checkpointing_change_no_number() -> None:
+    network = built("backbone=mc3_18", "layer=conv3", "fusion=concat", "dropout.rgb=0").double().train()
+    others = [copy.deepcopy(network), channels_last(copy.deepcopy(network))]
+    for tower in towers(others[0]).values():
+        tower.checkpointing = True
+    heads = network(*clips())
+    heads.square().sum().backward()
+    for other in others:
+        found = other(*clips())
+        found.square().sum().backward()
+        torch.testing.assert_close(found, heads, rtol=1e-6, atol=1e-9)
+        gradients = dict(other.named_parameters())
+        for name, weight in network.named_parameters():
+            torch.testing.assert_close(gradients[name].grad, weight.grad, rtol=1e-4, atol=1e-7)
+    assert torch.equal(
+        others[0].rgb.stages["conv4"][0].conv1[1].running_mean, network.rgb.stages["conv4"][0].conv1[1].running_mean
+    )
+
+
+def test_grad_cam_has_a_map_for_each_frame() -> None:
+    network = built("backbone=r3d_18", "layer=conv4").eval()
+    rgb, flow = clips()
+    _, maps = grad_cam(network, maps_to_explain(network), rgb=rgb.float(), flow=flow.float())
+    assert {name: map_.shape[:2] for name, map_ in maps.items()} == dict.fromkeys(("rgb", "flow", "fused"), (2, 8))
+    assert torch.equal(maps["flow"][:, 0], maps["flow"][:, 3])  # conv4 has two times: each stands for four frames
+    assert not torch.equal(maps["flow"][:, 3], maps["flow"][:, 4])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["backbone=mc3_18"],
+        ["backbone=resnet18", "backbone.inflate=true"],
+        ["backbone=swin3d_t"],
+        ["backbone=mvit_v2_s"],
+    ],
+)
+@pytest.mark.parametrize(("write", "load", "end"), [(write_pt2, load_pt2, "pt2"), (write_onnx, load_onnx, "onnx")])
+def test_an_exported_network_of_clips_gives_the_same_scores(words, write, load, end: str, tmp_path: Path) -> None:
+    if end == "onnx":
+        pytest.importorskip("onnxruntime")
+    network = awake(built(*words, "streams=rgb", "temporal=pool2d"))
+    with torch.no_grad():
+        network.rgb.backbone.classifier.weight.normal_()
+    write(scorer(network, ["rgb"]), {"rgb": clips(2)[0]}, tmp_path / f"model.{end}")
+    predict = load(tmp_path / f"model.{end}")
+    for count in (1, 3):
+        rgb, flow = clips(count)
+        with torch.no_grad():
+            score = network.combine(network(rgb, flow))
+        assert (predict({"rgb": rgb}) - score).abs().max() <= 1e-5 * score.abs().max()
+
+
+def test_what_is_fused_behind_the_last_conv_stage_of_a_transformer_reaches_its_scores() -> None:
+    network = awake(built("backbone=mvit_v2_s", "temporal=pool2d", "fusion=concat"))
+    with torch.no_grad():
+        network.rgb.backbone.classifier.weight.normal_()
+        rgb, flow = clips(1)
+        assert not torch.allclose(network(rgb, flow), network(rgb, -flow), rtol=1e-3)

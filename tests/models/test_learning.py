@@ -29,16 +29,8 @@ from learning import (
 from twostream.config.network import build_network
 
 SINGLE = ("rgb", "flow")
-LARGE = (
-    "resnet50",
-    "resnet101",
-    "r3d_18",
-    "mc3_18",
-    "r2plus1d_18",
-    "swin3d_t",
-    "swin3d_s",
-    "swin3d_b",
-)  # seconds each: `slow` alone
+VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "swin3d_t", "swin3d_s", "swin3d_b", "mvit_v2_s")
+LARGE = ("resnet50", "resnet101", *VIDEO)  # seconds each: `slow` alone
 
 
 def sample() -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from twostream.models.backbone.tiny import tiny
 from twostream.models.backbone.vgg import vgg16, vgg16_bn
 from twostream.models.backbone.vgg_m import vgg_m
 from twostream.models.backbone.video import mc3_18, r2plus1d_18, r3d_18, s3d
+from twostream.models.backbone.video_mvit import mvit_v2_s
 from twostream.models.backbone.video_swin import swin3d_b, swin3d_s, swin3d_t
 from twostream.models.backbone.weights import WeightsReport, load_weights
 
@@ -19,6 +20,7 @@ __all__ = [
     "googlenet",
     "load_weights",
     "mc3_18",
+    "mvit_v2_s",
     "r2plus1d_18",
     "r3d_18",
     "resnet18",

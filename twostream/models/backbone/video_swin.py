@@ -12,7 +12,7 @@ from twostream.models.backbone._torchvision import torchvision_models
 from twostream.models.backbone.base import Backbone, FullyConnected, check_order, widen_convolution
 from twostream.models.backbone.over_time import ClipStage
 from twostream.models.backbone.video import published
-from twostream.models.backbone.weights import check_weights, load_weights
+from twostream.models.backbone.weights import start
 
 
 class VideoSwin(Backbone):
@@ -20,9 +20,9 @@ class VideoSwin(Backbone):
 
     def widen(self, name: str, in_channels: int, *, order: str = "block") -> None:
         """Does as in `Backbone`, but by a 1×1×1 convolution before the stage, whose own layers do not change."""
-        if name == "fc8":
-            return super().widen(name, in_channels, order=order)
         self.require(name)
+        if not getattr(self.stages[name], "over_clip", False):
+            return super().widen(name, in_channels, order=order)
         names = list(self.stages)
         channels = self.channels[names[names.index(name) - 1]]
         reader = nn.Conv3d(channels, channels, 1, bias=False).to(self.first[1].weight)
@@ -30,7 +30,11 @@ class VideoSwin(Backbone):
             nn.init.dirac_(reader.weight)  # the identity; widened, it adds both streams
         check_order(order)
         widen_convolution(reader, in_channels, order=order, where=f"layer={name!r}: {self.name}")
-        self.stages[name] = Widened(ClipStage(reader), self.stages[name])
+        self.stages[name] = self.widened(ClipStage(reader), self.stages[name])
+
+    def widened(self, reader: ClipStage, stage: nn.Module) -> nn.Module:
+        """Returns a stage that begins with `reader`."""
+        return Widened(reader, stage)
 
 
 class Widened(nn.Sequential):
@@ -95,13 +99,7 @@ def video_swin(
         source=source,
         **published(models, name),
     )
-    if weights is not None:
-        check_weights(backbone, weights)
-        if not backbone.first[1].weight.is_meta:
-            load_weights(backbone, weights, cross_modality=cross_modality)
-    fresh = backbone.state_dict() if backbone.report is None else backbone.report.random
-    backbone.initialise(only=[name for name in fresh if name.startswith("stages.fc8.")])
-    return backbone
+    return start(backbone, weights, cross_modality=cross_modality)
 
 
 swin3d_t = partial(video_swin, "swin3d_t")

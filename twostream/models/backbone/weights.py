@@ -93,6 +93,21 @@ def realise(backbone: BackboneT, weights: str | None, *, cross_modality: bool = 
     return backbone
 
 
+def start(backbone: BackboneT, weights: str | None, *, cross_modality: bool = True) -> BackboneT:
+    """Loads `weights` into a backbone that has values already; its classifier begins anew if it is not loaded.
+
+    On the meta device nothing is read or downloaded. Raises ValueError like `load_weights`.
+    """
+    if weights is not None:
+        check_weights(backbone, weights)
+        if not backbone.first[1].weight.is_meta:
+            load_weights(backbone, weights, cross_modality=cross_modality)
+    fresh = backbone.state_dict() if backbone.report is None else backbone.report.random
+    classifier = next(name for name, part in backbone.named_modules() if part is backbone.classifier)
+    backbone.initialise(only=[name for name in fresh if name.rpartition(".")[0] == classifier])
+    return backbone
+
+
 def check_weights(backbone: Backbone, weights: str | Path) -> None:
     """Raises ValueError unless `weights` is a published name or the path of a file. Downloads nothing."""
     names = ("imagenet",) if backbone.fetches_itself else tuple(backbone.urls)

@@ -232,13 +232,14 @@ def run_stage(stage: Any, maps: Maps, *further: Tensor, twice: bool = False) -> 
     """Returns the maps after one stage; `twice`: keeps its input only, and computes it again in the backward pass.
 
     A stage (n, c, h, w) -> (n, d, g, v) sees each frame by itself. One with `over_clip` is given whole clips,
-    (n, t, c, h, w), with what it takes `further`, and may shorten t. One with `carries_tokens` takes and returns
-    (maps, tokens) of single frames.
+    (n, t, c, h, w), with what it takes `further`, and may shorten t. One with `carries_tokens` takes and returns (maps,
+    tokens), of single frames or, with both, of clips.
     """
     run = computed_again(stage) if twice else stage
+    carries_tokens = getattr(stage, "carries_tokens", False)
     if sees_clips(stage):
-        return maps.with_map(run(maps.maps, *further))
-    if not getattr(stage, "carries_tokens", False):
+        return Maps(*run(*maps)) if carries_tokens else maps.with_map(run(maps.maps, *further))
+    if not carries_tokens:
         return maps.with_map(per_frame(run, maps.maps))
     time = maps.maps.shape[:2]
     frames, tokens = run(maps.maps.flatten(0, 1), None if maps.tokens is None else maps.tokens.flatten(0, 1))
