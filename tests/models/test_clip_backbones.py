@@ -32,6 +32,7 @@ from twostream.models.backbone import (
     swin3d_b,
     swin3d_s,
     swin3d_t,
+    tiny,
 )
 from twostream.models.memory_order import channels_last
 from twostream.models.network.maps import Maps
@@ -151,7 +152,7 @@ def test_googlenet_gets_what_its_published_weights_were_trained_on() -> None:
 
 
 @pytest.mark.parametrize("frames", [4, 9])
-@pytest.mark.parametrize("make", [resnet18, resnet50, googlenet])
+@pytest.mark.parametrize("make", [tiny, resnet18, resnet50, googlenet])
 def test_a_video_of_one_frame_gives_exactly_the_maps_of_the_2_d_network(make: Any, frames: int) -> None:
     torch.manual_seed(0)
     flat, deep = awake(make(3, 7)), make(3, 7, inflate=True).eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from twostream.models.backbone import over_time
 from twostream.models.backbone.base import Backbone, FullyConnected, scaled
 from twostream.models.backbone.weights import realise
 
@@ -19,12 +20,14 @@ def tiny(
     width: float = 1.0,
     weights: str | None = None,
     cross_modality: bool = True,
+    inflate: bool = False,
 ) -> Backbone:
     """Five convolutions with batch norm; images of 64×64 give a conv5 map of 64×8×8. About 0.1 M parameters.
 
     fc8 applies a hidden layer at each location before it averages locations. Otherwise fc8 would be linear in conv5,
     and the sum of two streams at conv5 would give nothing but the sum of their scores.
-    `width` multiplies all channels. Flow is divided by 19 grey levels, which are 3 pixels at the default bound of 20.
+    `width` multiplies all channels. `inflate`: k×k filters become k×k×k, which see whole clips (see `over_time`).
+    Flow is divided by 19 grey levels, which are 3 pixels at the default bound of 20.
     """
     stages: dict[str, nn.Module] = {}
     *widths, hidden = scaled((*WIDTHS, HIDDEN), width)
@@ -51,4 +54,6 @@ def tiny(
         std=(127.5, 127.5, 127.5),
         flow_std=19.0,
     )
+    if inflate:
+        over_time.inflate(backbone)
     return realise(backbone, weights, cross_modality=cross_modality)
