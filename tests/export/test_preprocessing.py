@@ -38,6 +38,10 @@ def by_the_book(spec: dict, path: Path) -> dict[str, np.ndarray]:
         stride = max(0, min(spec["sampling"]["test_stride"], (F - L - 1) // (T - 1)))
         first = max(0, F - (T - 1) * stride - L - 1) // 2
         starts = [first + k * stride for k in range(T)]
+    elif spec["sampling"]["kind"] == "Clip":
+        stride = spec["sampling"]["test_stride"]
+        first = max(0, F - (T - 1) * stride - L - 1) // 2
+        starts = [min(first + k * stride, max(0, F - L - 1)) for k in range(T)]
     else:
         M = max(1, F - L)
         starts = [(2 * k + 1) * M // (2 * T) for k in range(T)]
@@ -87,8 +91,10 @@ def by_the_book(spec: dict, path: Path) -> dict[str, np.ndarray]:
             "flow.short_side=40",
             "flow.bound=9",
         ],
+        ["sampling=clip", "sampling.num_frames=5", "sampling.stride=2", "flow.length=1", "transform.size=32"],
+        ["sampling=clip", "sampling.num_frames=40", "flow.length=1", "transform.size=32"],
     ],
-    ids=["chunks", "segments"],
+    ids=["chunks", "segments", "clip", "clip-too-long"],
 )
 def test_the_file_is_enough(overrides: list[str], clip: Path, tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path / "run", *overrides))

@@ -371,3 +371,19 @@ def test_what_is_fused_behind_the_last_conv_stage_of_a_transformer_reaches_its_s
         network.rgb.backbone.classifier.weight.normal_()
         rgb, flow = clips(1)
         assert not torch.allclose(network(rgb, flow), network(rgb, -flow), rtol=1e-3)
+
+
+@pytest.mark.parametrize("words", [["backbone=s3d"], ["backbone.inflate=true"], ["backbone=mvit_v2_s"]])
+def test_on_a_cpu_filters_over_time_get_the_gradients_of_float32_under_autocast(words: list[str]) -> None:
+    """PyTorch's own, in bfloat16, are other numbers in each call, often NaN."""
+    network = built(*words, "streams=rgb", "temporal=pool2d", "dropout.rgb=0").eval()
+    with torch.no_grad():
+        network.rgb.backbone.classifier.weight.normal_()
+    rgb, flow = clips()
+    gradients = []
+    for autocast in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            network(rgb, flow).float().square().sum().backward()
+        gradients.append(network.rgb.backbone.first[1].weight.grad.clone())
+    assert (gradients[1] - gradients[0]).norm() < 0.1 * gradients[0].norm()

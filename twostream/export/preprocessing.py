@@ -19,8 +19,8 @@ RULES = {
         "max(0, F - (T - 1) * stride - L - 1) // 2; chunk k starts at frame s = first + k * stride."
     ),
     "Clip": (
-        "With F frames: first = max(0, F - (T - 1) * stride - L - 1) // 2; chunk k starts at frame s = "
-        "min(first + k * stride, max(0, F - L - 1))."
+        "With F frames: first = max(0, F - (T - 1) * test_stride - L - 1) // 2; chunk k starts at frame s = "
+        "min(first + k * test_stride, max(0, F - L - 1))."
     ),
     "Segments": "With F frames: M = max(1, F - L); chunk k starts at frame s = (2 * k + 1) * M // (2 * T).",
 }

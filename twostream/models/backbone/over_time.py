@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.models.backbone.base import Backbone
+from twostream.models.bilinear import at_least_float32, without_autocast
 
 HALVE_TIME = ("conv1", "conv4", "conv5")  # of an inflated network, as in I3D
 
@@ -19,7 +21,18 @@ class ClipStage(nn.Sequential):
     over_clip = True
 
     def forward(self, input: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n r d g v"]:
-        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+        return filtered(super().forward, input.transpose(1, 2)).transpose(1, 2)
+
+
+def filtered(layers: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
+    """Returns the maps after layers with 3-D filters; on a CPU under autocast in float32.
+
+    PyTorch's bfloat16 gradients of 3-D filters are wrong there (see `twostream.models.temporal.Conv3d`).
+    """
+    if maps.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return layers(maps)
+    with without_autocast(maps.device):
+        return layers(at_least_float32(maps))
 
 
 class InflatedConv(nn.Conv3d):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twostream.models.backbone._torchvision import torchvision_models
 from twostream.models.backbone.base import Backbone, FullyConnected
-from twostream.models.backbone.over_time import ClipStage
+from twostream.models.backbone.over_time import ClipStage, filtered
 from twostream.models.backbone.video import published
 from twostream.models.backbone.video_swin import VideoSwin
 from twostream.models.backbone.weights import start
@@ -43,7 +43,7 @@ class Embedding(nn.Module):
         self.project, self.encoding = network.conv_proj, network.pos_encoding
 
     def forward(self, clips: Maps, _: None) -> tuple[Maps, Tokens]:
-        maps = self.project(clips.transpose(1, 2)).transpose(1, 2)
+        maps = filtered(self.project, clips.transpose(1, 2)).transpose(1, 2)
         return maps, self.encoding.class_token.expand(len(maps), 1, 1, -1)
 
 
@@ -58,10 +58,16 @@ class Blocks(nn.Module):
 
     def forward(self, maps: Maps, tokens: Tokens) -> tuple[Maps, Tokens]:
         t, _, h, w = maps.shape[1:]
-        sequence = torch.cat((tokens[:, 0], maps.permute(0, 1, 3, 4, 2).flatten(1, 3)), 1)
         size = (t, h, w)
-        for block in self.blocks:
-            sequence, size = block(sequence, size)
+
+        def run(sequence: Tensor) -> Tensor:
+            nonlocal size
+            for block in self.blocks:
+                sequence, size = block(sequence, size)
+            return sequence
+
+        patches = maps.permute(0, 1, 3, 4, 2).flatten(1, 3)
+        sequence = filtered(run, torch.cat((tokens[:, 0].to(patches.dtype), patches), 1))
         return sequence[:, 1:].unflatten(1, size).permute(0, 1, 4, 2, 3), sequence[:, None, :1]
 
 

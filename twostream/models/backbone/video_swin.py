@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from twostream.models.backbone._torchvision import torchvision_models
 from twostream.models.backbone.base import Backbone, FullyConnected, check_order, widen_convolution
-from twostream.models.backbone.over_time import ClipStage
+from twostream.models.backbone.over_time import ClipStage, filtered
 from twostream.models.backbone.video import published
 from twostream.models.backbone.weights import start
 
@@ -58,7 +58,7 @@ class Embedding(nn.Sequential):
     over_clip = True
 
     def forward(self, input: Float[Tensor, "n t c h w"]) -> Float[Tensor, "n r d g v"]:
-        return super().forward(input.transpose(1, 2)).permute(0, 1, 4, 2, 3)
+        return filtered(super().forward, input.transpose(1, 2)).permute(0, 1, 4, 2, 3)
 
 
 def video_swin(
