@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -43,8 +43,8 @@ class Embedding(nn.Module):
         self.project, self.encoding = network.conv_proj, network.pos_encoding
 
     def forward(self, clips: Maps, _: None) -> tuple[Maps, Tokens]:
-        maps = filtered(self.project, clips.transpose(1, 2)).transpose(1, 2)
-        return maps, self.encoding.class_token.expand(len(maps), 1, 1, -1)
+        patches = filtered(self.project, clips.transpose(1, 2))
+        return apart(self.encoding(patches.flatten(2).transpose(1, 2)), patches.shape[2:])
 
 
 class Blocks(nn.Module):
@@ -58,7 +58,7 @@ class Blocks(nn.Module):
 
     def forward(self, maps: Maps, tokens: Tokens) -> tuple[Maps, Tokens]:
         t, _, h, w = maps.shape[1:]
-        size = (t, h, w)
+        size: Sequence[int] = (t, h, w)
 
         def run(sequence: Tensor) -> Tensor:
             nonlocal size
@@ -68,7 +68,7 @@ class Blocks(nn.Module):
 
         patches = maps.permute(0, 1, 3, 4, 2).flatten(1, 3)
         sequence = filtered(run, torch.cat((tokens[:, 0].to(patches.dtype), patches), 1))
-        return sequence[:, 1:].unflatten(1, size).permute(0, 1, 4, 2, 3), sequence[:, None, :1]
+        return apart(sequence, size)
 
 
 class Head(Blocks):
@@ -81,6 +81,11 @@ class Head(Blocks):
     def forward(self, maps: Maps, tokens: Tokens) -> tuple[Maps, Tokens]:
         tokens = super().forward(maps, tokens)[1]
         return self.classify(self.norm(tokens).permute(0, 3, 1, 2)).unsqueeze(1), tokens
+
+
+def apart(sequence: Float[Tensor, "n s c"], size: Sequence[int]) -> tuple[Maps, Tokens]:
+    """Returns maps of `size` (t, h, w), and the class token, which comes before them."""
+    return sequence[:, 1:].unflatten(1, size).permute(0, 1, 4, 2, 3), sequence[:, None, :1]
 
 
 class WidenedBlocks(nn.Sequential):
