@@ -28,6 +28,7 @@ from twostream.models.network import (
 from twostream.models.network.description import Description, describe
 from twostream.models.network.parts import towers
 from twostream.models.pooling import GAP
+from twostream.models.temporal import Pool2d
 from twostream.training.optimizers import roles
 
 
@@ -115,6 +116,9 @@ def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:
         ),
         f"flow_std={cfg.get('flow_std')}: there is no flow tower": (
             cfg.get("flow_std") is not None and "flow" not in streams_of(cfg)
+        ),
+        "temporal: no network here has maps, so the scores of the frames are averaged": (
+            code_of(cfg.temporal) is not Pool2d and not any("conv5" in one.shapes for one in towers(network).values())
         ),
         "two_towers=true: there is one stream": cfg.two_towers and len(streams_of(cfg)) == 1,
         "flow_backbone: there is no flow tower": cfg.get("flow_backbone") is not None and second is None,

@@ -35,8 +35,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Returns one group for each learning rate and decay: its name, parameters, `lr`, `weight_decay`.
 
-    Biases, the parameters of normalisation layers, and all other parameters of one dimension or none (weights of a
-    fusion, exponents of a pooling) are not decayed. The factors multiply the rate of all biases, of the classifiers, of
+    Biases, the parameters of normalisation layers, all other parameters of one dimension or none (weights of a fusion,
+    exponents of a pooling), and those that a module names in `undecayed` (tokens and positions of a transformer) are
+    not decayed. The factors multiply the rate of all biases, of the classifiers, of
     the spatial and temporal fusion layers, and of the flow tower's first convolution (its filters come from RGB; TSN
     trains them faster). `random_factor` multiplies the rate of towers that start from random values, and that of all
     other parameters, too, if all towers do. Frozen parameters belong to no group. Raises ValueError if every parameter
@@ -45,11 +46,12 @@ def parameter_groups(
     factors = {"tower": 1.0, "head": head_factor, "fusion": fusion_factor, "flow_conv1": flow_conv1_factor}
     groups: dict[str, dict[str, Any]] = {}
     begin_random = starts_random(network) if random_factor != 1 else set()
+    undecayed = {f"{name}.{own}" for name, part in network.named_modules() for own in getattr(part, "undecayed", ())}
     for name, role in roles(network).items():
         parameter, factor = network.get_parameter(name), factors[role]
         if name in begin_random:
             role, factor = f"random_{role}", factor * random_factor
-        decayed = parameter.ndim > 1
+        decayed = parameter.ndim > 1 and name not in undecayed
         if name.endswith("bias"):
             role, factor = f"{role}_bias", factor * bias_factor
         elif not decayed:

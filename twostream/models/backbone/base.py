@@ -185,8 +185,18 @@ class Backbone(nn.Module):
             "resnet50 or resnet101 for both streams"
         )
 
-    def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int) -> None:
-        """Replaces all fully connected stages by fc8: `pooling` (n, c, h, w) -> (n, in_features), dropout, linear."""
+    def reads_map(self, stage: str) -> bool:
+        """Whether the map after a stage goes on, not the tokens beside it alone; here always."""
+        return True
+
+    def leave_tokens(self) -> None:
+        """Makes the scores depend on the last map alone, not on tokens beside it; here there are none."""
+
+    def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int, *, channels: int = 0) -> None:
+        """Replaces all fully connected stages by fc8: `pooling` (n, c, h, w) -> (n, in_features), dropout, linear.
+
+        `channels`: of the map that is pooled, or 0 for a vector. Networks that normalise their last map need it.
+        """
         for name in [name for name in self.stages if name.startswith("fc")]:
             del self.stages[name]
         like = self.first[1].weight

@@ -63,10 +63,18 @@ class VisionTransformer(Timm):
                 x = stage(x)
         return x.mean(dim=(2, 3))
 
+    @property
+    def head(self) -> vit.Head | None:
+        """What follows the blocks; None if it was replaced, or the network ends before."""
+        parts = self.stages["fc8"].modules() if "fc8" in self.stages else ()
+        return next((part for part in parts if isinstance(part, vit.Head)), None)
+
+    def reads_map(self, stage: str) -> bool:
+        return stage != NAMES[-1] or self.head is None or self.head.pools_map
+
     def leave_tokens(self) -> None:
-        for module in self.stages["fc8"].modules():
-            if isinstance(module, vit.Head):
-                module.leave_tokens()
+        if self.head is not None:
+            self.head.leave_tokens()
 
     def replace_head(self, pooling: nn.Module, in_features: int, num_classes: int, *, channels: int = 0) -> None:
         """Does as in `Backbone`, after the network's last norm, or a new one for a map of other `channels`."""

@@ -99,7 +99,8 @@ class Blocks(nn.Module):
         self.blocks, self.rope = nn.ModuleList(blocks), copy.deepcopy(rope)
         for name in ROTARY_NOISE if rope is not None else ():
             setattr(self.rope, name, None)
-        self.title = f"blocks {first + 1}-{first + len(self.blocks)} of {of}"
+        last = first + len(self.blocks)
+        self.title = f"block {last} of {of}" if last == first + 1 else f"blocks {first + 1}-{last} of {of}"
 
     def forward(self, map: Map, tokens: Tokens) -> tuple[Map, Tokens]:
         sequence, size = together(map, tokens), map.shape[-2:]
@@ -128,10 +129,15 @@ class Head(nn.Module):
         before, after = self.network.norm, self.network.fc_norm
         return after if isinstance(before, nn.Identity) else before
 
+    @property
+    def pools_map(self) -> bool:
+        """Whether the scores read the map, not the class token alone."""
+        return self.network.global_pool != "token"
+
     def leave_tokens(self) -> None:
         """Pools patch tokens alone; their mean where the class token was taken."""
         self.network.num_prefix_tokens = 0
-        if self.network.global_pool == "token":
+        if not self.pools_map:
             self.network.global_pool = "avg"
 
     def forward(self, map: Map, tokens: Tokens) -> tuple[Float[Tensor, "n k 1 1"], None]:

@@ -128,7 +128,9 @@ def describe(
 
 
 def _title(module: nn.Module) -> str:
-    return type(module).__name__ if type(module).__module__.startswith("twostream") else ""
+    """Returns what a part of ours says of itself in `title`, or else its class."""
+    own = type(module).__name__ if type(module).__module__.startswith("twostream") else ""
+    return getattr(module, "title", own)
 
 
 def table(description: Description) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from .tower import LAST_CONV, MakeTemporal, MakeTower, Tower, check_choice, make_temporal, scores
+from .tower import LAST_CONV, MakeTemporal, MakeTower, Tower, check_choice, has_maps, make_temporal, scores
 
 
 class SingleStreamNetwork(nn.Module):
@@ -19,8 +19,9 @@ class SingleStreamNetwork(nn.Module):
     def __init__(self, stream: str, *, tower: MakeTower, temporal: MakeTemporal) -> None:
         super().__init__()
         built = tower(stream)
-        channels = built.shapes[LAST_CONV][0]
-        built.temporal[LAST_CONV] = make_temporal(temporal, built, channels, channels)
+        if has_maps(built, temporal):
+            channels = built.shapes[LAST_CONV][0]
+            built.fuse_over_time(LAST_CONV, make_temporal(temporal, built, channels, channels))
         self.stream, self.streams = stream, (stream,)
         self.add_module(stream, built)  # `rgb.…` or `flow.…`, as in a two-stream network
 

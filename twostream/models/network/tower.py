@@ -64,6 +64,8 @@ class Tower(nn.Module):
         self.input = Normalise(*statistics(stream, self.backbone))
         self.pooling = pooling
         self.pools_time = False
+        if pooling is not None and LAST_CONV not in self.backbone.channels:
+            raise ValueError(f"pooling: {self.backbone.name} has no map to pool; choose pooling=native")
         if pooling is not None:
             self.pool(self.backbone.channels[LAST_CONV])
         if num_frames == 1 and any(map(sees_clips, self.stages.values())):
@@ -72,9 +74,13 @@ class Tower(nn.Module):
                 "(sampling.num_frames=16), or sampling.num_chunks above 1"
             )
         self.shapes = map_shapes(self.stages, (num_frames, stream.channels, image_size, image_size))
+        if LAST_CONV not in self.shapes and getattr(attention, "func", attention) is nn.Identity:
+            attention_after = ()  # the default, which names a stage
         for name in attention_after:
             check_choice("attention_after", name, tuple(self.stages))
         self.attention = nn.ModuleDict({name: attention(self.shapes[name][0]) for name in attention_after})
+        if LAST_CONV in self.attention and not isinstance(self.attention[LAST_CONV], nn.Identity):
+            self.backbone.leave_tokens()
         self.temporal = nn.ModuleDict()  # {stage: the temporal fusion that follows it}
 
     @property
@@ -87,17 +93,28 @@ class Tower(nn.Module):
         assert self.pooling is not None
         layer = self.pooling(channels)
         self.pools_time = getattr(layer, "pools_time", False)
-        self.backbone.replace_head(layer, layer.out_channels, self.num_classes)
+        self.backbone.replace_head(layer, layer.out_channels, self.num_classes, channels=channels)
 
     def accept(self, channels: int, *, after: str, order: str) -> None:
-        """Makes the stage that follows `after` read a fused map of `channels` channels."""
+        """Makes the stage that follows `after` read a fused map of `channels` channels.
+
+        Tokens beside the last map have not seen what was fused with it, so the scores depend on the map alone.
+        """
         following = names_after(after, self.stages)
+        if following and following[0] == SCORES:
+            self.backbone.leave_tokens()
         if not following or channels == self.shapes[after][0]:
             return
         if following[0] == SCORES and self.pooling is not None:
             self.pool(channels)
         else:
             self.backbone.widen(following[0], channels, order=order)
+
+    def fuse_over_time(self, after: str, temporal: Any) -> None:
+        """Makes `temporal` follow stage `after`. Beside a map that it convolves, tokens are left."""
+        self.temporal[after] = temporal
+        if temporal.convolves:
+            self.backbone.leave_tokens()
 
     def classify(self, vector_channels: int, *, after: str) -> None:
         """Drops the stages between `after` and the scores, so that a linear classifier follows `after` directly.
@@ -152,8 +169,16 @@ class Tower(nn.Module):
         return maps.with_map(attention(maps.maps) if over_clip else per_frame(attention, maps.maps))
 
     def over_time(self, name: str, maps: Maps) -> Maps:
-        """Returns the maps after temporal fusion if that follows stage `name`, or else unchanged."""
-        return maps.with_map(self.temporal[name](maps.maps)) if name in self.temporal else maps
+        """Returns the maps after temporal fusion if that follows stage `name`, or else unchanged.
+
+        Tokens are pooled over time as the maps are. A temporal fusion that convolves leaves none.
+        """
+        if name not in self.temporal:
+            return maps
+        temporal, tokens = self.temporal[name], None
+        if maps.tokens is not None and not temporal.convolves:
+            tokens = temporal(maps.tokens.transpose(2, 3).unsqueeze(-1)).squeeze(-1).transpose(2, 3)
+        return Maps(temporal(maps.maps), tokens)
 
 
 def statistics(stream: Stream, backbone: Any) -> tuple[list[float], list[float]]:
@@ -294,6 +319,16 @@ def make_temporal(make: MakeTemporal, tower: Tower, in_channels: int, out_channe
     return FoldTime(in_channels)
 
 
+def has_maps(tower: Tower, make: MakeTemporal) -> bool:
+    """Whether a tower has maps that can be fused over time; if not, its scores are averaged over the frames.
+
+    Raises ValueError if it has none, and the temporal fusion has a filter.
+    """
+    if LAST_CONV not in tower.shapes and make(tower.num_classes, tower.num_classes).convolves:
+        raise ValueError(f"temporal=conv3d: {tower.backbone.name} has no map to convolve; choose temporal=pool2d")
+    return LAST_CONV in tower.shapes
+
+
 def scores(maps: Maps) -> Float[Tensor, "n k"]:
     """Averages score maps over space (fully convolutional testing) and over time (2-D pooling)."""
     return maps.maps.mean(dim=(1, 3, 4))
@@ -302,17 +337,20 @@ def scores(maps: Maps) -> Float[Tensor, "n k"]:
 def map_shapes(stages: nn.ModuleDict, shape: Shape) -> dict[str, Shape]:
     """Returns (c, h, w) of each stage's output for an input of `shape` (t, c, h, w); computes shapes only, no values.
 
-    Raises ValueError if the input is too small, or too short, for the network.
+    Raises ValueError if the input is too small, or too short, for the network, or of a size that it does not take.
     """
     shapes, maps = {}, Maps(torch.zeros(2, *shape, device="meta"))
     for name, stage in stages.items():
-        state = {key: torch.empty_like(value, device="meta") for key, value in stage.state_dict().items()}
+        own = [*stage.named_parameters(), *stage.named_buffers()]
+        state = {key: torch.empty_like(value, device="meta") for key, value in own}
         try:
             with torch.no_grad():
                 maps = run_stage(OnMeta(stage, state), maps)
         except (RuntimeError, ValueError) as error:
             short = f", or too few frames ({shape[0]})" if sees_clips(stage) else ""
             raise ValueError(f"size={shape[-1]}: too small an image{short} for stage {name} ({error})") from None
+        except AssertionError as error:  # of timm's transformers
+            raise ValueError(f"size={shape[-1]}: stage {name} takes images of another size ({error})") from None
         shapes[name] = tuple(maps.maps.shape[2:])
     return shapes
 

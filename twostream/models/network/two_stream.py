@@ -23,6 +23,7 @@ from .tower import (
     Shape,
     Tower,
     check_choice,
+    has_maps,
     make_temporal,
     names_after,
     names_before,
@@ -110,13 +111,15 @@ class TwoStreamNetwork(nn.Module):
         If a convolutional stage is fused, the second tower is only pooled over time (section 3.4).
         """
         first, second = self.towers
-        end = LAST_CONV if LAST_CONV in first.stages else self.layers[-1]
         fused_map = bool(self.layers) and self.layers[0].startswith("conv")
-        if names_after(LAST_CONV, second.stages):
+        if has_maps(second, make) and names_after(LAST_CONV, second.stages):
             channels = second.shapes[LAST_CONV][0]
             temporal = make_temporal(make, second, channels, channels)
-            second.temporal[LAST_CONV] = temporal.pooling_only() if fused_map else temporal
+            second.fuse_over_time(LAST_CONV, temporal.pooling_only() if fused_map else temporal)
 
+        if not has_maps(first, make):
+            return
+        end = LAST_CONV if LAST_CONV in first.stages else self.layers[-1]
         channels = first.shapes[end][0]
         temporal = make_temporal(make, first, channels, channels)
         if end in self.fusions:
@@ -126,7 +129,7 @@ class TwoStreamNetwork(nn.Module):
             temporal = make_temporal(make, first, fusion.out_channels, channels)
             if fusion.keeps_map:
                 first.accept(temporal.out_channels, after=end, order=channel_order(fusion))
-        first.temporal[end] = temporal
+        first.fuse_over_time(end, temporal)
 
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
         first, second = self.towers
