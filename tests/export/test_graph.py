@@ -44,6 +44,12 @@ OTHERS = [
     ["streams=flow"],
     ["fusion=compact_bilinear", "fusion.dimension=32"],  # so few that it takes the way through the FFT
 ]
+TIMM = [
+    ["backbone=timm", "backbone.name=test_vit", "streams=rgb", "temporal=pool2d"],  # its positions are resampled
+    ["backbone=timm", "backbone.name=test_vit2", "layer=conv3", "fusion=concat"],
+    ["backbone=timm", "backbone.name=test_vit3", "layer=conv5"],
+    ["backbone=timm", "backbone.name=vit_tiny_patch16_dinov3_qkvb", "streams=flow"],  # rotary positions
+]
 MATRIX = [
     [*a, *b]
     for a, b in product(FUSIONS, TEMPORAL)
@@ -53,6 +59,7 @@ SOME = [
     ["fusion=sum", "align.channels=project", "backbone@flow_backbone=tiny", "flow_backbone.width=0.5"],
     ["fusion=concat", "temporal=conv3d"],
     ["fusion=compact_bilinear", "temporal=pool2d"],
+    ["backbone=timm", "backbone.name=test_vit", "layer=conv3"],
     ["pooling=spp", "streams=rgb"],  # a map of 2×2 cells, which 4×4 bins do not divide
 ]
 POOLINGS = [[f"pooling={name}"] for name in options("pooling")]
@@ -98,13 +105,13 @@ def test_torch_export(overrides: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [*MATRIX, *POOLINGS, *OTHERS], ids=identity)
+@pytest.mark.parametrize("overrides", [*MATRIX, *POOLINGS, *OTHERS, *TIMM], ids=identity)
 def test_torch_export_of_every_option(overrides: list[str], tmp_path: Path) -> None:
     check(overrides, write_pt2, load_pt2, tmp_path / "model.pt2", tolerance=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [*FUSIONS, *TEMPORAL, *POOLINGS, *OTHERS], ids=identity)
+@pytest.mark.parametrize("overrides", [*FUSIONS, *TEMPORAL, *POOLINGS, *OTHERS, *TIMM], ids=identity)
 def test_onnx_of_every_option(overrides: list[str], tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
     check(overrides, write_onnx, load_onnx, tmp_path / "model.onnx", tolerance=1e-4)

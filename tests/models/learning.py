@@ -72,7 +72,11 @@ def option(group: str, name: str) -> DictConfig:
 
 
 def configuration(backbone: str, kind: str, pooling: str, size: int) -> DictConfig:
-    """The configuration of a network: that of conf/, small where the backbone may be, dropout off."""
+    """The configuration of a network: that of conf/, small where the backbone may be, dropout off.
+
+    `backbone` may be "timm:NAME".
+    """
+    backbone, _, name_in_timm = backbone.partition(":")
     cfg = OmegaConf.merge(base(), {"transform": {"size": size}})
     parts = {"backbone": option("backbone", backbone), "pooling": option("pooling", pooling)}
     parts |= {"sampling": {**option("sampling", "clip"), "num_frames": FRAMES}} if reads_clips(backbone) else {}
@@ -80,6 +84,8 @@ def configuration(backbone: str, kind: str, pooling: str, size: int) -> DictConf
         parts |= {name: option(name, value) if name == "fusion" else value}
     for name, value in parts.items():
         OmegaConf.update(cfg, name, value, merge=False)  # type: ignore[arg-type]
+    if name_in_timm:
+        cfg.backbone.name = name_in_timm  # type: ignore[union-attr]
     if "width" in cfg.backbone and has_fully_connected(backbone):  # type: ignore[union-attr]
         cfg.backbone.width = WIDTH  # type: ignore[union-attr]
     return cfg  # type: ignore[return-value]
@@ -97,7 +103,7 @@ def reads_clips(backbone: str) -> bool:
 
 @cache
 def stages(backbone: str) -> Mapping[str, nn.Module]:
-    make = instantiate(OmegaConf.merge(option("backbone", backbone), {"weights": None}))
+    make = instantiate(OmegaConf.merge(option("backbone", backbone.partition(":")[0]), {"weights": None}))
     with torch.device("meta"):
         return dict(make(3, CLASSES).stages.items())
 

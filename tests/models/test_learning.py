@@ -31,6 +31,8 @@ from twostream.config.network import build_network
 SINGLE = ("rgb", "flow")
 VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "swin3d_t", "swin3d_s", "swin3d_b", "mvit_v2_s")
 LARGE = ("resnet50", "resnet101", *VIDEO)  # seconds each: `slow` alone
+TRANSFORMER, WHOLE = "timm:test_vit", "timm:test_vit_relpos"
+WITHOUT_MAPS = ("rgb", "flow", "late")  # kinds of network that need no map
 
 
 def sample() -> list[tuple[str, str, str]]:
@@ -62,6 +64,23 @@ def check(result: Learning) -> None:
 @pytest.mark.parametrize(("backbone", "kind", "pooling"), sample())
 def test_networks_of_each_backbone_kind_and_pooling_learn(backbone: str, kind: str, pooling: str) -> None:
     check(learn(backbone, kind, pooling, side=32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_learn(kind: str) -> None:
+    check(learn(TRANSFORMER, kind, "native", side=32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_transformers_learn_with_each_pooling(pooling: str) -> None:
+    check(learn(TRANSFORMER, "fused", pooling))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", WITHOUT_MAPS)
+def test_whole_networks_learn(kind: str) -> None:
+    check(learn(WHOLE, kind, "native", side=160))
 
 
 def test_the_sample_is_of_everything() -> None:

@@ -16,6 +16,7 @@ from twostream.explain import grad_cam, maps_to_explain
 from twostream.models.backbone import timm
 from twostream.models.network import Tower
 from twostream.models.network.heads import classifiers
+from twostream.options.streams import rgb as rgb_stream
 from twostream.training.optimizers import parameter_groups, roles
 
 library = pytest.importorskip("timm")
@@ -126,7 +127,7 @@ def test_a_widened_stage_starts_as_that_of_the_sum(name: str) -> None:
 
 def test_patches_must_divide_the_image() -> None:
     with pytest.raises(ValueError, match=r"size=60: stage conv1 takes images of another size .*divisible by patch siz"):
-        Tower("rgb", partial(timm, name="test_vit"), num_classes=3, image_size=60)
+        Tower(rgb_stream(), partial(timm, name="test_vit"), num_classes=3, image_size=60)
 
 
 # Networks of two streams, against the library's blocks called one by one
