@@ -63,9 +63,8 @@ class MotionReader(PyAVReader):
             records = None
         if records is not None and picture.interlaced_frame:
             raise _none(self._path, f"codec {self.codec}, interlaced: the vectors of fields are not read")
-        vectors = None if records is None else records.to_ndarray()
         is_reference = not (is_between if is_droppable is None else is_droppable)
-        return Shown(index, picture, order, is_reference, vectors)
+        return Shown(index, picture, order, is_reference, records)
 
     def moving(self) -> Iterator[Moving]:
         """Yields all pictures in order with their fields."""

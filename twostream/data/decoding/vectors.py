@@ -9,6 +9,8 @@ does: the nearest reference is assumed, which is certain only of files with one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,13 +29,13 @@ Field = Float32[np.ndarray, "h2 w2 2"]
 
 
 class Shown(NamedTuple):
-    """A picture and what is known of it. `vectors`: FFmpeg's records, or None if it has none."""
+    """A picture and what is known of it. `vectors`: PyAV's records, or None if it has none."""
 
     index: int
     picture: VideoFrame
     order: int  # the place of its packet in the file
     is_reference: bool  # whether others may be predicted from it
-    vectors: np.ndarray | None
+    vectors: Any
 
     @property
     def is_between(self) -> bool:
@@ -41,12 +43,50 @@ class Shown(NamedTuple):
         return self.picture.pict_type == PictureType.B
 
 
-class Moving(NamedTuple):
-    """A picture and the field from the picture before to it, `made_of` the vectors of these pictures (indices)."""
+@dataclass
+class Own:
+    """The field of a picture's own vectors; `past`, `future`: the pictures (indices) that these may refer to."""
 
     shown: Shown
-    field: Field
-    made_of: tuple[int, ...]
+    past: int | None
+    future: int | None
+
+    @cached_property
+    def field(self) -> Field:
+        """Is made when it is first asked for: many pictures are decoded only because others need them."""
+        vectors, picture = self.shown.vectors.to_ndarray(), self.shown.picture
+        size = picture.height, picture.width
+        is_past = vectors["source"] < 0
+        total, count = np.zeros((*field_size(*size), 2), np.float32), np.zeros(field_size(*size), np.float32)
+        for chosen, reference in ((is_past, self.past), (~is_past, self.future)):
+            if reference is not None and chosen.any():
+                field, known = _layer(vectors[chosen], reference - self.shown.index, size)
+                total, count = total + field, count + known
+        if count.max(initial=0) > 1:
+            total /= np.maximum(count, 1)[..., None]
+        return _upright(_filled(total, count > 0), picture)
+
+
+class Moving(NamedTuple):
+    """A picture, and the fields whose mean leads from the picture before to it."""
+
+    shown: Shown
+    parts: tuple[Own, ...]
+
+    @property
+    def made_of(self) -> tuple[int, ...]:
+        """The indices of the pictures whose vectors make up the field."""
+        return tuple(part.shown.index for part in self.parts)
+
+    @property
+    def field(self) -> Field:
+        """The field; zeros if no picture nearby has vectors."""
+        if len(self.parts) == 1:
+            return self.parts[0].field
+        if self.parts:
+            return np.stack([part.field for part in self.parts]).mean(axis=0, dtype=np.float32)
+        still = np.zeros((*field_size(self.shown.picture.height, self.shown.picture.width), 2), np.float32)
+        return _upright(still, self.shown.picture)
 
 
 def moving(pictures: Iterable[Shown]) -> Iterator[Moving]:
@@ -60,19 +100,18 @@ def moving(pictures: Iterable[Shown]) -> Iterator[Moving]:
     A picture without vectors (intra) has the mean of the fields before and after it, of the nearest pictures with
     vectors; a B picture of MPEG-4, of which FFmpeg hands out none, those of the next P picture, whose vectors span it.
     """
-    before: Moving | None = None
+    before: tuple[Own, ...] = ()
     waiting: list[Shown] = []
-    for shown, field in _own_fields(pictures):
-        if field is None:
+    for shown, own in _own_fields(pictures):
+        if own is None:
             waiting.append(shown)
             if len(waiting) > MOST_WAITING:
-                yield _between(before, waiting.pop(0), None)
+                yield Moving(waiting.pop(0), before)
             continue
-        after = Moving(shown, field, (shown.index,))
-        yield from (_between(before, one, after) for one in waiting)
-        yield after
-        before, waiting = after, []
-    yield from (_between(before, one, None) for one in waiting)
+        yield from (Moving(one, (*before, own)) for one in waiting)
+        yield Moving(shown, (own,))
+        before, waiting = (own,), []
+    yield from (Moving(one, before) for one in waiting)
 
 
 def field_size(height: int, width: int) -> tuple[int, int]:
@@ -84,18 +123,7 @@ def field_size(height: int, width: int) -> tuple[int, int]:
     return round(height / CELL), round(width / CELL)
 
 
-def _between(before: Moving | None, shown: Shown, after: Moving | None) -> Moving:
-    """Returns a picture without vectors with the mean of the fields before and after it; zeros if there is none."""
-    near = [one for one in (before, after) if one is not None]
-    if near:
-        field: Field = np.stack([one.field for one in near]).mean(axis=0, dtype=np.float32)
-    else:
-        size = field_size(shown.picture.height, shown.picture.width)
-        field = _upright(np.zeros((*size, 2), np.float32), shown.picture)
-    return Moving(shown, field, tuple(one.shown.index for one in near))
-
-
-def _own_fields(pictures: Iterable[Shown]) -> Iterator[tuple[Shown, Field | None]]:
+def _own_fields(pictures: Iterable[Shown]) -> Iterator[tuple[Shown, Own | None]]:
     """Yields every picture with the field of its own vectors; a B picture once the next that is none has come."""
     references: list[tuple[int, int]] = []  # index and order
     run: list[Shown] = []
@@ -109,34 +137,20 @@ def _own_fields(pictures: Iterable[Shown]) -> Iterator[tuple[Shown, Field | None
     yield from _settle(run, references)
 
 
-def _settle(run: list[Shown], references: list[tuple[int, int]]) -> Iterator[tuple[Shown, Field | None]]:
+def _settle(run: list[Shown], references: list[tuple[int, int]]) -> Iterator[tuple[Shown, Own | None]]:
     """Yields the fields of B pictures and of the picture that follows them, given all that they may refer to."""
     fields = [_own_field(shown, references) for shown in run]
     for shown, field in zip(run, fields, strict=True):
         yield shown, fields[-1] if field is None and shown.is_between else field
 
 
-def _own_field(shown: Shown, references: list[tuple[int, int]]) -> Field | None:
-    if shown.vectors is None:
-        return None
+def _own_field(shown: Shown, references: list[tuple[int, int]]) -> Own | None:
     known = [index for index, order in references if order < shown.order]
     past = max((index for index in known if index < shown.index), default=None)
     future = min((index for index in known if index > shown.index), default=None)
-    is_past = shown.vectors["source"] < 0
-    size = shown.picture.height, shown.picture.width
-    layers = []
-    for chosen, reference in ((is_past, past), (~is_past, future)):
-        if reference is not None and chosen.any():
-            vectors = shown.vectors if chosen.all() else shown.vectors[chosen]
-            layers.append(_layer(vectors, reference - shown.index, size))
-    if not layers:
+    if shown.vectors is None or (past is None and future is None):
         return None
-    fields, there = zip(*layers, strict=True)
-    if len(layers) == 1:
-        return _upright(_filled(fields[0], there[0]), shown.picture)
-    count = there[0].astype(np.float32) + there[1]
-    field = (fields[0] + fields[1]) / np.maximum(count, 1)[..., None]
-    return _upright(_filled(field, count > 0), shown.picture)
+    return Own(shown, past, future)
 
 
 def _layer(vectors: np.ndarray, distance: int, size: tuple[int, int]) -> tuple[Field, Bool[np.ndarray, "h2 w2"]]:
@@ -174,7 +188,7 @@ def _places(side: int, cells: int) -> slice | np.ndarray:
 
 def _filled(field: Field, known: Bool[np.ndarray, "h w"]) -> Field:
     """Returns the field with the vector of the nearest known cell in each cell that is not known."""
-    if known.all():
+    if known.all() or not known.any():
         return field
     nearest: Any = cv2.distanceTransformWithLabels(
         (~known).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
