@@ -35,15 +35,15 @@ class Counting:
     def count(self, video: Video) -> int:
         return 5
 
-    def read(self, video: Video, indices) -> np.ndarray:
+    def read(self, video: Video, indices, count: int | None = None) -> np.ndarray:
         self.reads += 1
         return np.stack([np.full((2, 3, 3), index, np.uint8) for index in indices])
 
 
 class Hanging(Counting):
-    def read(self, video: Video, indices) -> np.ndarray:
+    def read(self, video: Video, indices, count: int | None = None) -> np.ndarray:
         threading.Event().wait(30)
-        return super().read(video, indices)
+        return super().read(video, indices, count)
 
 
 def test_a_decoder_that_hangs_is_given_up_and_the_video_named() -> None:
@@ -59,10 +59,10 @@ def test_a_decoder_that_hangs_is_given_up_and_the_video_named() -> None:
 class Slow(Counting):
     """Takes .02 s a frame."""
 
-    def read(self, video: Video, indices) -> np.ndarray:
+    def read(self, video: Video, indices, count: int | None = None) -> np.ndarray:
         for _ in progressing(indices):
             time.sleep(0.02)
-        return super().read(video, indices)
+        return super().read(video, indices, count)
 
 
 class SlowDecoder(PyAVReader):

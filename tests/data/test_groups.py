@@ -13,9 +13,11 @@ import av
 import numpy as np
 import pytest
 
-from twostream.data.decoding import VideoError, count_frames, groups, read_frames
+from twostream.data.decoding import VideoError, count_frames, groups, probe, read_frames
 from twostream.data.decoding.groups import read_groups
 from twostream.data.decoding.packets import Look, UnsureError, looker
+from twostream.data.frames import Cached, Decoded, Guarded, Kept
+from twostream.data.sources import Video
 from twostream.data.storage.index import VideoIndex, examine, update_index
 
 needs_x264 = pytest.mark.skipif("libx264" not in av.codecs_available, reason="needs a PyAV with x264")
@@ -230,6 +232,40 @@ def test_damage_that_the_codec_repairs(tmp_path: Path, place: int) -> None:
     assert read_groups(path, [place]) is None
     for asked in asked_of(len(truth)):
         assert np.array_equal(read_frames(path, asked), truth[asked])
+
+
+@needs_x264
+@pytest.mark.parametrize("name", ["pyramid.mp4", "in_order.avi"])
+def test_a_lost_picture_that_nobody_looks_at_is_missed_by_the_count(tmp_path: Path, name: str) -> None:
+    """A changed slice header: FFmpeg leaves the picture out, in a group that later frames do not need."""
+    path = made(tmp_path, name)
+    content, packet = bytearray(path.read_bytes()), packets_of(path)[3]
+    content[content.find(packet) + 5] = 0xFF
+    path.write_bytes(content)
+    truth, count = in_sequence(path), count_frames(path)
+    assert count == len(truth) < 40
+    alone = read_groups(path, [12])
+    assert alone is not None
+    assert not np.array_equal(alone[12], truth[12]), "counted by its packets"
+    assert read_groups(path, [12], count=count) is None
+    assert np.array_equal(read_frames(path, [12], count=count)[0], truth[12])
+    video = Video(id="a", path=path, label=0, group="")
+    assert np.array_equal(Cached(Guarded(Decoded(), 60), Kept(tmp_path)).read(video, [12], count)[0], truth[12])
+    assert np.array_equal(Guarded(Decoded(), 60).read(video, [12], count)[0], truth[12])
+
+
+def test_a_header_that_claims_another_number_costs_no_more_than_looking(tmp_path: Path) -> None:
+    """The packets hold as many pictures as were counted: groups are read after all."""
+    path = write(tmp_path / "a.avi", "mpeg4")
+    content = bytearray(path.read_bytes())
+    at = content.find(b"strh") + 40  # the length of the stream
+    assert content[at] == 40
+    content[at] = 41
+    path.write_bytes(content)
+    assert probe(path).header_frames == 41
+    found = read_groups(path, [3], count=40)
+    assert found is not None
+    assert np.array_equal(found[3], in_sequence(path)[3])
 
 
 @pytest.mark.parametrize("suffix", ["avi", pytest.param("mkv", marks=needs_x264)])

@@ -138,7 +138,7 @@ class ClipDataset(Dataset[Clip | None]):
         starts = choose(num_frames, self.span)
         shown = {stream: positions(stream, starts, self.span, num_frames) for stream in self.streams}
 
-        frames = self._frames(video, shown)
+        frames = self._frames(video, shown, num_frames)
         if frames:
             height, width = next(iter(frames.values())).shape[:2]
         else:
@@ -167,7 +167,7 @@ class ClipDataset(Dataset[Clip | None]):
     def _computes_flow(self) -> bool:
         return self.flow_store is None and any(stream.made == "flow" for stream in self.streams)
 
-    def _frames(self, video: Video, shown: Mapping[Stream, np.ndarray]) -> dict[Any, np.ndarray]:
+    def _frames(self, video: Video, shown: Mapping[Stream, np.ndarray], num_frames: int) -> dict[Any, np.ndarray]:
         """Reads the frames that streams show, and those that flow is computed from if there is no flow store."""
         wanted = [chosen for stream, chosen in shown.items() if stream.made != "flow" or self.flow_store is None]
         if not wanted:
@@ -175,7 +175,7 @@ class ClipDataset(Dataset[Clip | None]):
         if self._computes_flow and self.flow.from_video:
             return self._moving(video, shown)
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
-        return dict(zip(needed, self.frame_source.read(video, needed), strict=True))
+        return dict(zip(needed, self.frame_source.read(video, needed, num_frames), strict=True))
 
     def _moving(self, video: Video, shown: Mapping[Stream, np.ndarray]) -> dict[Any, np.ndarray]:
         """Reads the frames that streams show, or one that says how large they are, and by their pairs the fields."""

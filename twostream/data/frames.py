@@ -45,8 +45,8 @@ class FrameSource(Protocol):
         """Returns the number of frames of the video."""
         ...
 
-    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
-        """Returns the frames at `indices`, which may be in any order, as upright RGB."""
+    def read(self, video: Video, indices: Sequence[int], count: int | None = None) -> UInt8[np.ndarray, "n h w 3"]:
+        """Returns the frames at `indices`, which may be in any order, as upright RGB; `count`: its result, if known."""
         ...
 
     def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
@@ -81,9 +81,9 @@ class Decoded:
         known = self.counts.count(video.path, self.decoder) if self.counts is not None else None
         return count_frames(video.path, decoder=self.decoder) if known is None else known
 
-    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
+    def read(self, video: Video, indices: Sequence[int], count: int | None = None) -> UInt8[np.ndarray, "n h w 3"]:
         try:
-            return read_frames(video.path, indices, decoder=self.decoder)
+            return read_frames(video.path, indices, decoder=self.decoder, count=count)
         except IndexError as error:  # the file has become shorter since its frames were counted
             raise fewer(video, error) from None
 
@@ -117,8 +117,8 @@ class Guarded:
     def count(self, video: Video) -> int:
         return self._within(video, lambda: self.frame_source.count(video))
 
-    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
-        return self._within(video, lambda: self.frame_source.read(video, indices))
+    def read(self, video: Video, indices: Sequence[int], count: int | None = None) -> UInt8[np.ndarray, "n h w 3"]:
+        return self._within(video, lambda: self.frame_source.read(video, indices, count))
 
     def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
         return self._within(video, lambda: self.frame_source.read_moving(video, indices, moved))
@@ -230,9 +230,9 @@ class Cached:
         frames = self._frames(video)
         return self.frame_source.count(video) if frames is None else len(frames)
 
-    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
+    def read(self, video: Video, indices: Sequence[int], count: int | None = None) -> UInt8[np.ndarray, "n h w 3"]:
         frames = self._frames(video)
-        return self.frame_source.read(video, indices) if frames is None else frames[np.asarray(indices)]
+        return self.frame_source.read(video, indices, count) if frames is None else frames[np.asarray(indices)]
 
     def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
         motion = self._motion(video)
@@ -256,7 +256,8 @@ class Cached:
         """Returns all frames of a video (n, h, w, 3), or None if it is not kept and there is no room."""
         frames = self.kept.get(name_of(video))
         if frames is None and not self.kept.is_full():
-            frames = self.frame_source.read(video, range(self.frame_source.count(video)))
+            count = self.frame_source.count(video)
+            frames = self.frame_source.read(video, range(count), count)
             self.kept.put(name_of(video), frames)
         return frames
 

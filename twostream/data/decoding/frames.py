@@ -33,7 +33,7 @@ JUMP_FROM = 256
 
 
 def read_frames(
-    path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "auto"
+    path: str | PathLike[str], indices: Sequence[int] | np.ndarray, *, decoder: str = "auto", count: int | None = None
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Returns the frames at `indices` (any order, repeats allowed) as upright RGB.
 
@@ -50,7 +50,8 @@ def read_frames(
     Damage: frames that the codec repairs by itself count, and a file that is cut off has the frames that are left.
     If the codec rejects data, `VideoError` is raised when decoding gets there (with decord up to a few frames
     earlier; ``auto`` and ``torchcodec`` may pass by it). Only `count_frames`, which decodes the whole file, shows that
-    a file is sound.
+    a file is sound. Its result, given as
+    `count`, shows ``auto`` which files have lost pictures where it would not look; these it reads like ``pyav``.
 
     Raises ValueError for an unknown decoder or indices that are not whole numbers, ImportError if the decoder is
     not installed, IndexError for an index outside the file, `VideoError` for a file that cannot be decoded.
@@ -65,7 +66,7 @@ def read_frames(
     if wanted.min() < 0:
         raise _outside(path, int(wanted.min()), count_frames(path, decoder=decoder))
     distinct: list[int] = np.unique(wanted).tolist()
-    partly = read_groups(path, distinct) if decoder == "auto" else _read_by_jumps(path, distinct, decoder)
+    partly = read_groups(path, distinct, count=count) if decoder == "auto" else _read_by_jumps(path, distinct, decoder)
     frames = partly or _read_from_start(path, distinct, decoder)
     shapes = {frame.shape for frame in frames.values()}
     if len(shapes) > 1:

@@ -27,7 +27,9 @@ class Held(NamedTuple):
     is_droppable: bool
 
 
-def read_groups(path: str | PathLike[str], wanted: list[int]) -> dict[int, np.ndarray] | None:
+def read_groups(
+    path: str | PathLike[str], wanted: list[int], *, count: int | None = None
+) -> dict[int, np.ndarray] | None:
     """Returns the wanted frames (ascending, distinct), or None if it is not certain that they would be exact.
 
     Raises `VideoError` for a file that cannot be opened.
@@ -36,14 +38,14 @@ def read_groups(path: str | PathLike[str], wanted: list[int]) -> dict[int, np.nd
     reader = PyAVReader(path)
     with reader:
         try:
-            pictures = pictures_in_groups(reader, wanted)
+            pictures = pictures_in_groups(reader, wanted, count=count)
             return {index: reader.rgb(picture) for index, picture in pictures if index in needed}
         except (UnsureError, av.FFmpegError):
             return None
 
 
 def pictures_in_groups(
-    reader: PyAVReader, wanted: list[int], *, around: Collection[int] = ()
+    reader: PyAVReader, wanted: list[int], *, around: Collection[int] = (), count: int | None = None
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yields the wanted pictures (ascending, distinct), and others that were decoded for them, with their indices.
 
@@ -55,9 +57,13 @@ def pictures_in_groups(
 
     Of pictures in `around` that start a group, those directly before and after are wanted, too.
 
+    A damaged file may lose pictures in groups that are not decoded. `count`, how many frames decoding the whole file
+    gives, shows it: the header has to claim as many, or else all groups together have to hold as many.
+
     Raises UnsureError, also after it has yielded pictures, if it is not certain that all of them are exact.
     """
     first = 0
+    is_confirmed = count in (None, reader.stream.frames)
     for group in _groups(reader):
         end = first + len(group)
         needed = {index for index in wanted if first <= index < end}
@@ -67,9 +73,10 @@ def pictures_in_groups(
             for place, picture in _decode(reader, group, sorted(index - first for index in needed)):
                 yield first + place, picture
         first = end
-        if wanted[-1] < first:
+        if wanted[-1] < first and is_confirmed:
             return
-    raise UnsureError
+    if not wanted[-1] < first == count:
+        raise UnsureError
 
 
 def _groups(reader: PyAVReader) -> Iterator[list[Held]]:

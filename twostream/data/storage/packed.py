@@ -95,7 +95,7 @@ class Packed:
     def count(self, video: Video) -> int:
         return len(self._open(video))
 
-    def read(self, video: Video, indices: Sequence[int]) -> UInt8[np.ndarray, "n h w 3"]:
+    def read(self, video: Video, indices: Sequence[int], count: int | None = None) -> UInt8[np.ndarray, "n h w 3"]:
         packed = self._open(video)
         frames = {index: unpack(packed, index) for index in progressing({int(index) for index in indices})}
         if not frames:
