@@ -40,7 +40,7 @@ def main() -> None:
         epilog="\n".join(f"  {command:<10}{what}" for command, (_, what) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below; each has its --help")
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below; each has its --help")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
     options = parser.parse_args()
     sys.argv = [f"twostream {options.command}", *options.arguments]  # Hydra reads it
