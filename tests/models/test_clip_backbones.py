@@ -51,6 +51,7 @@ ENDS = {  # the modules of torchvision behind which conv1 … conv5 end
 }
 MAKE = {"r3d_18": r3d_18, "mc3_18": mc3_18, "r2plus1d_18": r2plus1d_18, "s3d": s3d}
 MAKE |= {"swin3d_t": swin3d_t, "swin3d_s": swin3d_s, "swin3d_b": swin3d_b, "mvit_v2_s": mvit_v2_s}
+LARGE = ("swin3d_s", "swin3d_b")  # as swin3d_t, and more of it: seconds each
 CONV = ("conv1", "conv2", "conv3", "conv4", "conv5")
 CLIP = ["sampling=clip", "sampling.num_frames=8", "flow.length=1", "transform.size=32"]
 every_network = pytest.mark.parametrize("name", MAKE)
@@ -101,7 +102,9 @@ def test_as_many_parameters_as_torchvision_says(name: str) -> None:
     assert count(on_meta(MAKE[name])) == meta["num_params"]
 
 
-@every_network
+@pytest.mark.parametrize(
+    "name", [name if name not in LARGE else pytest.param(name, marks=pytest.mark.slow) for name in MAKE]
+)
 def test_maps_and_scores_are_those_of_torchvisions_own_forward_pass(name: str) -> None:
     torch.manual_seed(0)
     theirs = awake(models().get_model(name, num_classes=7))
@@ -280,8 +283,7 @@ def clips(count: int = 2) -> tuple[Tensor, Tensor]:
 FUSIONS = ("sum", "max", "concat", "conv", "bilinear", "compact_bilinear", "attention", "weighted")
 
 
-@pytest.mark.parametrize("layer", CONV)
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(("fusion", "layer"), [(fusion, CONV[i % 5]) for i, fusion in enumerate(FUSIONS)])
 def test_every_stage_can_be_fused_by_every_fusion(fusion: str, layer: str) -> None:
     network = built("backbone=r2plus1d_18", f"fusion={fusion}", f"layer={layer}", meta=True)
     rgb, flow = (frames.to("meta") for frames in clips())
@@ -334,7 +336,7 @@ def test_channels_last_and_checkpointing_change_no_number() -> None:
 def test_grad_cam_has_a_map_for_each_frame() -> None:
     network = built("backbone=r3d_18", "layer=conv4").eval()
     rgb, flow = clips()
-    _, maps = grad_cam(network, maps_to_explain(network), rgb=rgb.float(), flow=flow.float())
+    _, maps = grad_cam(network, maps_to_explain(network), (rgb.float(), flow.float()))
     assert {name: map_.shape[:2] for name, map_ in maps.items()} == dict.fromkeys(("rgb", "flow", "fused"), (2, 8))
     assert torch.equal(maps["flow"][:, 0], maps["flow"][:, 3])  # conv4 has two times: each stands for four frames
     assert not torch.equal(maps["flow"][:, 3], maps["flow"][:, 4])
@@ -356,7 +358,7 @@ def test_an_exported_network_of_clips_gives_the_same_scores(words, write, load, 
     network = awake(built(*words, "streams=rgb", "temporal=pool2d"))
     with torch.no_grad():
         network.rgb.backbone.classifier.weight.normal_()
-    write(scorer(network, ["rgb"]), {"rgb": clips(2)[0]}, tmp_path / f"model.{end}")
+    write(scorer(network), {"rgb": clips(2)[0]}, tmp_path / f"model.{end}")
     predict = load(tmp_path / f"model.{end}")
     for count in (1, 3):
         rgb, flow = clips(count)
