@@ -40,7 +40,10 @@ class ResNet(Backbone):
     def open(self, name: str, *, over_time: bool) -> None:
         stage: Any = self.stages[name]
         if getattr(stage, "over_clip", False):
-            raise ValueError(f"fusion=residual: not into an inflated {self.name}; choose backbone.inflate=false")
+            raise ValueError(
+                f"fusion=residual: {self.name} sees whole clips here; choose a ResNet of frames for both streams "
+                "(backbone=resnet18, resnet34, resnet50 or resnet101, backbone.inflate=false)"
+            )
         units = [place for place, part in enumerate(stage) if hasattr(part, "conv1")]
         if not units:
             raise ValueError(
