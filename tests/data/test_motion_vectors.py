@@ -23,7 +23,8 @@ from twostream.data.decoding import (
     require_vectors,
     timed_frames,
 )
-from twostream.data.decoding.groups import pictures_in_groups
+from twostream.data.decoding.groups import pictures_in_groups, read_groups
+from twostream.data.decoding.motion import MotionReader
 from twostream.data.decoding.vectors import _filled, field_size
 from twostream.data.flow import MotionVectors
 from twostream.data.frames import Cached, Decoded, Guarded, Kept
@@ -201,6 +202,21 @@ def test_only_groups_with_a_wanted_frame_are_decoded(mpeg4: Path, monkeypatch: p
     seen.clear()
     read_moving(mpeg4, [], [24])  # a key picture, whose field is made of those around it
     assert seen == [*range(12, 26)]
+
+
+def test_a_count_that_the_packets_do_not_confirm_is_read_in_sequence(
+    mpeg4: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = read_moving(mpeg4, [14], range(14, 17), decoder="pyav")
+    assert read_groups(mpeg4, [14], count=39) is None
+    sequential: list[int] = []
+    found = MotionReader.moving
+    monkeypatch.setattr(MotionReader, "moving", lambda reader: sequential.append(1) or found(reader))
+    for count, reads in ((40, 0), (39, 1)):
+        frames, fields = read_moving(mpeg4, [14], range(14, 17), count=count)
+        assert np.array_equal(frames, every[0])
+        assert all(np.array_equal(field, every[1][index]) for index, field in fields.items())
+        assert len(sequential) == reads
 
 
 def test_an_index_outside_the_file(mpeg4: Path) -> None:

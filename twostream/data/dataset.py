@@ -173,17 +173,17 @@ class ClipDataset(Dataset[Clip | None]):
         if not wanted:
             return {}
         if self._computes_flow and self.flow.from_video:
-            return self._moving(video, shown)
+            return self._moving(video, shown, num_frames)
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
         return dict(zip(needed, self.frame_source.read(video, needed, num_frames), strict=True))
 
-    def _moving(self, video: Video, shown: Mapping[Stream, np.ndarray]) -> dict[Any, np.ndarray]:
+    def _moving(self, video: Video, shown: Mapping[Stream, np.ndarray], num_frames: int) -> dict[Any, np.ndarray]:
         """Reads the frames that streams show, or one that says how large they are, and by their pairs the fields."""
         pictures = [places.ravel() for stream, places in shown.items() if stream.made != "flow"]
         [pairs] = [places.reshape(-1, 2) for stream, places in shown.items() if stream.made == "flow"]
         needed = np.unique(np.concatenate(pictures) if pictures else pairs.max()).tolist()
         moved = np.unique(pairs[pairs[:, 0] < pairs[:, 1], 1]).tolist()
-        frames, motion = self.frame_source.read_moving(video, needed, moved)
+        frames, motion = self.frame_source.read_moving(video, needed, moved, num_frames)
         fields = {(i, j): motion[j] if i != j else STILL for i, j in pairs.tolist()}
         return {**dict(zip(needed, frames, strict=True)), **fields}
 

@@ -49,7 +49,9 @@ class FrameSource(Protocol):
         """Returns the frames at `indices`, which may be in any order, as upright RGB; `count`: its result, if known."""
         ...
 
-    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+    def read_moving(
+        self, video: Video, indices: Sequence[int], moved: Sequence[int], count: int | None = None
+    ) -> tuple[np.ndarray, Motion]:
         """Returns the frames, and by index of `moved` the motion vectors from the frame before: (h2, w2, 2), in cells.
 
         Raises ValueError if this source has frames alone.
@@ -87,9 +89,11 @@ class Decoded:
         except IndexError as error:  # the file has become shorter since its frames were counted
             raise fewer(video, error) from None
 
-    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+    def read_moving(
+        self, video: Video, indices: Sequence[int], moved: Sequence[int], count: int | None = None
+    ) -> tuple[np.ndarray, Motion]:
         try:
-            return read_moving(video.path, indices, moved, decoder=self.decoder)
+            return read_moving(video.path, indices, moved, decoder=self.decoder, count=count)
         except IndexError as error:
             raise fewer(video, error) from None
 
@@ -120,8 +124,10 @@ class Guarded:
     def read(self, video: Video, indices: Sequence[int], count: int | None = None) -> UInt8[np.ndarray, "n h w 3"]:
         return self._within(video, lambda: self.frame_source.read(video, indices, count))
 
-    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
-        return self._within(video, lambda: self.frame_source.read_moving(video, indices, moved))
+    def read_moving(
+        self, video: Video, indices: Sequence[int], moved: Sequence[int], count: int | None = None
+    ) -> tuple[np.ndarray, Motion]:
+        return self._within(video, lambda: self.frame_source.read_moving(video, indices, moved, count))
 
     def _within(self, video: Video, work: Callable[[], T]) -> T:
         outcome: list[Any] = []
@@ -234,10 +240,12 @@ class Cached:
         frames = self._frames(video)
         return self.frame_source.read(video, indices, count) if frames is None else frames[np.asarray(indices)]
 
-    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> tuple[np.ndarray, Motion]:
+    def read_moving(
+        self, video: Video, indices: Sequence[int], moved: Sequence[int], count: int | None = None
+    ) -> tuple[np.ndarray, Motion]:
         motion = self._motion(video)
         if motion is None:
-            return self.frame_source.read_moving(video, indices, moved)
+            return self.frame_source.read_moving(video, indices, moved, count)
         return self.read(video, indices), {index: motion[index - 1] for index in moved}
 
     def _motion(self, video: Video) -> np.ndarray | None:
@@ -245,8 +253,9 @@ class Cached:
         name = f"{name_of(video)}-motion"
         motion = self.kept.get(name)
         if motion is None and not self.kept.is_full():
-            moved = range(1, self.count(video))
-            fields = self.frame_source.read_moving(video, (0,), moved)[1]
+            count = self.count(video)
+            moved = range(1, count)
+            fields = self.frame_source.read_moving(video, (0,), moved, count)[1]
             if moved:
                 motion = np.stack([fields[index] for index in moved])
                 self.kept.put(name, motion)

@@ -80,26 +80,31 @@ class MotionReader(PyAVReader):
 
 
 def read_moving(
-    path: str | PathLike[str], shown: Sequence[int], moved: Sequence[int], *, decoder: str = "auto"
+    path: str | PathLike[str],
+    shown: Sequence[int],
+    moved: Sequence[int],
+    *,
+    decoder: str = "auto",
+    count: int | None = None,
 ) -> tuple[UInt8[np.ndarray, "n h w 3"], dict[int, Field]]:
     """Returns the frames at the indices `shown`, as `read_frames` does, and for each index of `moved` its field.
 
     The field of j leads from frame j-1 to frame j (see `twostream.data.decoding.vectors.moving`). With ``auto``,
-    pictures that none of these needs are not decoded, with the same result.
+    pictures that none of these needs are not decoded, with the same result; `count`: as for `read_frames`.
 
     Raises ValueError for a decoder that does not hand out vectors, IndexError for an index outside the file,
     `NoVectorsError` for a file without vectors, `VideoError` for one that cannot be decoded.
     """
     check_hands_out(decoder)
     found = _Found(set(shown), set(moved))
-    done = decoder == "auto" and _read_groups(path, found)
+    done = decoder == "auto" and _read_groups(path, found, count)
     if not done:
         found = _Found(set(shown), set(moved))
         reader = MotionReader(path)
         with reader:
-            count = found.take(reader, reader.moving())
+            seen = found.take(reader, reader.moving())
         if found.lacks():
-            raise IndexError(f"{path}: frame {found.lacks()[0]} does not exist; the file has {count} frames")
+            raise IndexError(f"{path}: frame {found.lacks()[0]} does not exist; the file has {seen} frames")
     if moved and not found.has_vectors:
         require_vectors(path)
     frames = [found.frames[index] for index in shown]
@@ -176,11 +181,11 @@ class _Found:
         return sorted((self.shown - self.frames.keys()) | (self.moved - self.fields.keys()))
 
 
-def _read_groups(path: str | PathLike[str], found: _Found) -> bool:
+def _read_groups(path: str | PathLike[str], found: _Found, count: int | None) -> bool:
     """Takes what is wanted by decoding only the groups that hold it; returns whether that was certain to be exact."""
     reader = MotionReader(path)
     with reader:
-        pictures = pictures_in_groups(reader, found.lacks(), around=found.moved)
+        pictures = pictures_in_groups(reader, found.lacks(), around=found.moved, count=count)
         try:
             found.take(reader, moving(reader.shown(*one) for one in pictures), sure=False)
         except (UnsureError, av.FFmpegError):

@@ -102,7 +102,9 @@ class Packed:
             return np.empty((0, *packed.header["frame"], 3), np.uint8)
         return np.stack([frames[int(index)] for index in indices])
 
-    def read_moving(self, video: Video, indices: Sequence[int], moved: Sequence[int]) -> NoReturn:
+    def read_moving(
+        self, video: Video, indices: Sequence[int], moved: Sequence[int], count: int | None = None
+    ) -> NoReturn:
         """Raises ValueError: packed frames are pictures."""
         raise ValueError(
             f"flow=motion_vectors: packed frames ({self.folder}) have no motion vectors; choose data.frames=video, or "
