@@ -297,7 +297,7 @@ WRONG = [
     (["schedule=plateau", "validation_fraction=0"], "schedule.monitor=val/top1", "validation_fraction"),
     (["attention=se", "attention_over=video"], "attention_over=video", "frame, clip"),
     (["data.cache=disk"], "data.cache=disk", "ram, null"),
-    (["align=stretch"], "Could not find 'align/stretch'", "upconv"),
+    (["align=stretch"], "align=stretch: no such option", "upconv"),
     (["align.channels=crop"], "align.channels=crop", "equal, project"),
     (["backbone@flow_backbone=tiny", "flow_backbone.width=0.5"], "rgb has 64 and flow 32", "align.channels=project"),
     (["logger.wandb.mode=loud"], "logger.wandb.mode=loud", "offline"),

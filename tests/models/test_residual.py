@@ -246,6 +246,8 @@ def test_attention_and_both_ways_are_described() -> None:
         (["layer=[conv5,softmax]"], "layer='softmax': fusion=residual enters residual units"),
         (["backbone=tiny", "layer=conv5"], "tiny has no residual units to enter; choose backbone=resnet18, resnet34"),
         (["backbone=vgg16", "layer=conv5", "transform.size=224"], "vgg16 has no residual units to enter"),
+        (["backbone.inflate=true", "sampling=clip"], "not into an inflated resnet18; choose backbone.inflate=false"),
+        (["backbone=r3d_18", "sampling=clip"], "r3d_18 has no residual units to enter"),
         (["backbone@flow_backbone=tiny", "layer=conv5", "align.channels=project"], "tiny has no residual units"),
     ],
 )
