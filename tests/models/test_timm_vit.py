@@ -241,7 +241,7 @@ def test_a_concatenated_map_of_another_width_gets_a_norm_of_its_own() -> None:
 def test_grad_cam_has_a_map_that_the_scores_depend_on(overrides: list[str]) -> None:
     ours = network(*overrides)
     rgb, flow = clips()
-    _, maps = grad_cam(ours, maps_to_explain(ours), rgb=rgb, flow=flow)
+    _, maps = grad_cam(ours, maps_to_explain(ours), [rgb, flow])
     for map_ in maps.values():
         assert map_.shape == (2, 3, 3, 3)
         assert map_.max() > 0
