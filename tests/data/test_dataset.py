@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_a_mirrored_crop_is_the_crop_mirrored_and_not_cut_out_again(source, monk
     field = np.random.default_rng(0).normal(0, 9, (64, 64, 2)).astype(np.float32)
     boxes, cut = transform.fixed(64, 64), []
     for image, crop, mirror in (
-        (frame, lambda frame, box: crop_rgb([frame], box, 40)[0], mirrored_picture),
+        (frame, lambda frame, box: crop_rgb([frame], box, 40)[0], partial(mirrored_picture, stream=rgb())),
         (field, lambda field, box: crop_computed(field, box, 40, 20.0), mirrored_flow),
         (quantise(field.transpose(2, 0, 1), 20.0), lambda levels, box: crop_stored(levels, box, 40), mirrored_flow),
     ):

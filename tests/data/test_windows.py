@@ -81,7 +81,7 @@ def test_kept_memory_does_not_grow() -> None:
     collector = Windows(view(), length=14, stride=7)
     for step in steps(frames(100), view().flow):
         collector.add(step)
-    assert len(collector._pictures) == 14
+    assert len(collector._pictures[rgb()]) == 14
     assert len(collector._motion) == 13
 
 

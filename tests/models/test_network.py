@@ -33,7 +33,7 @@ from twostream.models.network.maps import Maps, equal_times
 from twostream.models.network.tower import run_stage
 from twostream.models.pooling import GAP
 from twostream.models.temporal import Conv3d, Pool2d, Pool3d
-from twostream.options.streams import Stream, flow, rgb
+from twostream.options.streams import Stream, column, diff, flow, rgb
 
 VGGM, VGG16 = partial(vgg_m, weights=None), partial(vgg16, weights=None)
 
@@ -492,3 +492,32 @@ class Shortened(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.stage(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])[:, ::2]
+
+
+@pytest.mark.parametrize(
+    ("stream", "mean", "std"),
+    [
+        (rgb(), [127.5] * 3, [127.5] * 3),
+        (flow(2), [0.0] * 4, [19.0] * 4),
+        (flow(1, std=5.0), [0.0] * 2, [5.0] * 2),
+        (diff(2), [0.0] * 6, [255.0] * 6),
+        (column("depth"), [127.5] * 3, [127.5] * 3),
+        (column("depth", colour="grey", mean=10.0, std=40.0), [10.0], [40.0]),
+    ],
+)
+def test_a_tower_normalises_by_its_stream(stream: Stream, mean: list[float], std: list[float]) -> None:
+    tower = Tower(stream, TINY, num_classes=3, image_size=32)
+    assert tower.input.mean.flatten().tolist() == mean
+    assert tower.input.std.flatten().tolist() == std
+    assert tower.backbone.first[1].in_channels == stream.channels
+
+
+@pytest.mark.parametrize(("first_layer", "factor"), [("summed", 3.0), ("averaged", 1.0)])
+def test_a_grey_column_starts_from_published_filters(tmp_path, first_layer: str, factor: float) -> None:
+    """Summed: a grey picture gives what its three equal colours would, up to the statistics."""
+    published = tiny(in_channels=3, num_classes=3)
+    torch.save(published.state_dict(), tmp_path / "rgb.pth")
+    backbone = partial(tiny, weights=str(tmp_path / "rgb.pth"))
+    tower = Tower(column("depth", colour="grey", first_layer=first_layer), backbone, num_classes=3, image_size=32)
+    expected = factor * published.first[1].weight.mean(1, keepdim=True)
+    torch.testing.assert_close(tower.backbone.first[1].weight, expected)

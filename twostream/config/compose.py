@@ -14,7 +14,14 @@ from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_single, naming_options
 from twostream.config.values import check_choices, check_values
 from twostream.options import conf_folder
-from twostream.options.choices import STREAMS
+from twostream.options.streams import COMPUTED
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of a stream: its tower is a module of that name
+# names of other parts and attributes of networks, and of columns that are no streams
+TAKEN = (
+    *("align", "fusion", "fusions", "fused", "heads", "late", "layers", "streams", "towers", "two_towers"),
+    *("video", "label", "group", "split", "both", "training"),
+)
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> DictConfig:
@@ -53,12 +60,18 @@ def quoted(text: str) -> str:
 
 
 def streams_of(cfg: DictConfig) -> tuple[str, ...]:
-    """Returns the wanted streams, in their usual order. Raises ValueError for any other name."""
-    wanted = names_of(cfg.streams)
+    """Returns the wanted streams, RGB first and flow last. Raises ValueError unless they are one or two names."""
+    wanted = dict.fromkeys(names_of(cfg.streams))
+    computed = ", ".join(COMPUTED)
     for name in wanted or [""]:
-        if name not in STREAMS:
-            raise ValueError(f"streams={cfg.streams!r}: choose from rgb, flow, [rgb,flow]")
-    return tuple(name for name in STREAMS if name in wanted)
+        if name not in COMPUTED and (not NAME.fullmatch(name) or name in TAKEN):
+            raise ValueError(f"streams={cfg.streams!r}: {name!r} is no name of a stream; choose from {computed}")
+    if len(wanted) > 2:
+        raise ValueError(
+            f"streams={list(wanted)}: a network has two towers at most; train others apart, and fuse their scores by "
+            "`twostream fuse`"
+        )
+    return tuple(sorted(wanted, key=lambda name: {"rgb": 0, "flow": 2}.get(name, 1)))
 
 
 def names_of(value: Any) -> tuple[str, ...]:

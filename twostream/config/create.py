@@ -20,10 +20,10 @@ def create_model(*overrides: str, num_classes: int, **options: Any) -> nn.Module
     `options` are groups and plain values (`fusion="conv", layer=["conv5", "fc8"], weights="imagenet"`); `overrides` are
     written as on the command line, for values inside a group (`"flow.length=5"`). Without weights, it is random.
 
-    The network takes RGB frames (n, t, 3, h, w) in grey levels from 0 to 255, and stacks of L = `flow.length` flow
-    fields (n, t, 2L, h, w) in grey levels around zero (`twostream.data.flow.quantise`). It returns the scores of its m
-    heads before softmax, (m, n, k): in training each head has a loss of its own. `combine` turns them into one score
-    of each class, (n, k), which is evaluated.
+    The network takes its streams in their order: RGB frames (n, t, 3, h, w) in grey levels from 0 to 255, and stacks of
+    L = `flow.length` flow fields (n, t, 2L, h, w) in grey levels around zero (`twostream.data.flow.quantise`); or its
+    one stream. It returns the scores of its m heads before softmax, (m, n, k): in training each head has a loss of its
+    own. `combine` turns them into one score of each class, (n, k), which is evaluated.
 
     >>> import torch
     >>> network = create_model("flow.length=10", fusion="conv", layer="conv5", num_classes=5).eval()

@@ -20,7 +20,7 @@ from twostream.config.older import mirrors
 from twostream.config.paths import packed_frames
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
-from twostream.config.streams import streams_in
+from twostream.config.streams import check_columns, check_streams, streams_in
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.decoding import check_hands_out, require_vectors
 from twostream.data.flow import OpticalFlow
@@ -116,6 +116,7 @@ def open_store(cfg: DictConfig, flow: OpticalFlow) -> FlowStore | None:
 
 def check_parts(cfg: DictConfig) -> None:
     """Builds what needs no video, so that errors come before the data set is searched or rendered."""
+    check_streams(cfg)
     flow = build_flow(cfg)
     open_store(cfg, flow)
     if reads_vectors(cfg, flow):
@@ -156,6 +157,7 @@ def check_vectors(cfg: DictConfig, source: Any) -> None:
 
 def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> dict[str, Any]:
     """Returns the arguments that all data sets of a run share; `frame_source`: one that is open already, if any."""
+    check_columns(cfg, source)
     flow = build_flow(cfg)
     if reads_vectors(cfg, flow):
         check_vectors(cfg, source)
@@ -279,6 +281,7 @@ def build_record(
         source.classes,
         lists,
         index=find_index(cfg.data.root),
+        columns=[stream.column for stream in streams_in(cfg) if stream.column],
         flow="" if store is None else store.identity(),
         flow_path=None if store is None else partial(clip_path, store.root),
         packed_path=None if frames is None else lambda video: packed_path(frames, video.id),

@@ -13,7 +13,7 @@ from torch import nn
 
 from twostream.config.compose import names_of, streams_of
 from twostream.config.starts import REQUIRED, backbone_config, start_of, takes_weights
-from twostream.config.streams import side_of, span_in, streams_in
+from twostream.config.streams import check_streams, side_of, span_in, streams_in
 from twostream.config.trust import code_of
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign
@@ -197,6 +197,7 @@ def starts(network: Any) -> dict[str, str]:
 
 def describe_config(cfg: DictConfig, num_classes: int) -> Description:
     """Returns shapes, parameters and FLOPs of the configured network, without building it in memory."""
+    check_streams(cfg)
     return describe(
         build_network(cfg, num_classes, meta=True),
         num_chunks=frames_of_clip(cfg),

@@ -31,6 +31,7 @@ from twostream.data.sources.source import first_ten
 from twostream.data.storage.flow_store import clip_path
 from twostream.data.storage.packed import packed_path
 from twostream.models.network.tower import sees_clips
+from twostream.options.streams import Stream
 from twostream.probe.features import classifiers
 from twostream.probe.logistic import Fold, grouped_folds
 from twostream.probe.store import FeatureStore, network_digest
@@ -140,7 +141,7 @@ def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> 
     frames, flow = packed_frames(cfg), dataset.flow_store
     settings = {
         "network": network_digest(network, list(classifiers(network))),
-        "streams": sorted(stream.name for stream in dataset.streams),
+        "streams": sorted(described(stream) for stream in dataset.streams),
         "views": dataset.sampling.fixed(10_000, dataset.span).tolist(),
         "flow": {**dataset.flow.settings(), "length": dataset.flow.length},
         "flow store": None if flow is None else flow.identity(),
@@ -151,6 +152,12 @@ def feature_store(cfg: DictConfig, network: nn.Module, dataset: ClipDataset) -> 
     def files(video: Video) -> list[Path]:
         """Returns the files that the features of a video are computed from."""
         found = [video.path if frames is None else packed_path(frames, video.id)]
+        found += [video.files[stream.column] for stream in dataset.streams if stream.column]
         return found if flow is None else [*found, clip_path(flow.root, video)]
 
     return FeatureStore(cache_folder(None), settings, files)
+
+
+def described(stream: Stream) -> str:
+    """Returns what the features of a stream depend on, beside the options of flow."""
+    return repr(stream) if stream.column or stream.made == "differences" else stream.name

@@ -34,6 +34,7 @@ from twostream.config.network import (
 )
 from twostream.config.settle import monitored, settle, settle_starts
 from twostream.config.starts import start_of
+from twostream.config.streams import check_streams
 from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
@@ -141,6 +142,7 @@ def check_training(cfg: DictConfig) -> list[str]:
     Builds all that trains, as shapes only. Raises ValueError for options that do not fit together.
     """
     cfg = settle_starts(cfg)
+    check_streams(cfg)
     network = build_network(cfg, num_classes=10, meta=True)
     for module in network.modules_below(cfg.train_from):  # type: ignore[operator]
         module.requires_grad_(False)

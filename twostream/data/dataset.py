@@ -17,7 +17,7 @@ from twostream.data.clip import Clip
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import FrameSource, Kept
-from twostream.data.made import cut_all, cut_picture, mirrored_flow, mirrored_picture, positions
+from twostream.data.made import cut_all, cut_picture, mirrored_flow, mirrored_picture, positions, stacked
 from twostream.data.sampling import Sampling
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
@@ -28,6 +28,7 @@ from twostream.options.streams import flow as of_flow
 
 BROKEN = ("error", "skip")
 STILL = np.zeros((1, 1, 2), np.float32)  # a field of one cell
+SHAPE_TOLERANCE = 0.02  # part by which the aspects of a video's files may differ: sides are rounded, even to tens
 log = logging.getLogger(__name__)
 
 
@@ -95,11 +96,23 @@ class ClipDataset(Dataset[Clip | None]):
         return views
 
     def num_frames(self, index: int) -> int:
-        """Returns the number of frames of video `index`."""
+        """Returns the number of frames of video `index`, which all files of its streams have."""
         if self._num_frames[index] == 0:
-            counted_by = self.flow_store or self.frame_source
-            self._num_frames[index] = counted_by.count(self.videos[index])
+            self._num_frames[index] = self._count(self.videos[index])
         return int(self._num_frames[index])
+
+    def _count(self, video: Video) -> int:
+        """Counts the frames of the files that streams show. Raises `VideoError` if they have not equally many."""
+        counts = {}
+        for stream in self.streams:
+            file = video.in_column(stream.column)
+            counted_by = self.frame_source if stream.column or self.flow_store is None else self.flow_store
+            counts[file.path] = counts.get(file.path) or counted_by.count(file)
+        (first, number), *others = counts.items()
+        for path, other in others:
+            if other != number:
+                raise VideoError(path, f"has {other} frames, and {first} has {number}: streams show the same moments")
+        return number
 
     def unreadable(self) -> list[str]:
         """Returns the ids of the videos that broken="skip" has left out because they could not be read."""
@@ -140,7 +153,7 @@ class ClipDataset(Dataset[Clip | None]):
 
         frames = self._frames(video, shown, num_frames)
         if frames:
-            height, width = next(iter(frames.values())).shape[:2]
+            height, width = frame_size(video, frames)
         else:
             assert self.flow_store is not None
             height, width = self.flow_store.frame_size(video)
@@ -156,7 +169,8 @@ class ClipDataset(Dataset[Clip | None]):
         sides = (size, size) if isinstance(size, int) else size
         made = []
         for stream, places in shown.items():
-            views = MADE[stream.made](self, video, frames, places, boxes, sides)
+            make = self._flow if stream.made == "flow" else self._pictures
+            views = make(stream, video, frames.get(stream.column, {}), places, boxes, sides)
             if self.training and stream.jitters:
                 views = self.transform.colour(views.reshape(-1, *views.shape[2:]), rng).reshape(views.shape)
             made.append(views)
@@ -167,12 +181,25 @@ class ClipDataset(Dataset[Clip | None]):
     def _computes_flow(self) -> bool:
         return self.flow_store is None and any(stream.made == "flow" for stream in self.streams)
 
-    def _frames(self, video: Video, shown: Mapping[Stream, np.ndarray], num_frames: int) -> dict[Any, np.ndarray]:
-        """Reads the frames that streams show, and those that flow is computed from if there is no flow store."""
+    def _frames(
+        self, video: Video, shown: Mapping[Stream, np.ndarray], num_frames: int
+    ) -> dict[str, dict[Any, np.ndarray]]:
+        """Reads the frames that streams show, and those that flow is computed from if there is no flow store.
+
+        Returns {column: {index: frame}}; "": of the video itself.
+        """
+        frames = {}
+        for column in dict.fromkeys(stream.column for stream in shown):
+            own = {stream: places for stream, places in shown.items() if stream.column == column}
+            if read := self._read(video.in_column(column), own, num_frames):
+                frames[column] = read
+        return frames
+
+    def _read(self, video: Video, shown: Mapping[Stream, np.ndarray], num_frames: int) -> dict[Any, np.ndarray]:
         wanted = [chosen for stream, chosen in shown.items() if stream.made != "flow" or self.flow_store is None]
         if not wanted:
             return {}
-        if self._computes_flow and self.flow.from_video:
+        if self._computes_flow and self.flow.from_video and any(stream.made == "flow" for stream in shown):
             return self._moving(video, shown, num_frames)
         needed = np.unique(np.concatenate([chosen.ravel() for chosen in wanted])).tolist()
         return dict(zip(needed, self.frame_source.read(video, needed, num_frames), strict=True))
@@ -189,20 +216,24 @@ class ClipDataset(Dataset[Clip | None]):
 
     def _pictures(
         self,
+        stream: Stream,
         video: Video,
         frames: dict[int, np.ndarray],
         shown: np.ndarray,
         boxes: list[Box],
         sides: tuple[int, int],
     ) -> np.ndarray:
-        """Crops the frames `shown` (v, t): uint8 (boxes*v, t, 3, h, w). Each frame is resized once per box."""
-        views = np.empty((len(boxes), *shown.shape, 3, *sides), np.uint8)
+        """Crops the frames `shown` (v, t, *any): (boxes*v, t, c, h, w). Each frame is resized once per box."""
+        colours = stream.channels // (stream.length or 1)
+        views = np.empty((len(boxes), *shown.shape, colours, *sides), np.uint8)
         images = ((shown == index, frames[index]) for index in np.unique(shown).tolist())
-        cut_all(images, boxes, views, cut=partial(cut_picture, sides=sides), mirror=mirrored_picture)
-        return views.reshape(-1, *views.shape[2:])
+        cut, mirror = partial(cut_picture, sides=sides, stream=stream), partial(mirrored_picture, stream=stream)
+        cut_all(images, boxes, views, cut=cut, mirror=mirror)
+        return stacked(stream, views.reshape(-1, *views.shape[2:]))
 
     def _flow(
         self,
+        stream: Stream,
         video: Video,
         frames: dict[Any, np.ndarray],
         pairs: np.ndarray,
@@ -229,13 +260,23 @@ class ClipDataset(Dataset[Clip | None]):
         return views.reshape(len(boxes) * v, t, -1, *sides)  # u1, v1, u2, v2, …
 
 
-MADE = {"frames": ClipDataset._pictures, "flow": ClipDataset._flow}  # by `Stream.made`
-
-
 def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | None:
     """Returns a batch of the clips that are not None, or `none` if there is no such clip."""
     readable = [clip for clip in clips if clip is not None]
     return default_collate(readable) if readable else none
+
+
+def frame_size(video: Video, frames: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[int, int]:
+    """Returns height and width of the frames of the first file.
+
+    Raises `VideoError` if another file's have another shape, so that one crop would show other parts of the scene.
+    """
+    (height, width), *others = sizes = [next(iter(of_file.values())).shape[:2] for of_file in frames.values()]
+    paths = [video.in_column(column).path for column in frames]
+    for path, (h, w) in zip(paths[1:], others, strict=True):
+        if abs(h * width - w * height) > SHAPE_TOLERANCE * w * height:
+            raise VideoError(path, f"has frames of {w}×{h}, and {paths[0]} of {width}×{height}: another shape")
+    return sizes[0]
 
 
 def with_second(streams: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Int8, UInt8
+from jaxtyping import Bool, Int, Int8, Int16, UInt8
 
 from twostream.data.sampling import flow_pairs
 from twostream.data.transform import Box, crop_rgb, mirror_flow
@@ -19,17 +20,22 @@ def positions(
 ) -> Int[np.ndarray, "v t *any"]:
     """Returns which frames of the video each frame of the stream shows, as indices that are at most its last.
 
-    In the middle of the span + 1 frames of each chunk: a picture (v, t), or the pairs of L fields (v, t, L, 2).
+    In the middle of the span + 1 frames of each chunk: a picture (v, t), the pairs of L fields (v, t, L, 2), or the
+    L + 1 frames of L differences (v, t, L + 1).
 
-    >>> from twostream.options.streams import flow, rgb
+    >>> from twostream.options.streams import diff, flow, rgb
     >>> positions(rgb(), np.array([[0, 5, 10]]), span=10, num_frames=14)
     array([[ 5, 10, 13]])
     >>> positions(flow(2), np.array([[1]]), span=2, num_frames=9)[0, 0].tolist()
     [[1, 2], [2, 3]]
+    >>> positions(diff(2), np.array([[1]]), span=4, num_frames=4)
+    array([[[2, 3, 3]]])
     """
     first = starts + (span - stream.length) // 2
     if stream.made == "flow":
         return flow_pairs(first, stream.length, num_frames)
+    if stream.made == "differences":
+        first = first[..., None] + np.arange(stream.length + 1)
     return np.minimum(first, num_frames - 1)
 
 
@@ -63,13 +69,40 @@ def in_boxes(
 
 
 def cut_picture(
-    frame: UInt8[np.ndarray, "h w 3"], box: Box, sides: int | tuple[int, int]
-) -> UInt8[np.ndarray, "3 h2 w2"]:
-    return crop_rgb([frame], box, sides)[0]
+    frame: UInt8[np.ndarray, "h w 3"], box: Box, sides: int | tuple[int, int], stream: Stream
+) -> UInt8[np.ndarray, "c h2 w2"]:
+    """Returns the crop of a picture in the colours of its stream."""
+    crop = crop_rgb([frame], box, sides)[0]
+    if stream.channels == 1:
+        crop = cv2.cvtColor(np.moveaxis(crop, 0, -1), cv2.COLOR_RGB2GRAY)[None]
+    return inverted(crop) if box.flip and stream.inverts else crop
 
 
-def mirrored_picture(crop: UInt8[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "3 h w"]:
-    return crop[..., ::-1]
+def mirrored_picture(crop: UInt8[np.ndarray, "c h w"], stream: Stream) -> UInt8[np.ndarray, "c h w"]:
+    """Returns the crop of the mirrored scene."""
+    return inverted(crop[..., ::-1]) if stream.inverts else crop[..., ::-1]
+
+
+def inverted(crop: UInt8[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "c h w"]:
+    """Turns the first channel round: where it stores a displacement in x, a mirrored scene moves the other way."""
+    crop = crop.copy()
+    crop[0] = 255 - crop[0]
+    return crop
+
+
+def stacked(stream: Stream, frames: UInt8[np.ndarray, "*any c h w"]) -> np.ndarray:
+    """Returns what a stream makes of its cut pictures: the same, or their differences, a stack for each chunk."""
+    return differences(frames) if stream.made == "differences" else frames
+
+
+def differences(frames: UInt8[np.ndarray, "*any l 3 h w"]) -> Int16[np.ndarray, "*any c h w"]:
+    """Returns how much each colour of each frame but the first is brighter than in the frame before: R1, G1, B1, R2, …
+
+    >>> differences(np.uint8([5, 2, 255]).reshape(3, 1, 1, 1)).ravel()
+    array([ -3, 253], dtype=int16)
+    """
+    changes = np.subtract(frames[..., 1:, :, :, :], frames[..., :-1, :, :, :], dtype=np.int16)
+    return changes.reshape(*changes.shape[:-4], -1, *changes.shape[-2:])
 
 
 def mirrored_flow(field: Int8[np.ndarray, "2 h w"]) -> Int8[np.ndarray, "2 h w"]:

@@ -82,15 +82,20 @@ def record_of(
     flow: str = "",
     flow_path: Callable[[Video], Path] | None = None,
     packed_path: Callable[[Video], Path] | None = None,
+    columns: Sequence[str] = (),
 ) -> Record:
-    """Records size and known hash of every video, and the sizes of its flow and packed frames; opens no video file."""
+    """Records size and known hash of every video, and the sizes of its flow and packed frames; opens no video file.
+
+    With files in `columns`, the size is that of all files, and no hash is recorded.
+    """
     hashes = {known.path: known for known in index.hashes()} if index else {}
     top = f"{index.root}{os.sep}" if index else ""
 
     def entry_of(video: Video) -> Entry:
         size, changed = _facts(video.path)
         known = hashes.get(str(video.path).removeprefix(top).replace(os.sep, "/"))
-        fresh = known is not None and (known.size, known.mtime_ns) == (size, changed)
+        fresh = known is not None and (known.size, known.mtime_ns) == (size, changed) and not columns
+        size += sum(_facts(video.files[column])[0] for column in columns)
         return Entry(
             video.id,
             classes[video.label],

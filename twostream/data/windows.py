@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int, Num, UInt8
 from twostream.data.dataset import Transform
 from twostream.data.decoding import TimedFrame
 from twostream.data.flow import OpticalFlow
-from twostream.data.made import cut_picture, positions
+from twostream.data.made import cut_picture, positions, stacked
 from twostream.data.sampling import Chunks, Sampling, rgb_indices
 from twostream.data.transform import Box, crop_computed
 from twostream.options.streams import Stream, span_of
@@ -41,11 +41,15 @@ class View(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A frame, and the motion from the frame before to it, at the flow's working resolution (None at the first)."""
+    """A frame, and the motion from the frame before to it, at the flow's working resolution (None at the first).
+
+    `others`: the same frame of the video's other files, by column.
+    """
 
     second: float
     rgb: UInt8[np.ndarray, "h w 3"]
     motion: Float32[np.ndarray, "h2 w2 2"] | None
+    others: Mapping[str, UInt8[np.ndarray, "h3 w3 3"]] = {}
 
 
 class Window(NamedTuple):
@@ -106,7 +110,7 @@ class Windows:
         self._last_end = 0
         self._box: Box | None = None
         self._seconds: deque[float] = deque(maxlen=length)
-        self._pictures: deque[np.ndarray] = deque(maxlen=length)
+        self._pictures: dict[Stream, deque[np.ndarray]] = {stream: deque(maxlen=length) for stream in view.streams}
         self._motion: deque[np.ndarray] = deque(maxlen=length - 1)  # from each frame to the next
 
     def add(self, step: Step) -> Window | None:
@@ -116,8 +120,10 @@ class Windows:
             [self._box] = self.view.transform.fixed(height, width)
         size, flow = self.view.transform.fixed_size(height, width), self.view.flow
         self._seconds.append(step.second)
-        if any(stream.made != "flow" for stream in self.view.streams):
-            self._pictures.append(cut_picture(step.rgb, self._box, size))
+        for stream in self.view.streams:
+            if stream.made != "flow":
+                frame = step.others[stream.column] if stream.column else step.rgb
+                self._pictures[stream].append(cut_picture(frame, self._box, size, stream))
         if step.motion is not None:
             self._motion.append(crop_computed(step.motion, self._box, size, flow.bound, flow.cell))
         self.count += 1
@@ -145,6 +151,7 @@ class Windows:
     def _made(self, stream: Stream, places: np.ndarray) -> Num[np.ndarray, "t c h w"]:
         """Returns the frames of a stream that show these places; see `positions`."""
         if stream.made != "flow":
-            return np.stack([self._pictures[i] for i in places])
+            crops = np.stack([self._pictures[stream][i] for i in places.ravel()])
+            return stacked(stream, crops.reshape(*places.shape, *crops.shape[1:]))
         still = np.zeros((2, self.view.transform.size, self.view.transform.size), np.int8)
         return np.stack([np.concatenate([self._motion[i] if i < j else still for i, j in c]) for c in places])

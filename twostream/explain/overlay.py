@@ -33,7 +33,11 @@ def stream_picture(stream: Stream, frame: np.ndarray, bound: float) -> UInt8[np.
     """Draws a frame of a stream (c, h, w) as a network reads it; `bound`: of flow."""
     if stream.made == "flow":
         return motion_picture(clip_motion(frame, bound))
-    return clip_picture(frame)
+    middle = stream.length // 2 * 3
+    frame = frame[middle : middle + 3]
+    if stream.is_signed:  # grey: no change
+        frame = (frame.astype(np.float32) / 2 + 128).clip(0, 255).astype(np.uint8)
+    return clip_picture(np.broadcast_to(frame, (3, *frame.shape[1:])))
 
 
 def clip_picture(rgb: UInt8[np.ndarray, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:

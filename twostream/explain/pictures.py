@@ -69,11 +69,13 @@ def save_columns(columns: Sequence[Column], path: Path, *, title: str) -> None:
 
 
 def save_filters(stream: Stream, weight: Float[Tensor, "d c h w"], path: Path) -> None:
-    """Draws the filters that read the frames of a stream."""
+    """Draws the filters that read the frames of a stream; of a stack of pictures, those that read the middle one."""
     if stream.made == "flow":
         save_flow_filters(weight, path)
-    else:
-        save_picture_filters(stream.name, weight, path)
+        return
+    if stream.length:
+        weight = weight.unflatten(1, (stream.length, 3))[:, stream.length // 2]
+    save_picture_filters(stream.name, weight.expand(-1, 3, -1, -1), path)
 
 
 def save_picture_filters(stream: str, weight: Float[Tensor, "d 3 h w"], path: Path) -> None:

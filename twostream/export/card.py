@@ -145,11 +145,13 @@ def protocol(clips: ClipDataset) -> str:
 def contents(stream: Stream) -> str:
     """Says in words what a frame of a stream is.
 
-    >>> from twostream.options.streams import flow, rgb
-    >>> contents(rgb()), contents(flow(10))
-    ('one RGB frame', 'L = 10 flow fields')
+    >>> from twostream.options.streams import diff, flow, rgb
+    >>> contents(rgb()), contents(flow(10)), contents(diff(5))
+    ('one RGB frame', 'L = 10 flow fields', 'L = 5 differences of frames')
     """
-    return f"L = {stream.length} flow fields" if stream.made == "flow" else f"one {title_of(stream.name)} frame"
+    if not stream.length:
+        return f"one {title_of(stream.name)} frame"
+    return f"L = {stream.length} {'flow fields' if stream.made == 'flow' else 'differences of frames'}"
 
 
 def _network(

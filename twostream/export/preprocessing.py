@@ -69,6 +69,7 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
                 "channels": list(stream.channel_names),
                 "range": list(stream.range),
                 "normalisation": _norm(system, stream),
+                **_shows(stream),
             }
             for stream in clips.streams
         },
@@ -98,6 +99,17 @@ def _flow(clips: ClipDataset) -> dict[str, Any]:
         "rule": VECTORS if clips.flow.from_video else FLOW,
         "quantisation": "round(127 / bound * displacement), after clipping to ±bound",
     }
+
+
+def _shows(stream: Stream) -> dict[str, str]:
+    """Says what a frame of the stream is, unless `INDICES` does."""
+    if stream.made == "differences":
+        first = f"s + (L - {stream.length}) // 2 + j"
+        return {"shows": f"frame {first} + 1 minus frame {first}, j = 0 … {stream.length - 1}, of RGB after the crop"}
+    if stream.column:
+        grey = ", as cv2.COLOR_RGB2GRAY after the crop" if stream.channels == 1 else ""
+        return {"shows": f"frame s + L // 2 of the file in the column {stream.column}{grey}"}
+    return {}
 
 
 def _norm(system: TwoStreamSystem, stream: Stream) -> dict[str, Any]:

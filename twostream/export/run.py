@@ -80,6 +80,8 @@ def export_run(
     run = load_run(folder, trust=trust)
     with errors_name_file(config_file(folder)):
         clips = build_clips(run.cfg, videos)
+    if videos and (columns := [stream.column for stream in clips.streams if stream.column]):
+        raise ValueError(f"{videos[0]}: the network sees {columns[0]}, of another file, too; leave videos out")
     to = inside(Path(folder), "export") if to is None else to
     require_writable(to, "name another folder with --to DIR")
     if to.resolve() == Path(folder).resolve():

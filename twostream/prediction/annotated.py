@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -44,6 +44,7 @@ class Shown(NamedTuple):
     second: float
     rgb: UInt8[np.ndarray, "h w 3"]
     motion: Float[np.ndarray, "h w 2"]  # in pixels of the flow's working resolution
+    others: Mapping[str, UInt8[np.ndarray, "h w 3"]]  # of other files, by column
 
 
 class AnnotatedFilm(Observer):
@@ -74,14 +75,17 @@ class AnnotatedFilm(Observer):
     def frame(self, step: Step) -> None:
         height, width = step.rgb.shape[:2]
         if self._layout is None:
-            pictures = 1 + sum(stream.made == "flow" for stream in self.view.streams) + len(self.maps)
+            beside = sum(stream.made == "flow" or bool(stream.column) for stream in self.view.streams)
+            pictures = 1 + beside + len(self.maps)
             self._layout = make_layout(height, width, pictures)
             wide, high = self._layout.size
             self._film = Film(self.path, height=high, width=wide).__enter__()
         size = (self._layout.width, self._layout.height)
         rgb = cv2.resize(step.rgb, size, interpolation=cv2.INTER_AREA if height > size[1] else cv2.INTER_CUBIC)
         motion = step.motion if step.motion is not None else np.zeros((2, 2, 2), np.float32)
-        self._waiting.append(Shown(self._count, step.second, rgb, cv2.resize(motion, size) * self.view.flow.cell))
+        others = {column: cv2.resize(frame, size) for column, frame in step.others.items()}
+        motion = cv2.resize(motion, size) * self.view.flow.cell
+        self._waiting.append(Shown(self._count, step.second, rgb, motion, others))
         self._count += 1
 
     def window(self, window: Window, seen: Seen) -> None:
@@ -148,6 +152,8 @@ class AnnotatedFilm(Observer):
         pictures = {"RGB": shown.rgb}
         under = dict.fromkeys((stream.name for stream in self.view.streams), shown.rgb)
         for stream in self.view.streams:
+            if stream.column:
+                under[stream.name] = pictures[stream.name] = shown.others[stream.column]
             if stream.made == "flow":
                 under[stream.name] = motion = motion_picture(shown.motion, largest)
                 pictures[f"{stream.name}, full colour: {largest:.1f} pixels a frame"] = motion

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import inf
@@ -21,6 +21,7 @@ from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_f
 from twostream.data.flow import OpticalFlow
 from twostream.data.windows import Step, View, Window, Windows, steps
 from twostream.explain import grad_cam, maps_to_explain
+from twostream.options.streams import Stream
 
 AnyPath = str | PathLike[str]
 
@@ -95,6 +96,7 @@ class Predictor:
         self,
         video: AnyPath | int,
         *,
+        files: Mapping[str, AnyPath] | None = None,
         window: float | None = None,
         stride: float | None = None,
         limit: float | None = None,
@@ -103,12 +105,14 @@ class Predictor:
     ) -> Prediction:
         """Predicts the classes of a video, or, given a whole number, of what that camera sees, window by window.
 
+        - `files`: {stream: file} of the streams that were columns of data.csv. A network of such a stream alone needs
+          none: `video` is that file.
         - `window`, `stride`: seconds (default: as many frames as a clip of training spans, and half of a window).
         - `limit`: seconds after which to stop.
         - `stop`: called after each frame; stops if it returns True.
 
-        Memory does not grow with the video. Raises `VideoError` if the video cannot be read, ValueError for lengths
-        that make no windows.
+        Memory does not grow with the video. Raises `VideoError` if the video cannot be read, or another file of it has
+        not as many frames, ValueError for lengths that make no windows, and for a file that is missing.
         """
         for key, seconds in (("window", window), ("stride", stride), ("limit", limit)):
             if seconds is not None and not 0 < seconds < inf:
@@ -117,9 +121,10 @@ class Predictor:
         length, step = self.window_frames(video, window, stride)
         collector = Windows(self.view, length=length, stride=step)
         looks: list[tuple[Window, Seen]] = []
+        others = self._others(files or {})
         try:
             with closing(until(self._frames(video), limit, stop)) as frames:
-                for full in self._windows(frames, collector, observers):
+                for full in self._windows(frames, collector, observers, others):
                     seen = self.look(full, explain=bool(observers))
                     if not np.isfinite(seen.heads).all():
                         raise VideoError(name, f"the scores of {self.folder} are not finite numbers: they say nothing")
@@ -141,11 +146,30 @@ class Predictor:
             return camera_frames(video)
         return timed_frames(video, motion=self._flow is not None and self._flow.from_video)
 
+    def _others(self, files: Mapping[str, AnyPath]) -> dict[str, AnyPath]:
+        """Returns {column: file} for the streams that have files of their own. Raises ValueError if one is missing."""
+        columns = [stream.column for stream in self.view.streams if stream.column]
+        if unknown := [name for name in files if name not in columns]:
+            raise ValueError(f"stream {unknown[0]}: {self.folder} has {', '.join(columns) or 'none'} from files")
+        missing = [name for name in columns if name not in files]
+        if missing and len(self.view.streams) > 1:
+            raise ValueError(
+                f"{self.folder}: sees {missing[0]} beside the video: name its file, by --stream {missing[0]}=PATH or, "
+                f"from Python, files={{'{missing[0]}': PATH}}"
+            )
+        return dict(files)
+
     def _windows(
-        self, frames: Iterator[TimedFrame], collector: Windows, observers: Sequence[Observer]
+        self,
+        frames: Iterator[TimedFrame],
+        collector: Windows,
+        observers: Sequence[Observer],
+        files: Mapping[str, AnyPath],
     ) -> Iterator[Window]:
         """Yields the windows of the frames, each as soon as it is full; shows every frame to the observers."""
+        others = {column: timed_frames(path) for column, path in files.items()}
         for one in steps(frames, self._flow):
+            one = one._replace(others=beside(one, others, files, self.view.streams))
             for observer in observers:
                 observer.frame(one)
             if (window := collector.add(one)) is not None:
@@ -193,6 +217,21 @@ class Predictor:
             scores=np.stack([seen.scores for _, seen in looks]),
             overall=self.probabilities(heads),
         )
+
+
+def beside(
+    step: Step, others: Mapping[str, Iterator[TimedFrame]], files: Mapping[str, AnyPath], streams: Sequence[Stream]
+) -> dict[str, np.ndarray]:
+    """Returns the frames of the other files at a step, by column; the video's own where a column has no file.
+
+    Raises `VideoError` if a file has ended.
+    """
+    found = {stream.column: step.rgb for stream in streams if stream.column}
+    for column, frames in others.items():
+        if (frame := next(frames, None)) is None:
+            raise VideoError(str(files[column]), "has fewer frames than the video that it goes with")
+        found[column] = frame.rgb
+    return found
 
 
 def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:

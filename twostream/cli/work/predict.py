@@ -78,11 +78,31 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
             observers.append(sample)
         stop = stack.enter_context(interruptible()) if isinstance(video, int) else lambda: False
         prediction = predictor.predict(
-            video, window=options.window, stride=options.stride, limit=options.limit, stop=stop, observers=observers
+            video,
+            files=files_of(options.streams, name),
+            window=options.window,
+            stride=options.stride,
+            limit=options.limit,
+            stop=stop,
+            observers=observers,
         )
     if sheet is not None:
         save_sheet(sample, prediction, sheet, view=predictor.view)
     return prediction
+
+
+def files_of(typed: Sequence[str], name: str | None) -> dict[str, Path]:
+    """Returns {stream: file} of what was typed by --stream; `name`: of a video in a FOLDER, whose paths are folders.
+
+    Raises ValueError for what is no NAME=PATH.
+    """
+    found = {}
+    for word in typed:
+        stream, equals, path = word.partition("=")
+        if not stream or not equals or not path:
+            raise ValueError(f"--stream {word!r}: must be NAME=PATH, such as depth=a.mp4")
+        found[stream] = Path(path) if name is None else Path(path) / name
+    return found
 
 
 def output(path: Path | None, name: str | None, suffix: str) -> Path | None:

@@ -14,7 +14,7 @@ from twostream.data.sources.class_folders import scan
 from twostream.data.sources.holdout import divide
 from twostream.data.sources.sides import SIDES
 from twostream.data.sources.source import Source, Video, first_ten
-from twostream.data.sources.split_file import Row, read_bytes, read_csv, tidy_group
+from twostream.data.sources.split_file import Row, is_below, read_bytes, read_csv, tidy_group
 from twostream.files.video_files import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ class Folder(Source):
     With `csv`, that file says which videos are used. It is UTF-8 or UTF-16, with commas and a header. Its columns:
     `video`, the path below ROOT; `split`, one of train, validation, test, unused (further splits in `split2`,
     `split3`, …); and, if wanted, `label`, the class name (by default the class folder in the path), and `group` (by
-    default found by `group_pattern`).
+    default found by `group_pattern`). Any other column may name further files of the videos, as paths below ROOT: that
+    of depth, say, which `streams=[rgb,depth]` shows by the column's name.
 
     Args:
         root: the folder of class folders.
@@ -105,7 +106,13 @@ def _to_videos(rows: Sequence[Row], root: Path, group_pattern: str | None) -> tu
     labels = {name: label for label, name in enumerate(names)}
     groups = _groups([row for row in rows if not row.group], group_pattern)
     videos = [
-        Video(id=row.id, path=root / row.id, label=labels[row.class_name], group=row.group or groups[row.id])
+        Video(
+            id=row.id,
+            path=root / row.id,
+            label=labels[row.class_name],
+            group=row.group or groups[row.id],
+            files={name: root / cell for name, cell in row.files.items() if is_below(cell)},
+        )
         for row in rows
     ]
     return names, videos

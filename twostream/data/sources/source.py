@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +26,11 @@ class Video:
     path: Path
     label: int  # 0-based position in the source's classes
     group: str
+    files: Mapping[str, Path] = field(default_factory=dict, hash=False)  # other files of it, by column of data.csv
+
+    def in_column(self, column: str) -> Video:
+        """Returns the video as its file in a column shows it; "": itself."""
+        return replace(self, path=self.files[column]) if column else self
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import csv as csv_files
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,12 +15,14 @@ from twostream.data.sources.tree import decode
 from twostream.files.video_files import near
 
 UNUSED = "unused"
+OWN = ("video", "label", "group")  # columns that name no further file, as do the splits
 
 
 class Row(NamedTuple):
     """A video whose class has no number yet. `group` is "" if it is not given, `side` is "" if it is not decided.
 
-    `depth` is the place of the class folder in the path: 1 for <class>/…, 2 for <side>/<class>/….
+    `files`: the cells of all other columns, which may name further files. `depth` is the place of the class folder in
+    the path: 1 for <class>/…, 2 for <side>/<class>/….
     """
 
     id: str
@@ -28,6 +30,7 @@ class Row(NamedTuple):
     group: str = ""
     side: str = ""
     depth: int = 1
+    files: Mapping[str, str] = {}  # paths below the root, by column
 
 
 def read_csv(path: Path, split: int) -> list[Row]:
@@ -83,7 +86,7 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
     if None in cells or None in cells.values():
         raise ValueError(f"{where}: more or fewer cells than columns; quote names that hold a comma")
     path = PurePosixPath(cells["video"])
-    if not path.parts or path.is_absolute() or ".." in path.parts:
+    if not is_below(cells["video"]):
         raise ValueError(f"{where}: video={cells['video']!r}: expected a path below root")
     word = cells[column].strip()
     side = UNUSED if word == UNUSED else side_of(word)
@@ -95,15 +98,32 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
             raise ValueError(f"{where}: {name}={shown!r}: not UTF-8; save the CSV in UTF-8")
     if "label" not in cells and len(path.parts) < 2:
         raise ValueError(f"{where}: video={cells['video']!r}: no class folder in the path, and no column `label`")
+    files = {name: cells[name].strip() for name in cells if name not in OWN and not re.fullmatch(r"split\d*", name)}
     class_name = cells.get("label")
     if class_name is not None and (not class_name or class_name != class_name.strip()):
         raise ValueError(f"{where}: label={class_name!r}: expected a class name without spaces around it")
-    return Row(id=str(path), class_name=class_name or "", group=tidy_group(cells.get("group", "")), side=side)
+    return Row(
+        id=str(path),
+        class_name=class_name or "",
+        group=tidy_group(cells.get("group", "")),
+        side=side,
+        files=files,
+    )
 
 
 def _placed(row: Row, depth: int) -> Row:
     """Returns the row with its depth and, if the CSV gives no label, with its class folder as class."""
     return row._replace(depth=depth, class_name=row.class_name or row.id.split("/")[depth - 1])
+
+
+def is_below(cell: str) -> bool:
+    """Whether a cell is a path that stays below the root.
+
+    >>> is_below("a/b.mp4"), is_below("../b.mp4"), is_below("/b.mp4"), is_below("")
+    (True, False, False, False)
+    """
+    path = PurePosixPath(cell)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def is_utf8(text: str) -> bool:

@@ -61,6 +61,9 @@ class Tower(nn.Module):
         self.in_channels = stream.channels
         self.backbone = backbone(in_channels=stream.channels, num_classes=num_classes)
         self.num_classes = num_classes
+        if stream.sums and self.backbone.report is not None and self.backbone.report.adapted:
+            with torch.no_grad():  # filters were averaged over R, G, B; a grey picture has the same in each of them
+                self.backbone.first[1].weight.mul_(3)
         self.input = Normalise(*statistics(stream, self.backbone))
         self.pooling = pooling
         self.pools_time = False
@@ -183,11 +186,13 @@ class Tower(nn.Module):
 
 def statistics(stream: Stream, backbone: Any) -> tuple[list[float], list[float]]:
     """Returns the mean and the standard deviation of each channel of a stream: its own, or else the backbone's."""
-    mean, std = (0.0,), (backbone.flow_std,)
-    if stream.dtype == "uint8":
-        mean, std = backbone.mean, backbone.std
-    if stream.std is not None:
-        std = (stream.std,)
+    mean, std = backbone.mean, backbone.std
+    if stream.made == "flow":
+        mean, std = (0.0,), (backbone.flow_std,)
+    elif stream.is_signed:
+        mean, std = (0.0,), (2 * sum(std) / len(std),)  # differences have twice the range; as in TSN
+    mean = mean if stream.mean is None else (stream.mean,)
+    std = std if stream.std is None else (stream.std,)
     return per_channel(mean, stream.channels), per_channel(std, stream.channels)
 
 
