@@ -129,8 +129,8 @@ def test_flow_is_the_single_stream_network_at_the_start() -> None:
     rgb, flow = clips()
     with torch.no_grad():
         heads = network(rgb, flow)
-        assert torch.equal(heads[1], single(network, "flow")(rgb, flow)[0])
-        assert not torch.allclose(heads[0], single(network, "rgb")(rgb, flow)[0]), "flow enters RGB"
+        assert torch.equal(heads[1], single(network, "flow")(flow)[0])
+        assert not torch.allclose(heads[0], single(network, "rgb")(rgb)[0]), "flow enters RGB"
 
 
 @torch.no_grad()
@@ -154,11 +154,11 @@ def test_rgb_is_the_single_stream_network_where_flow_is_neutral(operation: str, 
     silence(network, neutral)
     rgb, flow = clips()
     with torch.no_grad():
-        assert torch.equal(network(rgb, flow)[0], single(network, "rgb")(rgb, flow)[0])
+        assert torch.equal(network(rgb, flow)[0], single(network, "rgb")(rgb)[0])
     other = 1.0 - neutral
     silence(network, other)
     with torch.no_grad():
-        assert not torch.allclose(network(rgb, flow)[0], single(network, "rgb")(rgb, flow)[0])
+        assert not torch.allclose(network(rgb, flow)[0], single(network, "rgb")(rgb)[0])
 
 
 def reached(network: Any, head: int) -> set[str]:
@@ -246,8 +246,11 @@ def test_attention_and_both_ways_are_described() -> None:
         (["layer=[conv5,softmax]"], "layer='softmax': fusion=residual enters residual units"),
         (["backbone=tiny", "layer=conv5"], "tiny has no residual units to enter; choose backbone=resnet18, resnet34"),
         (["backbone=vgg16", "layer=conv5", "transform.size=224"], "vgg16 has no residual units to enter"),
-        (["backbone.inflate=true", "sampling=clip"], "not into an inflated resnet18; choose backbone.inflate=false"),
-        (["backbone=r3d_18", "sampling=clip"], "r3d_18 has no residual units to enter"),
+        (
+            ["backbone.inflate=true", "sampling=clip"],
+            "resnet18 sees whole clips here; choose a ResNet of frames",
+        ),
+        (["backbone=r3d_18", "sampling=clip"], "r3d_18 sees whole clips here"),
         (["backbone@flow_backbone=tiny", "layer=conv5", "align.channels=project"], "tiny has no residual units"),
     ],
 )
