@@ -135,14 +135,15 @@ def learn(backbone: str, kind: str, pooling: str, *, side: int = 48) -> Learning
     rgb, flow, label = clips(cfg.transform.size)
     if reads_clips(backbone):
         rgb, flow = (frames.expand(-1, FRAMES, -1, -1, -1) for frames in (rgb, flow))
-    start_centres(network, rgb, flow)
+    shown = [{"rgb": rgb, "flow": flow}[stream] for stream in network.streams]
+    start_centres(network, shown)
     optimizer = torch.optim.AdamW(rates(network), weight_decay=0.0)
     waiting = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     with torch.no_grad():
-        heads = network(rgb, flow)
+        heads = network(*shown)
     result = Learning(farthest_loss(heads, label), lowest=heads.min().item())
     for _ in range(STEPS):
-        heads = network(rgb, flow)
+        heads = network(*shown)
         losses = torch.stack([F.cross_entropy(head, label) for head in heads])
         result.losses.append(losses.max().item())
         result.lowest = min(result.lowest, heads.min().item())
@@ -172,13 +173,13 @@ def farthest_loss(heads: Tensor, label: Tensor) -> float:
     return max(losses, key=lambda loss: abs(loss - math.log(CLASSES)))
 
 
-def start_centres(network: nn.Module, rgb: Tensor, flow: Tensor) -> None:
+def start_centres(network: nn.Module, shown: list[Tensor]) -> None:
     """As training does it: clusters start from the descriptors that they will see."""
     layers = [module for module in network.modules() if isinstance(module, SoftVLAD)]
     seen: dict[SoftVLAD, Tensor] = {}
     hooks = [layer.register_forward_pre_hook(lambda m, x: seen.update({m: x[0]})) for layer in layers]
     with torch.no_grad():
-        network(rgb, flow) if layers else None
+        network(*shown) if layers else None
     for hook in hooks:
         hook.remove()
     for layer, maps in seen.items():

@@ -359,8 +359,9 @@ def whole(*overrides: str) -> Any:
 )
 def test_whole_networks_work_alone_and_fused_by_scores(overrides: list[str]) -> None:
     config, made = whole(*overrides)
-    rgb, flow = (torch.zeros(2, 3, c, 160, 160, device="meta") for c in (3, 2 * config.flow.length))
-    assert made.combine(made(rgb, flow)).shape == (2, 5)
+    channels = {"rgb": 3, "flow": 2 * config.flow.length}
+    shown = [torch.zeros(2, 3, channels[stream], 160, 160, device="meta") for stream in made.streams]
+    assert made.combine(made(*shown)).shape == (2, 5)
     assert any("temporal" in line and "changes nothing" in line for line in check_effects(config, made))
     assert {name.rpartition(".")[2] for name in classifiers(made)} == {"head"}
 
