@@ -17,7 +17,7 @@ BACKBONES = sorted(file.stem for file in (conf_folder() / "backbone").glob("*.ya
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_weights_that_are_not_there_have_one_line(backbone: str) -> None:
-    cfg = compose_config([f"backbone={backbone}", "backbone.weights=absent.pth", "transform.size=224"])
+    cfg = compose_config([f"backbone={backbone}", "backbone.weights=absent.pth", "transform.size=224", "sampling=clip"])
     with pytest.raises(ValueError, match=r"absent.pth': no such file; choose from") as soon:
         check_paths(cfg)
     with pytest.raises(ValueError, match=r"absent.pth") as late:

@@ -112,8 +112,9 @@ def test_networks_that_score_frames_alone_are_known_as_such(options: str, alone:
     for parameter in network.parameters():
         if not parameter.any():  # attention starts as the identity
             torch.nn.init.normal_(parameter, std=0.1)
-    rgb, flow = (torch.rand(1, 2, channels, 64, 64, dtype=torch.float64) * 255 for channels in (3, 10))
+    channels = [{"rgb": 3, "flow": 10}[stream] for stream in network.streams]
+    streams = [torch.rand(1, 2, each, 64, 64, dtype=torch.float64) * 255 for each in channels]
     with torch.no_grad():
-        together = network(rgb, flow)
-        each = torch.stack([network(rgb[:, t : t + 1], flow[:, t : t + 1]) for t in (0, 1)]).mean(0)
+        together = network(*streams)
+        each = torch.stack([network(*(frames[:, t : t + 1] for frames in streams)) for t in (0, 1)]).mean(0)
     assert torch.allclose(together, each, rtol=1e-9, atol=1e-12) == alone

@@ -231,7 +231,7 @@ def test_numbers_without_end_are_refused(run: Path, key: str) -> None:
     [
         ("optimizer._target_=os.system", "names code that no option of twostream does: 'os.system' as optimizer"),
         ("+transform.colour={_target_: os.system, command: 'touch x'}", "names code|no viable alternative|mismatched"),
-        ("pooling=../../../evil", "names code that no option of twostream does: 'os.system' as pooling|Could not find"),
+        ("pooling=../../../evil", "names code that no option of twostream does: 'os.system' as pooling|no such option"),
         ("data.root=${oc.env:SECRET}", "is not taken from a folder"),
         ("seed=$\\{oc.env:HOME\\}", "is not taken from a folder"),
         ("optimizer._target_=$\\{x\\}", "is not taken from a folder"),

@@ -49,6 +49,7 @@ def sweep(tmp_path: Path) -> Path:
         write_json(tmp_path / name / "overrides.json", overrides)
     write_json(tmp_path / "finished" / "results.json", {"metrics": {"test/top1": 0.5}})
     (tmp_path / "failed" / "error.txt").write_text("Traceback …\nValueError: no\n")
+    (tmp_path / "failed" / "config.yaml").write_text("seed: 1\n")  # it had begun
     return tmp_path
 
 

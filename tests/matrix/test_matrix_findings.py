@@ -23,7 +23,7 @@ from twostream.files.errors import UserError
         ("experiment=null", "or leave it out"),
         ("logger=null", "logger=null: choose from csv, tensorboard, wandb"),
         ("optimizer=[adamw,sgd]", "choose from adamw, finetune, sgd"),
-        ("backbone@flow_backbone=[tiny]", "choose from resnet101"),
+        ("backbone@flow_backbone=[tiny]", "choose from googlenet"),
     ],
 )
 def test_a_group_without_an_option_or_with_several(word: str, told: str) -> None:

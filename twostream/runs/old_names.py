@@ -32,6 +32,8 @@ LATER = {  # options that runs of before did not have -> the value with which th
     "optimizer.fused": "auto",
     "matmul_precision": None,
     "checkpointing": False,
+    "backbone.inflate": False,
+    "flow_backbone.inflate": False,
     "diff": {"length": 5, "std": None},
     "column": {"colour": "rgb", "mirror": "plain", "mean": None, "std": None, "first_layer": "summed"},
 }
