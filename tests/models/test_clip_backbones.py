@@ -348,7 +348,7 @@ def test_grad_cam_has_a_map_for_each_frame() -> None:
         ["backbone=mc3_18"],
         ["backbone=resnet18", "backbone.inflate=true"],
         ["backbone=swin3d_t"],
-        ["backbone=mvit_v2_s"],
+        pytest.param(["backbone=mvit_v2_s"], marks=pytest.mark.slow),  # minutes
     ],
 )
 @pytest.mark.parametrize(("write", "load", "end"), [(write_pt2, load_pt2, "pt2"), (write_onnx, load_onnx, "onnx")])
