@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from twostream.config.compose import compose_config
+from twostream.config.network import build_network
 from twostream.metrics import ranks
 from twostream.metrics.score_fusion import fuse
 from twostream.metrics.scores import Scores
@@ -521,3 +523,11 @@ def test_a_grey_column_starts_from_published_filters(tmp_path, first_layer: str,
     tower = Tower(column("depth", colour="grey", first_layer=first_layer), backbone, num_classes=3, image_size=32)
     expected = factor * published.first[1].weight.mean(1, keepdim=True)
     torch.testing.assert_close(tower.backbone.first[1].weight, expected)
+
+
+def test_a_stream_may_not_be_called_as_a_part_of_networks() -> None:
+    for name in ("type", "half", "meet", "align_back"):
+        with pytest.raises(ValueError, match="a network has an attribute of this name"):
+            build_network(compose_config(["data=folder", "data.csv=x.csv", f"streams=[rgb,{name}]"]), 3)
+    with pytest.raises(ValueError, match="name each stream once"):
+        build_network(compose_config(["streams=[rgb,rgb]"]), 3)

@@ -23,6 +23,14 @@ def composed(options: argparse.Namespace) -> DictConfig:
     return compose_config(options.overrides, config_dir=options.config_dir)
 
 
+def add_stream(parser: argparse.ArgumentParser, further: str = "") -> None:
+    """Adds `--stream`, for commands that show a run a video beside which it sees other files; `further` help."""
+    parser.add_argument(
+        "--stream", dest="streams", action="append", default=[], metavar="NAME=PATH",
+        help=f"the file of a stream that was a column of data.csv{further}",
+    )  # fmt: skip
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Adds `--trust`, for commands that load a run: the packages whose code it may name."""
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.cli.code import add_trust
+from twostream.cli.code import add_stream, add_trust
 from twostream.config.saved import require_run
 from twostream.files.errors import checked
 from twostream.files.video_files import require_video
@@ -19,6 +19,7 @@ def inspect(arguments: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
     parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
     parser.add_argument("--out", type=Path, metavar="DIR", help="draw into it (default RUN_DIR/inspection)")
+    add_stream(parser)
     parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")
     add_trust(parser)
     options = parser.parse_args(arguments)
@@ -27,4 +28,11 @@ def inspect(arguments: Sequence[str]) -> None:
         require_video(options.video)
     from twostream.cli.work.inspect import inspect as draw
 
-    draw(options.run, video=options.video, out=options.out, wandb=options.wandb, trust=options.trust)
+    draw(
+        options.run,
+        video=options.video,
+        streams=options.streams,
+        out=options.out,
+        wandb=options.wandb,
+        trust=options.trust,
+    )

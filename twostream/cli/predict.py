@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from twostream.cli.code import add_trust
+from twostream.cli.code import add_stream, add_trust
 from twostream.config.saved import require_run
 from twostream.files.errors import checked
 from twostream.files.video_files import VideoError, divide_by_suffix, files_below, left_out, why_absent
@@ -45,14 +45,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         "--video", dest="film", type=Path, metavar="MP4", help="frames, flow, Grad-CAM, bars; of a FOLDER: a folder"
     )
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="all of that in one picture; of a FOLDER: a folder")
-    parser.add_argument(
-        "--stream",
-        dest="streams",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        help="the file of a stream that was a column of data.csv; of a FOLDER: a folder with files of the same names",
-    )
+    add_stream(parser, "; of a FOLDER: a folder with files of the same names")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
     add_trust(parser)
     return parser.parse_args(arguments)

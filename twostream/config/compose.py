@@ -61,7 +61,9 @@ def quoted(text: str) -> str:
 
 def streams_of(cfg: DictConfig) -> tuple[str, ...]:
     """Returns the wanted streams, RGB first and flow last. Raises ValueError unless they are one or two names."""
-    wanted = dict.fromkeys(names_of(cfg.streams))
+    wanted = names_of(cfg.streams)
+    if len({*wanted}) < len(wanted):
+        raise ValueError(f"streams={cfg.streams!r}: name each stream once")
     computed = ", ".join(COMPUTED)
     for name in wanted or [""]:
         if name not in COMPUTED and (not NAME.fullmatch(name) or name in TAKEN):

@@ -35,6 +35,9 @@ from twostream.training.optimizers import roles
 def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> nn.Module:
     """Returns the network of the configuration; with `meta`, only its shapes, without memory or weights."""
     streams = {stream.name: stream for stream in streams_in(cfg)}
+    for name in streams:
+        if hasattr(ResidualNetwork, name) or name in ("align_back", "fusions_back", "stream"):
+            raise ValueError(f"streams={name}: a network has an attribute of this name; rename the column")
     backbones = {}
     for stream in streams:
         config, own = backbone_config(cfg, stream), cfg.dropout[side_of(cfg, stream)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -168,7 +169,8 @@ def _network(
         body.append(("FLOPs of a clip", flops))
     flow = cfg["flow"]
     short_side = "" if flow.get("short_side") is None else f", at a short side of {flow['short_side']}"
-    body.append(("optical flow", f"{_target(flow)}, clipped to ±{flow['bound']:g} pixels{short_side}"))
+    if "flow" in run.system.network.streams:
+        body.append(("optical flow", f"{_target(flow)}, clipped to ±{flow['bound']:g} pixels{short_side}"))
     yield from ("## Network", "", *rows(("", ""), body), "")
 
 
@@ -178,11 +180,7 @@ def _recipe(
     yield from ("## Training", "")
     body = [(name, _words(cfg[name], choices.get(name))) for name in RECIPE if cfg.get(name) is not None]
     body += [("trained on", words) for words in run.history.lists]
-    weights = cfg["backbone"].get("weights")
-    started = (
-        "weights of single-stream runs" if any((run.cfg.get("init") or {}).values()) else weights or "random weights"
-    )
-    body.append(("started from", started))
+    body += [(f"{stream} started from", start) for stream, start in _starts(cfg, results).items()]
     if results is not None:
         body.append(("took", f"{results['seconds']:,.0f} s"))
     yield from (*rows(("", ""), body), "")
@@ -190,6 +188,12 @@ def _recipe(
     if results is not None:
         command = " ".join(["twostream train", *results["overrides"]])
         yield from ("The command, without paths:", "", *block([command], "bash"), "")
+
+
+def _starts(cfg: Mapping[str, Any], results: Mapping[str, Any] | None) -> dict[str, str]:
+    """Returns what the weights of each stream were before training; of a file its name alone."""
+    told = (results or {}).get("weights") or {"network": cfg["backbone"].get("weights") or "random"}
+    return {stream: re.sub(r"\S*/(?=[^\s/]*(?:[\s,;]|$))", "", start) for stream, start in told.items()}
 
 
 def _curves(run: TrainedRun) -> Iterator[str]:

@@ -69,7 +69,7 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
                 "channels": list(stream.channel_names),
                 "range": list(stream.range),
                 "normalisation": _norm(system, stream),
-                **_shows(stream),
+                **_shows(stream, clips.span),
             }
             for stream in clips.streams
         },
@@ -101,11 +101,14 @@ def _flow(clips: ClipDataset) -> dict[str, Any]:
     }
 
 
-def _shows(stream: Stream) -> dict[str, str]:
+def _shows(stream: Stream, span: int) -> dict[str, str]:
     """Says what a frame of the stream is, unless `INDICES` does."""
     if stream.made == "differences":
         first = f"s + (L - {stream.length}) // 2 + j"
         return {"shows": f"frame {first} + 1 minus frame {first}, j = 0 … {stream.length - 1}, of RGB after the crop"}
+    if stream.made == "flow" and stream.length != span:  # in the middle of a longer stack
+        first = f"s + (L - {stream.length}) // 2 + j"
+        return {"shows": f"the motion from frame {first} to frame {first} + 1, j = 0 … {stream.length - 1}"}
     if stream.column:
         grey = ", as cv2.COLOR_RGB2GRAY after the crop" if stream.channels == 1 else ""
         return {"shows": f"frame s + L // 2 of the file in the column {stream.column}{grey}"}

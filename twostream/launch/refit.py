@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.config.accept import same_data
 from twostream.config.data import build_flow, build_lists, build_record, build_store
 from twostream.config.run import Run, build_run
+from twostream.config.streams import check_columns
 from twostream.data.frames import FrameSource
 from twostream.data.record import Record
 from twostream.files.errors import checked
@@ -115,6 +116,7 @@ def choose_epochs(
     """
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
     with checked():
+        check_columns(cfg, source)
         record = held_out_record(parts, source)
         if (found := chosen_before(typed, folder, record)) is not None:
             return found, None

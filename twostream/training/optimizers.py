@@ -84,7 +84,7 @@ def roles(network: nn.Module) -> dict[str, str]:
     trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     of_parts = [(part, *item) for part in parts(network) for item in part.module.named_parameters(prefix=part.name)]
     joining = {name for part, name, _ in of_parts if part.role in FUSION}
-    flow = (name for part, name, p in of_parts if (part.stream, part.role) == ("flow", "stage") and p.ndim == 4)
+    flow = (name for part, name, p in of_parts if (part.stream, part.role) == ("flow", "stage") and p.ndim >= 4)
     first = next(flow, "").removesuffix("weight")
     found, heads = dict.fromkeys(trained, "tower"), classifiers(network)
     for name in trained:

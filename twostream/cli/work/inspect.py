@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from twostream.cli.work.predict import files_of
 from twostream.config.loaded import load_run
 from twostream.config.streams import streams_in
 from twostream.data.windows import View, Window
@@ -27,7 +28,9 @@ from twostream.prediction.window_sample import WindowSample
 from twostream.training.loggers import finishing, log_pictures, wandb_logger
 
 
-def inspect(folder: Path, *, video: str | None, out: Path | None, wandb: bool, trust: Sequence[str]) -> None:
+def inspect(
+    folder: Path, *, video: str | None, streams: Sequence[str], out: Path | None, wandb: bool, trust: Sequence[str]
+) -> None:
     """Draws the network of the run in a folder into `out` (None: RUN_DIR/inspection), and prints what it drew."""
     run = load_run(folder, trust=trust)
     out = inside(folder, "inspection") if out is None else out
@@ -35,7 +38,7 @@ def inspect(folder: Path, *, video: str | None, out: Path | None, wandb: bool, t
     out.mkdir(parents=True, exist_ok=True)
     pictures = draw_weights(run.system.network, streams_in(run.cfg), out)
     if video is not None:
-        pictures["grad_cam"] = draw_grad_cam(Predictor(run), video, out)
+        pictures["grad_cam"] = draw_grad_cam(Predictor(run), video, out, files_of(streams, None))
     for path in pictures.values():
         say(str(path))
     if wandb:
@@ -61,10 +64,10 @@ def draw_weights(network: object, streams: Sequence[Stream], folder: Path) -> di
     return pictures
 
 
-def draw_grad_cam(predictor: Predictor, video: str, folder: Path) -> Path:
+def draw_grad_cam(predictor: Predictor, video: str, folder: Path, files: Mapping[str, Path]) -> Path:
     """Draws Grad-CAM of every chunk of the window in the middle of a video. Returns the picture."""
     sample = WindowSample()
-    predictor.predict(video, observers=[sample])
+    predictor.predict(video, files=files, observers=[sample])
     window, seen = sample.kept[len(sample.kept) // 2]
     columns = chunk_columns(window, seen, predictor.view)
     path = folder / "grad_cam.png"

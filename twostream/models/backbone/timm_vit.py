@@ -123,6 +123,9 @@ class Head(nn.Module):
     def title(self) -> str:
         return POOLS[self.network.global_pool]
 
+    def extra_repr(self) -> str:
+        return self.title
+
     @property
     def norm(self) -> nn.Module:
         """The last norm, which comes before or after the pooling."""

@@ -47,6 +47,9 @@ class ResidualFusion(Fusion):
     def forward(self, rgb: Float[Tensor, "n c h w"], flow: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return rgb + flow.relu() if self.operation == "add" else rgb * flow.relu()
 
+    def extra_repr(self) -> str:  # it has no weights to be told from another one by
+        return f"operation={self.operation}, both_ways={self.both_ways}, over_time={self.over_time}"
+
     def for_scores(self) -> Fusion:
         """Raises ValueError: scores have no residual units."""
         raise ValueError("layer='softmax': fusion=residual enters residual units; choose fusion=sum for scores")

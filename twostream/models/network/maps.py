@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,7 +29,6 @@ def equal_times(*maps: Float[Tensor, "n _ _ _ _"]) -> list[Float[Tensor, "n r _ 
     Part i of r out of t frames is floor(i t / r) … ceil((i + 1) t / r) - 1, as in adaptive average pooling. Maps of
     equal length pass unchanged.
 
-    >>> import torch
     >>> long, short = equal_times(torch.tensor([1.0, 3, 5, 9]).view(1, 4, 1, 1, 1), torch.zeros(1, 2, 1, 1, 1))
     >>> long.flatten().tolist()
     [2.0, 7.0]
@@ -42,4 +41,6 @@ def shortened(maps: Float[Tensor, "n t c h w"], frames: int) -> Float[Tensor, "n
     """Returns maps of `frames` frames, means over parts of time; see `equal_times`."""
     if maps.shape[1] == frames:
         return maps
-    return F.adaptive_avg_pool3d(maps.transpose(1, 2), (frames, None, None)).transpose(1, 2)
+    before = maps.shape[1]
+    parts = [(i * before // frames, -(-(i + 1) * before // frames)) for i in range(frames)]
+    return torch.stack([maps[:, begin:end].mean(1) for begin, end in parts], 1)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .maps import Maps
-from .tower import LAST_CONV, MakeTemporal, Tower, make_temporal, run_stage
+from .tower import LAST_CONV, MakeTemporal, Tower, make_temporal, names_before, run_stage
 from .two_stream import MakeAlign, MakeFusion, TwoStreamNetwork
 
 
@@ -59,7 +59,10 @@ class ResidualNetwork(TwoStreamNetwork):
 
     def modules_below(self, train_from: str) -> list[nn.Module]:
         """Returns the modules that are not trained if training starts at `train_from`; `fusion` is its first stage."""
-        return super().modules_below(self.layers[0] if train_from == "fusion" else train_from)
+        first = self.layers[0] if train_from == "fusion" else train_from
+        back = names_before(first, self.fusions_back) if first != "all" else []
+        further = [parts[name] for name in back for parts in (self.fusions_back, self.align_back)]
+        return [*super().modules_below(first), *further]
 
 
 def begin(tower: Tower, name: str, maps: Maps) -> Maps:
