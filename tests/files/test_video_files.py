@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from twostream.data.decoding import VideoError, probe, read_frames
+from twostream.files.errors import one_line
 from twostream.files.video_files import near, videos_below, why_absent
 
 NFC, NFD = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
@@ -93,3 +94,12 @@ def test_addresses_are_told_apart_from_files() -> None:
         with pytest.raises(VideoError, match=r"a?: is an address, and only files on this machine are read: download"):
             probe(address)
     assert "is an address" not in (why_absent("folder/a:b/1.mp4") or "")
+
+
+def test_an_error_of_a_loaders_worker_is_its_message_alone() -> None:
+    text = (
+        "Caught VideoError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "fetch.py", line 54, in fetch\n    data = self.dataset[index]\n'
+        "twostream.files.video_files.VideoError: a.mp4: has 60 frames, and b.mp4 has 187\n"
+    )
+    assert one_line(VideoError(text)) == "a.mp4: has 60 frames, and b.mp4 has 187"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
+
+OF_WORKER = re.compile(
+    r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback.*\n[\w.]+: (.*)\Z", re.DOTALL
+)
 
 
 class ExpectedError(RuntimeError):
@@ -51,8 +56,12 @@ def one_line(error: BaseException) -> str:
 
     >>> one_line(ValueError("In 'config':\\n\\tno such option"))
     "In 'config': no such option"
+
+    Of an error that PyTorch has brought from a loader's worker, with a traceback in its text, it is the message alone.
     """
     text = str(error).split("Config search path:")[0]  # does not help a user who mistyped an option
+    if of_worker := OF_WORKER.match(text):
+        text = of_worker[1]
     return printable(text) or type(error).__name__
 
 
