@@ -21,6 +21,7 @@ from twostream.data.made import cut_picture, differences, in_boxes, mirrored_pic
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.transform import Box, CentreCrop, JitterCrop
+from twostream.launch.refit import held_out_record
 from twostream.options.streams import Stream, column, diff, flow, rgb
 
 WHOLE = CentreCrop(size=8, crop_fraction=1.0)
@@ -199,6 +200,8 @@ def test_columns_of_a_csv(tmp_path: Path, columns: dict[str, str], streams: str,
     if message:
         with pytest.raises(ValueError, match=message):
             check_columns(cfg, source)
+        with pytest.raises(ValueError, match=message):  # what chooses the epochs begins with it
+            held_out_record(cfg, source)
         return
     check_columns(cfg, source)
     assert source.train[0].in_column("depth") == replace(source.train[0], path=tmp_path / "0.mp4")

@@ -42,6 +42,16 @@ def test_metadata(tmp_path: Path) -> None:
     assert front(card_of(tmp_path / "ucf", results=results))["datasets"] == ["ucf101"]
 
 
+def test_it_says_what_each_stream_started_from_without_folders(tmp_path: Path) -> None:
+    weights = {"rgb": "/home/lovelace/a.pth (network.rgb.backbone.*)", "flow": "runs/ada/b.pth, first layer averaged"}
+    card = card_of(tmp_path / "run", results={**RESULTS, "weights": weights}).replace("\\", "")
+    assert "| rgb started from | a.pth " in card
+    assert "| flow started from | b.pth, first layer averaged |" in card
+    assert not re.search("lovelace|ada/|random weights", card)
+    assert "| optical flow | " in card
+    assert "| optical flow | " not in card_of(tmp_path / "diff", "streams=[rgb,diff]")
+
+
 def test_numbers_are_those_of_the_logs(tmp_path: Path) -> None:
     overrides = ["sampling.num_chunks=3", "sampling.test_views=4", "transform.test=five", "transform.test_flip=true"]
     overrides.append("data.mirror=true")

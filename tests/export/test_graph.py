@@ -42,6 +42,7 @@ OTHERS = [
     ["layer=[conv5,fc8]"],
     ["streams=rgb"],
     ["streams=flow"],
+    ["backbone.inflate=true", "backbone@flow_backbone=tiny", "layer=conv4"],  # maps that differ in time
     ["fusion=compact_bilinear", "fusion.dimension=32"],  # so few that it takes the way through the FFT
 ]
 TIMM = [

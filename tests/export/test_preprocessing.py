@@ -14,6 +14,7 @@ from twostream.config.clips import build_clips
 from twostream.config.loaded import load_run
 from twostream.data.decoding import read_frames
 from twostream.data.decoding.frames import count_frames
+from twostream.data.made import positions
 from twostream.export.preprocessing import preprocessing, random_inputs
 
 
@@ -115,6 +116,18 @@ def test_motion_vectors_have_a_rule_of_their_own(tmp_path: Path) -> None:
     spec = preprocessing(build_clips(run.cfg, ()), run.system)
     assert spec["flow"]["algorithm"] == "MotionVectors"
     assert "export_mvs" in spec["flow"]["rule"]
+
+
+def test_flow_beside_a_longer_stack_lies_in_its_middle(tmp_path: Path) -> None:
+    words = ["streams=[diff,flow]", "diff.length=9", "flow.length=5", "transform.size=32"]
+    run = load_run(make_run(tmp_path / "run", *words))
+    clips = build_clips(run.cfg, ())
+    spec = preprocessing(clips, run.system)
+    assert spec["L"] == 9
+    frame = "s + (L - 5) // 2 + j"
+    assert spec["inputs"]["flow"]["shows"] == f"the motion from frame {frame} to frame {frame} + 1, j = 0 … 4"
+    [flow] = [stream for stream in clips.streams if stream.made == "flow"]
+    assert positions(flow, np.array([[7]]), clips.span, 99)[0, 0].tolist() == [[9 + j, 10 + j] for j in range(5)]
 
 
 def test_numbers(tmp_path: Path) -> None:

@@ -526,7 +526,7 @@ def test_a_grey_column_starts_from_published_filters(tmp_path, first_layer: str,
 
 
 def test_a_stream_may_not_be_called_as_a_part_of_networks() -> None:
-    for name in ("type", "half", "meet", "align_back"):
+    for name in ("type", "half", "meet", "combine"):
         with pytest.raises(ValueError, match="a network has an attribute of this name"):
             build_network(compose_config(["data=folder", "data.csv=x.csv", f"streams=[rgb,{name}]"]), 3)
     with pytest.raises(ValueError, match="name each stream once"):

@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from twostream.config.compose import compose_config
 from twostream.config.network import build_network, describe_config
 from twostream.models.backbone.units import EnteredStage, TimeFilter
+from twostream.probe.store import network_digest
 from twostream.training.optimizers import roles
 
 WORDS = (
@@ -227,6 +228,20 @@ def test_training_starts_where_streams_first_meet() -> None:
         if id(getattr(network, stream).stages[name]) in below
     ]
     assert frozen == [f"{stream}{name}" for stream in ("rgb", "flow") for name in ("conv1", "conv2", "conv3")]
+
+
+def test_what_leads_back_is_frozen_with_the_stages_below() -> None:
+    unequal = ("backbone=resnet50", "backbone@flow_backbone=resnet18", "flow_backbone.weights=null")
+    words = [*unequal, "align.channels=project", "fusion.both_ways=true", "layer=[conv2,conv3,conv4]"]
+    network: Any = build_network(compose_config([*WORDS, *words]), 4, meta=True)
+    below = {id(part) for module in network.modules_below("conv4") for part in module.modules()}
+    assert [name for name, part in network.align_back.items() if id(part) in below] == ["conv2", "conv3"]
+    assert [name for name, part in network.fusions_back.items() if id(part) in below] == ["conv2", "conv3"]
+
+
+def test_a_probe_tells_operations_apart() -> None:
+    digests = {network_digest(build(f"fusion.operation={operation}"), ()) for operation in ("add", "multiply")}
+    assert len(digests) == 2
 
 
 def test_attention_and_both_ways_are_described() -> None:

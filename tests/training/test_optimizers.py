@@ -56,6 +56,12 @@ def test_the_first_convolution_of_flow_is_one_layer() -> None:
     assert found == [f"flow.backbone.stages.conv1.0.{name}" for name in ("weight", "bias")]
 
 
+def test_the_first_filters_of_clips_of_flow_are_that_layer_too() -> None:
+    network = build_network(compose_config(["backbone.inflate=true", "sampling=clip", "flow.length=1"]), 4, meta=True)
+    found = [name for name, role in roles(network).items() if role == "flow_conv1" and name.endswith("weight")]
+    assert found == ["flow.backbone.stages.conv1.0.weight"]
+
+
 def test_frozen_parameters_are_left_out() -> None:
     toy = Toy()
     toy.flow.requires_grad_(False)

@@ -36,7 +36,7 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
     """Returns the network of the configuration; with `meta`, only its shapes, without memory or weights."""
     streams = {stream.name: stream for stream in streams_in(cfg)}
     for name in streams:
-        if hasattr(ResidualNetwork, name) or name in ("align_back", "fusions_back", "stream"):
+        if hasattr(ResidualNetwork, name):  # it has all that the others have
             raise ValueError(f"streams={name}: a network has an attribute of this name; rename the column")
     backbones = {}
     for stream in streams:

@@ -23,7 +23,7 @@ PRIVATE = (
     "logger",
     "hydra",
 )
-PUBLISHED = ("imagenet", "default")  # names of weights that are no paths
+PUBLISHED = ("imagenet", "imagenet_v2", "kinetics", "kinetics_imagenet22k", "default")  # names of weights, no paths
 
 
 def shareable_config(cfg: DictConfig) -> dict[str, Any]:

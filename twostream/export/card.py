@@ -180,7 +180,7 @@ def _recipe(
     yield from ("## Training", "")
     body = [(name, _words(cfg[name], choices.get(name))) for name in RECIPE if cfg.get(name) is not None]
     body += [("trained on", words) for words in run.history.lists]
-    body += [(f"{stream} started from", start) for stream, start in _starts(cfg, results).items()]
+    body += [(f"{stream} started from", start) for stream, start in _starts(results).items()]
     if results is not None:
         body.append(("took", f"{results['seconds']:,.0f} s"))
     yield from (*rows(("", ""), body), "")
@@ -190,10 +190,10 @@ def _recipe(
         yield from ("The command, without paths:", "", *block([command], "bash"), "")
 
 
-def _starts(cfg: Mapping[str, Any], results: Mapping[str, Any] | None) -> dict[str, str]:
-    """Returns what the weights of each stream were before training; of a file its name alone."""
-    told = (results or {}).get("weights") or {"network": cfg["backbone"].get("weights") or "random"}
-    return {stream: re.sub(r"\S*/(?=[^\s/]*(?:[\s,;]|$))", "", start) for stream, start in told.items()}
+def _starts(results: Mapping[str, Any] | None) -> dict[str, str]:
+    """Returns what the weights of each stream were before training, if results tell; of a file its name alone."""
+    told = (results or {}).get("weights") or {}
+    return {stream: re.sub(r"\S*/", "", start) for stream, start in told.items()}
 
 
 def _curves(run: TrainedRun) -> Iterator[str]:

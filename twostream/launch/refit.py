@@ -116,7 +116,6 @@ def choose_epochs(
     """
     parts: Any = OmegaConf.merge(cfg, {"refit": False, "logger": None})
     with checked():
-        check_columns(cfg, source)
         record = held_out_record(parts, source)
         if (found := chosen_before(typed, folder, record)) is not None:
             return found, None
@@ -147,7 +146,11 @@ def choose_epochs(
 
 
 def held_out_record(cfg: DictConfig, source: Any) -> Record:
-    """Returns the record of the data that choose the epochs. Raises ValueError if no video is held out."""
+    """Returns the record of the data that choose the epochs.
+
+    Raises ValueError if no video is held out, or a column of `data.csv` is not there.
+    """
+    check_columns(cfg, source)
     lists = build_lists(cfg, source)
     if not lists["validation"]:
         raise ValueError(
