@@ -16,7 +16,7 @@ import pytest
 from made_sweeps import save_scores, sweep, write
 
 from twostream.report import as_text, build_report, write_report
-from twostream.report.confusion import group_confusion, read_confusion
+from twostream.report.confusion import group_confusion
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.curves import read_curves
 from twostream.report.html import MATRICES, as_html, page_data
@@ -202,8 +202,10 @@ def test_confusions_by_hand(tmp_path: Path) -> None:
     found = group_confusion(made.cells)
     assert found is not None
     assert (found.classes, found.counts.tolist(), found.runs) == (("a", "b"), [[2, 2], [0, 2]], 2)
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no")
-    assert read_confusion(tmp_path / "broken.npz") is None
+    first = made.cells[0].folder
+    assert first is not None
+    (first / "test_scores.npz").write_bytes(b"PK\x03\x04 no")
+    assert group_confusion(made.cells[:1]) is None
 
 
 def test_a_terminal_shows_the_best_with_a_star() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from twostream.config.compose import compose_config
 from twostream.config.run import build_run
 from twostream.data.clip import Clip
+from twostream.training.objective import CrossEntropy
 from twostream.training.system import TwoStreamSystem
 
 SMALL = ["data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34", "batch_size=8", "num_workers=0"]
@@ -49,7 +50,7 @@ def test_the_loss_is_the_sum_over_heads_by_hand() -> None:
 def test_label_smoothing_is_for_training_alone() -> None:
     """Smoothing .2 of two classes: .9 · -ln(3/4) + .1 · -ln(1/4)."""
     heads = torch.tensor([[[math.log(3), 0.0]]])
-    module = system(heads, label_smoothing=0.2)
+    module = system(heads, objective=CrossEntropy(label_smoothing=0.2))
     assert module.train().loss(heads, torch.tensor([0])).item() == pytest.approx(
         -0.9 * math.log(0.75) - 0.1 * math.log(0.25)
     )

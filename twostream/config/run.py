@@ -51,6 +51,7 @@ from twostream.training.callbacks import Bar, EpochLine, InitialiseVLAD, MovingA
 from twostream.training.distributed import FullySharded
 from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import csv_logger
+from twostream.training.objective import CrossEntropy
 from twostream.training.optimizers import MakeOptimizer
 from twostream.training.system import TwoStreamSystem
 
@@ -188,7 +189,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
         frozen=[*frozen, *settled_statistics(cfg, network)],
         optimizer=make_optimizer(cfg),
         schedule=instantiate(cfg.schedule),
-        label_smoothing=cfg.label_smoothing,
+        objective=CrossEntropy(label_smoothing=cfg.label_smoothing),
         history=history,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Int
 
 from twostream.metrics import confusion_of
 from twostream.metrics.scores import Scores
+from twostream.report.run_scores import scores_of
 from twostream.runs.sweep import Cell
 
 MOST_CLASSES = 5_000  # with more the matrix is too large for a picture
@@ -27,22 +27,16 @@ class Confusion(NamedTuple):
 def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
     """Returns the sum over the finished runs that have test_scores.npz.
 
-    Returns None if no run has it, or if their classes differ.
+    Returns None if no run has it, if their classes differ, or if there are too many of them.
     """
-    found = [read_confusion(cell.folder / "test_scores.npz") for cell in cells if cell.folder and cell.results]
-    matrices = [matrix for matrix in found if matrix is not None]
+    found = [scores for cell in cells if (scores := scores_of(cell))]
+    matrices = [confusion(scores) for scores in found if 0 < len(scores.classes) <= MOST_CLASSES]
     if len({matrix.classes for matrix in matrices}) != 1:
         return None
     counts = sum((matrix.counts for matrix in matrices), start=np.zeros_like(matrices[0].counts))
     return Confusion(matrices[0].classes, counts, len(matrices))
 
 
-def read_confusion(scores_npz: Path) -> Confusion | None:
-    """Returns the matrix of one run, or None if its file is absent, cannot be read, or has too many classes."""
-    try:
-        scores = Scores.load(scores_npz)
-    except ValueError:
-        return None
-    if not 0 < len(scores.classes) <= MOST_CLASSES:
-        return None
+def confusion(scores: Scores) -> Confusion:
+    """Returns the matrix of one run."""
     return Confusion(scores.classes, confusion_of(scores.logits, scores.labels), 1)

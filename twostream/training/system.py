@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -21,13 +20,14 @@ from twostream.metrics.scores import one_of_each
 from twostream.runs.checkpoint import load_plain
 from twostream.training.accumulation import StepMean
 from twostream.training.distributed import FullySharded, load_whole, of_all_processes, shard
+from twostream.training.objective import CrossEntropy
 from twostream.training.optimizers import MakeOptimizer, MakeSchedule
 
 LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class"}  # {name of a metric: its name in the log}
 
 
 class TwoStreamSystem(pl.LightningModule):
-    """Trains a network with one cross-entropy loss for each of its heads; measures every video once.
+    """Trains a network with one loss for each of its heads; measures every video once.
 
     Logged: `{train,val,test}/loss`, `/top1` (correct videos / all videos), `/top5` (where there are more than 5
     classes), and for val and test `/mean_class` (the mean over classes of each class's accuracy).
@@ -40,7 +40,7 @@ class TwoStreamSystem(pl.LightningModule):
         classes: tuple[str, ...],
         optimizer: MakeOptimizer,
         schedule: MakeSchedule,
-        label_smoothing: float = 0.0,
+        objective: CrossEntropy | None = None,
         frozen: Sequence[nn.Module] = (),
         history: History | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class TwoStreamSystem(pl.LightningModule):
         self.classes = classes
         self.make_optimizer = optimizer
         self.make_schedule = schedule
-        self.label_smoothing = label_smoothing
+        self.objective = objective or CrossEntropy()
         self.frozen = list(frozen)  # a plain list: the modules are registered with the network already
         self.loss_means = nn.ModuleDict({"train_": FiniteMean(), "val_": MeanMetric(), "test_": MeanMetric()})
         self.accuracies = nn.ModuleDict(
@@ -78,19 +78,18 @@ class TwoStreamSystem(pl.LightningModule):
         return heads, self.network.combine(heads)
 
     def loss(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Returns the sum of the heads' cross-entropies, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
+        """Returns the sum of the heads' losses, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
         if not len(label):
             return heads.float().sum()  # a zero that gives every parameter a gradient of zero
-        smoothing = self.label_smoothing if self.training else 0.0
         return sum(
-            (F.cross_entropy(head, label, label_smoothing=smoothing) for head in heads.float()),
+            (self.objective.mean(head, label, training=self.training) for head in heads.float()),
             start=torch.zeros((), device=heads.device),
         )
 
     def losses(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Returns the loss of each video: the sum of the heads' cross-entropies, without label smoothing."""
+        """Returns the loss of each video: the sum of the heads' losses, without label smoothing."""
         return sum(
-            (F.cross_entropy(head, label, reduction="none") for head in heads.float()),
+            (self.objective.each(head, label) for head in heads.float()),
             start=torch.zeros(len(label), device=heads.device),
         )
 
