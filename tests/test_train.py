@@ -387,7 +387,13 @@ REAL = {
         "data.classes=[cartwheel,wave]",
         "validation_fraction=0",
     ],
-    "folder": ["data=folder", "data.root={root}/UCF-101", "data.group_pattern='_(g[0-9]+)_'", "temporal=conv3d"],
+    "folder": [
+        "data=folder",
+        "data.root={root}/UCF-101",
+        "data.group_pattern='_(g[0-9]+)_'",
+        "temporal=conv3d",
+        "start=random",
+    ],
 }
 
 

@@ -347,7 +347,7 @@ def test_grad_cam_has_a_map_for_each_frame() -> None:
     [
         ["backbone=mc3_18"],
         ["backbone=resnet18", "backbone.inflate=true"],
-        ["backbone=swin3d_t"],
+        pytest.param(["backbone=swin3d_t"], marks=pytest.mark.slow),
         pytest.param(["backbone=mvit_v2_s"], marks=pytest.mark.slow),  # minutes
     ],
 )
