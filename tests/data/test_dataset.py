@@ -15,7 +15,8 @@ from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS, quantise
 from twostream.data.frames import Cached, Decoded, Kept
 from twostream.data.made import in_boxes, mirrored_flow, mirrored_picture
-from twostream.data.module import ClipBatches, ClipSampler, VideoDataModule
+from twostream.data.module import VideoDataModule
+from twostream.data.samplers import ClipBatches, ClipSampler
 from twostream.data.sampling import Chunks
 from twostream.data.sources import Video
 from twostream.data.sources.moving_patterns import MovingPatterns

@@ -25,8 +25,9 @@ from twostream.config.saved import errors_name_file
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
 from twostream.data.history import LeakError
-from twostream.data.module import ClipBatches, ClipSampler, available_cores
+from twostream.data.samplers import ClipBatches, ClipSampler
 from twostream.data.storage.flow_store import READING
+from twostream.data.tasks import available_cores
 from twostream.data.workers import start_worker
 from twostream.evaluation.plan import Plan
 from twostream.files.digest import sha256

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twostream.data.clip import Clip
+from twostream.data.loader import on_device
 from twostream.models.network.heads import classifiers
 
 
@@ -22,7 +23,9 @@ class HeadFeatures(NamedTuple):
 
 
 @torch.no_grad()
-def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device | str = "cpu") -> HeadFeatures:
+def head_features(
+    network: Any, batches: Iterable[Clip | list[Clip]], *, device: torch.device | str = "cpu"
+) -> HeadFeatures:
     """Returns what each classifier gets of each view, averaged over space and time, in evaluation mode."""
     layers = classifiers(network)
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
@@ -42,12 +45,13 @@ def head_features(network: Any, batches: Iterable[Clip], *, device: torch.device
     network.eval()
     try:
         with torch.compiler.set_stance("force_eager"):  # a compiled network would not call the hooks
-            for clip in batches:
+            for batch in batches:
+                clip = on_device(batch, device)
                 if not (count := len(clip.label)):
                     continue
                 for view in range(clip.first.shape[1]):
-                    network(clip.first[:, view].to(device), clip.second[:, view].to(device))
-                    index.append(clip.index)
+                    network(clip.first[:, view], clip.second[:, view])
+                    index.append(clip.index.cpu())
     finally:
         network.train(training)
         for hook in hooks:

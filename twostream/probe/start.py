@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset
+from twostream.data.loader import on_device
 from twostream.metrics.accuracy import accuracies, count_right
 from twostream.models.network.heads import classifiers
 from twostream.probe.features import head_features, per_video
@@ -71,11 +71,11 @@ class StartFromProbe(pl.Callback):
         training = system.training
         system.eval()
         found: dict[int, tuple[np.ndarray, int, float]] = {}  # by position: scores, label, loss
-        for clip in loader:
+        for batch in loader:
+            clip = on_device(batch, system.device)
             if len(clip.label):
-                here = Clip(*(part.to(system.device) for part in clip))
-                heads, combined = system(here)
-                rows = combined.float().cpu().numpy(), clip.label.tolist(), system.losses(heads, here.label).tolist()
+                heads, combined = system(clip)
+                rows = combined.float().cpu().numpy(), clip.label.tolist(), system.losses(heads, clip.label).tolist()
                 found |= dict(zip(clip.index.tolist(), zip(*rows, strict=True), strict=True))
         system.train(training)
         everyone = {index: row for part in of_all_processes(found) for index, row in part.items()}

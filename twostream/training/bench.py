@@ -14,12 +14,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
-from torch.utils.data import DataLoader
 
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
-from twostream.data.module import ClipSampler, VideoDataModule, available_cores
+from twostream.data.loader import ClipLoader
+from twostream.data.module import VideoDataModule
+from twostream.data.samplers import ClipBatches, ClipSampler
+from twostream.data.tasks import available_cores
 from twostream.files.errors import ExpectedError
 from twostream.training.system import TwoStreamSystem
 
@@ -308,23 +310,14 @@ def synchronised(clock: Stopwatch, name: str, device: torch.device) -> Iterator[
 
 
 def time_loader(dataset: ClipDataset, batch_size: int, workers: int, seconds: float) -> float:
-    """Returns the clips/s of a loader with `workers` processes, without a first batch of each process."""
-    loader = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=ClipSampler(len(dataset), shuffle=True),  # type: ignore[arg-type]
-        num_workers=workers,
-        worker_init_fn=pin_threads,
-        collate_fn=collate,
-        prefetch_factor=2 if workers else None,
-    )
+    """Returns the clips/s of the loader of a training with `workers` processes, without its first batch."""
+    batches = ClipBatches(ClipSampler(len(dataset), shuffle=True), batch_size)
     clips, started = 0, time.perf_counter()
-    warm = max(1, workers)
-    for number, batch in enumerate(loader):
-        if number < min(warm, len(loader) - 1):
+    for number, batch in enumerate(ClipLoader(dataset, batches, workers=workers)):
+        if number == 0 and len(batches) > 1:
             started = time.perf_counter()
             continue
-        clips += 0 if batch is None else len(batch.label)
+        clips += len(batch.label)
         if time.perf_counter() - started > seconds:
             break
     return clips / (time.perf_counter() - started)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from twostream.data.loader import on_device
 from twostream.files.lock import Claim
 from twostream.models.pooling.vlad import SoftVLAD
 from twostream.training.distributed import of_all_processes
@@ -226,8 +227,9 @@ class InitialiseVLAD(pl.Callback):
         try:
             with torch.compiler.set_stance("force_eager"):  # a compiled network would not call the hooks
                 for _, batch in zip(range(batches), loader, strict=False):
-                    if indices := batch.index.tolist():
-                        system(trainer.strategy.batch_to_device(batch))
+                    clips = on_device(batch, system.device)
+                    if indices := clips.index.tolist():
+                        system(clips)
         finally:
             system.train(training)
             for hook in hooks:

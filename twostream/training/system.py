@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 
 from twostream.data.clip import Clip
 from twostream.data.history import History
+from twostream.data.loader import on_device
 from twostream.metrics.running import FiniteMean, RunningAccuracy
 from twostream.metrics.scores import one_of_each
 from twostream.runs.checkpoint import load_plain
@@ -92,6 +93,9 @@ class TwoStreamSystem(pl.LightningModule):
             (self.objective.each(head, label) for head in heads.float()),
             start=torch.zeros(len(label), device=heads.device),
         )
+
+    def transfer_batch_to_device(self, batch: Clip | list[Clip], device: torch.device, dataloader_idx: int) -> Clip:
+        return on_device(batch, device)
 
     def configure_model(self) -> None:
         if isinstance(self.trainer.strategy, FullySharded):

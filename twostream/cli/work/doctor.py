@@ -28,6 +28,7 @@ EXTRAS = ("timm", "torchcodec", "tensorboard", "ray")
 WIDTH = 100  # columns
 SHOWN = 5  # failed files that are named for each decoder
 LONGEST = 400  # frames of a clip that are decoded at most
+CLIP = 5 * (3 + 2 * 10) * 224 * 224  # bytes of a clip of 5 frames and 5 stacks of 10 fields
 COMPARED = 9  # frames of a clip that are compared, spread from the first to the last
 
 
@@ -107,7 +108,8 @@ def limits() -> str:
     parts = []
     if Path("/dev/shm").is_dir():
         usage = shutil.disk_usage("/dev/shm")
-        parts.append(f"/dev/shm {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free")
+        room = f"room for {usage.free // CLIP:,} clips of T=5, L=10 at 224"  # prefetch times batch_size wait there
+        parts.append(f"/dev/shm {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free, {room}")
     try:
         import resource
 
