@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
 from twostream.config.compose import compose_config
 from twostream.config.data import check_parts, check_workers, clip_parts
@@ -52,6 +53,11 @@ def test_processes_exchange_gradients_where_they_lie(flags: list[str], tmp_path:
     overrides = ["logger=csv", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"]
     strategy: Any = build_trainer(compose_config(overrides), tmp_path, validate=False).strategy
     assert strategy._ddp_kwargs["gradient_as_bucket_view"]
+    assert strategy._ddp_comm_hook is None
+    half: Any = build_trainer(
+        compose_config([*overrides, "trainer.gradients=bfloat16"]), tmp_path, validate=False
+    ).strategy
+    assert half._ddp_comm_hook is bf16_compress_hook
 
 
 def test_flow_is_not_computed_on_a_gpu_by_workers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
@@ -277,11 +278,10 @@ def build_trainer(
         callbacks.append(MovingAverage(cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
-    strategy: dict[str, Any] = {}
-    if cfg.trainer.get("strategy") == "ddp":
-        strategy["strategy"] = DDPStrategy(gradient_as_bucket_view=True)  # exchanged where they lie, without copies
-    return instantiate(cfg.trainer)(
-        **strategy,
+    settings = {name: value for name, value in cfg.trainer.items() if name != "gradients"}
+    if settings.get("strategy") == "ddp":
+        settings["strategy"] = replicated(cfg.trainer.get("gradients", "float32"))
+    return instantiate(settings)(
         max_epochs=cfg.epochs if last_epoch is None else last_epoch,
         precision=cfg.precision,
         accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
@@ -299,6 +299,16 @@ def build_trainer(
         benchmark=cfg.trainer.get("benchmark", not cfg.deterministic),  # of cuDNN
         log_every_n_steps=cfg.log_every,
     )
+
+
+def replicated(gradients: str) -> DDPStrategy:
+    """Returns the strategy by which processes exchange all gradients, where they lie, in a type of numbers.
+
+    No step has to look for parameters without a gradient: all that are trained have one, so the graph need not be
+    declared static.
+    """
+    hook = {"float32": None, "bfloat16": bf16_compress_hook}[gradients]
+    return DDPStrategy(gradient_as_bucket_view=True, ddp_comm_hook=hook)
 
 
 def build_bench_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
