@@ -91,6 +91,9 @@ class Slow(torch.nn.Module):
         time.sleep(0.05)
         return Clip(*(torch.zeros(1) for _ in range(3)), torch.tensor(key[1]))
 
+    def no_clips(self) -> Clip:
+        return Clip(*(torch.zeros(0) for _ in Clip._fields))
+
 
 def test_slow_steps_are_measured_with_fewer_clips() -> None:
     """A batch of 64 would take 3 s, and five of them are needed; one of 2 takes .1 s."""

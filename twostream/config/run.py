@@ -278,10 +278,8 @@ def build_trainer(
         callbacks.append(MovingAverage(cfg.ema))
     loggers: list[Logger] = [csv_logger(folder)]
     loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
-    settings = {name: value for name, value in cfg.trainer.items() if name != "gradients"}
-    if settings.get("strategy") == "ddp":
-        settings["strategy"] = replicated(cfg.trainer.get("gradients", "float32"))
-    return instantiate(settings)(
+    return make_trainer(
+        cfg,
         max_epochs=cfg.epochs if last_epoch is None else last_epoch,
         precision=cfg.precision,
         accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
@@ -301,14 +299,17 @@ def build_trainer(
     )
 
 
-def replicated(gradients: str) -> DDPStrategy:
-    """Returns the strategy by which processes exchange all gradients, where they lie, in a type of numbers.
+def make_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
+    """Returns Lightning's trainer. With `trainer=ddp`, processes exchange gradients where they lie, without copies.
 
-    No step has to look for parameters without a gradient: all that are trained have one, so the graph need not be
-    declared static.
+    The graph is not declared static: that would save a search for weights without a gradient, but all that are trained
+    have one, so nothing is searched.
     """
-    hook = {"float32": None, "bfloat16": bf16_compress_hook}[gradients]
-    return DDPStrategy(gradient_as_bucket_view=True, ddp_comm_hook=hook)
+    plain = {name: value for name, value in cfg.trainer.items() if name != "gradients"}
+    if plain.get("strategy") == "ddp":
+        hook = bf16_compress_hook if cfg.trainer.get("gradients") == "bfloat16" else None
+        plain["strategy"] = DDPStrategy(gradient_as_bucket_view=True, ddp_comm_hook=hook)
+    return instantiate(plain)(**settings)
 
 
 def build_bench_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:

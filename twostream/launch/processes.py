@@ -17,16 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from omegaconf import DictConfig
 
 from twostream.config.compose import run_in
-from twostream.config.run import check_device, quieten
+from twostream.config.run import check_device, make_trainer, quieten
 from twostream.data.module import share
 from twostream.files.errors import UserError, checked
 from twostream.files.lock import Claim
@@ -53,7 +51,7 @@ def number_to_start(cfg: DictConfig) -> tuple[int, int]:
     quieten()
     with checked():
         check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
-        trainer: pl.Trainer = instantiate(cfg.trainer)(logger=False, enable_checkpointing=False)
+        trainer = make_trainer(cfg, logger=False, enable_checkpointing=False)
         share(cfg.batch_size, trainer.world_size)
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if environment is None or environment.creates_processes_externally:

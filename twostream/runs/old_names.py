@@ -28,6 +28,7 @@ GROUPED = {  # plain values that have become groups -> {a value: the option that
 }
 LATER = {  # options that runs of before did not have -> the value with which they do what those did
     "flow.engine": "opencv",
+    "trainer.gradients": "float32",
     "flow.together": 32,
     "optimizer.fused": "auto",
     "matmul_precision": None,

@@ -108,8 +108,8 @@ def limits() -> str:
     parts = []
     if Path("/dev/shm").is_dir():
         usage = shutil.disk_usage("/dev/shm")
-        room = f"room for {usage.free // CLIP:,} clips of T=5, L=10 at 224"  # prefetch times batch_size wait there
-        parts.append(f"/dev/shm {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free, {room}")
+        room = f"{usage.free // CLIP:,} clips of T=5, L=10 at 224"
+        parts.append(f"/dev/shm {usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free ({room})")
     try:
         import resource
 
