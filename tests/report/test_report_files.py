@@ -48,7 +48,7 @@ def test_markdown() -> None:
     assert "| conv | 50.00 (n=1/2; failed: seed=1) | **90.00 ± 14.14** |" in text
     assert "| 5 | fusion=conv layer=conv3 seed=1 | failed | ValueError: no such file |" in text
     assert "sample standard deviation (ddof = 1) over seed" in text
-    assert "sign-flip permutation test" in text
+    assert "sign flips of the runs' differences" in text
 
 
 def test_csv_has_a_row_a_run_and_a_row_a_group() -> None:
@@ -63,7 +63,7 @@ def test_csv_has_a_row_a_run_and_a_row_a_group() -> None:
     assert float(best["mean"]) == pytest.approx(0.9)
     assert float(best["std"]) == pytest.approx(0.02**0.5)
     assert (groups[0]["mean"], groups[0]["without_result"]) == ("", "missing: seed=0, seed=1")
-    assert (groups[1]["pairs"], groups[1]["p"]) == ("2", "0.5"), "two pairs, both the same way: 2 of 4 signs"
+    assert (groups[1]["pairs"], groups[1]["p_seeds"]) == ("2", "0.5"), "two pairs, both the same way: 2 of 4 signs"
     assert float(groups[1]["difference"]) == pytest.approx(-0.25)
 
 

@@ -80,12 +80,12 @@ def test_rows_of_an_ablation_by_hand() -> None:
     assert [row.best for row in report.rows] == [False, False, True, False], "max has 0.9 of one seed only"
     compared = rows["sum"].comparison
     assert compared is not None
-    assert (compared.pairs, compared.p, compared.p_holm) == (3, 0.25, 0.25), "no other row has two pairs"
+    assert (compared.pairs, compared.p_seeds, compared.p_seeds_holm) == (3, 0.25, 0.25), "no other row has two pairs"
     assert compared.difference == pytest.approx(-0.2)
     assert rows["conv"].comparison is None
     assert rows["max"].comparison is not None
     assert rows["max"].comparison.pairs == 1
-    assert rows["max"].comparison.p is None
+    assert rows["max"].comparison.p_seeds is None
 
 
 def test_the_same_in_words() -> None:
@@ -94,7 +94,7 @@ def test_the_same_in_words() -> None:
     assert columns["test/top1, %"] == ("50.00 ± 0.00", "90.00", "70.00 ± 10.00", "—")
     assert columns["without a result"][3] == "missing: seed=0, seed=1, seed=2"
     assert columns["Δ to best"] == ("−20.00", "+30.00", "best", "n/a")
-    assert columns["p (Holm)"] == ("0.25", "n/a", "", "n/a")
+    assert columns["p seeds"] == ("0.25", "n/a", "", "n/a")
     assert columns["parameters"] == ("162,912", "162,912", "162,912", "")
     assert columns["FLOPs"][0] == "41.1 M"
     assert "clips/s" not in columns

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from twostream.report.compare import Comparison, best_groups, compare, find_baseline
 from twostream.report.groups import REPEATED, Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
+from twostream.report.per_video import Marks, Unknown
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
 from twostream.report.published import Printed
 from twostream.runs.sweep import STATES, Cell, Sweep
@@ -68,8 +69,9 @@ def build_report(
     pivot: Sequence[str] | None = None,
     baseline: str | None = None,
     printed_number: Callable[[Group], Printed | None] = lambda group: None,
+    marks_of: Callable[[Sequence[Cell], Metric], Mapping[str, Marks | Unknown]] | None = None,
 ) -> Report:
-    """Groups, compares and pivots the runs of a sweep.
+    """Groups, compares and pivots the runs of a sweep; over videos only if `marks_of` reads what they got right.
 
     Raises ValueError for a sweep without runs, and for a metric, axis or baseline that it does not have.
     """
@@ -82,7 +84,9 @@ def build_report(
     groups = group_cells(sweep, measured, over)
     best = best_groups(groups, measured)
     reference = find_baseline(baseline, groups) if baseline else (best[0] if best else None)
-    comparisons = [None] * len(groups) if reference is None else compare(groups, reference)
+    comparisons: list[Comparison | None] = [None] * len(groups)
+    if reference is not None and len(groups) > 1:
+        comparisons = compare(groups, reference, marks_of and marks_of(sweep.cells, measured))
     papers = [printed_number(group) if measured.name == "test/top1" else None for group in groups]
     rows = [Row(group, index in best, comparisons[index], papers[index]) for index, group in enumerate(groups)]
     return Report(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from twostream.report.build import Report, Row
+from twostream.report.compare import TESTS, Comparison
 from twostream.report.metric import Metric
 from twostream.runs.results import worse_than_probe
 from twostream.runs.sweep import Cell
@@ -46,21 +47,30 @@ def group_columns(report: Report) -> list[Column]:
 
 
 def _comparison_columns(report: Report) -> list[Column]:
-    """Returns the comparison with the reference, whose own row only says that it is the reference."""
+    """Returns the comparison with the reference, whose own row only says that it is the reference.
+
+    All p are corrected. A test that no row has is left out, and so are pairs if n tells them.
+    """
     against = "baseline" if report.has_baseline else "best"
     found = [row.comparison for row in report.rows]
-    differences = [c and c.difference for c in found]
-    shown = [against if c is None else report.metric.text(c.difference, signed=True) or "n/a" for c in found]
-    return [
-        Column(f"Δ to {against}", tuple(shown), tuple(differences)),
-        Column("pairs", tuple("" if c is None else str(c.pairs) for c in found), tuple(c and c.pairs for c in found)),
-        Column("p", tuple("" if c is None else p_text(c.p) for c in found), tuple(c and c.p for c in found)),
-        Column(
-            "p (Holm)",
-            tuple("" if c is None else p_text(c.p_holm) for c in found),
-            tuple(c and c.p_holm for c in found),
-        ),
-    ]
+    interval = " [95 %]" if any(c and c.low is not None for c in found) else ""
+    differences = tuple(c and c.difference for c in found)
+    shown = tuple(against if c is None else difference_text(report.metric, c) for c in found)
+    columns = [Column(f"Δ to {against}{interval}", shown, differences)]
+    if any(row.comparison and row.comparison.pairs != len(row.group.values) for row in report.rows):
+        columns.append(_column("pairs", found, lambda c: c and c.pairs, lambda c: "" if c is None else str(c.pairs)))
+    for test in TESTS:
+        values = tuple(c and getattr(c, f"p_{test}_holm") for c in found)
+        texts = tuple("" if c is None else p_text(p) for c, p in zip(found, values, strict=True))
+        columns += [Column(f"p {test}", texts, values)] if any(p is not None for p in values) else []
+    return columns
+
+
+def difference_text(metric: Metric, compared: Comparison) -> str:
+    """Returns a difference and the interval of 95 % that it lies in; "n/a" if no two runs share a seed and a split."""
+    text = metric.text(compared.difference, signed=True) or "n/a"
+    ends = [metric.text(end, signed=True) for end in (compared.low, compared.high) if end is not None]
+    return f"{text} [{', '.join(ends)}]" if ends else text
 
 
 def cell_columns(report: Report) -> list[Column]:

@@ -8,16 +8,32 @@ from typing import NamedTuple
 
 from twostream.report.groups import Group
 from twostream.report.metric import Metric
-from twostream.report.statistics import holm, mean, sign_flip_p
+from twostream.report.per_video import Marks, Unknown, pair
+from twostream.report.statistics import holm, mean, sign_flip_p, two_levels
+
+TESTS = ("both", "videos", "seeds")  # what is new in the question that a test answers
 
 
 class Comparison(NamedTuple):
-    """A group against the reference, over the (seed, split) pairs that both have."""
+    """A group against the reference, over the (seed, split) pairs that both have.
+
+    All p are two-sided; each has a second one, corrected for all groups compared. `low` and `high` are the ends of the
+    interval of 95 % for new seeds and new videos.
+    """
 
     pairs: int
     difference: float | None  # mean of group − reference over those pairs
-    p: float | None  # exact sign-flip permutation test, two-sided; None for fewer than two pairs
-    p_holm: float | None  # corrected for all groups compared
+    p_seeds: float | None = None  # new seeds, these videos; None for fewer than two pairs
+    p_seeds_holm: float | None = None
+    p_videos: float | None = None  # new videos, these networks
+    p_videos_holm: float | None = None
+    p_both: float | None = None  # new seeds and new videos
+    p_both_holm: float | None = None
+    low: float | None = None
+    high: float | None = None
+    units: int | None = None  # groups of videos, or videos if the runs do not say which are alike
+    grouped: bool = False
+    unknown: str = ""  # why nothing is known over videos
 
 
 def eligible_groups(groups: Sequence[Group]) -> list[int]:
@@ -42,19 +58,38 @@ def best_groups(groups: Sequence[Group], metric: Metric) -> tuple[int, ...]:
     return tuple(index for index, value in means.items() if value is not None and abs(value - best) < 1e-12)
 
 
-def compare(groups: Sequence[Group], reference: int) -> list[Comparison | None]:
+def compare(
+    groups: Sequence[Group], reference: int, marks: Mapping[str, Marks | Unknown] | None = None
+) -> list[Comparison | None]:
     """Compares every group with `groups[reference]`, Holm-corrected; None stands for the reference itself.
 
-    A run that has the seed and split of an earlier run of its group is in no pair, since it has no partner.
+    `marks`: {name of a run: what it got right, video by video}; None: nothing is compared over videos. A run that has
+    the seed and split of an earlier run of its group is in no pair, since it has no partner.
     """
-    found: list[Comparison | None] = []
-    for index, group in enumerate(groups):
-        shared = [key for key in group.values if key in groups[reference].values and key[-1] == "0"]
-        differences = [group.values[key] - groups[reference].values[key] for key in shared]
-        comparison = Comparison(len(shared), mean(differences), sign_flip_p(differences), None)
-        found.append(None if index == reference else comparison)
-    corrected = holm([comparison and comparison.p for comparison in found])
-    return [comparison and comparison._replace(p_holm=p) for comparison, p in zip(found, corrected, strict=True)]
+    found = [
+        None if index == reference else _compare(group, groups[reference], marks) for index, group in enumerate(groups)
+    ]
+    for test in TESTS:
+        corrected = holm([comparison and getattr(comparison, f"p_{test}") for comparison in found])
+        for index, (comparison, p) in enumerate(zip(found, corrected, strict=True)):
+            found[index] = comparison and comparison._replace(**{f"p_{test}_holm": p})
+    return found
+
+
+def _compare(group: Group, reference: Group, marks: Mapping[str, Marks | Unknown] | None) -> Comparison:
+    shared = [key for key in group.values if key in reference.values and key[-1] == "0"]
+    differences = [group.values[key] - reference.values[key] for key in shared]
+    compared = Comparison(len(shared), mean(differences), sign_flip_p(differences))
+    if not shared or marks is None:
+        return compared
+    paired = pair([(marks[group.measured[key].name], marks[reference.measured[key].name]) for key in shared])
+    if isinstance(paired, Unknown):
+        return compared._replace(unknown=paired.why)
+    p_videos = sign_flip_p(paired.differences.sum(0).tolist())
+    compared = compared._replace(p_videos=p_videos, units=paired.shares.shape[1], grouped=paired.grouped)
+    if (both := two_levels(paired.differences, paired.shares, paired.videos)) is None or p_videos is None:
+        return compared
+    return compared._replace(p_both=max(both.p, p_videos), low=both.low, high=both.high)
 
 
 def find_baseline(text: str, groups: Sequence[Group]) -> int:

@@ -12,6 +12,10 @@ from twostream.report.build import Report, Row
 from twostream.report.columns import metric_names, result, starts_text
 from twostream.runs.sweep import Cell
 
+COMPARED = (
+    *("pairs", "difference", "low", "high", "p_both", "p_both_holm"),
+    *("p_videos", "p_videos_holm", "units", "p_seeds", "p_seeds_holm"),
+)
 NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "epochs", "steps", "leaked")
 PROBE = ("probe_top1", "probe_mean_class")  # of the network before its first step
 
@@ -42,9 +46,12 @@ def _cell(cell: Cell, axes: Sequence[str], metrics: Sequence[str]) -> list[Any]:
 
 
 def groups_as_csv(report: Report) -> str:
-    """Returns every group; difference and p are to the reference, over `pairs` runs with the same seed and split."""
+    """Returns every group; what compares it with the reference is over `pairs` runs with the same seed and split.
+
+    `low` and `high` are the ends of the interval of 95 % of `difference`. `units` counts the groups of test videos.
+    """
     titles = ["n", "planned", "without_result", "mean", "std", "best", "reference"]
-    tested = ["pairs", "difference", "p", "p_holm", "paper", "paper_table", "parameters", "flops", "clips_per_second"]
+    tested = [*COMPARED, "paper", "paper_table", "parameters", "flops", "clips_per_second"]
     rows = (_group(row, is_reference=index == report.reference) for index, row in enumerate(report.rows))
     return _csv([*report.axes, "metric", *titles, *tested], ([*row[0], report.metric.name, *row[1]] for row in rows))
 
@@ -53,7 +60,7 @@ def _group(row: Row, *, is_reference: bool) -> tuple[list[str], list[Any]]:
     group, compared = row.group, row.comparison
     return list(group.axes.values()), [
         *(len(group.values), len(group.cells), group.states, group.mean, group.std, int(row.best), int(is_reference)),
-        *(compared or [None] * 4),
+        *(compared and getattr(compared, name) for name in COMPARED),
         *(row.printed or [None] * 2)[:2],
         *(group.cost(name) for name in ("parameters", "flops", "clips_per_second")),
     ]

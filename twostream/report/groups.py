@@ -22,6 +22,7 @@ class Group(NamedTuple):
     cells: tuple[Cell, ...]
     values: Mapping[Replicate, float]  # of the cells that have a value
     lacking: Mapping[str, tuple[str, ...]]  # state -> the cells without a value: ("seed=2",)
+    measured: Mapping[Replicate, Cell] = {}  # the cells of `values`
 
     @property
     def replicates(self) -> set[Replicate]:
@@ -103,6 +104,7 @@ def group_cells(sweep: Sweep, metric: Metric, over: Sequence[str]) -> tuple[Grou
 
 def _group(axes: Mapping[str, str], cells: Sequence[Cell], metric: Metric, over: Sequence[str]) -> Group:
     values: dict[Replicate, float] = {}
+    measured: dict[Replicate, Cell] = {}
     lacking: dict[str, list[str]] = {}
     seen: Counter[Replicate] = Counter()
     for cell in cells:
@@ -113,6 +115,7 @@ def _group(axes: Mapping[str, str], cells: Sequence[Cell], metric: Metric, over:
             named = " ".join(f"{axis}={value}" for axis, value in zip(over, replicate, strict=True))
             lacking.setdefault(state, []).append(named or cell.name)
         else:
-            values[(*replicate, str(seen[replicate]))] = value  # cells with equal settings may be of two programs
+            key = (*replicate, str(seen[replicate]))  # cells with equal settings may be of two programs
+            values[key], measured[key] = value, cell
         seen[replicate] += 1
-    return Group(axes, tuple(cells), values, {state: tuple(which) for state, which in lacking.items()})
+    return Group(axes, tuple(cells), values, {state: tuple(which) for state, which in lacking.items()}, measured)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from twostream.report.build import Report
 from twostream.report.columns import note, p_text, starts_text
-from twostream.report.compare import eligible_groups
+from twostream.report.compare import Comparison, eligible_groups
 from twostream.report.groups import REPEATED
-from twostream.report.statistics import EXACT, RANDOM_FLIPS
+from twostream.report.statistics import DRAWS, EXACT, RANDOM_FLIPS
 
 
 def headline(report: Report) -> str:
@@ -63,18 +64,20 @@ def notes(report: Report) -> list[str]:
 
 
 def _papers(report: Report) -> list[str]:
-    """Returns a note of each paper with a number in the table, and how that was made, as far as known."""
-    lines = {}
-    for row in report.rows:
-        if row.printed is None:
-            continue
-        there = ", ".join(f"{what}: {said}" for what, said in row.printed.recipe.items())
-        lines[row.printed.paper] = (
-            f"paper: {row.printed.paper}, the table named, same data, network and splits; "
-            + (f"there {there}; " if there else "")
-            + "training, optical flow and test views may differ from these runs'."
-        )
-    return list(lines.values())
+    """Returns a note of each paper with a number in the table; it names what differs between there and the runs."""
+    differs: dict[str, dict[str, None]] = {}
+    unknown: dict[str, dict[str, None]] = {}
+    for printed in (row.printed for row in report.rows if row.printed):
+        told = (f"{what} ({said})" for what, said in printed.differs.items())
+        differs.setdefault(printed.paper, {}).update(dict.fromkeys(told))
+        unknown.setdefault(printed.paper, {}).update(dict.fromkeys(printed.unknown))
+    return [
+        f"paper: {paper}, the table named, same data, network and splits"
+        + (f"; different: {'; '.join(found)}" if found else "")
+        + (f"; not known there: {', '.join(unknown[paper])}" if unknown[paper] else "")
+        + ". Training may differ, too."
+        for paper, found in differs.items()
+    ]
 
 
 def _starts(report: Report) -> list[str]:
@@ -136,27 +139,58 @@ def _values(report: Report) -> str:
 
 
 def _significance(report: Report) -> list[str]:
+    """Says of each test in the table what it asks, what it assumes, and what it cannot tell."""
     assert report.reference is not None
-    label = report.rows[report.reference].group.label
-    against = f"{label} ({'the named baseline' if report.has_baseline else 'the best'})"
-    pairs = max((row.comparison.pairs for row in report.rows if row.comparison), default=0)
+    against = (
+        f"{report.rows[report.reference].group.label} ({'the named baseline' if report.has_baseline else 'the best'})"
+    )
+    found = [row.comparison for row in report.rows if row.comparison]
+    pairs = max((compared.pairs for compared in found), default=0)
+    shared = " and ".join(report.over) or "all values"
+    lines = [f"Δ is the mean difference to {against} over the runs that share {shared}."]
+    lines += _over_videos(found)
     if pairs < 2:
-        return [f"Δ is the difference to {against}; whether it is chance takes two seeds or splits at least: p is n/a."]
-    exact = "exact" if pairs <= EXACT else f"{RANDOM_FLIPS:,} random sign flips (exact up to {EXACT} pairs):"
-    lines = [
-        f"Δ and p compare with {against} over the runs that share {' and '.join(report.over)}: {exact} sign-flip "
-        "permutation test of the mean difference, two-sided; p (Holm) is corrected for all rows; n/a below two pairs."
-    ]
-    if pairs <= EXACT:
-        tests = sum(row.comparison is not None and row.comparison.p is not None for row in report.rows)
-        rows = "1 row" if tests == 1 else f"{tests} rows"
-        smallest = 2.0 ** (1 - pairs)
-        lines.append(
-            f"With {pairs} pairs p cannot be below {p_text(smallest)}, and corrected for {rows} not below "
-            f"{p_text(min(1.0, tests * smallest))}: it takes more seeds to tell more."
-        )
+        lines.append("How another seed would turn out takes two seeds or splits at least: no p tells it.")
+    else:
+        lines.append(_over_seeds(found, pairs))
+    if any(compared.p_seeds is not None or compared.p_videos is not None for compared in found):
+        lines.append("Every p is two-sided and corrected for all rows (Holm); groups.csv has them uncorrected, too.")
+    if unknown := [compared.unknown for compared in found if compared.unknown]:
+        rows = "1 row is" if len(unknown) == 1 else f"{len(unknown)} rows are"
+        lines.append(f"{rows} not compared over videos: {'; '.join(dict.fromkeys(unknown[:3]))}.")
     if not report.has_baseline:
         lines.append("The best was chosen by the same numbers, which favours it; name a --baseline for a fair test.")
-    if "split" in report.over:
-        lines.append("The official splits share videos, so over splits p is smaller than it should be.")
+    if "split" in report.over and pairs > 1:
+        lines.append("The official splits share training videos, so over splits p is smaller than it should be.")
     return lines
+
+
+def _over_videos(found: Sequence[Comparison]) -> list[str]:
+    lines, tested = [], [compared for compared in found if compared.units is not None]
+    if any(compared.p_both is not None for compared in tested):
+        lines.append(
+            "The interval of 95 % and p both are for new seeds and new videos, as is a claim about settings: a "
+            f"bootstrap of two levels ({DRAWS:,} draws, percentiles), groups of videos drawn again, the scatter of "
+            "seeds by Student's t."
+        )
+    if tested:
+        units = max(compared.units or 0 for compared in tested)
+        alike = "groups of videos" if all(compared.grouped for compared in tested) else "videos, each taken for itself"
+        lines.append(
+            f"p videos is for new videos and these very networks: sign flips of {units:,} {alike}, averaged over "
+            "seeds. A seed that is lucky is so on all videos: it says nothing of other seeds."
+        )
+    return lines
+
+
+def _over_seeds(found: Sequence[Comparison], pairs: int) -> str:
+    exact = "exact" if pairs <= EXACT else f"{RANDOM_FLIPS:,} random"
+    line = f"p seeds is for new seeds and these very videos: {exact} sign flips of the runs' differences."
+    if pairs > EXACT:
+        return line
+    tests = sum(compared.p_seeds is not None for compared in found)
+    smallest, rows = 2.0 ** (1 - pairs), "1 row" if tests == 1 else f"{tests} rows"
+    return (
+        f"{line} Of {pairs} pairs it cannot be below {p_text(smallest)}, and corrected for {rows} not below "
+        f"{p_text(min(1.0, tests * smallest))}: seeds alone would have to be more."
+    )

@@ -24,15 +24,27 @@ USUAL = {  # of a row that does not name them
     "splits": [1],
 }
 BY_BOTH = ("fusion", "layer")  # what one stream has no use for
+FLOWS = {
+    "dis": "DIS",
+    "tvl1": "TV-L1",
+    "farneback": "Farnebäck",
+    "raft": "RAFT",
+    "motion_vectors": "motion vectors",
+}
+CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "10 crops"}
 
 
 class Printed(NamedTuple):
-    """A number of a paper; `recipe` is what is known of how it was made: {"flow", "weights", "views": in words}."""
+    """A number of a paper, and what differs between how it and these runs' were made, as far as known.
+
+    `differs`: {"flow", "weights" or "views": "there TV-L1, here DIS"}. `unknown`: those of these that were not read.
+    """
 
     accuracy: float  # correct videos / all videos
     table: str
     paper: str
-    recipe: Mapping[str, str]
+    differs: Mapping[str, str] = {}
+    unknown: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):
@@ -42,6 +54,7 @@ class Row(NamedTuple):
     options: Mapping[str, Any]  # of the fusion: those that matter
     splits: tuple[str, ...]
     data: str
+    recipe: Mapping[str, Sequence[str]]  # {"flow": one of these, "weights": all of these, "views": [in words]}
     printed: Printed
 
     def fits(self, setting: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
@@ -58,19 +71,20 @@ def published() -> tuple[Row, ...]:
     for source in read_yaml(FILE):
         paper = f"{source['paper']} ({source['read_in']})"
         for row in source["rows"]:
-            named = {"flow_backbone": row["backbone"], **USUAL, **row}
+            named = {"flow_backbone": row.get("backbone"), **USUAL, **row}
             table, accuracy = named.pop("table"), named.pop("accuracy")
             splits, options = tuple(map(str, named.pop("splits"))), named.pop("fusion_options", {})
+            recipe = {**source.get("recipe", {}), **named.pop("recipe", {})}
             for data, percent in accuracy.items():
-                printed = Printed(percent / 100, table, paper, source.get("recipe", {}))
-                rows.append(Row(named, options, splits, data, printed))
+                rows.append(Row(named, options, splits, data, recipe, Printed(percent / 100, table, paper)))
     return tuple(rows)
 
 
 def printed_number(group: Group) -> Printed | None:
     """Returns the accuracy that a paper printed for a group's data, network and splits.
 
-    Returns None if there is none, or if no run has finished. If several fit, that with the most conditions.
+    Returns None if there is none, or if no run has finished. If several fit, that with the most conditions; of these,
+    that whose recipe differs least from the runs'.
     """
     finished = [(cell.folder, cell.results) for cell in group.cells if cell.folder and cell.results]
     chosen = {(c.get("data"), c.get("backbone")) for c in (results.get("choices", {}) for _, results in finished)}
@@ -83,7 +97,13 @@ def printed_number(group: Group) -> Printed | None:
         return None
     setting, options, data = settings[0]  # type: ignore[misc]
     fitting = [row for row in rows if row.data == data and row.fits(setting, options)]
-    return max(fitting, key=lambda row: len(row.setting) + len(row.options)).printed if fitting else None
+    if not fitting:
+        return None
+    folder, results = finished[0]
+    here = recipe_of(read_yaml(folder / "config.yaml"), results)
+    most = max(len(row.setting) + len(row.options) for row in fitting)
+    compared = [_beside(row, here) for row in fitting if len(row.setting) + len(row.options) == most]
+    return min(compared, key=lambda printed: len(printed.differs))
 
 
 def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -116,6 +136,45 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
     used = second if streams == ["flow"] else backbone  # one network, and nothing is fused
     alone = {name: value for name, value in setting.items() if name not in BY_BOTH}
     return alone | {"backbone": used, "flow_backbone": used}, {}, choices["data"]
+
+
+def recipe_of(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns what is known of how a run was made: {"flow": [its], "weights": those of the streams, "views": [its]}."""
+    found: dict[str, list[str]] = {}
+    if "flow" in config["streams"] and (flow := results["choices"].get("flow")):
+        found["flow"] = [FLOWS.get(flow, str(flow))]
+    if starts := results.get("weights"):
+        found["weights"] = list(dict.fromkeys(starts.values()))
+    sampling, transform = config.get("sampling", {}), config.get("transform", {})
+    if transform.get("test") in CROPS and "test_views" in sampling:
+        clips, mirrored = sampling["test_views"], ", as they are and mirrored" * bool(transform.get("test_flip"))
+        found["views"] = [f"{clips} clip{'s' * (clips != 1)} × {CROPS[transform['test']]}{mirrored}"]
+    return found
+
+
+def _beside(row: Row, here: Mapping[str, Sequence[str]]) -> Printed:
+    """Returns the number of a row, with what differs between its recipe and that of the runs."""
+    differs = {
+        what: f"there {(' and ' if what == 'weights' else ' or ').join(there)}, here {'; '.join(here[what])}"
+        for what, there in row.recipe.items()
+        if what in here and not _alike(what, there, here[what])
+    }
+    return row.printed._replace(differs=differs, unknown=tuple(what for what in here if what not in row.recipe))
+
+
+def _alike(what: str, there: Sequence[str], here: Sequence[str]) -> bool:
+    """Whether a paper's recipe is the runs': one of its flows; its views; weights that are named for all it names.
+
+    >>> _alike("flow", ["Brox", "TV-L1"], ["TV-L1"]), _alike("weights", ["ImageNet"], ["imagenet (vgg16.pth)"])
+    (True, True)
+    >>> _alike("weights", ["ImageNet"], ["imagenet (a.pth)", "random"]), _alike("views", ["whole videos"], ["1 clip"])
+    (False, False)
+    """
+    if what != "weights":
+        return here[0] in there
+    return all(
+        start == name or name.casefold() in start.partition(";")[0].casefold() for start in here for name in there
+    )
 
 
 def _name(choice: str, options: Mapping[str, Any]) -> str:

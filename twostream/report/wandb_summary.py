@@ -9,6 +9,7 @@ from typing import Any
 
 from twostream.files.json_yaml import read_yaml
 from twostream.report.build import Report
+from twostream.report.compare import TESTS
 from twostream.runs.sweep import Cell
 from twostream.training.wandb_account import usual_mode
 
@@ -21,7 +22,10 @@ COLUMNS = (
     "planned",
     "without a result",
     "best",
-    "p (Holm)",
+    "difference",
+    "low",
+    "high",
+    *(f"p {test}" for test in TESTS),  # corrected
     "paper",
     "parameters",
     "flops",
@@ -80,11 +84,12 @@ def summary_rows(report: Report) -> list[list[Any]]:
     rows = []
     for row in report.rows:
         group = row.group
-        p = row.comparison.p_holm if row.comparison else None
+        names = ("difference", "low", "high", *(f"p_{test}_holm" for test in TESTS))
+        compared = [row.comparison and getattr(row.comparison, name) for name in names]
         costs = [group.cost(name) for name in COLUMNS[-2:]]
         paper = row.printed.accuracy if row.printed else None
         counts = [len(group.values), len(group.cells), group.states, row.best]
-        rows.append([group.label, group.mean, group.std, *counts, p, paper, *costs])
+        rows.append([group.label, group.mean, group.std, *counts, *compared, paper, *costs])
     return rows
 
 

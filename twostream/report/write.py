@@ -15,6 +15,7 @@ from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html
 from twostream.report.latex import as_latex
 from twostream.report.markdown import as_markdown
+from twostream.report.per_video import marks_of
 from twostream.report.published import printed_number
 from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import log_summary, wandb_mode
@@ -32,7 +33,7 @@ FORMATS = {
 
 def write_report(folder: Path, *, wandb: str | None = None) -> Report:
     """Writes SWEEP_DIR/report/ of a sweep as it is at its end; see `write_reports`."""
-    report = build_report(read_sweep(folder), printed_number=printed_number)
+    report = build_report(read_sweep(folder), printed_number=printed_number, marks_of=marks_of)
     write(report, folder / "report", wandb)
     return report
 
@@ -61,7 +62,12 @@ def write_reports(
         output = output if output not in reports else output.with_name(f"{output.name}-{len(reports)}")
         try:
             reports[output] = build_report(
-                sweep, metric=metric, pivot=pivot, baseline=baseline, printed_number=printed_number
+                sweep,
+                metric=metric,
+                pivot=pivot,
+                baseline=baseline,
+                printed_number=printed_number,
+                marks_of=marks_of,
             )
             wandb_mode(wandb, sweep.cells)
         except ValueError as error:
