@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from made_sweeps import results
+from made_sweeps import results, sweep
 from omegaconf import OmegaConf
 
 from twostream.options import conf_folder
+from twostream.report import build_report
 from twostream.report.groups import Group
+from twostream.report.notes import notes
 from twostream.report.published import CHOICES, USUAL, printed_number, published
 from twostream.runs.sweep import Cell
 
@@ -23,8 +25,8 @@ ROWS = {
 IN_T1 = ("t2_conv5", "t3_vgg_m_late")  # rows that T1 has, too
 
 
-def group(folder: Path, *overrides: str, splits: tuple[str, ...] = ("1",)) -> Group:
-    """Of finished runs with these overrides, a run a split."""
+def group(folder: Path, *overrides: str, splits: tuple[str, ...] = ("1",), **others: object) -> Group:
+    """Of finished runs with these overrides, a run a split; `others`: of their results."""
     cells = []
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
@@ -34,7 +36,7 @@ def group(folder: Path, *overrides: str, splits: tuple[str, ...] = ("1",)) -> Gr
         (folder / split).mkdir()
         OmegaConf.save(cfg, folder / split / "config.yaml", resolve=True)
         layer = cfg.layer if isinstance(cfg.layer, str) else list(cfg.layer)
-        content = results(0.8, choices=choices, layer=layer, split=int(split))
+        content = results(0.8, choices=choices, layer=layer, split=int(split), **others)
         cells.append(Cell(split, folder / split, {"split": split}, "finished", content, None))
     return Group({}, tuple(cells), {}, {})
 
@@ -107,11 +109,12 @@ def test_other_papers_have_numbers_too(overrides: tuple, tmp_path: Path) -> None
 
 
 def test_every_published_row_names_only_what_is_compared() -> None:
-    known = {*USUAL, *CHOICES, "flow_backbone", "layer"} - {"splits", "data"}
+    known = {*USUAL, *CHOICES, "flow_backbone", "layer", "method"} - {"splits", "data"}
     for row in published():
         assert set(row.setting) <= known
         assert 0 < row.printed.accuracy < 1
         assert row.options == {} or "fusion" in row.setting
+        assert row.recipe.keys() <= {"flow", "weights", "views"}
 
 
 def test_fusion_swept_under_one_experiment_finds_each_row(tmp_path: Path) -> None:
@@ -120,3 +123,63 @@ def test_fusion_swept_under_one_experiment_finds_each_row(tmp_path: Path) -> Non
         found = printed_number(group(tmp_path / str(number), "experiment=paper", f"fusion={fusion}"))
         assert found is not None
         assert found.accuracy == pytest.approx(percent / 100)
+
+
+IMAGENET = {"rgb": "imagenet (vgg16.pth)", "flow": "imagenet (vgg16.pth), first layer averaged over colours"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weights", "differs", "unknown"),
+    [
+        (["tsn_vgg16"], IMAGENET, {}, ("flow",)),
+        (["tsn_vgg16", "streams=rgb"], {"rgb": IMAGENET["rgb"]}, {}, ()),
+        (
+            ["tsn_vgg16", "sampling.test_views=1", "transform.test=centre"],
+            {"rgb": "random", "flow": "random"},
+            {"weights": "there ImageNet, here random", "views": "there 25 clips × 10 crops, here 1 clip × 1 crop"},
+            ("flow",),
+        ),
+        (["t1_conv", "flow=tvl1"], IMAGENET, {}, ()),
+        (["t1_conv"], IMAGENET, {"flow": "there Brox or TV-L1, here DIS"}, ()),
+        (["actionvlad"], None, {}, ("flow", "views")),
+    ],
+)
+def test_what_differs_is_named(overrides, weights, differs, unknown, tmp_path: Path) -> None:
+    asked = [f"experiment={overrides[0]}", *overrides[1:]]
+    found = printed_number(group(tmp_path, *asked, **({"weights": weights} if weights else {})))
+    assert found is not None
+    assert (found.differs, found.unknown) == (differs, unknown)
+
+
+@pytest.mark.parametrize(
+    ("weights", "table", "percent"),
+    [
+        ("imagenet (a.pth)", "T2 c", 91.2),
+        ("random", "T4 c", 83.6),
+        ("kinetics (b.pth)", "T4 c", 93.8),
+        ("imagenet-then-kinetics.pth", "T4 c", 94.2),
+    ],
+)
+def test_of_rows_of_one_setting_that_with_the_nearest_start_is_shown(weights, table, percent, tmp_path: Path) -> None:
+    starts = {"rgb": weights, "flow": weights}
+    found = printed_number(group(tmp_path, "experiment=i3d_two_stream", weights=starts))
+    assert found is not None
+    assert (found.table, 100 * found.accuracy) == (table, pytest.approx(percent))
+
+
+def test_the_note_names_paper_source_and_differences(tmp_path: Path) -> None:
+    made = sweep({"fusion": ("conv",)}, lambda fusion: 0.5)
+    shown = printed_number(group(tmp_path, "experiment=t1_conv", weights=IMAGENET))
+    [told] = [
+        line for line in notes(build_report(made, printed_number=lambda group: shown)) if line.startswith("paper")
+    ]
+    assert told == (
+        "paper: Feichtenhofer, Pinz & Zisserman, CVPR 2016 (arXiv 1604.06573), the table named, same data, network and "
+        "splits; different: flow (there Brox or TV-L1, here DIS). Training may differ, too."
+    )
+
+
+def test_what_no_option_is_stands_beside_no_run() -> None:
+    rows = [row for row in published() if "method" in row.setting]
+    assert len(rows) > 50
+    assert not any(row.fits({**row.setting, "method": None}, row.options) for row in rows)

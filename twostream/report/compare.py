@@ -31,8 +31,8 @@ class Comparison(NamedTuple):
     p_both_holm: float | None = None
     low: float | None = None
     high: float | None = None
-    units: int | None = None  # groups of videos, or videos if the runs do not say which are alike
-    grouped: bool = False
+    units: int | None = None  # what signs are flipped of, and drawn again
+    kind: str = ""  # of the units, in words
     unknown: str = ""  # why nothing is known over videos
 
 
@@ -86,7 +86,7 @@ def _compare(group: Group, reference: Group, marks: Mapping[str, Marks | Unknown
     if isinstance(paired, Unknown):
         return compared._replace(unknown=paired.why)
     p_videos = sign_flip_p(paired.differences.sum(0).tolist())
-    compared = compared._replace(p_videos=p_videos, units=paired.shares.shape[1], grouped=paired.grouped)
+    compared = compared._replace(p_videos=p_videos, units=paired.shares.shape[1], kind=paired.kind)
     if (both := two_levels(paired.differences, paired.shares, paired.videos)) is None or p_videos is None:
         return compared
     return compared._replace(p_both=max(both.p, p_videos), low=both.low, high=both.high)

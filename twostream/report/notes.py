@@ -174,11 +174,10 @@ def _over_videos(found: Sequence[Comparison]) -> list[str]:
             "seeds by Student's t."
         )
     if tested:
-        units = max(compared.units or 0 for compared in tested)
-        alike = "groups of videos" if all(compared.grouped for compared in tested) else "videos, each taken for itself"
+        units = f"{max(compared.units or 0 for compared in tested):,} {tested[0].kind}"
         lines.append(
-            f"p videos is for new videos and these very networks: sign flips of {units:,} {alike}, averaged over "
-            "seeds. A seed that is lucky is so on all videos: it says nothing of other seeds."
+            f"p videos is for new videos and these very networks: sign flips of {units}, averaged over seeds. A seed "
+            "that is lucky is so on all videos: it says nothing of other seeds."
         )
     return lines
 

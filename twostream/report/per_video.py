@@ -48,6 +48,13 @@ class Paired(NamedTuple):
     videos: int
     grouped: bool  # else each video is a group of its own, since the runs do not say which are alike
 
+    @property
+    def kind(self) -> str:
+        """What the groups are, in words."""
+        if not self.grouped:
+            return "videos (no split.csv says which are alike)"
+        return "groups of videos" if self.shares.shape[1] < self.videos else "videos"
+
 
 def marks_of(cells: Iterable[Cell], metric: Metric) -> Mapping[str, Marks | Unknown]:
     """Returns {name of a finished run: its marks}.

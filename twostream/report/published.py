@@ -31,6 +31,7 @@ FLOWS = {
     "raft": "RAFT",
     "motion_vectors": "motion vectors",
 }
+STARTS = ("random", "imagenet", "kinetics")
 CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "10 crops"}
 
 
@@ -163,7 +164,7 @@ def _beside(row: Row, here: Mapping[str, Sequence[str]]) -> Printed:
 
 
 def _alike(what: str, there: Sequence[str], here: Sequence[str]) -> bool:
-    """Whether a paper's recipe is the runs': one of its flows; its views; weights that are named for all it names.
+    """Whether a paper's recipe is the runs': one of its flows, its views, the same starts in every stream.
 
     >>> _alike("flow", ["Brox", "TV-L1"], ["TV-L1"]), _alike("weights", ["ImageNet"], ["imagenet (vgg16.pth)"])
     (True, True)
@@ -172,9 +173,8 @@ def _alike(what: str, there: Sequence[str], here: Sequence[str]) -> bool:
     """
     if what != "weights":
         return here[0] in there
-    return all(
-        start == name or name.casefold() in start.partition(";")[0].casefold() for start in here for name in there
-    )
+    starts = (start.partition(";")[0].casefold() for start in here)  # behind it: stages that begin at random
+    return all({name for name in STARTS if name in start} == {*map(str.casefold, there)} for start in starts)
 
 
 def _name(choice: str, options: Mapping[str, Any]) -> str:
