@@ -124,8 +124,8 @@ def two_levels(
     Half a video more that only one setting gets right, either way, keeps the interval of settings that agree on all
     videos from having no width (Agresti & Min 2005).
 
-    >>> alike = np.zeros((2, 50)), np.full((2, 50), 0.01)
-    >>> two_levels(*alike, videos=50)
+    >>> two_levels(np.zeros((2, 50)), np.full((2, 50), 0.01), videos=50)  # two seeds, 50 videos, always the same right
+    Both(low=-0.04, high=0.04, p=1.0)
     """
     m, g = differences.shape
     if m < 2 or g < 2:
