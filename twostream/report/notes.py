@@ -169,9 +169,9 @@ def _over_videos(found: Sequence[Comparison]) -> list[str]:
     lines, tested = [], [compared for compared in found if compared.units is not None]
     if any(compared.p_both is not None for compared in tested):
         lines.append(
-            "The interval of 95 % and p both are for new seeds and new videos, as is a claim about settings: a "
-            f"bootstrap of two levels ({DRAWS:,} draws, percentiles), groups of videos drawn again, the scatter of "
-            "seeds by Student's t."
+            "The interval of 95 % (of each row alone) and p both are for new seeds and new videos, as is a claim about "
+            f"settings: a bootstrap of two levels ({DRAWS:,} draws, percentiles), groups of videos drawn again, the "
+            "scatter of seeds by Student's t."
         )
     if tested:
         units = f"{max(compared.units or 0 for compared in tested):,} {tested[0].kind}"
