@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,9 +19,40 @@ DRAWS = 2000
 SHARE = (2.5, 97.5)  # per cent: the ends of the middle 95 %
 
 Interval = tuple[float, float]
+Right = Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]  # whether each video is right, or in which part of several runs
 
 
-def wilson(right: int, videos: int) -> Interval:
+class Number(NamedTuple):
+    """A number and its interval of 95 %, from `low` to `high`."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+    @property
+    def signed(self) -> str:
+        """The text of a difference, with signs."""
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+def share(right: Right) -> Number:
+    """Returns the share of right videos, with its interval; a video may be right in a part of several runs.
+
+    >>> print(share(np.array([True] * 10)))
+    1.00 (0.72 to 1.00)
+    """
+    return Number(float(right.mean()), *wilson(float(right.sum()), len(right)))
+
+
+def gain_of(first: Right, second: Right) -> Number:
+    """Returns how much larger the second share of right videos is than the first, of the same videos."""
+    return Number(float(second.mean() - first.mean()), *paired(first, second))
+
+
+def wilson(right: float, videos: int) -> Interval:
     """Returns the interval of a share of independent videos (Wilson 1927), also if none or all of them are right.
 
     >>> [round(end, 4) for end in wilson(10, 10)], [round(end, 4) for end in wilson(1, 2)], wilson(0, 0)
@@ -34,10 +66,11 @@ def wilson(right: int, videos: int) -> Interval:
     return (0.0 if right == 0 else centre - half), (1.0 if right == videos else centre + half)
 
 
-def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Interval:
+def paired(first: Right, second: Right) -> Interval:
     """Returns the interval of a difference, second - first, of two shares of right videos (Newcombe 1998, method 10).
 
-    Both shares are of the same videos.
+    Both shares are of the same videos. A value is whether a video is right, or in which part of several runs it is: the
+    interval is then that of judging each video by one run drawn at random, wider than that of the mean over the runs.
 
     >>> same = np.array([True, True, False, False])
     >>> low, high = paired(same, same)  # no video differs: symmetric, and the narrower the more videos
@@ -45,20 +78,20 @@ def paired(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Int
     True
     """
     n = len(first)
-    a, b, c, d = (int((one & two).sum()) for one in (first, ~first) for two in (second, ~second))
-    product = (a + b) * (c + d) * (a + c) * (b + d)
-    together = a * d - b * c
+    one, other, both = (float(right.sum()) for right in (first, second, first * second))
+    product = one * (n - one) * other * (n - other)
+    together = n * both - one * other
     together = max(0.0, together - n / 2) if together > 0 else together  # Newcombe's correction for continuity
-    agreement = together / sqrt(product) if product else 0.0
-    before, after = first.mean(), second.mean()
-    (low1, high1), (low2, high2) = wilson(a + b, n), wilson(a + c, n)
+    agreement = together / sqrt(product) if product > 0 else 0.0
+    before, after = one / n, other / n
+    (low1, high1), (low2, high2) = wilson(one, n), wilson(other, n)
 
     def distance(down: float, up: float) -> float:
         return sqrt(max(0.0, down**2 - 2 * agreement * down * up + up**2))
 
     difference = after - before
     low = difference - distance(after - low2, high1 - before)
-    return float(low), float(difference + distance(high2 - after, before - low1))
+    return low, difference + distance(high2 - after, before - low1)
 
 
 def over_classes(estimates: Sequence[float], intervals: Sequence[Interval]) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,32 +12,17 @@ from jaxtyping import Bool, Float, Int
 from twostream.metrics import ranks
 from twostream.metrics.intervals import (
     Interval,
+    Number,
     draws_of_groups,
+    gain_of,
     outer,
     over_classes,
-    paired,
     resampled,
-    wilson,
+    share,
 )
 from twostream.probe.scoring import BOTH
 
 FEW = 50  # with fewer test videos a warning tells how wide the intervals are
-
-
-class Number(NamedTuple):
-    """A number and its interval of 95 %, from `low` to `high`."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-    @property
-    def signed(self) -> str:
-        """The text of a difference, with signs."""
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
 
 
 @dataclass(frozen=True)
@@ -102,20 +87,6 @@ def class_row(right: Mapping[str, Bool[np.ndarray, " n"]], own: Bool[np.ndarray,
 def streams_of(found: Iterable[str]) -> list[str]:
     """Returns the streams of what was found of each and of both: first the one that the other is added to."""
     return [name for name in found if name != BOTH]
-
-
-def share(right: Bool[np.ndarray, " n"]) -> Number:
-    """Returns the share of right videos, with its interval.
-
-    >>> print(share(np.array([True] * 10)))
-    1.00 (0.72 to 1.00)
-    """
-    return Number(float(right.mean()), *wilson(int(right.sum()), len(right)))
-
-
-def gain_of(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> Number:
-    """Returns how much larger the second share of right videos is than the first, of the same videos."""
-    return Number(float(second.mean() - first.mean()), *paired(first, second))
 
 
 def mean_number(
