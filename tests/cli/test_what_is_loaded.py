@@ -27,6 +27,7 @@ HEAVY = (
 LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream --help": ("", "usage: twostream"),
     "twostream bench --help": ("hydra", "usage: twostream bench"),
+    "twostream contributions --help": ("numpy", "usage: twostream contributions"),
     "twostream doctor --help": ("", "usage: twostream doctor"),
     "twostream evaluate --help": ("hydra numpy", "usage: twostream evaluate"),
     "twostream export --help": ("hydra", "usage: twostream export"),
@@ -51,6 +52,9 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream export run --push alone": ("hydra", "error: 'alone': name a repository"),
     "twostream prepare kinetics --root here": ("", "error: data_set kinetics: choose from ucf101, hmdb51, folder"),
     "twostream doctor nowhere": ("", "error: paths nowhere: no such file"),
+    "twostream contributions rgb=a.npz flow=b.npz": ("numpy", "error: b.npz: no such file"),
+    "twostream contributions rgb=a.npz": ("numpy", "error: rgb: name two streams"),
+    "twostream contributions a.npz": ("numpy", "error: STREAM=SCORES.npz a.npz: say of which stream it is"),
     "twostream evaluate nowhere": ("hydra numpy", "error: nowhere: no such folder"),
     "twostream evaluate nowhere --splits 1": ("hydra numpy", "error: nowhere: no such folder"),
     "twostream export nowhere --format onnx": ("hydra", "error: nowhere: no such folder"),
@@ -100,6 +104,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "python train.py -m seed=1,2 data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
     "python train.py --cfg job": ("hydra", "_target_: "),
     "twostream fuse a.npz a.npz": ("numpy", "fused 1:1"),
+    "twostream contributions rgb=a.npz flow=a.npz": ("numpy scipy", "flow is not shown to add anything to rgb"),
     "twostream report . --wandb off": ("numpy", "-> report"),
     "twostream info": (
         "torch torch._dynamo numpy av hydra",

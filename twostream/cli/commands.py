@@ -16,6 +16,7 @@ from twostream.options.arguments import Parser
 
 COMMANDS = {  # command -> (the module with the function of that name, what it does)
     "bench": ("twostream.cli.bench", "measure where the time of training goes"),
+    "contributions": ("twostream.cli.contributions", "say what each of two streams adds to the other one"),
     "doctor": ("twostream.cli.doctor", "check this machine, and the decoders on your videos"),
     "evaluate": ("twostream.cli.evaluate", "test a finished run by a protocol of views"),
     "export": ("twostream.cli.export", "write the network of a run as a file for use elsewhere"),
@@ -37,7 +38,7 @@ def main() -> None:
     parser = Parser(
         "twostream",
         description="Two-stream action recognition.",
-        epilog="\n".join(f"  {command:<10}{what}" for command, (_, what) in COMMANDS.items()),
+        epilog="\n".join(f"  {command:<15}{what}" for command, (_, what) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below; each has its --help")

@@ -19,7 +19,7 @@ DRAWS = 2000
 SHARE = (2.5, 97.5)  # per cent: the ends of the middle 95 %
 
 Interval = tuple[float, float]
-Right = Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]  # whether each video is right, or in which part of several runs
+Right = Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]  # whether videos are right, or in which part of several runs
 
 
 class Number(NamedTuple):

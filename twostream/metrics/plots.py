@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -122,4 +123,19 @@ def save_reliability(found: Calibration, path: Path) -> None:
     axes.legend(frameon=False, loc="upper left")
     below.bar(left, found.count, 1 / num_bins, align="edge", color="C2", edgecolor="white")
     below.set(xlabel="confidence", ylabel="videos")
+    save_figure(figure, path)
+
+
+def save_bars(rows: Mapping[str, tuple[float, float, float]], path: Path, *, label: str, title: str) -> None:
+    """Draws {name: (value, low, high)}, shares, as bars in per cent with their intervals, from top to bottom."""
+    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (value, low, high) in enumerate(rows.values()):
+        axes.barh(place, 100 * value, 0.6, color="C0" if value >= 0 else "C3")
+        axes.hlines(place, 100 * low, 100 * high, "black", linewidth=1)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [plain_text(name) for name in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel=label, title=plain_text(title))
+    axes.grid(axis="x", alpha=0.3)
     save_figure(figure, path)

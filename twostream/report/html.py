@@ -12,13 +12,14 @@ import numpy as np
 from twostream.report.build import Report
 from twostream.report.columns import Column, cell_columns, group_columns, note
 from twostream.report.confusion import Confusion, group_confusion
+from twostream.report.contributions import as_data
 from twostream.report.curves import run_curves
 from twostream.report.escape import script_json
 from twostream.report.groups import label
 from twostream.report.notes import headline, notes
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("elements.js", "table.js", "pivot.js", "chart.js", "curves.js", "confusion.js", "main.js")
+SCRIPTS = ("elements", "table", "pivot", "chart", "curves", "confusion", "contributions", "main")
 MATRICES = 8  # groups whose confusions are shown: the best, and the one that others are compared with
 POINTS = 120_000  # of all learning curves together, about 1 MB; with more, only the metric's own curves are shown
 
@@ -29,7 +30,7 @@ def as_html(report: Report) -> str:
         "TITLE": html.escape(f"{report.sweep.name}: report"),
         "STYLE": (PAGE / "style.css").read_text(encoding="utf-8"),
         "DATA": script_json(page_data(report)),
-        "SCRIPT": "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        "SCRIPT": "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
     }
     template = (PAGE / "page.html").read_text(encoding="utf-8")
     pieces = template.split("@@")  # text @@NAME@@ text …; not by replacing: the data may contain such words
@@ -73,6 +74,7 @@ def page_data(report: Report) -> dict[str, Any]:
         ],
         "curves": _curves(report),
         "confusions": _confusions(report),
+        "contributions": as_data(report),
     }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from twostream.report.build import Report
 from twostream.report.columns import Column, group_columns, note, pivot_text
+from twostream.report.contributions import as_section
 from twostream.report.escape import markdown as escape
 from twostream.report.groups import label
 from twostream.report.notes import headline, notes
 
 
 def as_markdown(report: Report) -> str:
-    """Returns headline, comparison, pivots, runs without a result, and notes."""
+    """Returns headline, comparison, pivots, what each stream contributes, runs without a result, and notes."""
     parts = [f"# {escape(report.sweep.name)}", escape(headline(report))]
     if report.sweep.command:
         parts.append(f"    {' '.join(report.sweep.command.split())}")
@@ -24,6 +25,7 @@ def as_markdown(report: Report) -> str:
         rows, columns = report.pivot_axes
         parts.append(f"## {escape(rows)} × {escape(columns)}: {escape(report.metric.title)}")
         parts += [_pivot(report, index) for index in range(len(report.pivots))]
+    parts += as_section(report)
     if report.unfinished:
         parts += ["## Runs without a result", _unfinished(report)]
     parts += ["## How to read this", "\n".join(f"- {escape(line)}" for line in notes(report))]

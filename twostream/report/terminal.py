@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twostream.report.build import Report
 from twostream.report.columns import group_columns
+from twostream.report.contributions import as_lines
 from twostream.report.notes import headline, without_result
 
 ROWS = 40  # most rows that are shown; the files have all
@@ -11,7 +12,7 @@ RUNS = 10  # most runs without a result that are shown
 
 
 def as_text(report: Report) -> str:
-    """Returns headline and aligned columns; the best rows are marked with a star."""
+    """Returns headline, aligned columns with a star at the best rows, and what each stream contributes, if known."""
     marks = ["*" if row.best else " " for row in report.rows][:ROWS]
     columns = [["", *marks]]
     alignments = ["<"]
@@ -28,4 +29,4 @@ def as_text(report: Report) -> str:
     lost = without_result(report)
     further += [f"no result: {line}" for line in lost[:RUNS]]
     further += [f"no result: {len(lost) - RUNS} more, see the files"] if len(lost) > RUNS else []
-    return "\n".join([headline(report), *lines, *further])
+    return "\n".join([headline(report), *lines, *as_lines(report), *further])

@@ -11,4 +11,5 @@ unfinished();
 pivot();
 curves();
 confusion();
+contributions();
 byId("notes").append(...data.notes.map((note) => make("li", {}, note)));
