@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twostream.cli.code import add_trust
 from twostream.config.protocols import PROTOCOLS
@@ -17,6 +18,9 @@ from twostream.metrics.scores import PARTS
 from twostream.metrics.table import metrics_table
 from twostream.options.arguments import Parser, value_of
 from twostream.runs.results import write_json
+
+if TYPE_CHECKING:
+    from twostream.evaluation.evaluate import Prepared
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -33,6 +37,8 @@ def evaluate(arguments: Sequence[str]) -> None:
         plan = Plan(**options)
         if (splits is None and len(runs) > 1) or (splits and (plan.split is not None or plan.devices > 1)):
             raise ValueError("several run folders need --splits, which goes without --split and --devices")
+        if splits and plan.streams:
+            raise ValueError("--streams is of one run: it goes without --splits")
         if output and not splits:
             raise ValueError(f"--output {output}: needs --splits; the numbers of one run are in its folder")
         if output and not output.absolute().parent.is_dir():
@@ -41,13 +47,15 @@ def evaluate(arguments: Sequence[str]) -> None:
         runs = runs if splits is None else of_splits(runs, splits, trust=plan.trust)
         for run in runs:
             require_run(run)
-            plan.check_paths(run)
+            plan.check(run)
         from twostream.evaluation.evaluate import prepare, score
         from twostream.evaluation.report import mean_of, summary, write_evaluation
 
         prepared = [prepare(run, plan) for run in runs]
         if splits and (found := [one.split for one in prepared]) != splits:
             raise ValueError(f"--splits {splits}: with these --set the runs are tested on {found}")
+    if plan.streams:
+        return evaluate_streams(prepared[0], plan, places[runs[0]])
     rows = {}
     for one in prepared:
         outcome = score(one, plan)
@@ -62,6 +70,18 @@ def evaluate(arguments: Sequence[str]) -> None:
         say(metrics_table(rows))
         if output:
             write_json(output, rows)
+
+
+def evaluate_streams(prepared: Prepared, plan: Plan, place: Path) -> None:
+    """Scores one run with each of its streams replaced, and writes a folder in `place`."""
+    from twostream.evaluation.stream_report import summary, write_streams
+    from twostream.evaluation.streams import score_streams
+
+    if (outcome := score_streams(prepared, plan)) is None:  # one process of several writes
+        return
+    with checked():
+        folder = write_streams(outcome, place)
+    say(f"{summary(outcome)}\n-> {folder}")
 
 
 def place_of(run: Path, out: Path | None, splits: Sequence[int] | None) -> Path:
@@ -90,6 +110,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     add("--split", type=whole, help="another split than the run's own: refused if its videos were trained on")
     add("--root", help="where the data set lies now")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. flow.store=null")
+    add("--streams", action="store_true", help="instead: with each stream that of another video, or its mean")
     add("--allow-leak", action="store_true", help="test also on videos that the weights were trained on")
     add("--views-per-batch", type=whole, metavar="N", help="at most so many views at once (default: batch_size)")
     add("--batch-size", type=whole, metavar="N", help="videos a batch (default: as many as those views make)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,45 +111,58 @@ def score(prepared: Prepared, plan: Plan) -> Outcome | None:
     Raises `VideoError` as training does, and ExpectedError if scores are not finite numbers.
     """
     started = time.perf_counter()
-    run, dataset = prepared.run, prepared.dataset
-    views_per_batch = plan.views_per_batch or run.cfg.batch_size
-    scorer = Scorer(
-        run.system,
-        dataset,
-        views_per_batch=views_per_batch,
-        batch_size=plan.batch_size or max(1, views_per_batch // prepared.views),
-        workers=run.cfg.num_workers if plan.workers is None else plan.workers,
-    )
+    scorer = Scorer(prepared.run.system, prepared.dataset, **loading(prepared, plan))
+    if (unreadable := score_all(scorer, prepared, plan)) is None:
+        return None
+    scores = scores_from(prepared, plan, scorer.logits)
+    return outcome_of(prepared, scores, unreadable, time.perf_counter() - started)
+
+
+def loading(prepared: Prepared, plan: Plan) -> dict[str, int]:
+    """Returns how many views and videos a scorer takes at once, and from how many loader processes."""
+    cfg = prepared.run.cfg
+    views_per_batch = plan.views_per_batch or cfg.batch_size
+    return {
+        "views_per_batch": views_per_batch,
+        "batch_size": plan.batch_size or max(1, views_per_batch // prepared.views),
+        "workers": cfg.num_workers if plan.workers is None else plan.workers,
+    }
+
+
+def score_all(scorer: Scorer, prepared: Prepared, plan: Plan) -> list[str] | None:
+    """Has a scorer score all videos. Returns the ids of those that could not be read; None but in the first process."""
+    run = prepared.run
     trainer = make_trainer(plan, run.cfg)
     trainer.test(scorer, verbose=False)
-    unreadable = sorted(set().union(*of_all_processes(dataset.unreadable())))
+    unreadable = sorted(set().union(*of_all_processes(prepared.dataset.unreadable())))
     if not trainer.is_global_zero:
         return None
     if lost := sum(not np.isfinite(logits).all() for logits in scorer.logits.values()):
         raise ExpectedError(f"{run.folder}: its scores of {lost} of {len(scorer.logits)} videos are not finite numbers")
-    scores = Scores.of(
-        dataset.videos,
-        scorer.logits,
-        classes=run.system.classes,
+    return unreadable
+
+
+def outcome_of(prepared: Prepared, scores: Scores, unreadable: list[str], seconds: float) -> Outcome:
+    """Returns what came of scoring the videos of a run."""
+    own = prepared.split == prepared.run.cfg.split
+    return Outcome(
+        *(scores, prepared.views, seconds, prepared.leaked, unreadable, own, prepared.notes, prepared.cautions)
+    )
+
+
+def scores_from(prepared: Prepared, plan: Plan, logits: Mapping[int, np.ndarray]) -> Scores:
+    """Returns logits, {position of the video: (k,)}, as scores of this run."""
+    return Scores.of(
+        prepared.dataset.videos,
+        logits,
+        classes=prepared.run.system.classes,
         protocol=plan.protocol,
-        checkpoint=sha256(run.checkpoint),
+        checkpoint=sha256(prepared.run.checkpoint),
         data=prepared.data,
         split=prepared.split,
         part=plan.part,
         leaked=prepared.leaked,
         mirror=prepared.mirror,
-    )
-    own = prepared.split == run.cfg.split
-    seconds = time.perf_counter() - started
-    return Outcome(
-        scores,
-        prepared.views,
-        seconds,
-        prepared.leaked,
-        unreadable,
-        own,
-        prepared.notes,
-        prepared.cautions,
     )
 
 
@@ -183,7 +196,7 @@ class Scorer(pl.LightningModule):
     """Keeps the logits of each video, averaged over its views: {position of the video in the data set: logits}."""
 
     def __init__(
-        self, system: TwoStreamSystem, dataset: ClipDataset, *, views_per_batch: int, batch_size: int, workers: int
+        self, system: TwoStreamSystem, dataset: Any, *, views_per_batch: int, batch_size: int, workers: int
     ) -> None:
         super().__init__()
         channels_last(system)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twostream.config.compose import streams_of
 from twostream.config.paths import check_stores, check_videos
 from twostream.config.saved import change_config, differing_parts, errors_name_file, load_config
 from twostream.options import check_plain
@@ -29,6 +30,7 @@ class Plan:
     devices: int = 1
     precision: str | None = None
     trust: Sequence[str] = ()
+    streams: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("views_per_batch", 1), ("batch_size", 1), ("workers", -1), ("devices", 1)):
@@ -45,10 +47,12 @@ class Plan:
         settings += [] if self.split is None else [f"split={self.split}"]
         return change_config(cfg, settings, trust=self.trust)
 
-    def check_paths(self, folder: Path) -> None:
-        """Raises ValueError or ExpectedError if the videos, flow or packed frames for a run are not there."""
+    def check(self, folder: Path) -> None:
+        """Raises ValueError or ExpectedError if videos, flow, packed frames or streams for this are not there."""
         cfg = self.changed(load_config(folder, trust=self.trust))
         with errors_name_file(folder):
+            if self.streams and len(found := streams_of(cfg)) < 2:
+                raise ValueError(f"--streams: the run has one stream, {found[0]}; it takes two to replace one of them")
             check_videos(cfg)
             check_stores(cfg)
 

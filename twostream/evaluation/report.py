@@ -34,23 +34,31 @@ SHOWN = 5  # how many of the most confused pairs
 def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
     """Returns a short table for the console."""
     scores = outcome.scores
-    views = f"{outcome.views} view{'s' * (outcome.views > 1)}"
-    lines = [
-        f"{scores.data} split {scores.split}, {scores.part}: {len(scores.videos)} videos × {views}, "
-        f"{outcome.seconds:.1f} s; accuracies in %",
-        metrics_table({scores.protocol: metrics}, "protocol"),
-    ]
+    lines = [title(outcome), metrics_table({scores.protocol: metrics}, "protocol")]
     mistakes = confused_pairs(confusion_of(scores.logits, scores.labels))
     shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
     if shown:
         lines.append("most confused: " + ", ".join(shown))
-    lines += outcome.notes
+    return "\n".join([*lines, *remarks(outcome)])
+
+
+def title(outcome: Outcome) -> str:
+    """Says what was scored."""
+    scores, views = outcome.scores, f"{outcome.views} view{'s' * (outcome.views > 1)}"
+    return (
+        f"{scores.data} split {scores.split}, {scores.part}: {len(scores.videos)} videos × {views}, "
+        f"{outcome.seconds:.1f} s; accuracies in %"
+    )
+
+
+def remarks(outcome: Outcome) -> list[str]:
+    """Returns what a reader of the numbers has to know."""
+    lines = [*outcome.notes]
     if outcome.unreadable:
         lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
     if outcome.leaked:
         lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
-    lines += [f"WARNING: {caution}" for caution in outcome.cautions]
-    return "\n".join(lines)
+    return [*lines, *(f"WARNING: {caution}" for caution in outcome.cautions)]
 
 
 def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -68,8 +76,7 @@ def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float
     """
     scores = outcome.scores
     metrics = metrics_of(scores)
-    name = f"{scores.protocol}-{scores.part}" + ("" if outcome.own_split else f"-split{scores.split}")
-    name += "-leaked" if outcome.leaked else ""
+    name = folder_name(outcome)
     with atomic_folder(out / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
@@ -84,6 +91,13 @@ def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float
         write_csv(folder / "calibration.csv", calibration_rows(found))
         save_reliability(found, folder / "reliability.png")
     return out / name, metrics
+
+
+def folder_name(outcome: Outcome) -> str:
+    """Returns the name of the folder of an evaluation: its protocol, part, another split than the run's, a leak."""
+    scores = outcome.scores
+    split = "" if outcome.own_split else f"-split{scores.split}"
+    return f"{scores.protocol}-{scores.part}{split}{'-leaked' if outcome.leaked else ''}"
 
 
 def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
