@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -38,9 +39,12 @@ from twostream.export import run as export_run
 from twostream.files import video_files
 from twostream.files.signals import Stopped
 from twostream.metrics import calibration
+from twostream.metrics.contributions import NAMED
+from twostream.metrics.intervals import paired
 from twostream.models.network.description import count_parameters
 from twostream.models.stages import STAGES
 from twostream.options import choices, conf_folder
+from twostream.report.contributions import OF_FUSION
 from twostream.runs.results import RESULTS
 from twostream.runs.sweep import LEDGER
 from twostream.training import finiteness as nonfinite
@@ -108,6 +112,16 @@ def extras() -> set[str]:
 
 def finest_levels() -> dict[str, int]:
     return {name: cv2.DISOpticalFlow.create(preset).getFinestScale() for name, preset in DIS_PRESETS.items()}
+
+
+def won_of(videos: int, lost: float) -> int:
+    """How many videos a fusion has to win for its gain to be shown, where 60 % were right and it loses a part as many."""
+    before = np.arange(videos) < 0.6 * videos
+    for won in range(1, videos):
+        after = (np.arange(videos) >= lost * won) & (np.arange(videos) < 0.6 * videos + won)
+        if paired(before, after)[0] > 0:
+            return won
+    return videos
 
 
 def classifier(channels: int) -> int:
@@ -420,6 +434,17 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
         "docs/your-videos.md",
         "as many as make 30 steps, but at least 6 and at most 20",
         lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 30, 6),
+    ),
+    (
+        "docs/flow-worth-it.md",
+        "five have to be won and none lost, 10 points; of 400 with half as many lost as won it takes 3 points",
+        lambda: [won_of(50, 0), won_of(400, 0.5)] == [5, 24] and round(100 * 12 / 400) == 3,
+    ),
+    ("docs/flow-worth-it.md", "named are up to three whose own interval excludes zero", lambda: NAMED == 3),
+    (
+        "docs/flow-worth-it.md",
+        "`fusion`, `layer`, `align`, `two_towers`, `init`, `train_from`",
+        lambda: OF_FUSION == ("streams", "fusion", "layer", "align", "two_towers", "init", "train_from"),
     ),
     ("docs/your-videos.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),
     ("docs/your-videos.md", "below 300 training videos", lambda: FEW == 300),

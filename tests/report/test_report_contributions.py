@@ -60,9 +60,9 @@ def test_a_sweep_of_streams(tmp_path: Path) -> None:
     data = page_data(report)["contributions"]
     assert data["settings"][0]["kinds"] == [
         ["both", [0, 0]],
-        ["only rgb", [20, 20]],
+        ["only rgb", [0, 40]],
         ["only flow", [0, 20]],
-        ["neither", [0, 20]],
+        ["neither", [20, 0]],
     ]
 
 
@@ -123,5 +123,5 @@ def test_in_a_browser(tmp_path: Path) -> None:
     )
     assert "flow adds +25.0 points to rgb" in done.stdout
     assert done.stdout.count('class="gain"') == 2
-    assert "only rgb</strong> right alone: 40 of 80 (50.0 %), fused right in 20 of these" in done.stdout
+    assert "only rgb</strong> right alone: 40 of 80 (50.0 %), fused right in 40 of these" in done.stdout
     assert "<b>a</b>" not in done.stdout.split("</script>")[-1]

@@ -152,7 +152,7 @@ def setting_data(setting: Setting) -> dict[str, Any]:
         "streams": found.streams,
         "accuracies": accuracy_rows(found),
         "counts": count_rows(found),
-        "kinds": [[name, *found.counts[kind].tolist()] for name, kind in found.kinds.items()],
+        "kinds": [[name, found.counts[kind].tolist()] for name, kind in found.kinds.items()],
         "classes": [
             {
                 "name": found.classes[label],
