@@ -115,7 +115,7 @@ def finest_levels() -> dict[str, int]:
 
 
 def won_of(videos: int, lost: float) -> int:
-    """How many videos a fusion has to win for its gain to be shown, where 60 % were right and it loses a part as many."""
+    """How many videos a fusion has to win for its gain to be shown, where 60 % were right and it loses some."""
     before = np.arange(videos) < 0.6 * videos
     for won in range(1, videos):
         after = (np.arange(videos) >= lost * won) & (np.arange(videos) < 0.6 * videos + won)

@@ -132,7 +132,7 @@ def test_the_scores_by_hand(folder: Path) -> None:
         scores = found.whole.scores if way is None else found.ways[way]
         with torch.no_grad():
             expected = network.combine(network(rgb, flow))[0].numpy()
-        assert scores.logits[scores.videos.index(own)] == pytest.approx(expected, abs=1e-5), way
+        assert scores.logits[scores.videos.index(own)] == pytest.approx(expected, abs=1e-4), way
     assert list(found.ways) == [way for way in shown if way is not None]
     assert len({scores.logits.tobytes() for scores in (found.whole.scores, *found.ways.values())}) == 5
 
@@ -143,7 +143,7 @@ def test_batches_and_workers_change_nothing(folder: Path) -> None:
         other = outcome(folder, protocol="quick", **changes)
         assert other.donors == one.donors
         for way, scores in one.ways.items():
-            assert other.ways[way].logits == pytest.approx(scores.logits, abs=1e-5)
+            assert other.ways[way].logits == pytest.approx(scores.logits, abs=1e-4)
 
 
 def run(monkeypatch, *arguments: object) -> None:
@@ -197,7 +197,7 @@ def test_two_processes_show_the_same(folder: Path) -> None:
     assert done.stdout.count("16 videos × 1 view") == 1, "one process writes"
     for (stream, how), scores in one.ways.items():
         found = Scores.load(folder / f"evaluation/quick-test-streams/{stream}-{how}.npz")
-        assert found.logits == pytest.approx(scores.logits, abs=1e-5)
+        assert found.logits == pytest.approx(scores.logits, abs=1e-4)
 
 
 @pytest.mark.slow

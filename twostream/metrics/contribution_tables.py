@@ -13,15 +13,15 @@ METHOD = "intervals of 95 %: Wilson 1927 of a share, Newcombe 1998 (method 10) o
 
 
 def accuracy_rows(found: Contributions) -> Rows:
-    """Returns a row for each stream, for the fusion and for the oracle."""
+    """Returns a row for each stream, for the fusion and for the oracle; p only where it has a meaning."""
     rows = [["", "top1", "95 %", "fused gains", "95 %", "p (McNemar)"]]
     for which, stream in enumerate(found.streams):
         p = found.p(which)
-        gain = found.gain(which)
         told = "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-        rows.append([stream, *with_interval(found.accuracy(which)), *with_interval(gain, "+"), told])
+        rows.append([stream, *with_interval(found.accuracy(which)), *with_interval(found.gain(which), "+"), told])
     rows.append(["fused", *with_interval(found.accuracy(FUSED)), "", "", ""])
-    return [*rows, ["either (oracle)", points(found.oracle), "", "", "", ""]]
+    rows.append(["either (oracle)", points(found.oracle), "", "", "", ""])
+    return [row[:-1] for row in rows] if found.repeated else rows
 
 
 def count_rows(found: Contributions) -> Rows:

@@ -20,7 +20,7 @@ OF_FUSION = ("streams", "fusion", "layer", "align", "two_towers", "init", "train
 SHOWN = 8  # settings that the page shows, those with the highest accuracy
 NOTE = (
     "Each fused run against the runs of either stream alone that share its split, its seed and all other settings but "
-    f"those of fusion ({', '.join(OF_FUSION)}); top-1 of the same test videos, averaged over the runs. {METHOD}; not "
+    f"those of fusion ({', '.join(OF_FUSION)}); top-1 of the same test videos, averaged over the runs; {METHOD}; not "
     "what another training would give."
 )
 

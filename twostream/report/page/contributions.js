@@ -23,6 +23,7 @@ function contributions() {
     byId("contribution-classes").replaceChildren(bars(classes, over));
   }
 
+  window.addEventListener("resize", gains);
   show();
 }
 
@@ -50,10 +51,10 @@ function kinds(found) {
 // A bar for each class, from zero to its gain, with its interval.
 function bars(classes, over) {
   const place = byId("contribution-classes");
-  const width = Math.max(300, (place.clientWidth || 600) - 2), side = 20, top = 24;
+  const width = Math.max(260, place.clientWidth || 600), side = 20, top = 24;
   const most = width < 500 ? 13 : 26;
   const letters = (name) => [...name].length > most ? `${[...name].slice(0, most - 1).join("")}…` : name;
-  const edge = 12 + 7 * Math.max(...classes.map((one) => [...letters(one.name)].length)), right = 52;
+  const edge = 12 + 7.4 * Math.max(...classes.map((one) => [...letters(one.name)].length)), right = 52;
   const ends = classes.flatMap((one) => one.gains[over]);
   const low = Math.min(0, ...ends), high = Math.max(0, ...ends, low + 1);
   const x = (value) => edge + (value - low) / (high - low) * (width - edge - right);
