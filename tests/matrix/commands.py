@@ -52,6 +52,7 @@ class Commands:
         acts: dict[str, Callable[[], None]] = {
             "resume": lambda: self.resume(words),
             **{f"evaluate {protocol}": partial(self.evaluate, protocol) for protocol in PROTOCOLS},
+            "evaluate streams": self.evaluate_streams,
             "predict": lambda: self.predict(video),
             "inspect": lambda: self.inspect(video),
             **{f"export {form}": partial(self.export, form, video) for form in FORMATS},
@@ -133,6 +134,19 @@ class Commands:
             assert np.allclose(*(one.logits for one in scores), rtol=near, atol=near), "other scores than train.py's"
             if not self.mixed():  # in eight bits of precision, equal scores are frequent, and their order is chance
                 check_equal({name: found[name] for name in ("top1", "top5") if name in found}, self.tested())
+
+    def evaluate_streams(self) -> None:
+        """Shown whole, the videos have the scores of `quick`; a network of one stream is refused."""
+        left = self.run / "evaluation"
+        try:
+            self.call("-m", "twostream.cli", "evaluate", self.run, "--protocol", "quick", "--streams")
+        except RefusedError as refused:
+            if "--streams: the run has one stream" in str(refused):
+                return
+            raise
+        scores = [Scores.load(left / name / "scores.npz") for name in ("quick-test", "quick-test-streams")]
+        near = 0.05 if self.mixed() else 1e-3
+        assert np.allclose(*(one.logits for one in scores), rtol=near, atol=near), "other scores than without --streams"
 
     def mixed(self) -> bool:
         return self.config("precision") != "32-true"
