@@ -173,7 +173,7 @@ def test_what_is_left_behind(folder: Path, monkeypatch, capsys) -> None:
     assert written["donors_of_same_class"] == same
     assert f"drawn at random, {same} of 16 from their own class" in told
     assert "no change is shown with rgb of another video" in told
-    assert "flow its mean" in told
+    assert "flow at its mean" in told
 
 
 def test_what_is_refused(folder: Path, tmp_path: Path, monkeypatch) -> None:

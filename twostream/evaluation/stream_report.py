@@ -16,7 +16,7 @@ from twostream.metrics.scores import Scores
 from twostream.metrics.table import metrics_of
 from twostream.runs.results import write_json
 
-SHOWN = {SHUFFLED: "of another video", MEAN: "its mean"}
+SHOWN = {SHUFFLED: "of another video", MEAN: "at its mean"}
 
 
 def summary(outcome: StreamOutcome) -> str:
