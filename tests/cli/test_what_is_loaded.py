@@ -16,7 +16,10 @@ from twostream.data.decoding import DECODERS
 from twostream.data.prepare.catalogue import PUBLISHED
 from twostream.data.storage.flow_store import jpeg_folders
 from twostream.metrics.scores import Scores
+from twostream.models.network.reading import FUSED, HEAD
+from twostream.models.stages import STAGES
 from twostream.options import choices
+from twostream.prediction.feature_files import WRITERS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -31,6 +34,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream doctor --help": ("", "usage: twostream doctor"),
     "twostream evaluate --help": ("hydra numpy", "usage: twostream evaluate"),
     "twostream export --help": ("hydra", "usage: twostream export"),
+    "twostream features --help": ("hydra", "usage: twostream features"),
     "twostream flow --help": ("hydra", "usage: twostream flow"),
     "twostream fuse --help": ("numpy", "usage: twostream fuse"),
     "twostream info --help": ("hydra", "usage: twostream info"),
@@ -43,6 +47,32 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream train --help": ("", "Train and test one network"),
     "python train.py --help": ("", "Train and test one network"),
     "twostream nosuch": ("", "error: command nosuch: choose from"),
+    "twostream features run --layer conv9 --out here v.mp4": ("hydra", "error: --layer conv9: no network has conv9; "),
+    "twostream features run v.mp4 --layer head": ("hydra", "error: the following arguments are required: --out"),
+    "twostream features run v.mp4 --layer head --out here": ("hydra", "error: v.mp4: cannot be opened"),
+    "twostream features run --layer head --out here": ("hydra", "error: run: is followed by no VIDEO or FOLDER"),
+    "twostream features run 0 --layer head --out here": ("hydra", "error: 0: cannot be opened"),
+    "twostream features nowhere v.mp4 --layer head --out here": ("hydra", "error: nowhere: no such folder"),
+    "twostream features run v.mp4 --layer head --out here --window 4 --stride 5": (
+        "hydra",
+        "error: --stride 5: leaves",
+    ),
+    "twostream features run v.mp4 --layer head --out here --padding both": (
+        "hydra",
+        "error: --padding both: choose from",
+    ),
+    "twostream features split=1 run --layer head --out here": (
+        "hydra",
+        "error: run: a run has all of its options; leave",
+    ),
+    "twostream features backbone=nosuch v.mp4 --layer head --out here": (
+        "hydra",
+        "error: backbone=nosuch: no such option",
+    ),
+    "twostream features backbone.weights=nowhere v.mp4 --layer head --out here": (
+        "hydra",
+        "error: weights='nowhere': no",
+    ),
     "twostream info --nosuch": ("hydra", "error: unrecognized arguments: --nosuch"),
     "twostream info --classes 0": ("hydra", "error: --classes 0: must be"),
     "twostream flow --store here --encoding gif": ("hydra", "error: --encoding gif: choose from jpeg, png, small"),
@@ -163,3 +193,5 @@ def test_what_can_be_typed_is_what_is_there() -> None:
     assert set(choices.DECODERS) == set(DECODERS)
     assert (*PUBLISHED, "folder") == choices.DATA_SETS
     assert tuple(jpeg_folders.NAMINGS) == choices.NAMINGS
+    assert (*STAGES, FUSED, HEAD) == choices.READABLE
+    assert tuple(WRITERS) == choices.FEATURE_FORMATS

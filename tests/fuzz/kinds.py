@@ -261,6 +261,28 @@ def write_clip(path: Path, codec: str, frames: int = 12) -> None:
     write_video(path, frames, codec=codec)
 
 
+def _features(folder: Path) -> Any:
+    from twostream.prediction.feature_files import StoreFeatures
+    from twostream.prediction.features import Grid, Reader, Row
+
+    class Same(Reader):
+        def __init__(self) -> None:
+            pass
+
+        def rows(self, video: Any, grid: Grid, files: Any) -> Any:
+            return (Row(np.zeros(3, np.float32), (i, i + 1), (i / 25, (i + 1) / 25), (i,)) for i in range(4))
+
+    return StoreFeatures(folder, Same, Grid(2, 1), settings={"layer": "head", "axes": "TD", "format": "npy"}, facts={})
+
+
+def make_features(folder: Path) -> None:
+    _features(folder)(_video(folder))
+
+
+def read_features(folder: Path) -> None:
+    assert _features(folder).is_there(_video(folder)) in (True, False)
+
+
 # ---- what runs and sweeps leave ----
 
 
@@ -467,6 +489,7 @@ KINDS = {
             read_store,
         ),
         Kind("packed frames", make_packed, ["run/video.mp4.frames"], read_packed),
+        Kind("features", make_features, ["run/video.json"], read_features),
         Kind("sweep folder", make_sweep, SWEEP, read_sweep),
         Kind("scores.npz", make_scores, ["scores.npz"], read_scores),
         Kind("metrics.csv", make_curves, ["metrics.csv"], read_curves),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -29,6 +30,20 @@ def add_stream(parser: argparse.ArgumentParser, further: str = "") -> None:
         "--stream", dest="streams", action="append", default=[], metavar="NAME=PATH",
         help=f"the file of a stream that was a column of data.csv{further}",
     )  # fmt: skip
+
+
+def files_of(typed: Sequence[str], name: str | None) -> dict[str, Path]:
+    """Returns {stream: file} of what was typed by --stream; `name`: of a video in a FOLDER, whose paths are folders.
+
+    Raises ValueError for what is no NAME=PATH.
+    """
+    found = {}
+    for word in typed:
+        stream, equals, path = word.partition("=")
+        if not stream or not equals or not path:
+            raise ValueError(f"--stream {word!r}: must be NAME=PATH, such as depth=a.mp4")
+        found[stream] = Path(path) if name is None else Path(path) / name
+    return found
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,10 @@ COMMANDS = {  # command -> (the module with the function of that name, what it d
     "doctor": ("twostream.cli.doctor", "check this machine, and the decoders on your videos"),
     "evaluate": ("twostream.cli.evaluate", "test a finished run by a protocol of views"),
     "export": ("twostream.cli.export", "write the network of a run as a file for use elsewhere"),
+    "features": (
+        "twostream.cli.features",
+        "write a vector for each window of videos, for localisation and classifiers",
+    ),
     "flow": ("twostream.cli.flow", "compute the optical flow of a data set once, into a store"),
     "fuse": ("twostream.cli.fuse", "add up the scores of several runs"),
     "info": ("twostream.cli.info", "print the layers, shapes and costs of a network"),

@@ -20,13 +20,18 @@ from twostream.runs.data_values import which_videos
 
 def check_paths(cfg: DictConfig) -> None:
     """Raises ValueError or ExpectedError for the first path of what a run starts from and reads that is not there."""
+    check_weight_files(cfg)
+    check_stores(cfg)
+    check_videos(cfg)
+
+
+def check_weight_files(cfg: DictConfig) -> None:
+    """Raises ValueError for weights to start from that are not there."""
     for stream in streams_of(cfg):
         known = read_table().get(backbone_config(cfg, stream)["_target_"], {}).get("weights")
         start = start_of(cfg, stream)
         if isinstance(known, Value) and start not in (None, "imagenet"):
             require_weights(str(start), [name for name in known.rule.choices if name is not None])
-    check_stores(cfg)
-    check_videos(cfg)
 
 
 def check_stores(cfg: DictConfig) -> None:

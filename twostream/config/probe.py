@@ -85,12 +85,7 @@ def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
 
     Downloads weights that are not there yet.
     """
-    for stream in streams_of(cfg):
-        if start_of(cfg, stream) is None:
-            raise ValueError(
-                f"weights=null: the features of a random {stream} network say nothing; give weights=imagenet, or the "
-                f"path of a file by backbone.weights=PATH, or a trained stream by init.{side_of(cfg, stream)}=RUN_DIR"
-            )
+    check_given(cfg)
     network = build_network(cfg, len(source.classes), meta=True)
     if any(map(sees_clips, network.modules())) and not isinstance(instantiate(cfg.sampling), Clip):
         raise ValueError("sampling: a network of whole clips is shown some; choose sampling=clip")
@@ -102,6 +97,16 @@ def check_probe(cfg: DictConfig, source: Any, plan: Plan) -> None:
     lists = {"train": source.train, "validation": source.validation, "test": source.test}
     learned = before | History.of(source.name, cfg.split, source.train)
     check_leaks(learned, source, build_record(cfg, source, lists), allow=cfg.allow_leak)
+
+
+def check_given(cfg: DictConfig) -> None:
+    """Raises ValueError if a stream would have random weights."""
+    for stream in streams_of(cfg):
+        if start_of(cfg, stream) is None:
+            raise ValueError(
+                f"weights=null: the features of a random {stream} network say nothing; give weights=imagenet, or the "
+                f"path of a file by backbone.weights=PATH, or a trained stream by init.{side_of(cfg, stream)}=RUN_DIR"
+            )
 
 
 def probe_network(cfg: DictConfig, num_classes: int) -> nn.Module:

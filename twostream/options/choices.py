@@ -11,3 +11,7 @@ FORMATS = {  # of an exported network: name of the file
     "torch-export": "model.pt2",
     "safetensors": "model.safetensors",
 }
+READABLE = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8", "fused", "head")  # layers, for features
+PADDINGS = ("none", "centre")  # of the first and last windows of a video
+AXES = ("TD", "DT")  # of an array of features: time, dimension
+FEATURE_FORMATS = ("npy", "h5")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import inf
-from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,13 +16,10 @@ from torch import Tensor
 from twostream.config.loaded import TrainedRun, load_run
 from twostream.config.saved import config_file, errors_name_file
 from twostream.config.view import build_view
-from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, camera_frames, frame_rate, timed_frames
-from twostream.data.flow import OpticalFlow
-from twostream.data.windows import Step, View, Window, Windows, steps
+from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, frame_rate
+from twostream.data.windows import Step, View, Window, Windows
 from twostream.explain import grad_cam, maps_to_explain
-from twostream.options.streams import Stream
-
-AnyPath = str | PathLike[str]
+from twostream.prediction.showing import AnyPath, files_beside, frames_of, shown_steps
 
 
 @dataclass(frozen=True)
@@ -121,9 +117,9 @@ class Predictor:
         length, step = self.window_frames(video, window, stride)
         collector = Windows(self.view, length=length, stride=step)
         looks: list[tuple[Window, Seen]] = []
-        others = self._others(files or {})
+        others = files_beside(self.view, files or {}, str(self.folder))
         try:
-            with closing(until(self._frames(video), limit, stop)) as frames:
+            with closing(until(frames_of(video, self.view), limit, stop)) as frames:
                 for full in self._windows(frames, collector, observers, others):
                     seen = self.look(full, explain=bool(observers))
                     if not np.isfinite(seen.heads).all():
@@ -137,28 +133,6 @@ class Predictor:
             observer.end()
         return self.summary(name, collector.count, looks)
 
-    @property
-    def _flow(self) -> OpticalFlow | None:
-        return self.view.flow if any(stream.made == "flow" for stream in self.view.streams) else None
-
-    def _frames(self, video: AnyPath | int) -> Iterator[TimedFrame]:
-        if isinstance(video, int):
-            return camera_frames(video)
-        return timed_frames(video, motion=self._flow is not None and self._flow.from_video)
-
-    def _others(self, files: Mapping[str, AnyPath]) -> dict[str, AnyPath]:
-        """Returns {column: file} for the streams that have files of their own. Raises ValueError if one is missing."""
-        columns = [stream.column for stream in self.view.streams if stream.column]
-        if unknown := [name for name in files if name not in columns]:
-            raise ValueError(f"stream {unknown[0]}: {self.folder} has {', '.join(columns) or 'none'} from files")
-        missing = [name for name in columns if name not in files]
-        if missing and len(self.view.streams) > 1:
-            raise ValueError(
-                f"{self.folder}: sees {missing[0]} beside the video: name its file, by --stream {missing[0]}=PATH or, "
-                f"from Python, files={{'{missing[0]}': PATH}}"
-            )
-        return dict(files)
-
     def _windows(
         self,
         frames: Iterator[TimedFrame],
@@ -167,9 +141,7 @@ class Predictor:
         files: Mapping[str, AnyPath],
     ) -> Iterator[Window]:
         """Yields the windows of the frames, each as soon as it is full; shows every frame to the observers."""
-        others = {column: timed_frames(path) for column, path in files.items()}
-        for one in steps(frames, self._flow):
-            one = one._replace(others=beside(one, others, files, self.view.streams))
+        for one in shown_steps(frames, self.view, files):
             for observer in observers:
                 observer.frame(one)
             if (window := collector.add(one)) is not None:
@@ -217,21 +189,6 @@ class Predictor:
             scores=np.stack([seen.scores for _, seen in looks]),
             overall=self.probabilities(heads),
         )
-
-
-def beside(
-    step: Step, others: Mapping[str, Iterator[TimedFrame]], files: Mapping[str, AnyPath], streams: Sequence[Stream]
-) -> dict[str, np.ndarray]:
-    """Returns the frames of the other files at a step, by column; the video's own where a column has no file.
-
-    Raises `VideoError` if a file has ended.
-    """
-    found = {stream.column: step.rgb for stream in streams if stream.column}
-    for column, frames in others.items():
-        if (frame := next(frames, None)) is None:
-            raise VideoError(str(files[column]), "has fewer frames than the video that it goes with")
-        found[column] = frame.rgb
-    return found
 
 
 def load(run_dir: AnyPath, *, device: str = "auto", trust: Sequence[str] = ()) -> Predictor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from twostream.data.clip import Clip
 from twostream.data.loader import on_device
 from twostream.models.network.heads import classifiers
+from twostream.models.network.reading import averaged
 
 
 class HeadFeatures(NamedTuple):
@@ -34,9 +35,7 @@ def head_features(
 
     def taker(name: str) -> Any:
         def take(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            maps = inputs[0].detach().double()  # (n·t, d, h, w), or (n·t, d)
-            vectors = maps.flatten(2).mean(2) if maps.ndim > 2 else maps
-            found[name].append(vectors.unflatten(0, (count, -1)).mean(1).cpu())
+            found[name].append(averaged(inputs[0], count).cpu())
 
         return take
 

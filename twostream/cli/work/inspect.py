@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from twostream.cli.work.predict import files_of
+from twostream.cli.code import files_of
 from twostream.config.loaded import load_run
 from twostream.config.streams import streams_in
 from twostream.data.windows import View, Window

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from twostream.cli.code import files_of
 from twostream.data.decoding import VideoError, claimed_seconds
 from twostream.files.errors import one_line, say
 from twostream.prediction.annotated import AnnotatedFilm
@@ -89,20 +90,6 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
     if sheet is not None:
         save_sheet(sample, prediction, sheet, view=predictor.view)
     return prediction
-
-
-def files_of(typed: Sequence[str], name: str | None) -> dict[str, Path]:
-    """Returns {stream: file} of what was typed by --stream; `name`: of a video in a FOLDER, whose paths are folders.
-
-    Raises ValueError for what is no NAME=PATH.
-    """
-    found = {}
-    for word in typed:
-        stream, equals, path = word.partition("=")
-        if not stream or not equals or not path:
-            raise ValueError(f"--stream {word!r}: must be NAME=PATH, such as depth=a.mp4")
-        found[stream] = Path(path) if name is None else Path(path) / name
-    return found
 
 
 def output(path: Path | None, name: str | None, suffix: str) -> Path | None:

@@ -1,11 +1,11 @@
-"""Fills a flow store: prints an estimate, then computes all videos in several processes. May be stopped at any time."""
+"""Fills a folder with a file for each video, such as a flow store, in several processes. May be stopped at any time."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,19 +15,16 @@ from twostream.data.flow import OpticalFlow, pin_threads
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import (
     QUALITY,
-    ClipResult,
     FromVideo,
     Recorder,
     StoreClip,
-    clip_path,
     encode_field,
-    is_held,
-    is_stored,
     read_manifest,
-    remove_stale_claim,
 )
+from twostream.data.storage.video_task import ClipResult, VideoTask
 from twostream.data.tasks import run_tasks
 from twostream.files.errors import say
+from twostream.files.lock import is_held, remove_stale_claim
 
 EVERY = 10.0  # seconds between two lines of progress
 POLL = 1.0  # seconds between two looks at whether other processes still work on their videos
@@ -77,20 +74,40 @@ def extract(
     address: str | None = None,
     recorder: Recorder | None = None,
 ) -> bool:
-    """Computes the flow that the store at `root` lacks; returns whether the store is then complete.
+    """Computes the flow that the store at `root` lacks, as `fill` does; first prints an estimate.
 
-    A broken video does not stop the others. Fields come from `recorder`; None: they are computed. If another process
-    works on a video, this one waits, and computes the video itself if that process ends without it.
+    Fields come from `recorder`; None: they are computed.
     """
-    pin_threads()
+    task = StoreClip(root, recorder or FromVideo(flow, decoder))
+
+    def tell(waiting: Sequence[Video]) -> None:
+        pin_threads()
+        announce(estimate(waiting, task.recorder, root), root, workers)
+
+    return fill(task, videos, workers=workers, engine=engine, address=address, tell=tell)
+
+
+def fill(
+    task: VideoTask,
+    videos: Sequence[Video],
+    *,
+    workers: int,
+    engine: str = "local",
+    address: str | None = None,
+    tell: Callable[[Sequence[Video]], None] = lambda waiting: None,
+) -> bool:
+    """Does the task for the videos whose files are not there yet; returns whether all files are there then.
+
+    `tell` is given these videos before the work begins. A broken video does not stop the others. If another process
+    works on a video, this one waits, and does the video itself if that process ends without it.
+    """
     every = list({video.id: video for video in videos}.values())
-    waiting = [video for video in every if not _is_there(root, video)]
-    print(f"{len(every):,} videos, {len(every) - len(waiting):,} of them in {root}", flush=True)
+    waiting = [video for video in every if not _is_there(task, video)]
+    print(f"{len(every):,} videos, {len(every) - len(waiting):,} of them in {task.root}", flush=True)
     if not waiting:
         return True
-    task = StoreClip(root, recorder or FromVideo(flow, decoder))
-    announce(estimate(waiting, task.recorder, root), root, workers)
-    progress = Progress(len(waiting), root, None if address else workers)
+    tell(waiting)
+    progress = Progress(len(waiting), task, None if address else workers)
     try:
         _fill(task, waiting, progress, workers=workers, engine=engine, address=address)
     except KeyboardInterrupt:
@@ -101,10 +118,9 @@ def extract(
 
 
 def _fill(
-    task: StoreClip, waiting: list[Video], progress: Progress, *, workers: int, engine: str, address: str | None
+    task: VideoTask, waiting: list[Video], progress: Progress, *, workers: int, engine: str, address: str | None
 ) -> None:
-    """Computes the videos that are waiting, until the disk is full, and those that other processes leave undone."""
-    root = task.root
+    """Does the task for the waiting videos, also for those that other processes leave, until the disk is full."""
     while waiting and not progress.stopped:
         elsewhere = []
         outcomes = run_tasks(task, waiting, workers=workers, engine=engine, address=address)
@@ -119,7 +135,7 @@ def _fill(
         waiting = elsewhere
         if waiting and not progress.stopped:
             print(f"waiting for {len(waiting):,} videos that another process is about", flush=True)
-            while all(is_held(clip_path(root, video)) for video in waiting):
+            while all(is_held(task.path(video)) for video in waiting):
                 time.sleep(POLL)
 
 
@@ -140,12 +156,12 @@ class Progress:
     `workers`: processes at work; None if nobody knows how many a cluster has.
     """
 
-    def __init__(self, videos: int, root: Path, workers: int | None) -> None:
+    def __init__(self, videos: int, task: VideoTask, workers: int | None) -> None:
         self.videos = videos
-        self.root = root
+        self.task = task
         self.workers = workers
         self.done: Counter[str] = Counter()
-        self.fields = self.bytes = 0
+        self.items = self.bytes = 0
         self.busy = 0.0  # seconds of all processes together, without their start
         self.stopped = False
         self.started = self.printed = time.perf_counter()
@@ -156,25 +172,26 @@ class Progress:
             say(f"{video.id}: {error}")
             self.done["failed"] += 1
         elif result.done == "disk full":
-            say(f"the disk is full ({self.root}): make room and run the same command again; what is stored is whole")
+            root = self.task.root
+            say(f"the disk is full ({root}): make room and run the same command again; what is stored is whole")
             self.stopped = True
         else:
             self.done[result.done] += 1
-            self.fields += result.fields
+            self.items += result.items
             self.bytes += result.bytes
             self.busy += result.seconds
         now = time.perf_counter()
         if now - self.printed > EVERY:
             self.printed = now
             seconds, number = now - self.started, sum(self.done.values())
-            rate = self.fields / seconds
+            rate = self.items / seconds
             left = duration(self.seconds_left(seconds))
-            print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} pairs/s  {left} left", flush=True)
+            print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} {self.task.steps}/s  {left} left", flush=True)
 
     def seconds_left(self, seconds: float) -> float:
         """Returns how long the other videos will take, if they are as long as those computed in the `seconds` so far.
 
-        >>> progress = Progress(100, Path(), 2)  # two processes, which took ten seconds to start and two a video
+        >>> progress = Progress(100, None, 2)  # two processes, which took ten seconds to start and two a video
         >>> progress.done["computed"], progress.busy = 10, 20.0
         >>> progress.seconds_left(20.0)
         90.0
@@ -189,9 +206,9 @@ class Progress:
         """Prints what was done; returns whether no video is missing."""
         seconds, done = time.perf_counter() - self.started, self.done
         print(
-            f"{done['computed']:,} videos computed ({self.fields:,} fields, {self.bytes / 1e6:,.1f} MB, "
-            f"{duration(seconds)}, {self.fields / max(seconds, 1e-9):,.1f} pairs/s), {done['there']:,} by another "
-            f"process, {done['failed']:,} failed",
+            f"{done['computed']:,} videos computed ({self.items:,} {self.task.items}, {self.bytes / 1e6:,.1f} MB, "
+            f"{duration(seconds)}, {self.items / max(seconds, 1e-9):,.1f} {self.task.steps}/s), {done['there']:,} by "
+            f"another process, {done['failed']:,} failed",
             flush=True,
         )
         return done["computed"] + done["there"] == self.videos
@@ -208,14 +225,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _is_there(root: Path, video: Video) -> bool:
-    path = clip_path(root, video)
+def _is_there(task: VideoTask, video: Video) -> bool:
     try:
-        there = is_stored(path, video)
+        there = task.is_there(video)
     except OSError:
         return False  # its task will report the error
     if there:
-        remove_stale_claim(path)  # left by a process that was killed after it had written the file
+        remove_stale_claim(task.path(video))  # left by a process that was killed after it had written the file
     return there
 
 

@@ -11,8 +11,9 @@ from twostream.data.storage.flow_store.jpeg_folders import NAMINGS, FromJPEGs
 from twostream.data.storage.flow_store.manifest import clip_path, make_store, read_manifest
 from twostream.data.storage.flow_store.reader import READING, FlowStore
 from twostream.data.storage.flow_store.recording import FromVideo, Recorder
-from twostream.data.storage.flow_store.writer import ClipResult, StoreClip, is_stored
-from twostream.files.lock import Claim, is_held, remove_stale_claim
+from twostream.data.storage.flow_store.writer import StoreClip
+from twostream.data.storage.video_task import ClipResult
+from twostream.files.lock import Claim
 
 __all__ = [
     "ENCODINGS",
@@ -29,9 +30,6 @@ __all__ = [
     "StoreClip",
     "clip_path",
     "encode_field",
-    "is_held",
-    "is_stored",
     "make_store",
     "read_manifest",
-    "remove_stale_claim",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +15,6 @@ from twostream.files.json_yaml import read_json
 
 VERSION = 1
 SHAPE = {"!version": int, "!flow": {"!algorithm": str, "version": int}, "!encoding": str, "quality": int, "origin": str}
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the errors of a full disk and a full quota
 
 
 def make_store(

@@ -1,86 +1,47 @@
-"""Writes the flow of one video into a store; if several processes try, one writes."""
+"""Writes the flow of one video into a store."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int8
 
 from twostream.data.ahead import in_threads
-from twostream.data.flow import pin_threads
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 from twostream.data.storage.container import Container, ContainerError, write_container
 from twostream.data.storage.flow_store.encodings import QUALITY, encode_field
-from twostream.data.storage.flow_store.manifest import FULL, clip_path, read_manifest
+from twostream.data.storage.flow_store.manifest import clip_path, read_manifest
 from twostream.data.storage.flow_store.recording import Recorder, Recording
+from twostream.data.storage.video_task import VideoTask
 from twostream.data.tasks import available_cores
 from twostream.files.lock import Claim
 
 
-class ClipResult(NamedTuple):
-    """The result of one video; `done` is one of four words.
+class StoreClip(VideoTask):
+    """Writes the fields of a video, which `recorder` makes, into the store. Keeps only a few frames in memory."""
 
-    "computed": the fields were written; "there": they were stored already; "elsewhere": another process works on them;
-    "disk full": they could not be written.
-    """
-
-    done: str
-    fields: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-
-
-class StoreClip:
-    """Task for `run_tasks`: writes the fields of a video, which `recorder` makes, into the store. Uses one thread.
-
-    Does nothing if the fields are stored already, or if another process works on them. Only a few frames are in memory
-    at a time. The file appears whole or not at all.
-    """
+    items, steps = "fields", "pairs"
 
     def __init__(self, root: Path, recorder: Recorder) -> None:
-        self.root = root
+        super().__init__(root)
         self.recorder = recorder
 
-    def __call__(self, video: Video) -> ClipResult:
-        _settle()
-        try:
-            return self._store(video)
-        except OSError as error:  # a full disk is not the video's fault, and stops the whole run
-            if error.errno in FULL:
-                return ClipResult("disk full")
-            raise
+    def path(self, video: Video) -> Path:
+        return clip_path(self.root, video)
 
-    def _store(self, video: Video) -> ClipResult:
-        path = clip_path(self.root, video)
-        if is_stored(path, video):
-            return ClipResult("there")
-        claim = Claim(path)
-        _held.append(claim)  # before taking it: the process may be told to stop at any moment
-        try:
-            if not claim.take():
-                return ClipResult("elsewhere")
-            if is_stored(path, video):  # by the process that had the claim before
-                return ClipResult("there")
-            return self._write(path, video, claim)
-        finally:
-            claim.release()
-            _held.remove(claim)
+    def is_there(self, video: Video) -> bool:
+        return is_stored(self.path(video), video)
 
-    def _write(self, path: Path, video: Video, claim: Claim) -> ClipResult:
-        started = time.perf_counter()
+    def write(self, video: Video, claim: Claim) -> tuple[int, int]:
+        path = self.path(video)
         header: dict[str, Any] = {"id": video.id, "source": source_facts(video.path)}
         blobs = self._blobs(self.recorder(video), header, claim)
         write_container(path, blobs, header=lambda: header)
-        return ClipResult("computed", header["fields"], path.stat().st_size, time.perf_counter() - started)
+        return header["fields"], path.stat().st_size
 
     def _blobs(self, recording: Recording, header: dict[str, Any], claim: Claim) -> Iterator[bytes]:
         """Yields the blob of every field in order. Renews the claim meanwhile; at the end fills `header`."""
@@ -109,31 +70,3 @@ def is_stored(path: Path, video: Video) -> bool:
         return source_change(Container(path).require({"!source": FACTS}).header["source"], video.path) is None
     except ContainerError:
         return False
-
-
-_held: list[Claim] = []  # the claim of this process: one at most
-_settled = False
-
-
-def _settle() -> None:
-    """Sets up a worker process, once: one thread, and its claim is given up if it is stopped or its parent dies."""
-    global _settled
-    parent = multiprocessing.parent_process()
-    if _settled or parent is None:
-        return
-    _settled = True
-    pin_threads()
-    signal.signal(signal.SIGTERM, lambda *_: _leave())
-
-    def watch() -> None:
-        parent.join()
-        _leave()
-
-    # otherwise the processes of a pool whose parent was killed would wait for work for ever
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _leave() -> None:
-    for claim in list(_held):
-        claim.abandon()
-    os._exit(1)
