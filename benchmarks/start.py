@@ -27,7 +27,10 @@ LINES = {  # as typed -> arguments of Python
     "python train.py backbone.weights=nowhere": (*TRAIN, "backbone.weights=nowhere"),
     "python train.py -m epochs=-1,2": (*TRAIN, "-m", "epochs=-1,2"),
     "python train.py --cfg job": (*TRAIN, "--cfg", "job"),
-    **{f"twostream {name} --help": (*COMMAND, name, "--help") for name in ("info", "fuse", "predict", "features", "evaluate")},
+    **{
+        f"twostream {name} --help": (*COMMAND, name, "--help")
+        for name in ("info", "fuse", "predict", "features", "evaluate")
+    },
     "twostream export --help": (*COMMAND, "export", "--help"),
     "twostream nosuch": (*COMMAND, "nosuch"),
     "twostream info fusion=nosuch": (*COMMAND, "info", "fusion=nosuch"),

@@ -34,7 +34,7 @@ def made(*overrides: str):
         ("fusion=residual", "layer=[conv2,conv5]", "two_towers=true", "backbone=resnet18"),
         ("temporal=conv3d",),
         ("pooling=actionvlad", "pooling.clusters=4", "streams=rgb"),
-        ("attention=cbam", "attention_over=clip"),
+        ("attention=nonlocal", "attention_over=clip"),
         ("backbone.inflate=true", "sampling=clip", "sampling.num_frames=4"),
         ("backbone=vgg16", "backbone.width=0.0625", "transform.size=224"),
     ],

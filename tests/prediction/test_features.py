@@ -73,17 +73,19 @@ def test_features_times_the_classifiers_weights_are_the_scores_of_predict(kind, 
     overrides, layer = NETWORKS[kind]
     run, video = make_run(*overrides), make_video(tmp_path / "a.mp4", 20)
     predictor = Predictor(load_run(run), device="cpu")
+    layers = classifiers(predictor.network)
+    for one in layers.values():
+        one.weight.data *= 1000  # so small at random that all windows would have nearly the same scores
     predicted = predictor.predict(video)
     rows = list(reader(run, layer).rows(video, Grid(10, 5), {}))
     found = torch.from_numpy(np.stack([row.vector for row in rows]))
-    layers = classifiers(predictor.network)
     parts = found.split([one.weight[0].numel() for one in layers.values()], 1)
     with torch.no_grad():
         heads = [x @ one.weight.flatten(1).T + one.bias for x, one in zip(parts, layers.values(), strict=True)]
         scores = predictor.network.combine(torch.stack(heads)).softmax(1)
-    assert predicted.scores == pytest.approx(scores.numpy(), abs=1e-6)
+    assert predicted.scores == pytest.approx(scores.numpy(), abs=1e-4)
     assert np.array([row.seconds for row in rows]) == pytest.approx(predicted.seconds)
-    assert predicted.scores.std(0).max() > 1e-4, "the windows differ"
+    assert predicted.scores.std(0).max() > 2e-3, "the windows differ"
 
 
 def test_the_first_row_by_hand(make_run, make_video, tmp_path) -> None:
@@ -221,7 +223,7 @@ def test_a_folder(run, folder, tmp_path, monkeypatch, capsys) -> None:
         **{"columns": {"rgb": [0, 64], "flow": [64, 128]}, "shown": [[2, 6], [7, 11], [12, 16]], "from": str(run)},
         **{"seconds": [[0.0, 0.9], [0.5, 1.4], [1.0, 1.9]], "bytes": (out / "a.npy").stat().st_size},
     }
-    assert wanted.items() <= content.items()
+    assert {name: content[name] for name in wanted} == wanted
     assert len(content["weights"]) == 64
     assert {"torch", "av", "numpy"} <= content["versions"].keys()
     (folder / "sub" / "broken.avi").unlink()
@@ -353,7 +355,6 @@ def test_from_weights(make_video, tmp_path, monkeypatch, capsys) -> None:
         (["streams=rgb"], "fc8", "would be random: no weights were given for rgb.backbone.stages.fc8"),
         (["fusion=conv"], "fused", "would be random: no weights were given for fusions.conv5"),
         (["streams=rgb"], "fused", "this network has none; choose from rgb.conv1, .* head"),
-        (["streams=rgb"], "flow.conv5", "this network has none; choose from rgb.conv1, .* head"),
         (["streams=rgb", "backbone.weights=null"], "conv5", "weights=null: the features of a random rgb network"),
         (["streams=rgbb"], "conv5", "streams=rgbb: choose from rgb, flow, diff, or a column"),
         (["flow.store=there"], "conv5", "flow.store=there: features compute the flow of every frame"),

@@ -71,9 +71,7 @@ class StoreFeatures(VideoTask):
         beside = array.with_suffix(".json")
         if not beside.exists():
             if array.exists():
-                raise FeaturesError(
-                    f"{array}: is not of `twostream features` (no {beside.name}); name another --out DIR"
-                )
+                raise FeaturesError(f"{array}: {FOREIGN} (there is no {beside.name})")
             return False
         try:
             content = read_json(beside, SHAPE, what=FOREIGN)
