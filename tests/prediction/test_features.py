@@ -23,7 +23,7 @@ from twostream.config.features import Recipe, open_recipe
 from twostream.config.loaded import load_run
 from twostream.config.view import build_view
 from twostream.data.dataset import ClipDataset, collate
-from twostream.data.decoding import VideoError, timed_frames
+from twostream.data.decoding import VideoError, frame_rate, timed_frames
 from twostream.data.decoding.timed import TimedFrame
 from twostream.data.flow import DIS
 from twostream.data.frames import Decoded
@@ -58,7 +58,9 @@ GRID = Grid(10, 5)
 
 def task(run: Path, root: Path, *, layer: str = "conv5", grid: Grid = GRID, **settings: str) -> StoreFeatures:
     recipe = Recipe(layer, str(run))
-    wanted = {"axes": "TD", "format": "npy", **open_recipe(recipe).settings, **settings}
+    opened = open_recipe(recipe)
+    chunks = opened.view.sampling.fixed(grid.window, opened.view.span)[0].tolist()
+    wanted = {"axes": "TD", "format": "npy", "chunks": chunks, **opened.settings, **settings}
     reading = partial(reader_of, recipe, "cpu", wanted["weights"])
     return StoreFeatures(root, reading, grid, settings=wanted, facts={"from": str(run)})
 
@@ -75,7 +77,7 @@ def test_features_times_the_classifiers_weights_are_the_scores_of_predict(kind, 
     predictor = Predictor(load_run(run), device="cpu")
     layers = classifiers(predictor.network)
     for one in layers.values():
-        one.weight.data *= 1000  # so small at random that all windows would have nearly the same scores
+        one.weight.data *= 100  # so small at random that all windows would have nearly the same scores
     predicted = predictor.predict(video)
     rows = list(reader(run, layer).rows(video, Grid(10, 5), {}))
     found = torch.from_numpy(np.stack([row.vector for row in rows]))
@@ -83,9 +85,9 @@ def test_features_times_the_classifiers_weights_are_the_scores_of_predict(kind, 
     with torch.no_grad():
         heads = [x @ one.weight.flatten(1).T + one.bias for x, one in zip(parts, layers.values(), strict=True)]
         scores = predictor.network.combine(torch.stack(heads)).softmax(1)
-    assert predicted.scores == pytest.approx(scores.numpy(), abs=1e-4)
+    assert predicted.scores == pytest.approx(scores.numpy(), abs=1e-5)
     assert np.array([row.seconds for row in rows]) == pytest.approx(predicted.seconds)
-    assert predicted.scores.std(0).max() > 2e-3, "the windows differ"
+    assert predicted.scores.std(0).max() > 3e-4, "the windows differ"
 
 
 def test_the_first_row_by_hand(make_run, make_video, tmp_path) -> None:
@@ -218,7 +220,7 @@ def test_a_folder(run, folder, tmp_path, monkeypatch, capsys) -> None:
         np.stack([row.vector for row in reader(run, "conv5").rows(folder / "a.mp4", Grid(10, 5), {})])
     )
     wanted = {
-        **{"video": "a.mp4", "file": "a.npy", "shape": [3, 128], "layer": "conv5", "fps": 10.0},
+        **{"video": "a.mp4", "file": "a.npy", "shape": [3, 128], "layer": "conv5", "fps": frame_rate(folder / "a.mp4")},
         **{"window": 10, "stride": 5, "padding": "none", "axes": "TD", "frames": [[0, 9], [5, 14], [10, 19]]},
         **{"columns": {"rgb": [0, 64], "flow": [64, 128]}, "shown": [[2, 6], [7, 11], [12, 16]], "from": str(run)},
         **{"seconds": [[0.0, 0.9], [0.5, 1.4], [1.0, 1.9]], "bytes": (out / "a.npy").stat().st_size},
@@ -369,7 +371,7 @@ def finished(root: Path) -> dict[str, bytes]:
 
 
 def test_a_killed_command_goes_on_and_two_processes_write_what_one_writes(run, make_video, warm, tmp_path) -> None:
-    for number in range(12):
+    for number in range(8):
         (tmp_path / "in" / str(number % 3)).mkdir(parents=True, exist_ok=True)
         make_video(tmp_path / "in" / str(number % 3) / f"{number}.mp4", 40)
     words = ["-m", "twostream.cli", "features", str(run), str(tmp_path / "in"), "--layer", "conv5", "--workers", "2"]
@@ -379,16 +381,16 @@ def test_a_killed_command_goes_on_and_two_processes_write_what_one_writes(run, m
         [sys.executable, *words], env=environment, stdout=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while len(list(tmp_path.rglob("killed/**/*.npy"))) < 3 and running.poll() is None and time.monotonic() < deadline:
+    while len(list(tmp_path.rglob("killed/**/*.npy"))) < 1 and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     there = [path.stem for path in tmp_path.rglob("killed/**/*.npy")]
-    assert 3 <= len(there) < 12
+    assert 1 <= len(there) < 8
     done = warm.run(words, cwd=Path.cwd(), env=environment, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert f"12 videos, {len(there)} of them in" in done.stdout
-    assert f"{12 - len(there)} videos computed ({31 * (12 - len(there))} rows" in done.stdout
+    assert f"8 videos, {len(there)} of them in" in done.stdout
+    assert f"{8 - len(there)} videos computed ({31 * (8 - len(there))} rows" in done.stdout
     alone = task(run, tmp_path / "alone", grid=Grid(10, 1))
     for path in sorted((tmp_path / "in").rglob("*.mp4")):
         alone(listed(path, path.relative_to(tmp_path / "in").as_posix()))

@@ -205,7 +205,7 @@ def test_what_is_there_is_left_alone_and_what_is_damaged_is_made_again(source, t
     make_store(tmp_path, FLOW)
     video = source.train[0]
     path = clip_path(tmp_path, video)
-    assert store_clip(tmp_path, video, FLOW).fields == 11
+    assert store_clip(tmp_path, video, FLOW).items == 11
     whole = path.read_bytes()
     assert store_clip(tmp_path, video, FLOW).done == "there"
     path.write_bytes(whole[:-5])
