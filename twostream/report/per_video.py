@@ -97,7 +97,8 @@ def _groups_of(
         key = path.read_bytes(), split  # runs of one split have the same file, which is parsed once
         if key not in read:
             read[key] = {row.id: row.group for row in read_csv(path, split)}
-        return tuple(read[key][video] or video for video in videos)
+        groups = read[key]
+        return tuple(groups[video] or video for video in videos)
     except (OSError, ValueError, KeyError):
         return None
 
