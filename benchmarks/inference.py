@@ -25,7 +25,8 @@ from twostream.report.statistics import SHARE, sign_flip_p, two_levels
 
 LEVEL = 0.05
 STUDIES, DRAWS = 4_000, 1_000
-TESTS = ("seeds", "videos", "groups", "two bootstraps", "both")
+TESTS = ("seeds", "groups", "videos", "both", "two bootstraps")
+COLUMNS = ("±", "seeds", "groups", "videos", "both", "held by both", "two bootstraps", "held by two bootstraps")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ WORLDS = {  # what the table calls them
     "much luck": World(luck=0.3),
     "1 run of 10 fails": World(luck=0.05, fails=0.1),
     "10 seeds, luck": World(luck=0.12, seeds=10),
+    "2 seeds, luck": World(luck=0.12, seeds=2),
     "10 groups, luck": World(luck=0.12, groups=10, videos=20),
     "A better, little luck": World(gain=0.3, luck=0.05),
     "A better, luck": World(gain=0.3, luck=0.12),
@@ -133,8 +135,7 @@ def bench_inference(studies: int) -> None:
     print(f"| {' | '.join((*titles, 'two bootstraps', 'interval'))} |\n|---|" + "---:|" * 9)
     for name, world in WORLDS.items():
         rate = rates(world, studies)
-        order = ("±", "seeds", "groups", "videos", "both", "held by both", "two bootstraps", "held by two bootstraps")
-        print(f"| {name} | {100 * world.truth:.1f} | " + " | ".join(f"{100 * rate[key]:.1f}" for key in order) + " |")
+        print(f"| {name} | {100 * world.truth:.1f} | " + " | ".join(f"{100 * rate[key]:.1f}" for key in COLUMNS) + " |")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from made_sweeps import results, sweep
 from scipy import stats
 
-from benchmarks.inference import STUDIES, WORLDS, rates
+from benchmarks.inference import COLUMNS, WORLDS, rates
 from twostream.metrics.scores import Scores
 from twostream.report import as_text, build_report, write_report
 from twostream.report.columns import group_columns
@@ -24,6 +24,7 @@ from twostream.report.per_video import Marks, Paired, Unknown, marks_of, pair
 from twostream.report.statistics import sign_flip_p, two_levels
 from twostream.runs.sweep import Sweep
 
+ROOT = Path(__file__).parents[2]
 Right = Mapping[tuple[str, str], Sequence[int]]
 
 
@@ -264,14 +265,20 @@ def test_one_seed_is_compared_over_videos_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_how_often_each_test_is_wrong(name: str) -> None:
-    """Of 4,000 studies with three seeds: false positives of 5 % ± 1 of what each test asks, and its power."""
-    rate = rates(WORLDS[name])
-    assert WORLDS[name].seeds > 3 or rate["seeds"] == 0, "three seeds are never enough"
+    """Of 4,000 studies: false positives of 5 % ± 1 of what each test asks, power, and the table of docs/sweeps.md."""
+    world, rate = WORLDS[name], rates(WORLDS[name])
+    if world.seeds <= 3:
+        assert rate["seeds"] == 0, "three seeds are never enough"
     if name == "no luck":
         assert rate["groups"] == pytest.approx(0.05, abs=0.01)
         assert rate["videos"] > 0.07, "videos of one group are no evidence each"
-    if WORLDS[name].gain == 0:
-        assert rate["both"] <= 0.07
-        assert WORLDS[name].luck < 0.1 or rate["groups"] > 0.1, "videos cannot tell luck"
-    assert rate["held by both"] >= 0.93
-    assert STUDIES == 4_000
+    if world.luck > 0.1 and world.groups > 10:
+        assert rate["groups"] > 0.1, "videos cannot tell luck"
+    if world.gain == 0:
+        assert rate["both"] <= (0.06 if world.seeds > 2 else 0.09)
+    else:
+        assert rate["both"] > 0.35
+    assert rate["held by both"] == pytest.approx(0.95, abs=0.015 if world.seeds > 2 and not world.fails else 0.04)
+    [row] = [line for line in (ROOT / "docs" / "sweeps.md").read_text().splitlines() if line.startswith(f"| {name} |")]
+    told = [float(cell) for cell in row.strip("| ").split(" | ")[1:]]
+    assert told == pytest.approx([100 * world.truth, *(100 * rate[key] for key in COLUMNS)], abs=0.3)

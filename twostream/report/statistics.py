@@ -117,7 +117,7 @@ def two_levels(
       the variance between the pairs, less what videos explain of it, which is in the first level already.
 
     Why not draw pairs again, too: three pairs drawn from three hide a third of their variance, and lie between their
-    smallest and their largest, so that where seeds matter most "95 %" are 80 (`python -m benchmarks.inference`). And no
+    smallest and their largest, so that where seeds matter most "95 %" are 82 (`python -m benchmarks.inference`). And no
     drawing of rows and columns is exact (McCullagh 2000; Owen & Eckles 2012). The price is the assumption that seeds
     scatter normally.
 
