@@ -183,15 +183,19 @@ def test_videos_alone_give_the_usual_interval() -> None:
     assert (both.low, both.high) == pytest.approx((d.sum() - half, d.sum() + half), abs=1 / 400)
 
 
-def test_what_is_between_pairs_only_for_their_videos_is_not_counted_twice() -> None:
+@pytest.mark.parametrize(
+    "tested", [np.ones((3, 200)), np.kron(np.eye(5), np.ones(40))], ids=["one split", "five folds"]
+)
+def test_what_is_between_pairs_only_for_their_videos_is_not_counted_twice(tested: np.ndarray) -> None:
     """Of pure noise by video, the variance between pairs is on average what videos explain of it."""
-    generator, half = np.random.default_rng(1), []
+    generator, half, (m, g) = np.random.default_rng(1), [], tested.shape
     for _ in range(100):
-        x = generator.standard_normal((3, 200)) / 600
-        both = two_levels(x, np.full((3, 200), 1 / 600), 200, draws=1_000)
+        both = two_levels(
+            generator.standard_normal((m, g)) * tested / tested.sum(), tested / tested.sum(), g, draws=1_000
+        )
         assert both is not None
         half.append((both.high - both.low) / 2)
-    assert np.median(half) == pytest.approx(1.96 / np.sqrt(600), rel=0.25), "twice counted, it would be 2.7 times"
+    assert np.median(half) == pytest.approx(1.96 / np.sqrt(tested.sum()), rel=0.2)
 
 
 def test_settings_that_agree_on_every_video_have_an_interval_with_a_width() -> None:
