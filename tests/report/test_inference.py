@@ -282,7 +282,7 @@ def test_how_often_each_test_is_wrong(name: str) -> None:
         assert rate["both"] <= (0.06 if world.seeds > 2 else 0.09)
     else:
         assert rate["both"] > 0.35
-    assert rate["held by both"] == pytest.approx(0.95, abs=0.015 if world.seeds > 2 and not world.fails else 0.04)
+    assert rate["held by both"] == pytest.approx(0.95, abs=0.015 if world.seeds > 2 and not world.fails else 0.05)
     [row] = [line for line in (ROOT / "docs" / "sweeps.md").read_text().splitlines() if line.startswith(f"| {name} |")]
     told = [float(cell) for cell in row.strip("| ").split(" | ")[1:]]
     assert told == pytest.approx([100 * world.truth, *(100 * rate[key] for key in COLUMNS)], abs=0.3)
