@@ -66,7 +66,7 @@ def test_their_grid_has_no_zero_and_ours_has() -> None:
 def test_one_file_too_many_is_left_out_and_one_missing_is_named(source, tmp_path: Path) -> None:
     name = PurePosixPath(source.train[0].id).with_suffix("").name
     write(tmp_path / "more" / name, "tsn", 12)
-    assert stored(source, tmp_path / "more", "tsn", tmp_path / "a").fields == 11
+    assert stored(source, tmp_path / "more", "tsn", tmp_path / "a").items == 11
     write(tmp_path / "less" / name, "tsn", 10)
     with pytest.raises(ValueError, match=r"holds 10 fields, but .* has 12 frames"):
         stored(source, tmp_path / "less", "tsn", tmp_path / "b")
