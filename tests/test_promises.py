@@ -212,7 +212,7 @@ README: list[tuple[str, Callable[[], bool]]] = [
             <= RESULTS.keys()
         ),
     ),
-    ("`test/top1` and `test/top5`", lambda: {"top1", "top5", "mean_class"} == set(LOGGED.values())),
+    ("`test/top1` and `test/top5`", lambda: {"top1", "top5", "mean_class", "macro_f1"} == set(LOGGED.values())),
     (
         "--protocol paper # or two_stream, tsn, quick; train: as trained",
         lambda: set(protocols.PROTOCOLS) == {"paper", "two_stream", "tsn", "quick", "train"},

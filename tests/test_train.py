@@ -75,7 +75,7 @@ def test_results_hold_choices_metrics_and_versions(finished: Path) -> None:
     expected = {"fusion": "conv", "temporal": "pool3d", "backbone": "tiny", "data": "moving_patterns"}
     assert expected.items() <= results["choices"].items()
     assert (results["layer"], results["split"], results["seed"]) == ("conv5", 1, 0)
-    assert {"test/top1", "test/top5", "test/mean_class", "test/loss"} <= set(results["metrics"])
+    assert {"test/top1", "test/top5", "test/mean_class", "test/macro_f1", "test/loss"} <= set(results["metrics"])
     correct = results["metrics"]["test/top1"] * 16
     assert correct == pytest.approx(round(correct), abs=1e-4), "16 test videos, each counted once"
     assert results["metrics"]["test/top5"] >= results["metrics"]["test/top1"]

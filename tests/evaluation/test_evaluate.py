@@ -24,10 +24,11 @@ from twostream.data.flow import DIS
 from twostream.data.history import History
 from twostream.evaluation.evaluate import Scorer, by_size, make_trainer, prepare, score, views_at_once
 from twostream.evaluation.plan import Plan
-from twostream.evaluation.report import write_csv
+from twostream.evaluation.report import summary, write_csv
 from twostream.files.atomic import atomic_folder
 from twostream.files.digest import sha256
 from twostream.metrics.scores import Scores
+from twostream.metrics.table import metrics_of
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -175,11 +176,26 @@ def test_what_an_evaluation_leaves_behind(folder: Path, monkeypatch, capsys) -> 
     classes = rows(left / "classes.csv")
     assert [row["class"] for row in classes] == list(scores.classes)
     assert [int(row["correct"]) for row in classes] == [int(right[scores.labels == k].sum()) for k in range(16)]
+    assert written["metrics"]["macro_f1"] == pytest.approx(np.mean([float(row["f1"]) for row in classes]), abs=1e-6)
     wrong = rows(left / "confused.csv")
     assert sum(int(row["videos"]) for row in wrong) == 16 - right.sum()
     matrix = np.array([list(row.values())[1:] for row in rows(left / "confusion_matrix.csv")], int)
     assert (matrix.sum(), matrix.trace()) == (16, right.sum())
     assert sum(int(row["videos"]) for row in rows(left / "calibration.csv")) == 16
+
+
+def test_classes_without_a_test_video_are_named(folder: Path) -> None:
+    plan = Plan(protocol="quick")
+    prepared = prepare(folder, plan)
+    prepared.dataset.videos = prepared.dataset.videos[:14]
+    prepared.dataset.is_unreadable = prepared.dataset.is_unreadable[:14]
+    outcome = score(prepared, plan)
+    assert outcome is not None
+    absent = sorted({*range(16)} - {*outcome.scores.labels.tolist()})
+    names = ", ".join(outcome.scores.classes[label] for label in absent)
+    assert "no video of 2 of 16 classes was tested, and means over classes" in outcome.cautions[-1]
+    assert outcome.cautions[-1].endswith(names)
+    assert f"WARNING: {outcome.cautions[-1]}" in summary(outcome, metrics_of(outcome.scores))
 
 
 def test_an_unfinished_run_and_mirrors_against_the_data_are_noted(
@@ -351,8 +367,10 @@ def test_fusing_on_the_command_line(tmp_path: Path, monkeypatch, capsys) -> None
     run(monkeypatch, "fuse", one, two, "--weights", "1:1.5", "--output", tmp_path / "fused.npz")
     told = capsys.readouterr().out
     assert "folder split 1, test: 2 videos, weighted mean of logits; in %" in told
-    accuracies = [line.split()[-3] for line in told.splitlines()[2:]]
+    assert "top1  class top1  macro F1  " in told
+    accuracies, f1 = ([line.split()[place] for line in told.splitlines()[2:]] for place in (-4, -2))
     assert accuracies == ["50.00", "50.00", "100.00"]
+    assert f1 == ["33.33", "33.33", "100.00"]  # of the class that both are taken for 2 · 1/(1 + 2), of the other 0
     assert Scores.load(tmp_path / "fused.npz").logits == pytest.approx(np.array([[1.2, 0.6], [0.4, 1.8]]))
 
     validation = tmp_path / "validation-1.npz", tmp_path / "validation-2.npz"

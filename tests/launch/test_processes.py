@@ -123,7 +123,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return train(tmp_path_factory.mktemp("alone") / "run", cache)
 
 
-METRICS = ("val/top1", "val/top5", "val/mean_class", "train/top1")
+METRICS = ("val/top1", "val/top5", "val/mean_class", "val/macro_f1", "train/top1")
 
 
 def promised(of: str) -> float:
@@ -159,6 +159,14 @@ def compare(one: Path, two: Path, losses: Sequence[str] = ("train/loss_step", "t
 @pytest.mark.parametrize("how", ["plain", "torchrun", "slurm"])
 def test_two_processes_are_one(how: str, alone: Path, tmp_path: Path, cache: Path) -> None:
     compare(alone, train(tmp_path / "run", cache, *TWO, how=how))
+
+
+@pytest.mark.slow
+def test_balanced_draws_and_weighted_losses_of_two_processes(tmp_path: Path, cache: Path) -> None:
+    """Of 29 videos of 16 classes; the last batch is one video, which one process has."""
+    options = ["sampler=balanced", "loss={class_weights:balanced,focal:1}"]
+    one = train(tmp_path / "one", cache, *options)
+    compare(one, train(tmp_path / "two", cache, *options, *TWO))
 
 
 @pytest.mark.slow

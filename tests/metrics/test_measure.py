@@ -7,17 +7,46 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score, recall_score
 
-from twostream.metrics import TOP, calibration, confusion_of, count_right, measure, ranks
+from twostream.metrics import TOP, calibration, class_f1, confusion_of, count_right, measure, ranks, untested
 from twostream.metrics.accuracy import accuracies
 from twostream.metrics.running import FiniteMean, RunningAccuracy
 
 
 def test_mean_class_accuracy_differs_from_overall_accuracy() -> None:
-    """90 of 90 and 0 of 10 correct: .9 of the videos, .5 of the classes. A class without videos does not count."""
+    """90 of 90 and 0 of 10 correct: .9 of the videos, .5 of the classes. A class without videos does not count.
+
+    F1: 2 · 90 / (90 + 90) and 0 of class 1.
+    """
     labels, taken = np.array([0] * 90 + [1] * 10), np.array([0] * 90 + [2] * 10)
     found = accuracies(count_right(np.eye(3)[taken], labels))
-    assert found == {"top1": 0.9, "mean_class_top1": 0.5}
+    assert found == {"top1": 0.9, "mean_class_top1": 0.5, "macro_f1": 0.5}
+
+
+def test_f1_by_hand_and_as_scikit_learn_has_it() -> None:
+    """Of a, b, c: 3, 2 and 0 videos. a is taken for a, a, b, and b for b, c: F1 2 · 2/(3 + 2) and 2 · 1/(2 + 2)."""
+    labels, taken = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 2])
+    counted = count_right(np.eye(3)[taken], labels)
+    assert class_f1(counted)[:2].tolist() == [0.8, 0.5]
+    assert math.isnan(class_f1(counted)[2])
+    assert accuracies(counted)["macro_f1"] == pytest.approx(0.65)
+    rng = np.random.default_rng(0)
+    for videos in (5, 40, 300):
+        labels, logits = rng.integers(0, 9, videos) ** 2 // 9, rng.normal(size=(videos, 9))
+        logits[np.arange(videos), labels] += 1
+        there = np.unique(labels)
+        theirs = f1_score(labels, logits.argmax(1), average="macro", labels=there, zero_division=0)
+        assert measure(logits, labels)["macro_f1"] == pytest.approx(theirs)
+        assert measure(logits, labels)["mean_class_top1"] == pytest.approx(
+            recall_score(labels, logits.argmax(1), average="macro", labels=there, zero_division=0)
+        )
+
+
+def test_classes_that_were_not_tested_are_named() -> None:
+    assert untested(np.array([1, 0, 2]), ("a", "b", "c")) == ""
+    text = "no video of 2 of 3 classes was tested, and means over classes (mean_class, macro_f1) leave them out: a, c"
+    assert untested(np.array([1, 1]), ("a", "b", "c")) == text
 
 
 def test_overall_and_mean_class_accuracy_of_an_unbalanced_test() -> None:
@@ -37,7 +66,7 @@ def test_overall_and_mean_class_accuracy_of_an_unbalanced_test() -> None:
 
 
 def test_there_is_no_top5_of_five_classes_and_no_metric_of_nothing() -> None:
-    assert set(measure(np.eye(5), np.arange(5))) == {"top1", "mean_class_top1", "loss", "ece"}
+    assert set(measure(np.eye(5), np.arange(5))) == {"top1", "mean_class_top1", "macro_f1", "loss", "ece"}
     with pytest.raises(ValueError, match="no video was scored"):
         measure(np.zeros((0, 3)), np.zeros(0, int))
     with pytest.raises(ValueError, match="the scores of 1 of 2 videos are not finite"):
@@ -54,6 +83,10 @@ def test_of_equal_scores_the_first_class_is_taken() -> None:
 def test_a_score_that_is_no_number_is_never_right(logits: list[float]) -> None:
     """A network that returns NaN would be right each time, where a score is right that no other one exceeds."""
     assert ranks(np.array([logits]), np.array([0])).tolist() == [6]
+    running = RunningAccuracy(6)
+    running.update(torch.tensor([logits]), torch.tensor([0]))
+    assert running.compute() == accuracies(count_right(np.array([logits]), np.array([0])))
+    assert running.compute()["macro_f1"] == 0
 
 
 def test_loss_by_hand() -> None:
@@ -79,6 +112,8 @@ def test_16_bit_scores_are_measured_alike_in_training_and_of_files() -> None:
         right = (order[:, :places] == labels.numpy()[:, None]).any(1)
         assert ours[name] == files[name] == right.mean()
         assert ours[f"mean_class_{name}"] == files[f"mean_class_{name}"]
+    assert ours["macro_f1"] == files["macro_f1"]
+    assert ours["macro_f1"] == pytest.approx(f1_score(labels.numpy(), order[:, 0], average="macro"))
 
 
 def test_a_batch_whose_loss_is_not_finite_does_not_count() -> None:
@@ -91,6 +126,7 @@ def test_a_batch_whose_loss_is_not_finite_does_not_count() -> None:
         accuracy.update(scores[: len(label)], label, value.isfinite())
     assert mean.compute() == 2
     assert accuracy.compute()["top1"] == pytest.approx(1 / 3)
+    assert accuracy.compute()["macro_f1"] == pytest.approx((2 * 1 / (1 + 3) + 0) / 2)
 
 
 def logits_of(*probabilities: tuple[float, ...]) -> np.ndarray:

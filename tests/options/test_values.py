@@ -77,7 +77,8 @@ def allowed(rule: str, value: Any) -> bool:
     if value is None or isinstance(value, bool):
         return shown(value) in kinds
     if isinstance(value, list):
-        whole = [kind for kind in listed if kind.startswith(("whole >= 1", "whole >= 0", "number >= 0"))]
+        starts = ("whole >= 1", "whole >= 0", "number >= 0")
+        whole = [kind for kind in listed if kind.startswith(starts) or kind == "number > 0"]
         text = "text" in listed or ("them" in listed and "text" in kinds)
         return "[]" in kinds if not value else text if value == ["abc"] else value == [1, 2, 3] and bool(whole or text)
     if isinstance(value, dict) or not (isinstance(value, int) or math.isfinite(value)):

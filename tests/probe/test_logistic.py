@@ -5,7 +5,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from twostream.probe.logistic import STRENGTHS, choose_strength, fit_linear, grouped_folds, rotated, solve
+from twostream.data.balance import balanced_weights
+from twostream.probe.logistic import (
+    STRENGTHS,
+    choose_strength,
+    cross_entropy,
+    fit_linear,
+    grouped_folds,
+    rotated,
+    solve,
+)
 
 
 def samples(n: int = 40, d: int = 6, k: int = 3, seed: int = 0):
@@ -15,26 +24,30 @@ def samples(n: int = 40, d: int = 6, k: int = 3, seed: int = 0):
     return features, labels, [f"g{i // 4}" for i in range(n)]
 
 
+@pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_minimum_of_the_stated_objective(num_classes):
+def test_minimum_of_the_stated_objective(num_classes, weighed):
     features, labels, _ = samples(k=num_classes)
     features = (features - features.mean(0)) / features.std(0)
     weight = torch.zeros(num_classes, 6, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(num_classes, dtype=torch.float64, requires_grad=True)
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
+    weights = np.array([0.2, 3.0, 1.0])[labels] if weighed else None
+    w = torch.ones(len(y)) if weights is None else torch.from_numpy(weights)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        loss = F.cross_entropy(x @ weight.T + bias, y) + weight.square().sum() / (2 * 10.0)
+        losses = F.cross_entropy(x @ weight.T + bias, y, reduction="none")
+        loss = (w * losses).mean() + weight.square().sum() / (2 * 10.0)
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    found, offset = solve(features, labels, 10.0, num_classes=num_classes)
+    found, offset = solve(features, labels, 10.0, num_classes=num_classes, weights=weights)
     ours = torch.from_numpy(features @ found.T + offset).log_softmax(1)
     theirs = (x @ weight.T + bias).log_softmax(1).detach()
-    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+    torch.testing.assert_close(ours, theirs, atol=5e-3 if weighed else 2e-3, rtol=0)
 
 
 def test_more_features_than_samples_is_the_same_fit():
@@ -96,3 +109,21 @@ def test_what_hardly_varies_in_training_decides_nothing() -> None:
     found = fit_linear(features, labels, [str(number) for number in range(20)], num_classes=2)
     unusual = features + np.array([0.0, 0.01])
     assert np.abs(found.scores(unusual) - found.scores(features)).max() < 0.2 * np.ptp(found.scores(features))
+
+
+def test_weights_of_classes_reach_the_fit_and_the_choice_of_the_strength():
+    """A weight of 1 for all changes nothing; rare classes that count more are found more often."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 60 + [1] * 6)
+    features, groups = rng.normal(size=(66, 3)) + 1.2 * labels[:, None], [str(i) for i in range(66)]
+    plain = fit_linear(features, labels, groups, num_classes=2)
+    ones = fit_linear(features, labels, groups, num_classes=2, weigh=lambda labels: np.ones(2))
+    np.testing.assert_allclose(ones.scores(features), plain.scores(features), atol=1e-6)
+    none = fit_linear(features, labels, groups, num_classes=2, weigh=lambda labels: None)
+    assert np.array_equal(none.scores(features), plain.scores(features))
+    balanced = fit_linear(features, labels, groups, num_classes=2, weigh=lambda labels: balanced_weights(labels, 2))
+    found = [(one.scores(features).argmax(1) == 1)[labels == 1].mean() for one in (plain, balanced)]
+    assert found[0] < found[1]
+    weights = balanced_weights(labels, 2)[labels]
+    assert cross_entropy(np.zeros((66, 2)), labels, weights) == pytest.approx(66 * np.log(2))
+    assert cross_entropy(np.zeros((66, 2)), labels, 2 * weights) == pytest.approx(132 * np.log(2))

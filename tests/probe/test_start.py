@@ -103,6 +103,7 @@ def test_training_goes_on_from_it_and_a_checkpoint_knows_it(tmp_path: Path, weig
     [metrics] = run.trainer.test(run.system, run.data, verbose=False)
     assert metrics["test/top1"] == pytest.approx(probe.accuracy["top1"])  # nothing else has changed the network
     assert metrics["test/mean_class"] == pytest.approx(probe.accuracy["mean_class"])
+    assert metrics["test/macro_f1"] == pytest.approx(probe.accuracy["macro_f1"])
     assert metrics["test/loss"] == pytest.approx(probe.accuracy["loss"], rel=1e-4)
     resumed = StartFromProbe(again.data.train_set, again.data.test_set)
     resumed.load_state_dict(probe.state_dict())

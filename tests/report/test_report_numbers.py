@@ -12,6 +12,7 @@ from made_sweeps import results, sweep
 from twostream.report import build_report
 from twostream.report.columns import cell_columns, group_columns, note, pivot_text
 from twostream.report.compare import find_baseline
+from twostream.report.csv_files import cells_as_csv
 from twostream.report.notes import notes
 from twostream.report.statistics import holm, mean, sample_std, sign_flip_p
 from twostream.runs.sweep import Sweep
@@ -149,6 +150,23 @@ def test_a_finished_run_without_a_finite_value_is_no_result() -> None:
     cells[1] = cells[1]._replace(results=results(math.nan))
     group = build_report(made._replace(cells=tuple(cells))).rows[0].group
     assert (group.mean, group.n, group.states) == (0.5, "1/2", "finished without test/top1: seed=1")
+
+
+def test_runs_of_before_there_was_macro_f1_are_reported_beside_those_that_have_it() -> None:
+    """By it, they are finished without a value; by another number, they are as ever."""
+    made = sweep({"fusion": ("a", "b"), "seed": ("0", "1")}, lambda fusion, seed: 0.5)
+    new = results(0.7)
+    new["metrics"]["test/macro_f1"] = 0.65
+    made = made._replace(cells=(*made.cells[:3], made.cells[3]._replace(results=new)))
+    report = build_report(made, metric="test/macro_f1")
+    assert [row.group.n for row in report.rows] == ["0/2", "1/2"]
+    assert report.rows[0].group.states == "finished without test/macro_f1: seed=0, seed=1"
+    columns = {column.title: column.texts for column in group_columns(report)}
+    assert columns["test/macro_f1, %"] == ("—", "65.00")
+    of_cells = {column.title: column.texts for column in cell_columns(build_report(made))}
+    assert of_cells["test/macro_f1, %"] == ("—", "—", "—", "65.00")
+    assert cells_as_csv(report).splitlines()[1].startswith("0,a,0,finished,,")
+    assert [row.group.mean for row in build_report(made).rows] == pytest.approx([0.5, 0.6])
 
 
 def test_a_copy_of_a_run_is_counted_once() -> None:

@@ -20,6 +20,8 @@ SMALL = [
     "optimizer.learning_rate=1e-12",  # so that all steps are those of the same weights
 ]
 
+WEIGHED = "loss.class_weights=balanced"  # 20 videos of 16 classes: some have two
+
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,6 +55,7 @@ def gradients(folder: Path, rendered: Path, *overrides: str) -> list[Tensor]:
             ["batch_size=12", "gradient_clip=0.01"],
         ),  # 6 + 6, 6 + 2
         (["batch_size=6", "accumulate=7"], ["batch_size=42"]),  # 6 + 6 + 6 + 2: no step is complete
+        (["batch_size=6", "accumulate=2", WEIGHED], ["batch_size=12", WEIGHED]),
     ],
     ids=lambda overrides: " ".join(overrides),
 )

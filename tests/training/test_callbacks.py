@@ -41,7 +41,7 @@ def trainer_of(batches: list[Clip]) -> SimpleNamespace:
 def corners(n: int, first: int = 0) -> Clip:
     """Maps (n, 3, 1, 3) whose locations are the three unit vectors, times the number of the map."""
     maps = torch.eye(3)[None, :, None, :] * torch.arange(1.0, n + 1)[:, None, None, None]
-    return Clip(maps, torch.zeros(n), torch.zeros(n), torch.arange(first, first + n))
+    return Clip(maps, torch.zeros(n), torch.zeros(n), torch.arange(first, first + n), torch.zeros(n).long())
 
 
 def test_centres_are_those_of_the_descriptors_that_the_layer_gets() -> None:

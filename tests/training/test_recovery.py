@@ -80,6 +80,7 @@ def place(path: Path) -> tuple[int, int]:
     "overrides",
     [
         ["num_workers=0", "schedule=plateau", "schedule.patience=1", "deterministic=true"],
+        ["num_workers=0", "data.train_clips=40", "sampler=balanced", "loss={class_weights:balanced,focal:2}"],
         pytest.param(["num_workers=2", "ema=0.9"], marks=pytest.mark.slow),
         pytest.param(
             ["num_workers=0", "accumulate=2", "optimizer=sgd", "precision=bf16-mixed"], marks=pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twostream.files.errors import checked, say
+from twostream.metrics import untested
 from twostream.metrics.score_fusion import fuse as fuse_scores
 from twostream.metrics.score_fusion import parse_weights, search
 from twostream.metrics.scores import Scores
@@ -37,6 +38,8 @@ def fuse(arguments: Sequence[str]) -> None:
     what = "class probabilities" if options.softmax else "logits"
     say(f"{fused.data} split {fused.split}, {fused.part}: {len(fused.videos)} videos, weighted mean of {what}; in %")
     say(metrics_table({**rows, title: metrics_of(fused)}))
+    if absent := untested(fused.labels, fused.classes):
+        say(f"WARNING: {absent}")
     for name, scores in zip(names, files, strict=True):
         if scores.leaked:
             say(f"WARNING: {name}: the weights were trained on {scores.leaked} of the videos (--allow-leak)")

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from twostream.config.bounds import EMBEDDED
 from twostream.config.compose import streams_of
+from twostream.config.loss import is_balanced
 from twostream.config.older import mirrors
 from twostream.config.paths import packed_frames
 from twostream.config.protocol_views import sampling_of
@@ -241,6 +242,7 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         prefetch_factor=cfg.prefetch,
         persistent_workers=cfg.persistent_workers,
         pin_memory=cfg.pin_memory and torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
+        balanced=is_balanced(cfg),
         seed=cfg.seed,
         record=build_record(cfg, source, lists, shared["flow_store"]),
     )

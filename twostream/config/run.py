@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from twostream.config.accept import check_weights, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, build_transform, check_parts
+from twostream.config.loss import build_objective, probe_weights
 from twostream.config.network import (
     build_network,
     check_effects,
@@ -96,6 +98,7 @@ def build_run(
         source = build_source(cfg) if source is None else source
         cfg = settle(cfg, source)
         data = build_data(cfg, source, frame_source)
+        objective = build_objective(cfg, source.classes, data.train_set.videos)
         summary = describe_config(cfg, len(source.classes))
         before = initial_history(cfg)
         if begun is not None:
@@ -107,7 +110,7 @@ def build_run(
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         validate = len(data.validation_set) > 0
         if cfg.start == "probe":
-            callbacks = [*callbacks, build_probe(cfg, data, tests=keep_best)]
+            callbacks = [*callbacks, build_probe(cfg, data, source.classes, tests=keep_best)]
         trainer = build_trainer(cfg, folder, callbacks, validate=validate, keep_best=keep_best, last_epoch=last_epoch)
         share(cfg.batch_size, trainer.world_size)
         if cfg.trainer.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
@@ -120,7 +123,7 @@ def build_run(
             raise UserError("accumulate=auto: tries steps of whole weights, that trainer=fsdp shares; set a number")
         if cfg.get("checkpointing") and isinstance(trainer.strategy, FullySharded):
             raise UserError("checkpointing=true: has not been tried with trainer=fsdp; use trainer=ddp")
-        system = build_system(cfg, source.classes, learned)
+        system = build_system(cfg, source.classes, learned, objective)
         system.planned_epochs = cfg.epochs
         if begun is not None:
             check_weights(begun, folder, system)
@@ -170,8 +173,16 @@ def initial_history(cfg: DictConfig) -> History:
     return history
 
 
-def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | None = None) -> TwoStreamSystem:
-    """Returns the network with weights, losses, metrics and optimizer; `history`: written into its checkpoints."""
+def build_system(
+    cfg: DictConfig,
+    classes: tuple[str, ...],
+    history: History | None = None,
+    objective: CrossEntropy | None = None,
+) -> TwoStreamSystem:
+    """Returns the network with weights, losses, metrics and optimizer; `history`: written into its checkpoints.
+
+    `objective`: the loss of training, which depends on its videos; None: all classes count alike.
+    """
     network = build_network(cfg, len(classes))
     frozen: list[nn.Module] = network.modules_below(cfg.train_from)  # type: ignore[operator]
     for module in frozen:
@@ -190,7 +201,7 @@ def build_system(cfg: DictConfig, classes: tuple[str, ...], history: History | N
         frozen=[*frozen, *settled_statistics(cfg, network)],
         optimizer=make_optimizer(cfg),
         schedule=instantiate(cfg.schedule),
-        objective=CrossEntropy(label_smoothing=cfg.label_smoothing),
+        objective=objective or CrossEntropy(label_smoothing=cfg.label_smoothing),
         history=history,
     )
 
@@ -228,7 +239,7 @@ def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
     return found
 
 
-def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> StartFromProbe:
+def build_probe(cfg: DictConfig, data: VideoDataModule, classes: Sequence[str], *, tests: bool) -> StartFromProbe:
     """Returns the callback that fits classifiers to the training videos in few fixed views.
 
     They are mirrored, too, where test views are: mirrored flow gives other features, on which a classifier that was
@@ -240,7 +251,8 @@ def build_probe(cfg: DictConfig, data: VideoDataModule, *, tests: bool) -> Start
         sampling=instantiate(cfg.sampling, test_views=PROBE_VIEWS),
         transform=build_transform(cfg, test="centre", test_flip=mirrored),
     )
-    return StartFromProbe(fixed, data.test_set if tests else data.validation_set)
+    measured = data.test_set if tests else data.validation_set
+    return StartFromProbe(fixed, measured, weigh=partial(probe_weights, cfg, classes))
 
 
 def build_trainer(

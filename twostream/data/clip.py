@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Int, Num
 from torch import Tensor
 
@@ -19,3 +20,4 @@ class Clip(NamedTuple):
     second: Num[Tensor, "*n v t b h w"]
     label: Int[Tensor, "*n"]
     index: Int[Tensor, "*n"]  # position in the data set's list of videos: results are keyed by it
+    repeat: Int[Tensor, "*n"] = torch.tensor(0)  # how often the video has come in this epoch before

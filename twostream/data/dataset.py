@@ -44,9 +44,9 @@ class Transform(Protocol):
 
 
 class ClipDataset(Dataset[Clip | None]):
-    """Makes one `Clip` of each video; its key is (epoch, index).
+    """Makes one `Clip` of each video; its key is (epoch, index), or (epoch, index, repeat) where one comes repeatedly.
 
-    Every random choice depends only on (seed, epoch, index), so that a clip is the same whichever worker makes it.
+    Every random choice depends only on seed and key, so that a clip is the same whichever worker makes it.
     Training draws one view; testing returns v = temporal views × crops, which share decoded frames and flow.
 
     `streams`: one or two; None: RGB and flow. Flow is read from `flow_store` if there is one, else computed; each field
@@ -130,10 +130,10 @@ class ClipDataset(Dataset[Clip | None]):
         empty = [np.zeros((0, 1, t, stream.channels, size, size), stream.dtype) for stream in self.streams]
         first, second = with_second(empty)
         nobody = torch.zeros(0, dtype=torch.int64)
-        return Clip(torch.from_numpy(first), torch.from_numpy(second), nobody, nobody)
+        return Clip(torch.from_numpy(first), torch.from_numpy(second), nobody, nobody, nobody)
 
-    def __getitem__(self, key: tuple[int, int]) -> Clip | None:
-        """Returns the clip of `key` = (epoch, index), or None if broken="skip" and the video cannot be read."""
+    def __getitem__(self, key: tuple[int, ...]) -> Clip | None:
+        """Returns the clip of a key, or None if broken="skip" and the video cannot be read."""
         try:
             return self._clip(*key)
         except VideoError as error:
@@ -144,8 +144,8 @@ class ClipDataset(Dataset[Clip | None]):
             self.is_unreadable[key[1]] = True
             return None
 
-    def _clip(self, epoch: int, index: int) -> Clip:
-        rng = np.random.default_rng((self.seed, epoch, index))
+    def _clip(self, epoch: int, index: int, repeat: int = 0) -> Clip:
+        rng = np.random.default_rng((self.seed, epoch, index, repeat)[: 4 if repeat else 3])
         video, num_frames = self.videos[index], self.num_frames(index)
         choose = partial(self.sampling.random, rng=rng) if self.training else self.sampling.fixed
         starts = choose(num_frames, self.span)
@@ -175,7 +175,7 @@ class ClipDataset(Dataset[Clip | None]):
                 views = self.transform.colour(views.reshape(-1, *views.shape[2:]), rng).reshape(views.shape)
             made.append(views)
         first, second = (torch.from_numpy(views) for views in with_second(made))
-        return Clip(first, second, torch.tensor(video.label), torch.tensor(index))
+        return Clip(first, second, torch.tensor(video.label), torch.tensor(index), torch.tensor(repeat))
 
     @property
     def _computes_flow(self) -> bool:

@@ -27,7 +27,8 @@ class VideoDataModule(pl.LightningDataModule):
 
     `batch_size` counts the videos of all processes together; `test_batch_size` counts those of each process, and no
     result depends on it. `num_workers=-1` starts one worker per available core, shared among this machine's processes.
-    `record` lists the videos of the run, for recovery checkpoints.
+    `balanced`: training draws all classes equally often. `record` lists the videos of the run, for recovery
+    checkpoints.
 
     Building a loader raises ValueError if the processes cannot share a batch equally.
     """
@@ -44,6 +45,7 @@ class VideoDataModule(pl.LightningDataModule):
         prefetch_factor: int = 2,
         persistent_workers: bool = True,
         pin_memory: bool = False,
+        balanced: bool = False,
         seed: int = 0,
         record: Record | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class VideoDataModule(pl.LightningDataModule):
         self.prefetch_factor = prefetch_factor
         self.persistent_workers = persistent_workers
         self.pin_memory = pin_memory
+        self.balanced = balanced
         self.seed = seed
         self.record = record
         self._begins = (0, 0)
@@ -92,7 +95,10 @@ class VideoDataModule(pl.LightningDataModule):
         if self.trainer is not None:
             rank, world_size, devices = self.trainer.global_rank, self.trainer.world_size, self.trainer.num_devices
         mine = share(self.batch_size, world_size)
-        sampler = ClipSampler(len(dataset), shuffle=training, seed=self.seed, rank=rank, world_size=world_size)
+        labels = [video.label for video in dataset.videos] if training and self.balanced else None
+        sampler = ClipSampler(
+            len(dataset), shuffle=training, seed=self.seed, rank=rank, world_size=world_size, labels=labels
+        )
         if training:
             batches = ClipBatches(sampler, mine, done=self._begins)
             sampler.set_epoch(self._begins[0])  # the loader asks for keys before Lightning sets the epoch

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
-Key = tuple[int, int]  # (epoch, index)
+from twostream.data.balance import balanced_draws
+
+Key = tuple[int, ...]  # of a `ClipDataset`: (epoch, index), or (epoch, index, repeat)
 
 
 class ClipSampler(Sampler[Key]):
-    """Yields (epoch, index) keys: this process's share of the videos, each video on exactly one process.
+    """Yields keys: this process's share of the videos, each video on exactly one process.
 
     Process r of N has the positions r, r + N, r + 2N … of the epoch's order. So the first k keys of all processes are
     together the first k·N of the order, whatever N is; no video is dropped or repeated.
+
+    With the `labels` of the videos, classes come equally often instead (`balanced_draws`): as many draws as there are
+    videos, some of which come repeatedly and some not at all. Processes share the draws in the same way.
     """
 
-    def __init__(self, length: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        length: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        labels: Sequence[int] | None = None,
+    ) -> None:
         self.length = length
+        self.labels = labels
         self.shuffle = shuffle
         self.seed = seed
         self.rank = rank
@@ -35,6 +50,9 @@ class ClipSampler(Sampler[Key]):
         return -(-self.length // self.world_size)
 
     def __iter__(self) -> Iterator[Key]:
+        if self.labels is not None:
+            draws = balanced_draws(np.asarray(self.labels), epoch=self.epoch, seed=self.seed)
+            return iter([(self.epoch, *draw) for draw in draws[self.rank :: self.world_size]])
         epoch, order = 0, np.arange(self.length)
         if self.shuffle:
             epoch, order = self.epoch, np.random.default_rng((self.seed, self.epoch)).permutation(self.length)

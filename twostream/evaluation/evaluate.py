@@ -32,6 +32,7 @@ from twostream.data.workers import start_worker
 from twostream.evaluation.plan import Plan
 from twostream.files.digest import sha256
 from twostream.files.errors import ExpectedError
+from twostream.metrics import untested
 from twostream.metrics.scores import Scores, one_of_each
 from twostream.models.memory_order import channels_last
 from twostream.training.distributed import of_all_processes
@@ -145,8 +146,10 @@ def score_all(scorer: Scorer, prepared: Prepared, plan: Plan) -> list[str] | Non
 def outcome_of(prepared: Prepared, scores: Scores, unreadable: list[str], seconds: float) -> Outcome:
     """Returns what came of scoring the videos of a run."""
     own = prepared.split == prepared.run.cfg.split
+    absent = untested(scores.labels, scores.classes)
     return Outcome(
-        *(scores, prepared.views, seconds, prepared.leaked, unreadable, own, prepared.notes, prepared.cautions)
+        *(scores, prepared.views, seconds, prepared.leaked, unreadable, own, prepared.notes),
+        cautions=[*prepared.cautions, *([absent] if absent else [])],
     )
 
 

@@ -19,6 +19,7 @@ from twostream.metrics import (
     Calibration,
     calibration,
     class_accuracies,
+    class_f1,
     confused_pairs,
     confusion_of,
     count_right,
@@ -121,7 +122,7 @@ def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
     """Yields one row for each class, in the order of labels; accuracies are empty for a class without videos."""
     confusion = confusion_of(scores.logits, scores.labels)
     counted = count_right(scores.logits, scores.labels)
-    top1, top5 = class_accuracies(counted, "top1"), class_accuracies(counted, "top5")
+    top1, top5, f1 = class_accuracies(counted, "top1"), class_accuracies(counted, "top5"), class_f1(counted)
     most = {}
     for pair in confused_pairs(confusion):
         most.setdefault(pair.true, pair)
@@ -133,6 +134,7 @@ def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
             "correct": int(counted.right["top1"][label]),
             "top1": number(top1[label]),
             "top5": number(top5[label]),
+            "f1": number(f1[label]),
             "predicted": int(confusion[:, label].sum()),
             "most_confused_with": scores.classes[pair.predicted] if pair else "",
             "so_many": pair.count if pair else "",

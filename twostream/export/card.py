@@ -21,7 +21,12 @@ from twostream.runs.results import read_results
 
 LICENSE = "apache-2.0"  # as LICENSE says
 DATA_SETS = {"ucf101": "UCF101", "hmdb51": "HMDB51"}  # data sets of data= that the Hub knows
-METRICS = {"test/top1": "top-1 accuracy", "test/top5": "top-5 accuracy", "test/mean_class": "mean class accuracy"}
+METRICS = {
+    "test/top1": "top-1 accuracy",
+    "test/top5": "top-5 accuracy",
+    "test/mean_class": "mean class accuracy",
+    "test/macro_f1": "macro F1",
+}
 RECIPE = (
     "epochs", "batch_size", "accumulate", "optimizer", "schedule", "dropout", "label_smoothing", "gradient_clip", "ema",
     "precision", "train_from", "validation_fraction", "seed",

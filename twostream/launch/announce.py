@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from twostream.config.bounds import cautions
@@ -13,6 +14,7 @@ from twostream.config.data import mirror_note
 from twostream.config.network import starts
 from twostream.config.run import Run
 from twostream.config.settle import few_note, settled_note
+from twostream.metrics import untested
 from twostream.runs.results import worse_than_probe
 
 
@@ -49,6 +51,12 @@ def announce_refit(run: Run, epochs: int) -> None:
     print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
 
 
+def untested_classes(run: Run) -> str:
+    """Names the classes without a video in the test that a run has done; "" if there are none."""
+    labels = [run.data.test_set.videos[place].label for place in run.system.test_logits]
+    return untested(np.array(labels), run.source.classes)
+
+
 def conclude(results: Mapping[str, Any], metrics: Mapping[str, float], run: Run) -> None:
     """Prints the results, and what a reader has to know about them."""
     if run.leaked:
@@ -58,6 +66,8 @@ def conclude(results: Mapping[str, Any], metrics: Mapping[str, float], run: Run)
     sizes = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     for name, videos in results["unreadable"].items():
         print(f"{name}: {len(videos)} of {len(sizes[name])} videos could not be read and were left out (broken=skip)")
+    if absent := untested_classes(run):
+        print(f"WARNING: {absent}")
     print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
     if worse := worse_than_probe(metrics, results["probe"]):
         lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)

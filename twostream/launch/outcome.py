@@ -18,6 +18,7 @@ from twostream.data.record import summary_of
 from twostream.data.sources import Source
 from twostream.data.storage.flow_store import READING
 from twostream.files.digest import sha256
+from twostream.launch.announce import untested_classes
 from twostream.launch.claim import identity
 from twostream.metrics import confusion_of
 from twostream.metrics.plots import read_curves, save_confusion_matrix, save_learning_curves
@@ -106,6 +107,7 @@ def leave_results(run: Run, folder: Path, typed: DictConfig, cfg: DictConfig, ou
         **batches,
         "precision": cfg.precision,
         "matmul_precision": cfg.get("matmul_precision") or "highest",
+        **balance(run, cfg),
         **learned(run, outcome),
         "flow_reading": None if run.data.train_set.flow_store is None else READING,
         "unreadable": unreadable,
@@ -132,6 +134,13 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
+def balance(run: Run, cfg: DictConfig) -> dict[str, Any]:
+    """Returns what was done about classes of unequal size; `class_weights`: {class: number}, None if all count 1."""
+    weights = run.system.objective.class_weights
+    named = None if weights is None else dict(zip(run.source.classes, weights, strict=True))
+    return {"class_weights": named, "focal": run.system.objective.focal, "sampler": cfg.get("sampler")}
+
+
 def learned(run: Run, outcome: Outcome) -> dict[str, Any]:
     """Returns what a run learned from, and the numbers that it reached."""
     best: Any = outcome.chosen
@@ -151,7 +160,8 @@ def learned(run: Run, outcome: Outcome) -> dict[str, Any]:
 
 def warned(run: Run, cfg: DictConfig) -> dict[str, Any]:
     """Returns what a reader of the numbers has to know."""
-    return {"leaked": run.leaked, "leaked_validation": run.leaked_validation, "cautions": cautions(cfg)}
+    found = [*cautions(cfg), *filter(None, [untested_classes(run)])]
+    return {"leaked": run.leaked, "leaked_validation": run.leaked_validation, "cautions": found}
 
 
 def origin(typed: DictConfig) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Validated(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         found = trainer.callback_metrics
-        values = {name: float(found[f"val/{name}"]) for name in ("top1", "mean_class", "loss")}
+        values = {name: float(found[f"val/{name}"]) for name in ("top1", "mean_class", "macro_f1", "loss")}
         self.curve.append({"epoch": trainer.current_epoch + 1, **values})
         self.losses.append(pl_module.validation_losses)
 

@@ -12,13 +12,15 @@ from torch.utils.data import default_collate
 
 from twostream.config.data import build_data, build_source
 from twostream.config.loaded import build_trained_system
+from twostream.config.loss import build_objective
 from twostream.config.saved import errors_name_file, load_config
 from twostream.data.history import History
 from twostream.files.json_yaml import has_shape
 from twostream.runs.checkpoint import read_plain
 from twostream.training.recovery import set_random_state
 
-KEPT = {"!epoch": int, "!parts": [{"!index": Tensor, "!random": {}}], "!state_dict": {str: Tensor}}
+PART = {"!index": Tensor, "repeat": Tensor, "!random": {}}  # older files have no repeats
+KEPT = {"!epoch": int, "!parts": [PART], "!state_dict": {str: Tensor}}
 
 
 class Replay(NamedTuple):
@@ -50,11 +52,14 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     for module in system.frozen:
         module.eval()
     clips = build_data(cfg, source).train_set
+    system.objective = build_objective(cfg, source.classes, clips.videos)
     means, counts, losses = [], [], {}
     with first_nonfinite(system.network) as found:
         for part in kept["parts"]:
             indices = part["index"].tolist()
-            batch: Any = default_collate([clips[int(kept["epoch"]), index] for index in indices])
+            repeats = part["repeat"].tolist() if "repeat" in part else [0] * len(indices)
+            keys = zip(indices, repeats, strict=True)
+            batch: Any = default_collate([clips[int(kept["epoch"]), index, repeat] for index, repeat in keys])
             set_random_state(part["random"])
             heads, _ = system(batch)
             loss = system.loss(heads, batch.label)

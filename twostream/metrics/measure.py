@@ -10,7 +10,7 @@ from .calibration import calibration, log_softmax
 
 
 def measure(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> dict[str, float]:
-    """Returns top-1 and, with more than five classes, top-5, of all videos and as the mean over classes; loss; ECE.
+    """Returns top-1 and, with more than five classes, top-5, of all videos and as the mean over classes; F1; loss; ECE.
 
     `loss` is the mean cross-entropy of these scores. `test/loss` of training is the sum over a network's heads, so it
     differs if there are several. Raises ValueError if there is no video, or if a score is not finite, as after training

@@ -17,7 +17,7 @@ class RunningAccuracy(Metric):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        for name in ("videos", *TOP):
+        for name in ("videos", *TOP, "predicted"):
             self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
@@ -31,10 +31,11 @@ class RunningAccuracy(Metric):
         right = {name: videos * (rank < number) for name, number in TOP.items()}
         for name, found in {"videos": videos, **right}.items():
             setattr(self, name, getattr(self, name).index_add(0, labels, found))
+        self.predicted = self.predicted.index_add(0, logits.argmax(1), videos)
 
     def compute(self) -> dict[str, float]:
-        counts = {name: getattr(self, name).cpu().numpy() for name in ("videos", *TOP)}
-        return accuracies(Right(counts.pop("videos"), counts))
+        videos, *right, predicted = (getattr(self, name).cpu().numpy() for name in ("videos", *TOP, "predicted"))
+        return accuracies(Right(videos, dict(zip(TOP, right, strict=True)), predicted))
 
 
 class FiniteMean(Metric):

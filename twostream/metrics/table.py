@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from twostream.metrics.measure import measure
 from twostream.metrics.scores import Scores
 
-PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "ece")  # the order of the table's columns
-TITLES = {"mean_class_top1": "class top1", "mean_class_top5": "class top5", "ece": "ECE"}
+PERCENT = ("top1", "top5", "mean_class_top1", "mean_class_top5", "macro_f1", "ece")  # the order of the table's columns
+TITLES = {"mean_class_top1": "class top1", "mean_class_top5": "class top5", "macro_f1": "macro F1", "ece": "ECE"}
 
 
 def metrics_of(scores: Scores) -> dict[str, float]:

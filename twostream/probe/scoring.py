@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from twostream.probe.logistic import Fold, fit_linear
+from twostream.probe.logistic import Fold, Weigh, fit_linear
 
 BOTH = "both"
 
@@ -29,18 +29,20 @@ def unseen_scores(
     folds: Sequence[Fold],
     *,
     num_classes: int,
+    weigh: Weigh | None = None,
 ) -> tuple[dict[int, Float[np.ndarray, " k"]], list[float]]:
     """Returns {position of a held-out video: its scores before softmax}, and the strength of each fold's classifier.
 
     Each fold's classifier is fitted to its training videos alone, and the groups of these choose its strength. A video
     is one row, the mean of its views: in cross-validation on training lists, a row for each view was no better, and
     takes as many times longer. The score of a video is then also the mean of its views' scores before softmax.
+    `weigh`: of the labels that a fold fits, as for `fit_linear`.
     """
     scores: dict[int, np.ndarray] = {}
     strengths = []
     for train, held in folds:
         of_rows = [groups[int(position)] for position in train]
-        fitted = fit_linear(features[train], labels[train], of_rows, num_classes=num_classes)
+        fitted = fit_linear(features[train], labels[train], of_rows, num_classes=num_classes, weigh=weigh)
         scores |= dict(zip(held.tolist(), fitted.scores(features[held]), strict=True))
         strengths.append(fitted.strength)
     return scores, strengths

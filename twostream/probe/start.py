@@ -14,8 +14,9 @@ from twostream.data.loader import on_device
 from twostream.metrics.accuracy import accuracies, count_right
 from twostream.models.network.heads import classifiers
 from twostream.probe.features import head_features, per_video
-from twostream.probe.logistic import fit_linear
+from twostream.probe.logistic import Weigh, fit_linear
 from twostream.training.distributed import of_all_processes
+from twostream.training.system import LOGGED
 
 
 class StartFromProbe(pl.Callback):
@@ -23,14 +24,15 @@ class StartFromProbe(pl.Callback):
 
     A random classifier would first send large, wrong gradients into pretrained layers (Kumar et al. 2022, "Fine-tuning
     can distort pretrained features and underperform out-of-distribution"). The penalty is chosen on held-out groups of
-    `videos`, the training videos in fixed views. Then `accuracy` has what the network reaches on `measured` before its
-    first step (top1, mean_class, loss), and `losses` the loss of each video by its position. A resumed run takes all of
-    this from its checkpoint.
+    `videos`, the training videos in fixed views. `weigh` says what each class counts, as for `fit_linear`. Then
+    `accuracy` has what the network reaches on `measured` before its first step (top1, mean_class, macro_f1, loss), and
+    `losses` the loss of each video by its position. A resumed run takes all of this from its checkpoint.
     """
 
-    def __init__(self, videos: ClipDataset, measured: ClipDataset) -> None:
+    def __init__(self, videos: ClipDataset, measured: ClipDataset, *, weigh: Weigh | None = None) -> None:
         self.videos = videos
         self.measured = measured
+        self.weigh = weigh
         self.accuracy: dict[str, float] = {}
         self.losses: dict[int, float] = {}
         self.strengths: dict[str, float] = {}
@@ -58,7 +60,8 @@ class StartFromProbe(pl.Callback):
         videos = [self.videos.videos[place] for place in features.index.tolist()]
         labels, groups = np.array([video.label for video in videos]), [video.group for video in videos]
         for name, layer in classifiers(system.network).items():
-            found = fit_linear(features.inputs[name], labels, groups, num_classes=len(system.classes))
+            inputs = features.inputs[name]
+            found = fit_linear(inputs, labels, groups, num_classes=len(system.classes), weigh=self.weigh)
             weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
             with torch.no_grad():
                 weight.copy_(torch.from_numpy(found.weight).reshape(weight.shape))
@@ -82,7 +85,8 @@ class StartFromProbe(pl.Callback):
         logits, labels, losses = zip(*everyone.values(), strict=True)
         counted = accuracies(count_right(np.stack(logits), np.array(labels)))
         loss = float(np.mean(losses))
-        self.accuracy = {"top1": counted["top1"], "mean_class": counted["mean_class_top1"], "loss": loss}
+        self.accuracy = {LOGGED[name]: counted[name] for name in ("top1", "mean_class_top1", "macro_f1")}
+        self.accuracy["loss"] = loss
         self.losses = dict(zip(everyone, losses, strict=True))
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ COMPARED = (
     *("p_videos", "p_videos_holm", "units", "p_seeds", "p_seeds_holm"),
 )
 NUMBERS = ("parameters", "flops", "clips_per_second", "seconds", "epochs", "steps", "leaked")
-PROBE = ("probe_top1", "probe_mean_class")  # of the network before its first step
+PROBE = ("probe_top1", "probe_mean_class", "probe_macro_f1")  # of the network before its first step
 
 
 def cells_as_csv(report: Report) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from twostream.runs.sweep import Cell
 
-SHARES = ("top1", "top5", "mean_class")
+SHARES = ("top1", "top5", "mean_class", "macro_f1")
 ERRORS = ("loss", "ece")  # the lower the better
 
 

@@ -36,6 +36,8 @@ LATER = {  # options that runs of before did not have -> the value with which th
     "backbone.inflate": False,
     "flow_backbone.inflate": False,
     "diff": {"length": 5, "std": None},
+    "loss": {"class_weights": None, "focal": None},
+    "sampler": None,
     "column": {"colour": "rgb", "mirror": "plain", "mean": None, "std": None, "first_layer": "summed"},
 }
 

@@ -207,19 +207,19 @@ class InitialiseVLAD(pl.Callback):
     @torch.no_grad()
     def _collect(
         self, loader: DataLoader, layers: list[SoftVLAD], trainer: pl.Trainer, system: pl.LightningModule
-    ) -> list[list[tuple[int, Float[Tensor, "m c"]]]]:
-        """Returns for each layer the clips of this process: (position in the list of videos, descriptors)."""
+    ) -> list[list[tuple[tuple[int, int], Float[Tensor, "m c"]]]]:
+        """Returns for each layer the clips of this process: ((position of the video, repeat), descriptors)."""
         batches = min(self.num_batches, len(loader))
         num_clips = min(batches * trainer.datamodule.batch_size, len(loader.dataset))  # type: ignore[attr-defined,arg-type]
         wanted = -(-self.num_descriptors // num_clips)  # descriptors of each clip
-        found: dict[nn.Module, list[tuple[int, Tensor]]] = {layer: [] for layer in layers}
-        indices: list[int] = []
+        found: dict[nn.Module, list[tuple[tuple[int, int], Tensor]]] = {layer: [] for layer in layers}
+        draws: list[tuple[int, int]] = []
 
         def take(layer: nn.Module, inputs: tuple[Tensor]) -> None:
             rows = inputs[0].movedim(1, -1).flatten(0, -2)  # (n, c, t, h, w) -> one row for each location
-            for index, clip in zip(indices, rows.chunk(len(indices)), strict=True):
-                chosen = np.random.default_rng((self.seed, index)).permutation(len(clip))[:wanted]
-                found[layer].append((index, clip[torch.from_numpy(chosen).to(clip.device)].float().cpu()))
+            for draw, clip in zip(draws, rows.chunk(len(draws)), strict=True):
+                chosen = np.random.default_rng((self.seed, draw[0])).permutation(len(clip))[:wanted]
+                found[layer].append((draw, clip[torch.from_numpy(chosen).to(clip.device)].float().cpu()))
 
         hooks = [layer.register_forward_pre_hook(take) for layer in layers]
         training = system.training
@@ -228,7 +228,7 @@ class InitialiseVLAD(pl.Callback):
             with torch.compiler.set_stance("force_eager"):  # a compiled network would not call the hooks
                 for _, batch in zip(range(batches), loader, strict=False):
                     clips = on_device(batch, system.device)
-                    if indices := clips.index.tolist():
+                    if draws := list(zip(clips.index.tolist(), clips.repeat.tolist(), strict=True)):
                         system(clips)
         finally:
             system.train(training)

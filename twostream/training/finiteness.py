@@ -29,6 +29,7 @@ class Part(NamedTuple):
     """One batch of an optimizer step; a step has several with `accumulate`."""
 
     index: Tensor
+    repeat: Tensor
     random: dict[str, Any]  # the state of random numbers before the batch
     loss: Tensor  # over the clips of this process
     mean: Tensor  # over the clips of all processes
@@ -70,7 +71,7 @@ class FiniteLoss(pl.Callback):
         self._buffers: dict[str, Tensor] = {}  # of the network
         self._before: list[list[Tensor]] = []  # as they were before the current step, and before the last one
         self._parts: list[Part] = []  # the batches of the current step
-        self._begun: tuple[Tensor, dict[str, Any]]  # positions and random state of the current batch
+        self._begun: tuple[Tensor, Tensor, dict[str, Any]]  # positions, repeats, random state of the current batch
         self._bad: Tensor | None = None  # on the device: whether any step so far was bad
         self._last: Step | None = None  # the step whose finding has not been read yet
 
@@ -89,7 +90,7 @@ class FiniteLoss(pl.Callback):
             self._parts = []
             self._before.reverse()
             copy_all(self._before[0], list(self._buffers.values()))
-        self._begun = batch.index, {} if self.skip else random_state()
+        self._begun = batch.index, batch.repeat, {} if self.skip else random_state()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: Any, loss: Tensor) -> None:
         self._parts.append(Part(*self._begun, *pl_module.last_losses))
@@ -146,15 +147,16 @@ class FiniteLoss(pl.Callback):
         """Writes the file for `twostream replay` in the first process. Returns the error message, the same in all."""
         path = self.folder / f"nonfinite-{step.epoch:05d}-{step.batch:07d}.pt"
         what, parts = culprits(step)
-        parts = [part._replace(index=part.index.cpu(), loss=part.loss.cpu(), mean=part.mean.cpu()) for part in parts]
+        names = ("index", "repeat", "loss", "mean")
+        parts = [part._replace(**{name: getattr(part, name).cpu() for name in names}) for part in parts]
         parts = [part for process in of_all_processes(parts) for part in process if len(part.index)]
         state = whole_state(pl_module)
         if trainer.is_global_zero:
-            names = (f"network.{name}" for name in self._buffers)
-            buffers = {name: value.cpu() for name, value in zip(names, step.buffers, strict=True)}
+            named = zip(self._buffers, step.buffers, strict=True)
+            buffers = {f"network.{name}": value.cpu() for name, value in named}
             content = {
                 "epoch": step.epoch,
-                "parts": [{"index": part.index, "random": part.random} for part in parts],
+                "parts": [{name: getattr(part, name) for name in ("index", "repeat", "random")} for part in parts],
                 "state_dict": {name: buffers.get(name, value) for name, value in state.items()},
             }
             save_whole(content, path)

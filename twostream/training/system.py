@@ -24,14 +24,18 @@ from twostream.training.distributed import FullySharded, load_whole, of_all_proc
 from twostream.training.objective import CrossEntropy
 from twostream.training.optimizers import MakeOptimizer, MakeSchedule
 
-LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class"}  # {name of a metric: its name in the log}
+LOGGED = {  # {name of a metric: its name in the log}
+    **{"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class", "macro_f1": "macro_f1"}
+}
 
 
 class TwoStreamSystem(pl.LightningModule):
     """Trains a network with one loss for each of its heads; measures every video once.
 
     Logged: `{train,val,test}/loss`, `/top1` (correct videos / all videos), `/top5` (where there are more than 5
-    classes), and for val and test `/mean_class` (the mean over classes of each class's accuracy).
+    classes), and for val and test `/mean_class` (the mean over classes of each class's accuracy, that is the unweighted
+    average recall) and `/macro_f1`. The loss of train is the one that is trained on; those of val and test are plain
+    cross-entropy.
     """
 
     def __init__(
@@ -171,7 +175,7 @@ class TwoStreamSystem(pl.LightningModule):
         accuracy: Any = self.accuracies[f"{stage}_"]
         found = {LOGGED[name]: value for name, value in accuracy.compute().items() if name in LOGGED}
         if stage == "train":
-            del found["mean_class"]
+            del found["mean_class"], found["macro_f1"]
         exact = {f"{stage}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
         self.log_dict({f"{stage}/loss": loss.compute(), **exact}, prog_bar=True)
         loss.reset()

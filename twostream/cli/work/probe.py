@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from twostream.config.compose import streams_of
 from twostream.config.data import build_source
+from twostream.config.loss import class_weights, labels_of, probe_weights
 from twostream.config.network import starts
 from twostream.config.older import mirrors
 from twostream.config.probe import Plan, check_probe, feature_store, probe_network, probe_plan, probe_views
@@ -74,6 +76,7 @@ def prepare(cfg: DictConfig, *, folds: int | None, views: int, typed: Sequence[s
     source = build_source(cfg)
     given = any(word.startswith("split=") for word in typed)
     plan = probe_plan(source, folds, given=given)
+    class_weights(cfg, source.classes, labels_of(plan.videos))  # refused here if they do not fit
     check_probe(cfg, source, plan)
     dataset = probe_views(cfg, source, plan.videos, views)
     network = probe_network(cfg, len(source.classes))
@@ -99,8 +102,9 @@ def evaluate(ready: Ready, found: Extracted, typed: Sequence[str]) -> Probe:
         name: np.stack([found.features[position][name].mean(0) for position in sorted(found.features)])
         for name in streams_of(ready.cfg)
     }
+    weigh = partial(probe_weights, ready.cfg, classes)
     fits = {
-        name: unseen_scores(features, labels, groups, parts, num_classes=len(classes))
+        name: unseen_scores(features, labels, groups, parts, num_classes=len(classes), weigh=weigh)
         for name, features in kinds(means).items()
     }
     scores = {name: score_file(ready, kept, of_video) for name, (of_video, _) in fits.items()}

@@ -1,0 +1,73 @@
+"""Configuration -> the loss, and what each class counts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from omegaconf import DictConfig
+
+from twostream.data.balance import balanced_weights
+from twostream.data.sources import Video
+from twostream.options import shown
+from twostream.training.objective import CrossEntropy
+
+
+def build_objective(cfg: DictConfig, classes: Sequence[str], videos: Sequence[Video]) -> CrossEntropy:
+    """Returns the loss of training on these videos. Raises ValueError as `class_weights` does."""
+    weights = class_weights(cfg, classes, labels_of(videos))
+    return CrossEntropy(
+        label_smoothing=cfg.label_smoothing,
+        class_weights=None if weights is None else tuple(weights.tolist()),
+        focal=loss_of(cfg, "focal"),
+    )
+
+
+def class_weights(
+    cfg: DictConfig, classes: Sequence[str], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " k"] | None:
+    """Returns `loss.class_weights` for training on videos of these labels; None if all classes count alike.
+
+    Raises ValueError unless a list has a number for each class.
+    """
+    wanted: Any = loss_of(cfg, "class_weights")
+    if wanted is None or wanted == "balanced":
+        return None if wanted is None else balanced_weights(labels, len(classes))
+    if len(wanted) != len(classes):
+        names = ", ".join(classes[:10]) + ", …" * (len(classes) > 10)
+        raise ValueError(
+            f"loss.class_weights={shown(list(wanted))}: a list of {len(wanted)}; must have a number for each of the "
+            f"{len(classes)} classes, in their order: {names}"
+        )
+    return np.array(wanted, np.float64)
+
+
+def probe_weights(
+    cfg: DictConfig, classes: Sequence[str], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " k"] | None:
+    """Returns what each class counts in the logistic regression of a probe; None if all count alike.
+
+    These are the class weights, with sampler=balanced times balanced weights: the probe sees each video once, training
+    as often as these weights say.
+    """
+    weights = class_weights(cfg, classes, labels)
+    if not is_balanced(cfg):
+        return weights
+    return balanced_weights(labels, len(classes)) * (1.0 if weights is None else weights)
+
+
+def is_balanced(cfg: DictConfig) -> bool:
+    """Whether training draws all classes equally often; older runs do not say, and do not."""
+    return cfg.get("sampler") == "balanced"
+
+
+def loss_of(cfg: DictConfig, name: str) -> Any:
+    """Returns a value of `loss`; None if an older run does not give it."""
+    return (cfg.get("loss") or {}).get(name)
+
+
+def labels_of(videos: Sequence[Video]) -> Int[np.ndarray, " n"]:
+    """Returns the labels of videos."""
+    return np.array([video.label for video in videos], np.int64)
