@@ -52,6 +52,18 @@ def test_centres_are_those_of_the_descriptors_that_the_layer_gets() -> None:
     assert not system.vlad._forward_pre_hooks
 
 
+def test_clips_of_a_video_that_comes_twice_are_in_one_order_whichever_process_has_which() -> None:
+    torch.manual_seed(0)
+    first = corners(5)._replace(first=torch.randn(5, 3, 2, 3))
+    again = first._replace(first=torch.randn(5, 3, 2, 3), repeat=torch.ones(5).long())
+    found = []
+    for batches in ([first, again], [again, first]):
+        system = Pooled(clusters=4)
+        InitialiseVLAD().on_fit_start(trainer_of(batches), system)
+        found.append(system.vlad.centres)
+    assert torch.equal(*found)
+
+
 def test_layers_out_of_a_checkpoint_stay_as_they_are() -> None:
     system = Pooled(clusters=3)
     InitialiseVLAD().on_fit_start(trainer_of([corners(2)]), system)
