@@ -179,7 +179,7 @@ def test_what_is_left_behind(folder: Path, monkeypatch, capsys) -> None:
 def test_what_is_refused(folder: Path, tmp_path: Path, monkeypatch) -> None:
     alone = left_by(tmp_path, "streams=rgb")
     for arguments, said in [
-        ((alone, "--streams"), "--streams: the run has one stream, rgb; it takes two to replace one"),
+        ((alone, "--streams"), "--streams: the run has one stream, rgb; replacing one takes two"),
         ((folder, "--streams", "--splits", "1"), "--streams is of one run: it goes without --splits"),
     ]:
         with pytest.raises(SystemExit, match=said) as stopped:

@@ -52,7 +52,7 @@ class Plan:
         cfg = self.changed(load_config(folder, trust=self.trust))
         with errors_name_file(folder):
             if self.streams and len(found := streams_of(cfg)) < 2:
-                raise ValueError(f"--streams: the run has one stream, {', '.join(found)}; it takes two to replace one")
+                raise ValueError(f"--streams: the run has one stream, {', '.join(found)}; replacing one takes two")
             check_videos(cfg)
             check_stores(cfg)
 
