@@ -61,6 +61,22 @@ def test_a_short_video_is_one_clip_of_a_test(make_run, make_video, tmp_path, ove
     assert found.seconds.tolist() == [[0, pytest.approx(0.8)]]
 
 
+@pytest.mark.parametrize(("frames", "height"), [(8, 72), (10, 72), (9, 96)], ids=["shorter", "longer", "higher"])
+def test_a_second_file_that_does_not_go_with_the_video_is_refused_as_in_training(
+    make_run, make_video, tmp_path, frames: int, height: int
+) -> None:
+    run = load_run(make_run("streams=[rgb,depth]"))
+    path, depth = make_video(tmp_path / "a.mp4", 9), make_video(tmp_path / "depth.mp4", frames, height=height)
+    videos = [Video("a", path, 0, "a", {"depth": depth})]
+    data = ClipDataset(videos, frame_source=Decoded("pyav"), **build_view(run.cfg)._asdict())
+    told = r"depth\.mp4: has (\d+ frames, and .*a\.mp4 has 9|frames of 96×96)"
+    with pytest.raises(VideoError, match=told) as trained:
+        data[0, 0]
+    with pytest.raises(VideoError) as predicted:
+        Predictor(run, device="cpu").predict(path, files={"depth": depth})
+    assert str(predicted.value) == str(trained.value)
+
+
 def test_windows_and_the_whole(run, video) -> None:
     """One stride of 4 and a stack of 5 + 1 frames: windows of 10 frames, every 5."""
     watch, predictor = Watch(), twostream.load(run, device="cpu")

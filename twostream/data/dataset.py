@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from os import PathLike
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from twostream.files.resources import shortage
 from twostream.options.streams import Stream, rgb, span_of
 from twostream.options.streams import flow as of_flow
 
+AnyPath = str | PathLike[str]
 BROKEN = ("error", "skip")
 STILL = np.zeros((1, 1, 2), np.float32)  # a field of one cell
 SHAPE_TOLERANCE = 0.02  # part by which the aspects of a video's files may differ: sides are rounded, even to tens
@@ -108,11 +110,7 @@ class ClipDataset(Dataset[Clip | None]):
             file = video.in_column(stream.column)
             counted_by = self.frame_source if stream.column or self.flow_store is None else self.flow_store
             counts[file.path] = counts.get(file.path) or counted_by.count(file)
-        (first, number), *others = counts.items()
-        for path, other in others:
-            if other != number:
-                raise VideoError(path, f"has {other} frames, and {first} has {number}: streams show the same moments")
-        return number
+        return same_length(counts)
 
     def unreadable(self) -> list[str]:
         """Returns the ids of the videos that broken="skip" has left out because they could not be read."""
@@ -267,16 +265,29 @@ def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | No
 
 
 def frame_size(video: Video, frames: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[int, int]:
-    """Returns height and width of the frames of the first file.
+    """Returns height and width of the frames of the first file. Raises `VideoError` as `same_shape` does."""
+    return same_shape({video.in_column(name).path: next(iter(own.values())).shape[:2] for name, own in frames.items()})
+
+
+def same_length(counts: Mapping[AnyPath, int]) -> int:
+    """Returns the number of frames of all files of a video. Raises `VideoError` for a file that has another one."""
+    (first, number), *others = counts.items()
+    for path, other in others:
+        if other != number:
+            raise VideoError(path, f"has {other} frames, and {first} has {number}: streams show the same moments")
+    return number
+
+
+def same_shape(sizes: Mapping[AnyPath, tuple[int, int]]) -> tuple[int, int]:
+    """Returns height and width of the frames of a video's first file.
 
     Raises `VideoError` if another file's have another shape, so that one crop would show other parts of the scene.
     """
-    (height, width), *others = sizes = [next(iter(of_file.values())).shape[:2] for of_file in frames.values()]
-    paths = [video.in_column(column).path for column in frames]
-    for path, (h, w) in zip(paths[1:], others, strict=True):
+    (first, (height, width)), *others = sizes.items()
+    for path, (h, w) in others:
         if abs(h * width - w * height) > SHAPE_TOLERANCE * w * height:
-            raise VideoError(path, f"has frames of {w}×{h}, and {paths[0]} of {width}×{height}: another shape")
-    return sizes[0]
+            raise VideoError(path, f"has frames of {w}×{h}, and {first} of {width}×{height}: another shape")
+    return height, width
 
 
 def with_second(streams: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

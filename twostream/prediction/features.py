@@ -17,7 +17,7 @@ from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.windows import Step, View, Window, Windows
 from twostream.models.network.reading import read
-from twostream.prediction.showing import AnyPath, files_beside, flow_of, frames_of, shown_steps
+from twostream.prediction.showing import AnyPath, check_lengths, files_beside, flow_of, frames_of, shown_steps
 
 
 class Grid(NamedTuple):
@@ -72,6 +72,7 @@ class Reader:
         read, or is too small for the flow; ValueError for a file that is missing.
         """
         others = files_beside(self.view, files, "the network")
+        check_lengths(video, others)
         collector = Windows(self.view, length=grid.window, stride=grid.stride)
         count = 0  # frames of the video so far
 
@@ -82,7 +83,7 @@ class Reader:
 
         try:
             with closing(frames_of(video, self.view)) as frames:  # type: ignore[type-var]
-                steps = counted(shown_steps(frames, self.view, others))
+                steps = counted(shown_steps(frames, self.view, others, video=str(video)))
                 row = None
                 for one in with_ends(steps, grid, flow_of(self.view)):
                     if (window := collector.add(one)) is not None:

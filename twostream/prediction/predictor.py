@@ -19,7 +19,7 @@ from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, frame_rate
 from twostream.data.windows import Step, View, Window, Windows
 from twostream.explain import grad_cam, maps_to_explain
-from twostream.prediction.showing import AnyPath, files_beside, frames_of, shown_steps
+from twostream.prediction.showing import AnyPath, check_lengths, files_beside, frames_of, shown_steps
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,9 @@ class Predictor:
         - `limit`: seconds after which to stop.
         - `stop`: called after each frame; stops if it returns True.
 
-        Memory does not grow with the video. Raises `VideoError` if the video cannot be read, or another file of it has
-        not as many frames, ValueError for lengths that make no windows, and for a file that is missing.
+        Memory does not grow with the video. Raises `VideoError` if the video cannot be read, or if another file of it
+        has not as many frames (with a `limit`, fewer than are read) or frames of another shape, ValueError for lengths
+        that make no windows, and for a file that is missing.
         """
         for key, seconds in (("window", window), ("stride", stride), ("limit", limit)):
             if seconds is not None and not 0 < seconds < inf:
@@ -118,9 +119,11 @@ class Predictor:
         collector = Windows(self.view, length=length, stride=step)
         looks: list[tuple[Window, Seen]] = []
         others = files_beside(self.view, files or {}, str(self.folder))
+        if limit is None and not isinstance(video, int):
+            check_lengths(video, others)
         try:
             with closing(until(frames_of(video, self.view), limit, stop)) as frames:
-                for full in self._windows(frames, collector, observers, others):
+                for full in self._windows(frames, collector, observers, others, name):
                     seen = self.look(full, explain=bool(observers))
                     if not np.isfinite(seen.heads).all():
                         raise VideoError(name, f"the scores of {self.folder} are not finite numbers: they say nothing")
@@ -139,9 +142,10 @@ class Predictor:
         collector: Windows,
         observers: Sequence[Observer],
         files: Mapping[str, AnyPath],
+        video: str,
     ) -> Iterator[Window]:
         """Yields the windows of the frames, each as soon as it is full; shows every frame to the observers."""
-        for one in shown_steps(frames, self.view, files):
+        for one in shown_steps(frames, self.view, files, video=video):
             for observer in observers:
                 observer.frame(one)
             if (window := collector.add(one)) is not None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from os import PathLike
 
 import numpy as np
 
-from twostream.data.decoding import TimedFrame, VideoError, camera_frames, timed_frames
+from twostream.data.dataset import AnyPath, same_length, same_shape
+from twostream.data.decoding import TimedFrame, VideoError, camera_frames, count_frames, timed_frames
 from twostream.data.flow import OpticalFlow
 from twostream.data.windows import Step, View, steps
 from twostream.options.streams import Stream
-
-AnyPath = str | PathLike[str]
 
 
 def frames_of(video: AnyPath | int, view: View) -> Iterator[TimedFrame]:
@@ -48,11 +46,22 @@ def files_beside(view: View, files: Mapping[str, AnyPath], what: str) -> dict[st
     return dict(files)
 
 
-def shown_steps(frames: Iterator[TimedFrame], view: View, files: Mapping[str, AnyPath]) -> Iterator[Step]:
-    """Yields every frame with the motion to it and the same frame of the other `files`, {column: file}."""
+def check_lengths(video: AnyPath, files: Mapping[str, AnyPath]) -> None:
+    """Raises `VideoError` if one of the other files has not as many frames as the video: all of them are decoded."""
+    if files:
+        same_length({path: count_frames(path) for path in (video, *files.values())})
+
+
+def shown_steps(
+    frames: Iterator[TimedFrame], view: View, files: Mapping[str, AnyPath], *, video: str
+) -> Iterator[Step]:
+    """Yields every frame with the motion to it and the same frame of the other `files`, {column: file}.
+
+    `video`: the name of the video itself. Raises `VideoError` if another file has ended, or frames of another shape.
+    """
     others = {column: timed_frames(path) for column, path in files.items()}
     for one in steps(frames, flow_of(view)):
-        yield one._replace(others=beside(one, others, files, view.streams))
+        yield one._replace(others=beside(one, others, {"": video, **files}, view.streams))
 
 
 def beside(
@@ -60,11 +69,12 @@ def beside(
 ) -> dict[str, np.ndarray]:
     """Returns the frames of the other files at a step, by column; the video's own where a column has no file.
 
-    Raises `VideoError` if a file has ended.
+    `files`: {column: file}, "" for the video itself. Raises `VideoError` if a file has ended, and as `same_shape` does.
     """
     found = {stream.column: step.rgb for stream in streams if stream.column}
     for column, frames in others.items():
         if (frame := next(frames, None)) is None:
             raise VideoError(str(files[column]), "has fewer frames than the video that it goes with")
         found[column] = frame.rgb
+        same_shape({files[""]: step.rgb.shape[:2], files[column]: frame.rgb.shape[:2]})
     return found
