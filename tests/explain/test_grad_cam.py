@@ -56,6 +56,7 @@ def test_a_channel_weighs_the_same_in_all_frames_of_a_clip() -> None:
     assert activation_map(maps, gradient).tolist() == [[[[1]], [[1]]], [[[1]], [[1]]]]
 
 
+RESIDUAL = ("fusion=residual", "backbone=resnet18", "backbone.weights=null", "two_towers=true")
 SIZE = ["transform.size=64", "sampling.num_chunks=2", "sampling=segments"]
 
 
@@ -76,6 +77,14 @@ SIZE = ["transform.size=64", "sampling.num_chunks=2", "sampling=segments"]
         (["pooling=actionvlad"], {"fused": "fusions.conv5"}),
         (["attention=nonlocal", "attention_over=clip"], {"rgb": "rgb.attention.conv5"}),
         (["train_from=fc8"], {"fused": "fusions.conv5"}),
+        (
+            [*RESIDUAL, "layer=conv5"],
+            {"rgb": "rgb.backbone.stages.conv4", "flow": "flow.attention.conv5", "fused": "rgb.attention.conv5"},
+        ),
+        (
+            [*RESIDUAL, "layer=[conv3,conv5]", "fusion.both_ways=true", "attention_after=[]"],
+            {"rgb": "rgb.backbone.stages.conv2", "fused": "rgb.backbone.stages.conv5"},
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )

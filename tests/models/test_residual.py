@@ -13,6 +13,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from twostream.config.compose import compose_config
 from twostream.config.network import build_network, describe_config
+from twostream.explain import maps_to_explain
+from twostream.explain.grad_cam import watched
 from twostream.models.backbone.units import EnteredStage, TimeFilter
 from twostream.probe.store import network_digest
 from twostream.training.optimizers import roles
@@ -242,6 +244,14 @@ def test_what_leads_back_is_frozen_with_the_stages_below() -> None:
 def test_a_probe_tells_operations_apart() -> None:
     digests = {network_digest(build(f"fusion.operation={operation}"), ()) for operation in ("add", "multiply")}
     assert len(digests) == 2
+
+
+def test_grad_cam_explains_the_map_behind_the_entered_stage() -> None:
+    network = build("layer=conv5", "attention_after=[]", "temporal=pool2d").eval()
+    with watched(maps_to_explain(network)) as maps:
+        heads = network(*clips())
+    scores = network.rgb.stages["fc8"](maps["fused"].mean(1))
+    assert torch.allclose(scores.flatten(1), heads[0], atol=1e-5)
 
 
 def test_attention_and_both_ways_are_described() -> None:

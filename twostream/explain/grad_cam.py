@@ -56,16 +56,20 @@ def maps_to_explain(network: Any) -> dict[str, nn.Module]:
     """Returns the layers of a network to explain: {stream or "fused": layer}.
 
     For a stream this is the layer with its last spatial map before it meets the other stream, for "fused" that with the
-    last spatial map of both. Late fusion, and fusion of vectors, have no fused map. A network as a whole has none, and
-    no map counts from which only the tokens beside it go on, as before the class token of a transformer is classified.
+    last spatial map of both: where streams meet inside of a stage, that is the map behind it. Late fusion, and fusion
+    of vectors, have no fused map. A network as a whole has none, and no map counts from which only the tokens beside it
+    go on, as before the class token of a transformer is classified.
     """
     layers: dict[str, nn.Module] = {}
+    entered = {part.stage for part in parts(network) if getattr(part.module, "enters_units", False)}
     for part in parts(network):
         if part.role not in ("stage", "attention", "fusion") or part.stage.startswith("fc"):
             continue
         if part.stream and not getattr(network, part.stream).backbone.reads_map(part.stage):
             continue
-        met = part.role == "fusion" or "fused" in layers
+        if part.role == "fusion" and part.stage in entered:
+            continue
+        met = part.role == "fusion" or part.stage in entered or "fused" in layers
         of_both = met and part.stream in ("", network.streams[0])  # the first tower goes on with both
         layers["fused" if of_both else part.stream] = part.module
     if not getattr(layers.get("fused"), "keeps_map", True):
