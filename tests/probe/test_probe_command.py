@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from twostream.cli.probe import probe
+from twostream.cli.probe import late, probe
 from twostream.config.compose import compose_config
 from twostream.config.data import build_source
 from twostream.config.probe import probe_plan, probe_views
@@ -153,6 +153,25 @@ def test_refused_in_one_line_before_any_work(command, words, message, tmp_path: 
     monkeypatch.setattr(extracting, "head_features", None)
     with pytest.raises(UserError, match=message):
         command(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fusion=residual", "fusion.operation=multiply", "layer=[conv3,conv4]", "two_towers=true"],
+        ["fusion=conv", "fusion.init=kaiming", "temporal=conv3d", "temporal.order=interleaved", "train_from=fusion"],
+        ["attention=se", "attention.reduction=4"],
+    ],
+    ids=str,
+)
+def test_settings_of_how_streams_meet_change_nothing(words: list[str]) -> None:
+    assert late(compose_config(words)) == late(compose_config([]))
+
+
+def test_options_of_an_experiments_fusion_are_gone() -> None:
+    cfg = late(compose_config(["experiment=st_multiplier"]))
+    assert cfg.fusion == late(compose_config([])).fusion
+    assert (cfg.layer, cfg.batch_size) == ("softmax", 128), "the rest is the experiment's"
 
 
 def test_a_network_of_clips_is_shown_clips(videos: Path) -> None:

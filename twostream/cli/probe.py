@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+
 from twostream.cli.code import add_overrides, composed
 from twostream.config.paths import check_paths
 from twostream.files.errors import checked
+from twostream.options import conf_folder
 from twostream.options.arguments import Parser, value_of
 
 VIEWS = 8
 # Each tower scores single frames, and has no untrained layer before its classifier.
-FROZEN = ("fusion=sum", "layer=softmax", "two_towers=false", "temporal=pool2d", "attention=none", "train_from=all")
+GROUPS = {"fusion": "sum", "temporal": "pool2d", "attention": "none"}
+PLAIN = {"layer": "softmax", "two_towers": False, "train_from": "all"}
 
 
 def probe(arguments: Sequence[str]) -> None:
@@ -28,10 +32,16 @@ def probe(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: probes/DATA-BACKBONE-SPLIT")
     options = parser.parse_intermixed_args(arguments)
-    typed = list(options.overrides)
-    options.overrides = [*typed, *FROZEN]
     with checked():
-        check_paths(cfg := composed(options))
+        check_paths(cfg := late(composed(options)))
     from twostream.cli.work.probe import probe as run_probe
 
-    run_probe(cfg, folds=options.folds, views=options.views, out=options.out, typed=typed)
+    run_probe(cfg, folds=options.folds, views=options.views, out=options.out, typed=options.overrides)
+
+
+def late(cfg: DictConfig) -> DictConfig:
+    """Returns the configuration as it was typed, whatever network of both streams that is, with late fusion."""
+    own = {group: OmegaConf.load(conf_folder() / group / f"{name}.yaml") for group, name in GROUPS.items()}
+    for name, value in (own | PLAIN).items():
+        OmegaConf.update(cfg, name, value, merge=False)
+    return cfg
