@@ -10,7 +10,7 @@ from twostream.config.compose import compose_config
 from twostream.config.network import build_network
 from twostream.config.protocol_views import num_views, sampling_of, scores_frame_by_frame
 from twostream.config.protocols import CROPS, PROTOCOLS
-from twostream.data.sampling import Chunks, Segments, rgb_indices
+from twostream.data.sampling import Chunks, Clip, Segments, rgb_indices
 from twostream.data.transform import CentreCrop
 
 
@@ -60,6 +60,12 @@ def test_tsn_divides_its_segments_among_clips() -> None:
     assert sorted(start for clip in found for start in clip) == [1 + 2 * k for k in range(25)]
     with pytest.raises(ValueError, match=r"protocol='tsn': 25 segments .* T=3.*choose two_stream or paper"):
         starts("tsn", Segments(3), 60)
+
+
+def test_tsn_has_no_frames_in_a_row() -> None:
+    with pytest.raises(ValueError, match=r"protocol='tsn': .* trained on 5 frames in a row .*two_stream or paper"):
+        starts("tsn", Clip(5), 60)
+    assert starts("tsn", Clip(5), 60, frame_by_frame=True) == [[1 + 2 * k] for k in range(25)]
 
 
 def test_quick_is_one_clip_in_the_middle_and_train_is_as_configured() -> None:

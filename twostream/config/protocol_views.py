@@ -18,8 +18,8 @@ from twostream.models.temporal import Pool2d, Temporal
 def sampling_of(protocol: str, own: Any, *, frame_by_frame: bool) -> Sampling:
     """Returns the sampling of a protocol: where its views are in time.
 
-    `own`: the sampling of the network's configuration, with its T and stride. Raises ValueError if `tsn` cannot divide
-    its 25 segments into clips of T.
+    `own`: the sampling of the network's configuration, with its T and stride. Raises ValueError for `tsn` if it cannot
+    divide its 25 segments into clips of T, or if these are of frames in a row, not of one in each segment.
     """
     check_protocol(protocol)
     if protocol == "train":
@@ -34,6 +34,11 @@ def sampling_of(protocol: str, own: Any, *, frame_by_frame: bool) -> Sampling:
     if protocol == "two_stream":
         stride = own.test_stride if isinstance(own, Chunks) else None
         return Chunks(num_chunks, test_stride=stride, test_views=FRAMES)
+    if isinstance(own, Clip) and not frame_by_frame:
+        raise ValueError(
+            f"protocol='tsn': shows one frame in each of {FRAMES} segments, and this network was trained on "
+            f"{num_chunks} frames in a row (sampling=clip); choose two_stream or paper"
+        )
     if FRAMES % num_chunks:
         raise ValueError(
             f"protocol='tsn': {FRAMES} segments cannot be divided into clips of T={num_chunks}, and this network does "

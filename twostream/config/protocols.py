@@ -10,7 +10,7 @@
 A *clip* is what the network takes at once: the T chunks of its configuration. A network that scores each frame alone
 is given single frames in `two_stream` and `tsn`, as in the originals: exactly 25 of them. Any other network needs its
 T chunks: in `two_stream` it is given 25 clips, in `tsn` 25/T clips, each with a T-th of the 25 segments, so that T has
-to divide 25.
+to divide 25. For clips of frames in a row (sampling=clip) there is no `tsn`.
 """
 
 from __future__ import annotations
