@@ -18,7 +18,7 @@ from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS
 from twostream.data.made import cut_picture, differences, in_boxes, mirrored_picture, positions
-from twostream.data.sampling import Chunks
+from twostream.data.sampling import Chunks, Clip
 from twostream.data.sources import Video
 from twostream.data.transform import Box, CentreCrop, JitterCrop
 from twostream.launch.refit import held_out_record
@@ -143,8 +143,18 @@ def test_the_order_of_streams_and_whose_options_are_whose(typed, streams, sides)
 
 
 def test_the_span_is_that_of_the_longest_stack() -> None:
-    for typed, span in (("rgb", 7), ("[rgb,diff]", 3), ("[flow,diff]", 7), ("diff", 3)):
-        assert span_in(compose_config([f"streams={typed}", "flow.length=7", "diff.length=3"])) == span
+    for typed, span, in_a_row in (("rgb", 7, 0), ("[rgb,diff]", 3, 3), ("[flow,diff]", 7, 7), ("diff", 3, 3)):
+        cfg = compose_config([f"streams={typed}", "flow.length=7", "diff.length=3"])
+        assert span_in(cfg, Chunks()) == span
+        assert span_in(cfg, Clip()) == in_a_row
+
+
+def test_pictures_in_a_row_keep_no_frame_free_for_flow() -> None:
+    """20 frames, of which a clip of 16 starts at one of 0 … 4: the last view ends with the last frame."""
+    dataset = clips(rgb(), sampling=Clip(16, test_views=5), flow=DIS(length=10, preset="ultrafast"))
+    assert dataset[0, 0].first[:, :, 0, 0, 0].tolist() == [[3 * (start + k) for k in range(16)] for start in range(5)]
+    beside = clips(rgb(), flow(1), sampling=Clip(16, test_views=5))
+    assert beside.span == 1
 
 
 @pytest.mark.parametrize(

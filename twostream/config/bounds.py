@@ -20,5 +20,6 @@ def cautions(cfg: DictConfig, sampling: Sampling | None = None) -> list[str]:
     if cfg.data["_target_"] != EMBEDDED or (moves and cfg.data.task == "motion"):
         return []  # flow shows everything but the pattern, with any views
     known = {key: cfg.data[key] for key in CLIP if key in cfg.data}
-    found = beyond_bounds(sampling or instantiate(cfg.sampling), span_in(cfg), **known)
+    shown: Sampling = sampling or instantiate(cfg.sampling)
+    found = beyond_bounds(shown, span_in(cfg, shown), **known)
     return [] if found is None else [found]

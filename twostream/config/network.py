@@ -79,7 +79,8 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
 
 def frames_of_clip(cfg: DictConfig) -> int:
     """Returns T: the number of RGB frames of a clip, each with its flow."""
-    return instantiate(cfg.sampling).fixed(1, span_in(cfg)).shape[1]
+    sampling = instantiate(cfg.sampling)
+    return sampling.fixed(1, span_in(cfg, sampling)).shape[1]
 
 
 def check_effects(cfg: DictConfig, network: nn.Module) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
+from twostream.data.sampling import Sampling, chunk_span
 from twostream.data.sources.source import first_ten
-from twostream.options.streams import COMPUTED, Stream, column, diff, flow, rgb, span_of
+from twostream.options.streams import COMPUTED, Stream, column, diff, flow, rgb
 
 
 def streams_in(cfg: DictConfig) -> tuple[Stream, ...]:
@@ -48,9 +49,9 @@ def check_columns(cfg: DictConfig, source: Any) -> None:
             )
 
 
-def span_in(cfg: DictConfig) -> int:
+def span_in(cfg: DictConfig, sampling: Sampling) -> int:
     """Returns L of a chunk, which spans L + 1 frames."""
-    return span_of(streams_in(cfg), cfg.flow.length)
+    return chunk_span(sampling, streams_in(cfg), cfg.flow.length)
 
 
 def side_of(cfg: DictConfig, stream: str) -> str:

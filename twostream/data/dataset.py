@@ -19,12 +19,12 @@ from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import FrameSource, Kept
 from twostream.data.made import cut_all, cut_picture, mirrored_flow, mirrored_picture, positions, stacked
-from twostream.data.sampling import Sampling
+from twostream.data.sampling import Sampling, chunk_span
 from twostream.data.sources import Video
 from twostream.data.storage.flow_store import FlowStore
 from twostream.data.transform import Box, crop_computed, crop_stored
 from twostream.files.resources import shortage
-from twostream.options.streams import Stream, rgb, span_of
+from twostream.options.streams import Stream, rgb
 from twostream.options.streams import flow as of_flow
 
 AnyPath = str | PathLike[str]
@@ -119,7 +119,7 @@ class ClipDataset(Dataset[Clip | None]):
     @property
     def span(self) -> int:
         """L of a chunk, which spans L + 1 frames."""
-        return span_of(self.streams, self.flow.length)
+        return chunk_span(self.sampling, self.streams, self.flow.length)
 
     def no_clips(self) -> Clip:
         """Returns an empty batch in the shape of training batches, for a process that has no clip when others have."""

@@ -17,6 +17,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Int
 
+from twostream.options.streams import Stream
+
 MOST = 10_000  # chunks, views, or frames of stride: a foreign configuration must not use up the memory
 
 
@@ -94,7 +96,8 @@ class Chunks:
 class Clip(Chunks):
     """Takes T frames in a row, `stride` apart, for networks that see motion in the frames themselves.
 
-    A chunk starts at each of them, so with ``flow_length=1`` each frame comes with one flow field. The start is random
+    A chunk starts at each of them, so with ``flow_length=1`` each frame comes with one flow field, and with 0, as where
+    no stream is a stack (`chunk_span`), all frames of the video can be shown. The start is random
     in training; testing spreads ``test_views`` starts as `Chunks` does. In a video that is too short the last possible
     chunk repeats.
 
@@ -160,6 +163,15 @@ class Segments:
         count = self.num_chunks * self.test_views
         middles = (2 * np.arange(count) + 1) * num_starts // (2 * count)  # int(tick/2 + tick·k) in whole numbers
         return middles.reshape(self.num_chunks, self.test_views).T.copy()
+
+
+def chunk_span(sampling: Sampling, streams: Sequence[Stream], flow_length: int) -> int:
+    """Returns L of a chunk, which spans L + 1 frames: that of the longest stack of the streams.
+
+    Without a stack it is `flow_length`, so that RGB alone shows the frames that it shows beside flow; or 0 in a `Clip`,
+    of which no frame stays free for flow that nobody shows.
+    """
+    return max((stream.length for stream in streams), default=0) or (0 if isinstance(sampling, Clip) else flow_length)
 
 
 def rgb_indices(starts: Int[np.ndarray, "v t"], flow_length: int, num_frames: int) -> Int[np.ndarray, "v t"]:

@@ -13,9 +13,9 @@ from twostream.data.dataset import Transform
 from twostream.data.decoding import TimedFrame
 from twostream.data.flow import OpticalFlow
 from twostream.data.made import cut_picture, positions, stacked
-from twostream.data.sampling import Chunks, Sampling, rgb_indices
+from twostream.data.sampling import Chunks, Sampling, chunk_span, rgb_indices
 from twostream.data.transform import Box, crop_computed
-from twostream.options.streams import Stream, span_of
+from twostream.options.streams import Stream
 
 
 class View(NamedTuple):
@@ -29,7 +29,7 @@ class View(NamedTuple):
     @property
     def span(self) -> int:
         """L of a chunk, which spans L + 1 frames."""
-        return span_of(self.streams, self.flow.length)
+        return chunk_span(self.sampling, self.streams, self.flow.length)
 
     @property
     def length(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 COMPUTED = ("rgb", "flow", "diff")  # of a video's own file; any other name is a column of data.csv
@@ -99,14 +98,6 @@ def column(
         inverts=mirror == "invert",
         sums=colour == "grey" and first_layer == "summed",
     )
-
-
-def span_of(streams: Sequence[Stream], otherwise: int) -> int:
-    """Returns L of a chunk, which spans L + 1 frames: that of the longest stack, or `otherwise` without any.
-
-    So RGB alone shows the frames that it shows beside flow.
-    """
-    return max((stream.length for stream in streams), default=0) or otherwise
 
 
 def title_of(stream: str) -> str:
