@@ -83,6 +83,12 @@ def test_a_run_says_what_each_stream_starts_from(tmp_path: Path, monkeypatch: py
         "rgb": f"imagenet ({file.name})",
         "flow": f"imagenet ({file.name}), first layer averaged over colours",
     }
+    columns = ["data=folder", f"data.root={tmp_path}", "data.csv=data.csv", "streams=depth", "column.colour=grey"]
+    for first_layer in ("summed", "averaged"):
+        cfg = compose_config([*SMALL, *columns, f"column.first_layer={first_layer}", "weights=imagenet"])
+        assert (
+            starts(build_network(cfg, 2))["depth"] == f"imagenet ({file.name}), first layer {first_layer} over colours"
+        )
     given = starts(
         build_system(compose_config([*SMALL, "streams=rgb", f"backbone.weights={file}"]), ("a", "b")).network
     )

@@ -44,12 +44,13 @@ class WeightsReport:
     unused: tuple[str, ...]
     numbers: Mapping[str, int]
     published: str = ""  # the name of the weights, if they were downloaded
+    adapted_by: str = "averaged"  # over R, G, B; or summed, as a grey stream has them
 
     @property
     def start(self) -> str:
         """The weights that training starts from, in a few words."""
         name = f"{self.published} ({self.origin.rsplit('/', 1)[-1]})" if self.published else self.origin
-        adapted = ", first layer averaged over colours" if self.adapted else ""
+        adapted = f", first layer {self.adapted_by} over colours" if self.adapted else ""
         return name + adapted + (f"; random: {' '.join(self.lacking)}" if self.lacking else "")
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,9 +62,10 @@ class Tower(nn.Module):
         self.in_channels = stream.channels
         self.backbone = backbone(in_channels=stream.channels, num_classes=num_classes)
         self.num_classes = num_classes
-        if stream.sums and self.backbone.report is not None and self.backbone.report.adapted:
+        if stream.sums and (report := self.backbone.report) is not None and report.adapted:
             with torch.no_grad():  # filters were averaged over R, G, B; a grey picture has the same in each of them
                 self.backbone.first[1].weight.mul_(3)
+            self.backbone.report = replace(report, adapted_by="summed")
         self.input = Normalise(*statistics(stream, self.backbone))
         self.pooling = pooling
         self.pools_time = False
