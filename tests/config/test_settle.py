@@ -114,8 +114,19 @@ def test_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     path.write_bytes(bytes(1000))
     source = SimpleNamespace(videos=(Video("a", path, 0, "a"),))
-    assert fits(source, memory=tmp_path)
-    assert not fits(source, memory=tmp_path / "absent")
+    assert fits(source, {""}, memory=tmp_path)
+    assert not fits(source, {""}, memory=tmp_path / "absent")
+
+
+def test_memory_for_all_files_that_are_shown(tmp_path: Path, monkeypatch) -> None:
+    for name, size in (("a.avi", 1000), ("depth.avi", 3000)):
+        (tmp_path / name).write_bytes(bytes(size))
+    source = SimpleNamespace(videos=(Video("a", tmp_path / "a.avi", 0, "a", {"depth": tmp_path / "depth.avi"}),))
+    for columns, size in (({""}, 1000), ({"depth"}, 3000), ({"", "depth"}, 4000), ({"", "absent"}, 1000)):
+        needed = 2 * config_data.DECODED * size  # half of the free memory
+        for free, enough in ((needed + 2, True), (needed - 2, False)):
+            monkeypatch.setattr(config_data.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+            assert fits(source, columns, memory=tmp_path) == enough
 
 
 def test_memory_for_videos_that_are_rendered_is_known_exactly(tmp_path: Path, monkeypatch) -> None:
@@ -125,7 +136,7 @@ def test_memory_for_videos_that_are_rendered_is_known_exactly(tmp_path: Path, mo
         needed = 2 * 32 * 12 * of_a_frame  # half of the free memory
         for free, enough in ((needed + 2, True), (needed - 2, False)):
             monkeypatch.setattr(config_data.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-            assert fits(source, fields=fields, memory=tmp_path) == enough
+            assert fits(source, {""}, fields=fields, memory=tmp_path) == enough
 
 
 @pytest.mark.parametrize(("free", "kept"), [(10**9, True), (2 * 48 * 12 * 12_288 + 2, False)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from twostream.config.older import mirrors
 from twostream.config.paths import packed_frames
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
-from twostream.config.streams import check_columns, check_streams, streams_in
+from twostream.config.streams import check_columns, check_streams, columns_in, streams_in
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.decoding import check_hands_out, require_vectors
 from twostream.data.flow import OpticalFlow
@@ -74,7 +75,7 @@ def build_frame_source(cfg: DictConfig, source: Any) -> FrameSource:
         raise ValueError(f"data.cache={cfg.data.cache!r}: choose from null, ram, auto")
     if cfg.data.cache != "ram":
         return frame_source
-    return Cached(frame_source, Kept(), with_fields=fits(source, fields=True))
+    return Cached(frame_source, Kept(), with_fields=fits(source, columns_in(cfg), fields=True))
 
 
 def rendered(source: Any) -> Rendered | None:
@@ -82,16 +83,20 @@ def rendered(source: Any) -> Rendered | None:
     return getattr(source, "rendered", None)
 
 
-def fits(source: Any, *, fields: bool = False, memory: Path = MEMORY) -> bool:
-    """Whether the frames of all videos, and if wanted all `fields`, are likely to fit into half of the free memory."""
+def fits(source: Any, columns: Collection[str], *, fields: bool = False, memory: Path = MEMORY) -> bool:
+    """Whether the frames of all videos, and if wanted all `fields`, are likely to fit into half of the free memory.
+
+    `columns`: of the videos' files that are shown, "" for the videos themselves.
+    """
     if not memory.is_dir():
         return False
     free = shutil.disk_usage(memory).free / 2 / (WITH_FIELDS if fields else 1)
     if (made := rendered(source)) is not None:
         return len(source.videos) * made.num_frames * made.height * made.width * 3 <= free
     total = 0
-    for video in source.videos:
-        total += DECODED * (video.path.stat().st_size if video.path.is_file() else 0)
+    for video, column in product(source.videos, columns):
+        path = video.files.get(column) if column else video.path
+        total += DECODED * (path.stat().st_size if path is not None and path.is_file() else 0)
         if total > free:
             return False
     return True

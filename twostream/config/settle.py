@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.config.compose import streams_of
 from twostream.config.data import build_source, fits
 from twostream.config.starts import start_of
+from twostream.config.streams import columns_in
 from twostream.config.trust import code_of
 from twostream.options import shown
 from twostream.training.distributed import FullySharded
@@ -48,7 +49,7 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
         if cfg.epochs == "auto":
             values["epochs"] = epochs_for(count, cfg.batch_size) if cfg.start == "probe" else EPOCHS
         if cfg.data.cache == "auto":
-            values["data"] = {"cache": "ram" if fits(source) else None}
+            values["data"] = {"cache": "ram" if fits(source, columns_in(cfg)) else None}
     return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
 
 

@@ -22,6 +22,11 @@ def streams_in(cfg: DictConfig) -> tuple[Stream, ...]:
     return tuple(made[name]() if name in made else column(name, **cfg.column) for name in streams_of(cfg))
 
 
+def columns_in(cfg: DictConfig) -> set[str]:
+    """Returns the columns of data.csv whose files are shown; "" for the videos themselves."""
+    return {stream.column for stream in streams_in(cfg)}
+
+
 def check_streams(cfg: DictConfig) -> None:
     """Raises ValueError for a stream that is neither computed nor may be in a column: there is no data.csv."""
     for name in streams_of(cfg):
