@@ -51,6 +51,21 @@ def test_info_warns_where_a_bound_does_not_apply(monkeypatch, capsys) -> None:
     assert printed.err.startswith("WARNING: moving_patterns: the test shows RGB 4 moments")
 
 
+def test_info_of_clips_does_not_warn_of_data_that_nobody_named(monkeypatch, capsys) -> None:
+    run(monkeypatch, "info", "backbone.inflate=true", "sampling=clip", "sampling.num_frames=8", "flow.length=1")
+    assert not capsys.readouterr().err
+
+
+def test_info_has_a_row_for_the_fusion_of_several_stages(monkeypatch, capsys) -> None:
+    for fusion in ("pyramid", "multilevel"):
+        run(monkeypatch, "info", "--json", f"fusion={fusion}", "layer=[conv3,conv5]", "temporal=pool2d")
+        found = json.loads(capsys.readouterr().out)
+        assert sum(row["parameters"] for row in found["rows"]) == found["parameters"]
+        [row] = [row for row in found["rows"] if row["part"] == "fusion"]
+        assert (row["name"], row["layer"]) == ("all", f"{fusion.capitalize().replace('level', 'Level')}Fusion")
+        assert row["shape"] == ([1, 256, 16, 16] if fusion == "pyramid" else [1, 64, 8, 8])
+
+
 def test_wrong_input_is_one_line(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "info", "layer=conv9")

@@ -23,10 +23,11 @@ def info(arguments: Sequence[str]) -> None:
         cfg = composed(options)
         from twostream.config.bounds import cautions
         from twostream.config.network import describe_config
+        from twostream.config.streams import shows_rows
         from twostream.models.network.description import table
 
         description = describe_config(cfg, options.classes)
-        warnings = cautions(cfg)
+        warnings = [] if shows_rows(cfg) else cautions(cfg)  # rows of frames are meant to show motion
     say(json.dumps(description.as_dict(), indent=2) if options.json else table(description))
     for warning in warnings:
         print(f"WARNING: {warning}", file=sys.stderr)  # keeps JSON on stdout valid

@@ -20,7 +20,8 @@ SHOWN = ("stage", "attention", "align", "fusion", "temporal", "head")
 class Row:
     """One stage, attention, learned alignment, fusion, temporal fusion or head.
 
-    `shape` is its output for one clip, (t, c, h, w); that of an alignment is the first stream's.
+    `name` is its stage, "all" for a fusion of several stages, or the number of a head. `shape` is its output for one
+    clip, (t, c, h, w); that of an alignment is the first stream's, that of a fusion of several stages its last map.
     """
 
     part: str
@@ -74,6 +75,7 @@ def describe(
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
+            output = output[-1] if isinstance(output, list) else output  # of a fusion of several stages
             shapes[name] = tuple((output[0] if isinstance(output, tuple) else output).shape)  # tokens beside a map
 
         return hook
@@ -85,7 +87,7 @@ def describe(
         return hook
 
     found = [part for part in parts(network) if part.role != "align" or count_parameters(part.module)]
-    shown = [part for part in found if part.role in SHOWN and (part.stage or part.role == "head")]
+    shown = [part for part in found if part.role in SHOWN and (part.stage or part.role in ("head", "fusion"))]
     handles = [part.module.register_forward_hook(note(part.name)) for part in shown]
     stages = {id(m): part.name for part in shown if part.role == "stage" for m in part.module.modules()}
     leaves = [m for m in network.modules() if not list(m.children()) and not isinstance(m, nn.Identity)]
@@ -108,7 +110,7 @@ def describe(
         tower: Any = network.get_submodule(part.stream) if part.role == "stage" else None
         stride = tower.backbone.strides[part.stage] if tower and part.stage.startswith("conv") else None
         label = f"{part.stream} {'' if part.role == 'stage' else part.role}".strip()
-        name = part.stage or str(int(part.name.rpartition(".")[2]) + 1)  # of a head: its number
+        name = part.stage or ("all" if part.role == "fusion" else str(int(part.name.rpartition(".")[2]) + 1))
         rows.append(Row(label, name, _title(part.module), shape, stride, count_parameters(part.module)))
     parameters = count_parameters(network)
     activations = inner.total()
