@@ -96,6 +96,7 @@ OTHERS = {
         for streams, percent in zip(((), ("streams=rgb",), ("streams=flow",)), percents, strict=True)
     },
     ("experiment=i3d_3d_fused",): (89.3, "I3D"),
+    ("experiment=i3d_3d_fused", "streams=[flow,rgb]"): (89.3, "I3D"),
     ("data=ucf101", "backbone=vgg16", "temporal=pool2d", "sampling=chunks", "streams=rgb"): (82.61, "Feichtenhofer"),
 }
 

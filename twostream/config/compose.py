@@ -14,12 +14,12 @@ from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_single, naming_options
 from twostream.config.values import check_choices, check_values
 from twostream.options import conf_folder
-from twostream.options.streams import COMPUTED
+from twostream.options.streams import COMPUTED, in_order
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of a stream: its tower is a module of that name
 # names of other parts and attributes of networks, and of columns that are no streams
 TAKEN = (
-    *("align", "fusion", "fusions", "fused", "heads", "late", "layers", "streams", "towers", "two_towers"),
+    *("align", "fusion", "fusions", "fused", "heads", "late", "layers", "streams", "two_towers"),
     *("video", "label", "group", "split", "both", "training", "stream", "align_back", "fusions_back"),
 )
 
@@ -73,7 +73,7 @@ def streams_of(cfg: DictConfig) -> tuple[str, ...]:
             f"streams={list(wanted)}: a network has two towers at most; train others apart, and fuse their scores by "
             "`twostream fuse`"
         )
-    return tuple(sorted(wanted, key=lambda name: {"rgb": 0, "flow": 2}.get(name, 1)))
+    return in_order(wanted)
 
 
 def names_of(value: Any) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 COMPUTED = ("rgb", "flow", "diff")  # of a video's own file; any other name is a column of data.csv
@@ -98,6 +99,15 @@ def column(
         inverts=mirror == "invert",
         sums=colour == "grey" and first_layer == "summed",
     )
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns names of streams in the order of a network's towers: RGB first, flow last.
+
+    >>> in_order(["flow", "depth", "rgb"])
+    ('rgb', 'depth', 'flow')
+    """
+    return tuple(sorted(names, key=lambda name: {"rgb": 0, "flow": 2}.get(name, 1)))
 
 
 def title_of(stream: str) -> str:

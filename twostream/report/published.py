@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import has_shape, read_yaml
+from twostream.options.choices import STREAMS
+from twostream.options.streams import in_order
 from twostream.report.groups import Group
 from twostream.runs.sweep import Cell
 
@@ -16,7 +18,7 @@ CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling", "sa
 RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}
 CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {}, "!backbone": {"name": str, "inflate": bool}}
 USUAL = {  # of a row that does not name them
-    "streams": ["rgb", "flow"],
+    "streams": [*STREAMS],
     "temporal": "pool2d",
     "pooling": "native",
     "attention": "none",
@@ -125,7 +127,7 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
     if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
         return None
     choices, layer, streams = results["choices"], results["layer"], config["streams"]
-    streams = [streams] if isinstance(streams, str) else list(streams)
+    streams = [*in_order([streams] if isinstance(streams, str) else streams)]
     backbone = _name(choices["backbone"], config["backbone"])
     second = choices.get("backbone@flow_backbone")
     second = _name(second, config.get("flow_backbone") or {}) if second else backbone
