@@ -16,6 +16,7 @@ from twostream.config.network import build_network, describe_config
 from twostream.explain import maps_to_explain
 from twostream.explain.grad_cam import watched
 from twostream.models.backbone.units import EnteredStage, TimeFilter
+from twostream.models.network.parts import towers
 from twostream.probe.store import network_digest
 from twostream.training.optimizers import roles
 
@@ -211,7 +212,7 @@ def test_checkpointing_gives_the_same_gradients() -> None:
     found = []
     for twice in (False, True):
         network = build()
-        for tower in network.towers:
+        for tower in towers(network).values():
             tower.checkpointing = twice
         network(*clips()).square().sum().backward()
         found.append({name: p.grad for name, p in network.named_parameters()})

@@ -32,6 +32,7 @@ from twostream.data.windows import Windows, steps
 from twostream.files.errors import UserError
 from twostream.models.backbone import tiny
 from twostream.models.network.heads import classifiers
+from twostream.models.network.parts import towers
 from twostream.prediction import Predictor
 from twostream.prediction import features as features_module
 from twostream.prediction.feature_files import FeaturesError, H5File, NpyFile, StoreFeatures
@@ -100,7 +101,8 @@ def test_the_first_row_by_hand(make_run, make_video, tmp_path) -> None:
     [row] = reader(run.folder, "conv4").rows(path, Grid(10, 5), {})
     expected = []
     with torch.no_grad():
-        for tower, frames in zip(run.system.network.towers, (clip.first[:, 0], clip.second[:, 0]), strict=True):
+        both = towers(run.system.network).values()
+        for tower, frames in zip(both, (clip.first[:, 0], clip.second[:, 0]), strict=True):
             maps = tower.enter(frames)
             for name in ("conv1", "conv2", "conv3", "conv4"):
                 maps = tower.stage(name, maps)

@@ -14,7 +14,8 @@ from twostream.options.choices import STREAMS
 
 from .late import MeanScore
 from .maps import equal_times
-from .tower import SCORES, STAGES, MakeLayer, MakeTemporal, MakeTower, Tower, check_choice
+from .parts import towers
+from .tower import SCORES, STAGES, MakeLayer, MakeTemporal, MakeTower, check_choice
 from .two_stream import MakeAlign, read_layers
 
 MakeLevels = Callable[[Sequence[int], Sequence[int]], Any]  # (rgb channels, flow channels of all levels)
@@ -47,7 +48,7 @@ class MultiLevelNetwork(nn.Module):
         self.streams = streams
         for stream in streams:
             self.add_module(stream, tower(stream))
-        first, second = self.towers
+        first, second = towers(self).values()
         self.layers, kept = read_layers(layer, False, tuple(first.stages), tuple(second.stages))
         if kept or len(self.layers) < 2 or not all(name.startswith("conv") for name in self.layers):
             choices = ", ".join(name for name in first.stages if name.startswith("conv"))
@@ -55,26 +56,20 @@ class MultiLevelNetwork(nn.Module):
                 f"layer={layer!r}: this fusion takes two or more convolutional stages; choose from {choices}, "
                 "e.g. layer=[conv3,conv5]"
             )
-        for one in self.towers:
+        for one in towers(self).values():
             one.end_at(self.layers[-1])
         aligns: list[Any] = [align(first.shapes[name], second.shapes[name]) for name in self.layers]
         self.align = nn.ModuleDict(dict(zip(self.layers, aligns, strict=True)))
         self.fusion = fusion(*zip(*(one.out_channels for one in aligns), strict=True))
-        trained = any(one.backbone.report is not None for one in self.towers)
+        trained = any(one.backbone.report is not None for one in towers(self).values())
         self.heads = nn.ModuleList(
             Head(channels, first.num_classes, temporal=temporal, pooling=pooling, dropout=dropout, trained=trained)
             for channels in self.fusion.out_channels
         )
         self.late = MeanScore()
 
-    @property
-    def towers(self) -> tuple[Tower, Tower]:
-        """The towers of the first and the second stream."""
-        first, second = (getattr(self, stream) for stream in self.streams)
-        return first, second
-
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
-        first, second = self.towers
+        first, second = towers(self).values()
         a, b = first.enter(rgb), second.enter(flow)
         ours, theirs = [], []
         for name in STAGES:
@@ -100,11 +95,12 @@ class MultiLevelNetwork(nn.Module):
         `train_from` is a stage, `fusion` (both towers are not trained), or `all` (everything is trained). Raises
         ValueError for anything else.
         """
-        check_choice("train_from", train_from, ("all", "fusion", *self.towers[0].stages))
+        both = towers(self).values()
+        check_choice("train_from", train_from, ("all", "fusion", *next(iter(both)).stages))
         if train_from == "all":
             return []
         first = SCORES if train_from == "fusion" else train_from
-        return [module for tower in self.towers for module in tower.modules_before(first)]
+        return [module for tower in both for module in tower.modules_before(first)]
 
 
 class Head(nn.Module):

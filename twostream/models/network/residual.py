@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .maps import Maps
+from .parts import towers
 from .tower import LAST_CONV, MakeTemporal, Tower, make_temporal, names_before, run_stage
 from .two_stream import MakeAlign, MakeFusion, TwoStreamNetwork
 
@@ -27,7 +28,7 @@ class ResidualNetwork(TwoStreamNetwork):
         if not self.two_towers:
             raise ValueError("two_towers=false: fusion=residual keeps both towers; choose two_towers=true")
         self.align_back, self.fusions_back = nn.ModuleDict(), nn.ModuleDict()
-        first, second = self.towers
+        first, second = towers(self).values()
         for name in self.layers:
             if self.fusions[name].both_ways:
                 back: Any = align(second.shapes[name], first.shapes[name])
@@ -37,19 +38,19 @@ class ResidualNetwork(TwoStreamNetwork):
         """Makes what the second stream enters the first by, and opens this stage of both."""
         align: Any = self.align[name]
         fusion = make(*align.out_channels)
-        for tower in self.towers:
+        for tower in towers(self).values():
             tower.backbone.open(name, over_time=fusion.over_time)
         return fusion
 
     def _fuse_over_time(self, make: MakeTemporal) -> None:
-        for tower in self.towers:
+        for tower in towers(self).values():
             channels = tower.shapes[LAST_CONV][0]
             tower.temporal[LAST_CONV] = make_temporal(make, tower, channels, channels)
 
     def meet(self, name: str, a: Maps, b: Maps) -> tuple[Maps, Maps]:
         if name not in self.fusions:
             return super().meet(name, a, b)
-        first, second = self.towers
+        first, second = towers(self).values()
         a, b = begin(first, name, a), begin(second, name, b)
         into_first = entering(self.align[name], self.fusions[name], a.maps, b.maps)
         into_second = b.maps

@@ -13,6 +13,7 @@ from twostream.options.choices import STREAMS
 
 from .late import LateFusion, MeanScore, check_positions, fusion_of_scores
 from .maps import Maps, equal_times
+from .parts import towers
 from .tower import (
     LAST_CONV,
     LAYERS,
@@ -21,7 +22,6 @@ from .tower import (
     MakeTemporal,
     MakeTower,
     Shape,
-    Tower,
     check_choice,
     has_maps,
     make_temporal,
@@ -66,7 +66,7 @@ class TwoStreamNetwork(nn.Module):
         self.streams = streams
         for stream in streams:
             self.add_module(stream, tower(stream))
-        first, second = self.towers
+        first, second = towers(self).values()
         self.layers, average_at = read_layers(layer, two_towers, tuple(first.stages), tuple(second.stages))
         self.two_towers = average_at is not None
         self.align, self.fusions = nn.ModuleDict(), nn.ModuleDict()
@@ -79,15 +79,9 @@ class TwoStreamNetwork(nn.Module):
         classes = first.num_classes
         self.late = LateFusion(fusion(classes, classes), classes) if average_at == "softmax" else MeanScore()
 
-    @property
-    def towers(self) -> tuple[Tower, Tower]:
-        """The towers of the first and the second stream."""
-        first, second = (getattr(self, stream) for stream in self.streams)
-        return first, second
-
     def _fuse(self, name: str, make: MakeFusion) -> Any:
         """Makes the fusion after stage `name`, and changes the stage that follows so that it reads the result."""
-        first, align = self.towers[0], self.align[name]
+        (first, _), align = towers(self).values(), self.align[name]
         channels: Any = align.out_channels
         fusion = make(*channels)
         if name == SCORES:
@@ -110,7 +104,7 @@ class TwoStreamNetwork(nn.Module):
 
         If a convolutional stage is fused, the second tower is only pooled over time (section 3.4).
         """
-        first, second = self.towers
+        first, second = towers(self).values()
         fused_map = bool(self.layers) and self.layers[0].startswith("conv")
         if has_maps(second, make) and names_after(LAST_CONV, second.stages):
             channels = second.shapes[LAST_CONV][0]
@@ -132,7 +126,7 @@ class TwoStreamNetwork(nn.Module):
         first.fuse_over_time(end, temporal)
 
     def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
-        first, second = self.towers
+        first, second = towers(self).values()
         a, b = first.enter(rgb), second.enter(flow)
         for name in STAGES:
             a, b = self.meet(name, a, b)
@@ -141,7 +135,7 @@ class TwoStreamNetwork(nn.Module):
 
     def meet(self, name: str, a: Maps, b: Maps) -> tuple[Maps, Maps]:
         """Returns the maps of both streams after stage `name`, with what the first takes from the second."""
-        first, second = self.towers
+        first, second = towers(self).values()
         a, b = first.stage(name, a), second.stage(name, b)
         if name in self.fusions:
             a = a.with_map(self._fuse_frames(name, a.maps, b.maps))
@@ -162,17 +156,18 @@ class TwoStreamNetwork(nn.Module):
         `train_from` is a stage, `fusion` (the first one), or `all` (everything is trained). Raises ValueError for
         anything else, and for `fusion` with late fusion.
         """
-        choices = ("all", "fusion", *self.towers[0].stages)
+        both = towers(self).values()
+        choices = ("all", "fusion", *next(iter(both)).stages)
         check_choice("train_from", train_from, choices)
         if train_from == "all":
             return []
         if train_from == "fusion" and not self.layers:
             raise ValueError("train_from='fusion': late fusion has nothing to train; choose all or a stage")
         first = self.layers[0] if train_from == "fusion" else train_from
-        below = [module for tower in self.towers for module in tower.modules_before(first)]
+        below = [module for tower in both for module in tower.modules_before(first)]
         below += [parts[name] for name in names_before(first, self.layers) for parts in (self.fusions, self.align)]
         if train_from == "fusion":  # the stage whose maps are fused is below the fusion, too
-            below += [part[first] for tower in self.towers for part in (tower.stages, tower.attention) if first in part]
+            below += [part[first] for tower in both for part in (tower.stages, tower.attention) if first in part]
         return below
 
 
