@@ -16,6 +16,8 @@ from torch import nn
 from warm import Warm
 
 from twostream.models import attention, fusion, pooling, temporal
+from twostream.models.backbone.over_time import ClipStage, InflatedConv
+from twostream.models.backbone.units import EnteredStage, TimeFilter
 
 torch.set_num_threads(1)  # test workers run beside each other
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background; what we start would inherit it
@@ -50,6 +52,7 @@ LAYER_NAMES = {*fusion.__all__, *pooling.__all__} - {"Align", "Fusion"} | {
     for name, value in vars(family).items()
     if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == family.__name__
 } - {"Temporal"}
+LAYER_NAMES |= {layer.__name__ for layer in (EnteredStage, TimeFilter, ClipStage, InflatedConv)}  # of ours in backbones
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

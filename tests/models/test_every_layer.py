@@ -10,7 +10,7 @@ from conftest import COLUMNS, LAYER_NAMES
 FILES = {
     f"test_{name}.py" for name in ("attention", "fusion", "fusion_align", "fusion_bilinear", "temporal", "pooling")
 }
-FILES |= {"test_pooling_numbers.py", "test_pooling_vlad.py"}
+FILES |= {"test_pooling_numbers.py", "test_pooling_vlad.py", "test_residual.py", "test_over_time.py"}
 
 
 def test_no_layer_is_exempt(request: pytest.FixtureRequest) -> None:

@@ -20,6 +20,7 @@ from twostream.models.network.parts import towers
 from twostream.probe.store import network_digest
 from twostream.training.optimizers import roles
 
+LAYERS_OF_UNITS = (EnteredStage, TimeFilter)
 WORDS = (
     *("backbone=resnet18", "backbone.weights=null", "transform.size=32", "flow.length=2", "dropout.rgb=0"),
     *("fusion=residual", "layer=[conv2,conv3,conv4,conv5]", "two_towers=true"),
@@ -60,6 +61,7 @@ def unit_of(weights: list[float]) -> BasicBlock:
     return unit
 
 
+@pytest.mark.shows("numbers", EnteredStage)
 def test_a_unit_by_hand() -> None:
     """x + F(branch), F: 2 · relu(3 · branch); the units around it are x + 1 · relu(1 · x) and x + 5 · relu(-1 · x)."""
     stage = nn.Sequential(unit_of([1, 1]), unit_of([3, 2]), unit_of([-1, 5]))
@@ -71,6 +73,7 @@ def test_a_unit_by_hand() -> None:
     assert torch.equal(entered(middle, middle).flatten(0, 1), stage(x.flatten(0, 1)))
 
 
+@pytest.mark.shows("numbers", TimeFilter)
 def test_a_filter_over_time_by_hand() -> None:
     """Behind the first ReLU of the branch: 1 · before + 10 · now + 100 · after, zeros beyond the ends."""
     over_time = TimeFilter(1)
@@ -88,6 +91,7 @@ def test_filters_over_time_start_as_the_identity() -> None:
     assert sum(p.numel() for p in TimeFilter(512).parameters()) == 3 * 512 * 512
 
 
+@pytest.mark.shows("formula", TimeFilter)
 def test_time_filter_formula() -> None:
     layer, maps = awake(TimeFilter(3)), torch.randn(2, 4, 3, 2, 2)
     weight = layer.conv.weight.double()
@@ -97,6 +101,28 @@ def test_time_filter_formula() -> None:
     check_formula(layer(maps), expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.shows("formula", EnteredStage)
+def test_entered_stage_formula() -> None:
+    """relu(x + F(branch)), F: filter, norm, ReLU, filter over time, filter, norm."""
+    torch.manual_seed(0)
+    unit, over_time = awake(BasicBlock(2, 2)).eval(), awake(TimeFilter(2))
+    x, branch = torch.randn(2, 3, 2, 4, 4), torch.randn(2, 3, 2, 4, 4)
+    found = EnteredStage(nn.Sequential(unit), 0, over_time).eval()(x, branch)
+    weights = {name: value.double() for name, value in unit.state_dict().items()}
+
+    def filtered(maps: Tensor, number: int) -> Tensor:
+        y = torch.nn.functional.conv2d(maps.flatten(0, 1), weights[f"conv{number}.weight"], padding=1)
+        scale = weights[f"bn{number}.weight"] / (weights[f"bn{number}.running_var"] + 1e-5).sqrt()
+        y = scale[:, None, None] * (y - weights[f"bn{number}.running_mean"][:, None, None])
+        return (y + weights[f"bn{number}.bias"][:, None, None]).unflatten(0, maps.shape[:2])
+
+    y = torch.nn.functional.pad(filtered(branch.double(), 1).relu(), (0, 0, 0, 0, 0, 0, 1, 1))
+    taps = over_time.conv.weight.double()[..., 0]
+    y = sum(torch.einsum("oc,ntchw->ntohw", taps[:, :, i], y[:, i : i + 3]) for i in range(3))
+    check_formula(found, (x.double() + filtered(y, 2)).relu())  # type: ignore[arg-type]
+
+
+@pytest.mark.shows("gradient", *LAYERS_OF_UNITS)
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
 def test_gradient_of_an_entered_stage(kind: Any) -> None:
     width = 2 if kind is BasicBlock else 8
@@ -117,6 +143,9 @@ class Entered(nn.Module):
         return self.stage(middle, middle + other)
 
 
+@pytest.mark.shows("compile", *LAYERS_OF_UNITS)
+@pytest.mark.shows("state_dict", *LAYERS_OF_UNITS)
+@pytest.mark.shows("autocast", *LAYERS_OF_UNITS)
 def test_an_entered_stage_compiles_and_keeps_its_state_and_its_numbers_in_bfloat16() -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 2, 3, 3), torch.randn(2, 3, 2, 3, 3)
