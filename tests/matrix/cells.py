@@ -36,9 +36,18 @@ REAL = (
     *("data.root={real}", "backbone=squeezenet1_0", "backbone.weights=null", "transform.size=64"),
     *("validation_fraction=0.5", "sampling.num_chunks=2", "batch_size=4"),
 )
+CLIPS = ("sampling=clip", "sampling.num_frames=8", "flow.length=1", "batch_size=4")
 NEEDS: Mapping[str, tuple[str, ...]] = {
     **{f"backbone={name}": TINY_VGG for name in ("vgg_m", "vgg16", "vgg16_bn")},
     **{f"backbone={name}": WIDE for name in ("resnet50", "resnet101")},
+    **{f"backbone={name}": (*CLIPS, "backbone.weights=null") for name in ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")},
+    **{f"backbone={name}": (*CLIPS, "backbone.weights=null") for name in ("swin3d_t", "swin3d_s", "swin3d_b")},
+    "backbone=mvit_v2_s": (*CLIPS, "backbone.weights=null", "batch_size=2"),
+    "backbone=tiny backbone.inflate=true": CLIPS,
+    **{
+        f"backbone={name} backbone.inflate=true": (*CLIPS, "backbone.weights=null")
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101", "googlenet")
+    },
     "backbone=timm": ("backbone.name=resnet10t", "backbone.weights=null"),
     "fusion=weighted": ("layer=softmax",),
     "fusion=pyramid": ("layer=[conv3,conv5]", "fusion.channels=8"),
@@ -156,6 +165,21 @@ PAIRS = [  # two options that work on one tensor, or of which one changes what t
     *(f"pooling={name} transform.test=full" for name in ("gap", "spp", "netvlad", "center_weighted", "native")),
     *(f"streams={streams} init.{stream}={{{stream}}}" for streams, stream in (("rgb", "rgb"), ("flow", "flow"))),
     *(f"streams={streams} init.{stream}={{{stream}}}" for streams, stream in (("rgb", "flow"), ("flow", "rgb"))),
+    *(
+        f"backbone.inflate=true sampling=clip sampling.num_frames=4 {further}"
+        for further in (
+            *("temporal=conv3d", "temporal=pool3d precision=bf16-mixed", "channels_last=true checkpointing=true"),
+            *("attention=self attention_over=clip", "pooling=actionvlad pooling.clusters=4", "streams=rgb"),
+            *("fusion=cross_attention layer=conv3", "fusion=gated layer=[conv3,conv5]", "streams=[rgb,diff]"),
+            *("fusion=bilinear", "fusion=pyramid layer=[conv3,conv5] fusion.channels=8", "layer=softmax fusion=gated"),
+        )
+    ),
+    "backbone@flow_backbone=tiny flow_backbone.inflate=true sampling=clip sampling.num_frames=4 layer=conv4",
+    *(f"streams={streams} diff.length=2" for streams in ("diff", "[rgb,diff]", "[diff,flow]")),
+    "streams=[rgb,diff] fusion=cross_attention precision=bf16-mixed",
+    "streams=[diff,flow] fusion=gated fusion.per=position channels_last=true temporal=conv3d sampling.num_chunks=2",
+    "streams=[rgb,diff] fusion=residual",
+    "streams=diff init.rgb={rgb}",
     "init.rgb={rgb} init.flow={flow}",
     "init.rgb={rgb} init.flow={flow} train_from=fusion",
     "init.rgb={rgb} init.flow={flow} train_from=fusion two_towers=true",
