@@ -13,7 +13,8 @@ import torch
 
 from twostream.config.compose import compose_config, streams_of
 from twostream.config.data import build_source
-from twostream.config.streams import check_columns, check_streams, side_of, span_in, streams_in
+from twostream.config.sampling import span_in
+from twostream.config.streams import check_columns, check_streams, side_of, streams_in
 from twostream.data.dataset import ClipDataset
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS

@@ -23,7 +23,7 @@ def info(arguments: Sequence[str]) -> None:
         cfg = composed(options)
         from twostream.config.bounds import cautions
         from twostream.config.network import describe_config
-        from twostream.config.streams import shows_rows
+        from twostream.config.sampling import shows_rows
         from twostream.models.network.description import table
 
         description = describe_config(cfg, options.classes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from twostream.config.streams import span_in, streams_in
+from twostream.config.sampling import span_in
+from twostream.config.streams import streams_in
 from twostream.data.bounds import beyond_bounds
 from twostream.data.sampling import Sampling
 from twostream.data.sources.moving_patterns import MovingPatterns

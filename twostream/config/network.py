@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import names_of, streams_of
+from twostream.config.sampling import span_in
 from twostream.config.starts import REQUIRED, backbone_config, start_of, takes_weights
-from twostream.config.streams import check_streams, side_of, span_in, streams_in
+from twostream.config.streams import check_streams, side_of, streams_in
 from twostream.config.trust import code_of
 from twostream.models.backbone.weights import check_weights
 from twostream.models.fusion import UpconvAlign

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
-from twostream.data.sampling import Clip, Sampling, chunk_span
 from twostream.data.sources.source import first_ten
 from twostream.options.streams import COMPUTED, Stream, column, diff, flow, rgb
 
@@ -53,16 +51,6 @@ def check_columns(cfg: DictConfig, source: Any) -> None:
                 f"{cfg.data.csv}: column {name} names no file below data.root for {len(absent)} videos: "
                 f"{first_ten(absent)}"
             )
-
-
-def span_in(cfg: DictConfig, sampling: Sampling) -> int:
-    """Returns L of a chunk, which spans L + 1 frames."""
-    return chunk_span(sampling, streams_in(cfg), cfg.flow.length)
-
-
-def shows_rows(cfg: DictConfig) -> bool:
-    """Whether clips are of frames in a row (sampling=clip)."""
-    return isinstance(instantiate(cfg.sampling), Clip)
 
 
 def side_of(cfg: DictConfig, stream: str) -> str:
