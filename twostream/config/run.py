@@ -371,6 +371,7 @@ def quieten() -> None:
         "Grad strides do not match bucket view strides",  # of 1×1 convolutions: no difference
         ".*does not have many workers.*",  # num_workers is the user's choice
         "The number of training batches .* is smaller than the logging interval",
+        "You have overridden `transfer_batch_to_device` in `LightningModule`.*",  # as intended
         "Starting from v1.9.0, `tensorboardX` has been removed",
     ):
         warnings.filterwarnings("ignore", message)
