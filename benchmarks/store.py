@@ -94,7 +94,7 @@ def bench_reading(videos: Sequence[Video], folder: Path, *, repeats: int) -> Non
     flow = DIS()
     exact = folder / "png"
     make_store(exact, flow, encoding="png")
-    chosen = [v for v in videos if StoreClip(exact, FromVideo(flow, "pyav"))(v).fields >= FIELDS]
+    chosen = [v for v in videos if StoreClip(exact, FromVideo(flow, "pyav"))(v).items >= FIELDS]
     pairs = [(i, i + 1) for i in range(FIELDS)]
     readers: dict[str, Callable[[Video], np.ndarray]] = {}
     sizes: dict[str, int] = {}
