@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of a stream: its tower is a modul
 # names of other parts and attributes of networks, and of columns that are no streams
 TAKEN = (
     *("align", "fusion", "fusions", "fused", "heads", "late", "layers", "streams", "two_towers"),
-    *("video", "label", "group", "split", "both", "training", "stream", "align_back", "fusions_back"),
+    *("video", "label", "group", "split", "fold", "both", "training", "stream", "align_back", "fusions_back"),
 )
 
 

@@ -52,18 +52,24 @@ class Plan(NamedTuple):
 
 
 def probe_plan(source: Any, folds: int | None, *, given: bool) -> Plan:
-    """Returns the given split, or cross-validation over all videos: with `folds`, or if the split is drawn at random.
+    """Returns the given split, or cross-validation over all videos: with `folds`, or if no split is chosen.
 
-    `given`: whether the user chose a split. Raises ValueError if there is only one class, or, for cross-validation, if
-    a class has fewer groups than there are folds.
+    Without `folds`, these are the folds that the data are in, if any. `given`: whether the user chose a split; a
+    published one is. Raises ValueError if there is only one class, or, for folds that are drawn here, if a class has
+    fewer groups than there are folds.
     """
     if len(source.classes) < 2:
         raise ValueError(f"{source.name}: one class, {source.classes[0]}, and nothing to tell it from; two are needed")
-    if folds is None and (given or not source.drawn):
+    fold_of = {} if given or folds is not None else source.fold_of
+    if folds is None and (given or not (source.drawn or fold_of)):
         fitted = (*source.train, *source.validation)  # a probe needs no validation: it has no steps to choose
         parts = [(np.arange(len(fitted)), len(fitted) + np.arange(len(source.test)))]
         return Plan((*fitted, *source.test), parts, 0)
     videos = tuple(sorted(source.videos, key=lambda video: video.id))
+    if fold_of:
+        numbers = np.array([fold_of[video.id] for video in videos])
+        parts = [(np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)) for fold in np.unique(numbers)]
+        return Plan(videos, parts, len(parts))
     labels = np.array([video.label for video in videos])
     of_class = [len({video.group for video in videos if video.label == label}) for label in range(len(source.classes))]
     if alone := [name for name, count in zip(source.classes, of_class, strict=True) if count < 2]:

@@ -35,6 +35,7 @@ LATER = {  # options that runs of before did not have -> the value with which th
     "checkpointing": False,
     "backbone.inflate": False,
     "flow_backbone.inflate": False,
+    "data.folds": None,
     "diff": {"length": 5, "std": None},
     "loss": {"class_weights": None, "focal": None},
     "sampler": None,

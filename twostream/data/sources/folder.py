@@ -8,16 +8,20 @@ import re
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import ClassVar
 
 from twostream.data.sources import tree
 from twostream.data.sources.class_folders import scan
+from twostream.data.sources.folds import check_folds, draw_folds
 from twostream.data.sources.holdout import divide
-from twostream.data.sources.sides import SIDES
+from twostream.data.sources.sides import SIDES, TEST, TRAIN
 from twostream.data.sources.source import Source, Video, first_ten
 from twostream.data.sources.split_file import Row, is_below, read_bytes, read_csv, tidy_group
 from twostream.files.video_files import SUFFIXES
 
 log = logging.getLogger(__name__)
+
+TEST_FRACTION = 0.3
 
 
 class Folder(Source):
@@ -29,20 +33,23 @@ class Folder(Source):
 
     With `csv`, that file says which videos are used. It is UTF-8 or UTF-16, with commas and a header. Its columns:
     `video`, the path below ROOT; `split`, one of train, validation, test, unused (further splits in `split2`,
-    `split3`, …); and, if wanted, `label`, the class name (by default the class folder in the path), and `group` (by
-    default found by `group_pattern`). Any other column may name further files of the videos, as paths below ROOT: that
-    of depth, say, which `streams=[rgb,depth]` shows by the column's name.
+    `split3`, …), or in its place `fold`, a number or unused: split k tests fold k; and, if wanted, `label`, the class
+    name (by default the class folder in the path), and `group` (by default found by `group_pattern`). Any other column
+    may name further files of the videos, as paths below ROOT: that of depth, say, which `streams=[rgb,depth]` shows by
+    the column's name.
 
     Args:
         root: the folder of class folders.
         split: number of the split, from 1.
         csv: a split to read, for instance one that `write_split` wrote.
+        folds: cross-validation instead: split k tests fold k, and trains on the others. `group`: each group is a fold;
+            a number: so many folds, see `draw_folds`. The CSV, if there is one, then says no sides.
         test_fraction: share of each class that a random split gives to test.
         group_pattern: regular expression searched in a video's path below ROOT. What it captures (the whole match
             if it captures nothing) names the group, across classes: `_(g\\d+)_` for names like UCF101's. None: the
             first sub-folder is the group; a video directly in its class folder is in one group with the files of
             the same name and another suffix.
-        seed: seed of the random splits; not the training seed, so that all runs share their test videos.
+        seed: seed of the random splits and folds; not the training seed, so that all runs share their test videos.
         classes: use only these classes; None: all.
         suffixes: file name suffixes of videos, in upper or lower case.
         missing: "error" or "skip" for videos in the CSV that are absent.
@@ -50,13 +57,17 @@ class Folder(Source):
     Raises ValueError, before any video is opened, that names what is wrong and where.
     """
 
+    title: ClassVar[str] = "folder"  # the name of the source
+    official: ClassVar[str] = ""  # what the names of its videos look like, if they are published
+
     def __init__(
         self,
         root: str | Path | None,
         *,
         split: int,
         csv: str | Path | None = None,
-        test_fraction: float = 0.3,
+        folds: int | str | None = None,
+        test_fraction: float = TEST_FRACTION,
         group_pattern: str | None = None,
         seed: int = 0,
         classes: Sequence[str] | str | None = None,
@@ -69,23 +80,39 @@ class Folder(Source):
         top = self.require_paths(root, csv=csv)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction={test_fraction!r}: choose more than 0 and less than 1")
-        rows = scan(top, split, suffixes, classes) if csv is None else listed(Path(csv).expanduser(), split, classes)
-        names, videos = _to_videos(rows, top, group_pattern)
+        if folds is not None:
+            check_folds(folds)
+            if test_fraction != TEST_FRACTION:
+                raise ValueError(f"data.folds={folds} and data.test_fraction both say what is tested; give one of them")
+        rows = _rows(top, split, csv, folds, suffixes, classes)
+        names, videos = _to_videos(rows, top, group_pattern, self.official)
+        fold_of = {row.id: row.fold for row in rows if row.fold}
+        if folds is not None:
+            fold_of = draw_folds(videos, folds, seed=seed, classes=names)
+        if fold_of and split > (count := max(fold_of.values())):
+            raise ValueError(f"split={split}: there are {count} folds; choose from 1 to {count}")
+        decided = [row.side or _side(fold_of.get(row.id), split) for row in rows]
         sides = [
-            tuple(video for video, row in zip(videos, rows, strict=True) if row.side == side) for side in ("", *SIDES)
+            tuple(video for video, own in zip(videos, decided, strict=True) if own == side) for side in ("", *SIDES)
         ]
         by_chance, train, validation, test = tree.keep_existing(*sides, root=top, missing=missing)
         if by_chance:
             train, test = divide(by_chance, test_fraction, key=f"test {seed} {split}")
         else:
             _warn_of_groups(csv or top, training=train, validation=validation, test=test)
-        drawn = bool(by_chance)
         super().__init__(
-            name="folder", split=split, classes=names, train=train, validation=validation, test=test, drawn=drawn
+            name=self.title,
+            split=split,
+            classes=names,
+            train=train,
+            validation=validation,
+            test=test,
+            drawn=bool(by_chance),
+            fold_of=fold_of,
         )
 
-    @staticmethod
-    def require_paths(root: str | Path | None, *, csv: str | Path | None = None, **_: object) -> Path:
+    @classmethod
+    def require_paths(cls, root: str | Path | None, *, csv: str | Path | None = None, **_: object) -> Path:
         """Returns `root` as an absolute path. Raises ValueError if it or the CSV is not there. Finds no video."""
         top = tree.check_root(root, holds="one folder of videos per class")
         if csv is not None:
@@ -93,18 +120,43 @@ class Folder(Source):
         return top
 
 
-def listed(path: Path, split: int, classes: Sequence[str] | str | None) -> list[Row]:
+def _rows(
+    root: Path,
+    split: int,
+    csv: str | Path | None,
+    folds: int | str | None,
+    suffixes: Sequence[str],
+    classes: Sequence[str] | str | None,
+) -> list[Row]:
+    """Returns the videos of the chosen classes, as the CSV or the folders list them; with `folds`, without sides."""
+    undecided = "" if folds is None else f"data.folds={folds}"
+    if csv is not None:
+        return listed(Path(csv).expanduser(), split, classes, undecided=undecided)
+    rows = scan(root, 1 if undecided else split, suffixes, classes)
+    if undecided and any(row.side for row in rows):
+        raise ValueError(f"{undecided}: {root} is a split already, in folders; leave out the one, or rename the others")
+    return rows
+
+
+def _side(fold: int | None, split: int) -> str:
+    """Returns the side of a video in `fold`; "" if it is in none."""
+    return "" if fold is None else TEST if fold == split else TRAIN
+
+
+def listed(path: Path, split: int, classes: Sequence[str] | str | None, *, undecided: str = "") -> list[Row]:
     """Returns the rows of a CSV whose class is one of the chosen ones."""
-    rows = read_csv(path, split)
+    rows = read_csv(path, split, undecided=undecided)
     chosen = tree.choose_classes(sorted({row.class_name for row in rows}), classes)
     return [row for row in rows if row.class_name in chosen]
 
 
-def _to_videos(rows: Sequence[Row], root: Path, group_pattern: str | None) -> tuple[tuple[str, ...], list[Video]]:
+def _to_videos(
+    rows: Sequence[Row], root: Path, group_pattern: str | None, official: str
+) -> tuple[tuple[str, ...], list[Video]]:
     """Returns (class names, videos): the names are sorted, and labels count in them."""
     names = tuple(sorted({row.class_name for row in rows}))
     labels = {name: label for label, name in enumerate(names)}
-    groups = _groups([row for row in rows if not row.group], group_pattern)
+    groups = _groups([row for row in rows if not row.group], group_pattern, official)
     videos = [
         Video(
             id=row.id,
@@ -118,7 +170,7 @@ def _to_videos(rows: Sequence[Row], root: Path, group_pattern: str | None) -> tu
     return names, videos
 
 
-def _groups(rows: Sequence[Row], pattern: str | None) -> dict[str, str]:
+def _groups(rows: Sequence[Row], pattern: str | None, official: str) -> dict[str, str]:
     """Returns each id's group: by `pattern`, or the first sub-folder of its class, or its path without the suffix."""
     if pattern is None:
         return {row.id: tidy_group(_unit(row)) for row in rows}
@@ -129,10 +181,8 @@ def _groups(rows: Sequence[Row], pattern: str | None) -> dict[str, str]:
         raise ValueError(f"data.group_pattern={pattern!r}: not a regular expression ({error})") from None
     matches = {name: expression.search(name) for name in ids}
     if strangers := [name for name, match in matches.items() if not match]:
-        raise ValueError(
-            f"data.group_pattern={pattern!r}: matches {len(ids) - len(strangers):,} of {len(ids):,} videos, not "
-            f"{first_ten(strangers)}"
-        )
+        what, there = official or f"data.group_pattern={pattern!r}", len(ids) - len(strangers)
+        raise ValueError(f"{what}: matches {there:,} of {len(ids):,} videos, not {first_ten(strangers)}")
     return {name: "/".join(filter(None, match.groups())) or match[0] for name, match in matches.items() if match}
 
 

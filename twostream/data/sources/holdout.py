@@ -41,7 +41,7 @@ def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple
         counts = sizes.setdefault(video.group, {})
         counts[video.label] = counts.get(video.label, 0) + 1
     # ordered by hash, not by a random generator: the same with every version, and new videos do not move others
-    order = sorted(sizes, key=lambda group: _hash(f"{key}/{group}"))
+    order = sorted(sizes, key=lambda group: hash_of(f"{key}/{group}"))
     held = _choose(order, sizes, fraction)
     divided = [video for video in videos if video.group in held]
     single = {v.label for v in videos} - {v.label for v in divided}
@@ -80,5 +80,6 @@ def _choose(order: Sequence[str], sizes: dict[str, dict[int, int]], fraction: fl
     return held
 
 
-def _hash(text: str) -> bytes:
+def hash_of(text: str) -> bytes:
+    """Returns what names are ordered by, as if at random: the same with every version of every library."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -63,6 +63,7 @@ class Source:
     test: tuple[Video, ...] = field(repr=False)
     validation: tuple[Video, ...] = field(default=(), repr=False)  # if the data set has its own
     drawn: bool = field(default=False, repr=False, compare=False)  # whether the sides were drawn at random
+    fold_of: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)  # id -> fold; {}: no folds
     rendered: Rendered | None = field(default=None, repr=False, compare=False)  # None: videos of others
 
     def __post_init__(self) -> None:
@@ -105,9 +106,11 @@ class Source:
         """Writes the sides as a CSV that `Folder(csv=path)` reads back: video, label, group, split.
 
         The last column is named `split` for split 1, and `split2`, `split3`, … for the others, so that it is
-        read back under the same number. The file appears whole or not at all.
+        read back under the same number. Of folds it is `fold`, the number of each video's, from which all splits are
+        read back. The file appears whole or not at all.
         """
         path = Path(path)
+        column = "fold" if self.fold_of else "split" if self.split == 1 else f"split{self.split}"
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         sides = [(video, side) for side, videos in parts.items() for video in videos]
         # surrogateescape: a file name need not be UTF-8, and has to come back byte for byte
@@ -116,9 +119,10 @@ class Source:
             aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["video", "label", "group", "split" if self.split == 1 else f"split{self.split}"])
+            writer.writerow(["video", "label", "group", column])
             for video, side in sorted(sides, key=lambda pair: pair[0].id):
-                writer.writerow([video.id, self.classes[video.label], video.group, side])
+                cell = self.fold_of[video.id] if self.fold_of else side
+                writer.writerow([video.id, self.classes[video.label], video.group, cell])
 
 
 def fingerprint(videos: Iterable[Video]) -> str:

@@ -15,14 +15,15 @@ from twostream.data.sources.tree import decode
 from twostream.files.video_files import near
 
 UNUSED = "unused"
-OWN = ("video", "label", "group")  # columns that name no further file, as do the splits
+FOLD = "fold"
+OWN = ("video", "label", "group", FOLD)  # columns that name no further file, as do the splits
 
 
 class Row(NamedTuple):
     """A video whose class has no number yet. `group` is "" if it is not given, `side` is "" if it is not decided.
 
-    `files`: the cells of all other columns, which may name further files. `depth` is the place of the class folder in
-    the path: 1 for <class>/…, 2 for <side>/<class>/….
+    `fold` is the number of its fold, 0 if there are none. `files`: the cells of all other columns, which may name
+    further files. `depth` is the place of the class folder in the path: 1 for <class>/…, 2 for <side>/<class>/….
     """
 
     id: str
@@ -31,17 +32,22 @@ class Row(NamedTuple):
     side: str = ""
     depth: int = 1
     files: Mapping[str, str] = {}  # paths below the root, by column
+    fold: int = 0
 
 
-def read_csv(path: Path, split: int) -> list[Row]:
-    """Returns the used rows of a split file, sorted by video. Raises a ValueError that names file:line."""
+def read_csv(path: Path, split: int, *, undecided: str = "") -> list[Row]:
+    """Returns the used rows of a split file, sorted by video. Raises a ValueError that names file:line.
+
+    Without a column `split`, a column `fold` is read, for all splits. `undecided`: the option that will decide, such as
+    "data.folds=5"; then there may be neither.
+    """
     try:
         text = decode(read_bytes(path), errors="surrogateescape")  # names may be not UTF-8
     except UnicodeDecodeError as error:  # UTF-16 that is cut off
         raise ValueError(f"{path}: not a text file ({error.reason})") from None
     if "\0" in text:
         raise ValueError(f"{path}: not a text file in UTF-8 (it holds a NUL); save it as CSV in UTF-8")
-    return _read_rows(csv_files.DictReader(io.StringIO(text, newline=""), strict=True), path, split)
+    return _read_rows(csv_files.DictReader(io.StringIO(text, newline=""), strict=True), path, split, undecided)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -52,11 +58,11 @@ def read_bytes(path: Path) -> bytes:
         raise ValueError(f"data.csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
 
 
-def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int) -> list[Row]:
+def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int, undecided: str) -> list[Row]:
     rows: dict[str, Row] = {}
     try:
         reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
-        column = _split_column(path, columns, split)
+        column = _split_column(path, columns, split, undecided)
         for cells in reader:
             where = f"{path}:{reader.line_num}"
             row = _to_row(cells, column, where=where)
@@ -69,13 +75,21 @@ def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int) -> lis
     return [_placed(rows[name], depth) for name in sorted(rows) if rows[name].side != UNUSED]
 
 
-def _split_column(path: Path, columns: Sequence[str], split: int) -> str:
+def _split_column(path: Path, columns: Sequence[str], split: int, undecided: str) -> str:
+    """Returns the name of the column that decides; "" if none does."""
     found = [name for name in columns if re.fullmatch(r"split\d*", name)]
-    if "video" not in columns or not found:
-        raise ValueError(f"{path}:1: expected columns `video` and `split`, found {', '.join(columns) or 'none'}")
+    wanted = "`video`" if undecided else "`video` and `split`"
+    if "video" not in columns or not (found or undecided or FOLD in columns):
+        other = "" if undecided else "; in place of `split`: `fold`, or none with data.folds=…"
+        raise ValueError(f"{path}:1: expected columns {wanted}, found {', '.join(columns) or 'none'}{other}")
     numbers = {int(name.removeprefix("split") or 1): name for name in found}
     if len(set(columns)) < len(columns) or len(numbers) < len(found):
         raise ValueError(f"{path}:1: a column is there twice: {', '.join(columns)}")
+    decides = [*found, *([FOLD] if FOLD in columns else [])]
+    if undecided and decides:
+        raise ValueError(f"{undecided}: {path} says what is tested, in `{decides[0]}`; leave out one of the two")
+    if not found:
+        return "" if undecided else FOLD
     if split not in numbers:
         choices = ", ".join(map(str, sorted(numbers)))
         raise ValueError(f"split={split}: {path} has no column `split{split}`; choose from {choices}")
@@ -88,10 +102,7 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
     path = PurePosixPath(cells["video"])
     if not is_below(cells["video"]):
         raise ValueError(f"{where}: video={cells['video']!r}: expected a path below root")
-    word = cells[column].strip()
-    side = UNUSED if word == UNUSED else side_of(word)
-    if side is None:
-        raise ValueError(f"{where}: {column}={word!r}: choose from {', '.join((*SIDES, UNUSED))}")
+    side, fold = _decided(cells[column].strip(), column, where=where) if column else ("", 0)
     for name in ("label", "group"):
         if not is_utf8(cells.get(name, "")) and is_utf8(cells["video"]):  # a file name may have any bytes
             shown = cells[name].encode("utf-8", "surrogateescape")
@@ -108,7 +119,21 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
         group=tidy_group(cells.get("group", "")),
         side=side,
         files=files,
+        fold=fold,
     )
+
+
+def _decided(word: str, column: str, *, where: str) -> tuple[str, int]:
+    """Returns (side, fold) as a cell says; the side of a fold depends on the split."""
+    if word == UNUSED:
+        return UNUSED, 0
+    if column == FOLD:
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}", word):
+            raise ValueError(f"{where}: {column}={word!r}: expected the number of a fold, from 1, or {UNUSED}")
+        return "", int(word)
+    if (side := side_of(word)) is None:
+        raise ValueError(f"{where}: {column}={word!r}: choose from {', '.join((*SIDES, UNUSED))}")
+    return side, 0
 
 
 def _placed(row: Row, depth: int) -> Row:
