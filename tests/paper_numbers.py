@@ -4,9 +4,18 @@ RESNET50 = 23_508_032 + (2048 + 1) * 101, 23_508_032 + 17 * 64 * 49 + (2048 + 1)
 OVER_TIME = 3 * sum(
     width**2 for width in (64, 128, 256, 512)
 )  # a filter over three frames in each stage of a ResNet-50
+# ViT-Tiny/16 without its classifier: patches, positions and the class token, 12 blocks, the last norm
+VIT_TINY = 16 * 16 * 3 * 192 + 192 + 198 * 192 + 12 * 444_864 + 2 * 192
+MOBILENET = 2_223_872 - 320 * 1280 - 2 * 1280 + 17 * 32 * 9  # up to 320 channels, of flow
+HYBRID = VIT_TINY + MOBILENET + 321 * 192 + 192 * 192 * 16 + 192 + 193 * 101  # with projection, enlargement, classifier
 
 PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and one linear classifier of 512² inputs
     "actionvlad": 2 * 14_714_688 + 17 * 64 * 9 + 2 * ((2 * 512 + 1) * 64 + (64 * 512 + 1) * 101),
+    "hybrid_concat": HYBRID + 384 * 192,
+    "hybrid_cross_attention": HYBRID + 2 * (4 * 192 * 128 + 192),
+    "hybrid_gated": HYBRID + (2 * 192 + 1) * 192,
+    "hybrid_late": VIT_TINY + MOBILENET + (193 + 321) * 101,
+    "hybrid_weighted": HYBRID + 2,
     "i3d": 2 * (12_287_264 + 1025 * 101) - 64 * 7 * 49,
     "i3d_3d_fused": 2 * 5_599_904 + 17 * 64 * 49 + 27 * 2048 * 1024 + 1024 + 1025 * 101,
     "i3d_two_stream": 2 * (5_599_904 + 1025 * 101) + 17 * 64 * 49,

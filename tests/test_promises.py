@@ -101,8 +101,9 @@ def of_group(group: str, holds: Callable[[dict[str, Any]], bool]) -> bool:
 
 def real_data_are_alike() -> bool:
     """What a data set of real videos brings, beside `data` itself."""
-    kinds = [{k: v for k, v in option(f"data/{n}").items() if k != "data"} for n in ("folder", "ucf101", "hmdb51")]
-    return kinds[0] == kinds[1] == kinds[2] and kinds[0]["weights"] == "imagenet"
+    names = ("folder", "ucf101", "hmdb51", "ucf11", "ucf50")
+    kinds = [{k: v for k, v in option(f"data/{n}").items() if k != "data"} for n in names]
+    return all(kind == kinds[0] for kind in kinds) and kinds[0]["weights"] == "imagenet"
 
 
 def extras() -> set[str]:

@@ -17,7 +17,7 @@ from twostream.files.errors import UserError, checked
 from twostream.launch.claim import difference, identity
 from twostream.models.backbone import weights as weights_module
 
-REAL = ("ucf101", "hmdb51", "folder")
+REAL = ("ucf101", "hmdb51", "ucf11", "ucf50", "folder")
 SMALL = ["backbone=squeezenet1_0", "transform.size=64"]
 
 

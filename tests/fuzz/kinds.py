@@ -171,6 +171,19 @@ def read_folder(folder: Path) -> None:
     check_source(Folder(folder, split=1, csv=folder / "split.csv"))
 
 
+def make_folds(folder: Path) -> None:
+    names = [f"{name}/{group}.avi" for name in CLASSES for group in GROUPS]
+    _touch(folder, names)
+    rows = [f"{name},{name.split('/')[0]},,{1 + i % 3}" for i, name in enumerate(names)]
+    (folder / "folds.csv").write_text("\n".join(["video,label,group,fold", *rows]))
+
+
+def read_folds(folder: Path) -> None:
+    from twostream.data.sources import Folder
+
+    check_source(Folder(folder, split=1, csv=folder / "folds.csv"))
+
+
 def check_source(source: Any) -> None:
     assert all(0 <= video.label < len(source.classes) for video in (*source.train, *source.test))
     assert not {video.id for video in source.train} & {video.id for video in source.test}
@@ -481,6 +494,7 @@ KINDS = {
         Kind("UCF101 lists", make_ucf101, ["classInd.txt", "trainlist01.txt", "testlist01.txt"], read_ucf101),
         Kind("HMDB51 lists", make_hmdb51, ["run_test_split1.txt", "jump_test_split1.txt"], read_hmdb51),
         Kind("folder CSV", make_folder, ["split.csv"], read_folder),
+        Kind("CSV of folds", make_folds, ["folds.csv"], read_folds),
         Kind("index.sqlite", make_index, ["index.sqlite"], read_index),
         Kind(
             "flow store",

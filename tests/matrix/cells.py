@@ -61,6 +61,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "data=moving_patterns data.cells=9": ("data.train_clips=72", "data.test_clips=36", "transform.size=96"),
     "data=moving_patterns data.cells=16": ("data.train_clips=128", "data.test_clips=64", "transform.size=128"),
     "data=folder": ("data.root={real}/hmdb51", *REAL[1:], "data.classes=[cartwheel,wave]"),
+    "data=ucf11": ("data.root={ucf11}", *REAL[1:]),
+    "data=ucf50": ("data.root={real}/UCF-101", *REAL[1:], "data.classes=[Punch,YoYo]"),  # names as in UCF50
     "trainer=ddp": ("trainer.accelerator=cpu", "trainer.devices=1"),
     "trainer=fsdp": ("trainer.accelerator=cpu", "trainer.devices=1"),
     "flow=motion_vectors": ("data=folder", "data.root={real}/hmdb51", *REAL[1:], "data.classes=[cartwheel,wave]"),
@@ -103,6 +105,9 @@ def experiment(word: str, text: str) -> Iterator[Cell]:
     elif word.startswith("experiment=st_"):  # tiny has no residual units
         small = ("backbone=resnet18", "backbone.weights=null", "transform.size=64", "batch_size=4")
         yield Cell("option", (word,), (*EXPERIMENT, *small, *RANDOM))
+    elif word.startswith("experiment=hybrid_"):  # tiny is no network of timm; these start from no trained streams
+        yield Cell("option", (word,), (*EXPERIMENT, "weights=null", "transform.size=64", "batch_size=4"))
+        return
     else:
         small = ("backbone=tiny", "weights=null", "transform.size=64") if single else TRAINED
         flow = ("backbone@flow_backbone=tiny",) * ("flow_backbone" in text)
@@ -302,7 +307,7 @@ def small(words: Sequence[str]) -> list[str]:
     return [*there, *words]
 
 
-def words_of(cell: Cell, *, real: Path | None, streams: Mapping[str, Path]) -> list[str]:
-    """What is typed: paths in place of `{real}`, the folder of real clips, and `{rgb}`, `{flow}`, a run of each."""
-    paths = {"{real}": str(real), **{f"{{{name}}}": str(path) for name, path in streams.items()}}
+def words_of(cell: Cell, *, real: Path | None, ucf11: Path, streams: Mapping[str, Path]) -> list[str]:
+    """What is typed: paths for `{real}`, the folder of real clips, `{ucf11}`, and `{rgb}`, `{flow}`, a run of each."""
+    paths = {"{real}": str(real), "{ucf11}": str(ucf11), **{f"{{{name}}}": str(path) for name, path in streams.items()}}
     return small([re.sub(r"\{\w+\}", lambda found: paths[found[0]], word) for word in (*cell.needs, *cell.words)])

@@ -203,3 +203,16 @@ def test_a_class_of_one_video_is_refused_by_name(command, videos: Path, tmp_path
         UserError, match=r"one video or group alone in 1 of 4 classes: alone; held out, nothing is left"
     ):
         command(root=root)
+
+
+def test_data_in_folds_are_probed_by_their_folds(videos: Path) -> None:
+    def source(split: int):
+        words = ["data=folder", f"data.root={videos}", "data.folds=4", f"split={split}"]
+        return build_source(compose_config(words))
+
+    plan = probe_plan(source(1), None, given=False)
+    held = [{plan.videos[position].id for position in held} for _, held in plan.parts]
+    assert held == [{video.id for video in source(split).test} for split in (1, 2, 3, 4)]
+    assert all(len(set(fitted) | set(held)) == 12 == len(fitted) + len(held) for fitted, held in plan.parts)
+    assert probe_plan(source(2), None, given=True).folds == 0
+    assert probe_plan(source(2), 2, given=False).folds == 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from twostream.report.column import Column
 from twostream.report.compare import Comparison, best_groups, compare, find_baseline
 from twostream.report.groups import REPEATED, Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
@@ -39,6 +40,7 @@ class Report:
     has_baseline: bool  # whether the user named the reference; else it is the best row
     pivot_axes: tuple[str, str] | None
     pivots: tuple[Pivot, ...]
+    folds: Sequence[Column] | None = None  # the table of `pooled_columns`
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -70,10 +72,12 @@ def build_report(
     baseline: str | None = None,
     printed_number: Callable[[Group], Printed | None] = lambda group: None,
     marks_of: Callable[[Sequence[Cell], Metric], Mapping[str, Marks | Unknown]] | None = None,
+    pooled: Callable[[Report], Sequence[Column] | None] = lambda report: None,
 ) -> Report:
     """Groups, compares and pivots the runs of a sweep; over videos only if `marks_of` reads what they got right.
 
-    Raises ValueError for a sweep without runs, and for a metric, axis or baseline that it does not have.
+    `pooled` makes the table of folds. Raises ValueError for a sweep without runs, and for a metric, axis or baseline
+    that it does not have.
     """
     if not sweep.cells:
         raise ValueError(f"{sweep.folder}: holds no runs")
@@ -89,7 +93,7 @@ def build_report(
         comparisons = compare(groups, reference, marks_of and marks_of(sweep.cells, measured))
     papers = [printed_number(group) if measured.name == "test/top1" else None for group in groups]
     rows = [Row(group, index in best, comparisons[index], papers[index]) for index, group in enumerate(groups)]
-    return Report(
+    report = Report(
         sweep=sweep,
         metric=measured,
         over=over,
@@ -99,6 +103,7 @@ def build_report(
         pivot_axes=pivot_axes,
         pivots=make_pivots([group.axes for group in groups], sweep.axes, pivot_axes) if pivot_axes else (),
     )
+    return replace(report, folds=pooled(report))
 
 
 def _filled(sweep: Sweep) -> Sweep:

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from twostream.report.build import Report, Row
+from twostream.report.column import Column, words
 from twostream.report.compare import TESTS, Comparison
 from twostream.report.metric import Metric
 from twostream.runs.results import worse_than_probe
 from twostream.runs.sweep import Cell
 
 
-class Column(NamedTuple):
-    """One column: what it shows, and what it is sorted by."""
-
-    title: str
-    texts: tuple[str, ...]
-    keys: tuple[float | str | None, ...]  # None sorts last
-    is_number: bool = True
-
-
 def group_columns(report: Report) -> list[Column]:
     """Returns the comparison, with a row for each group; leaves out columns that would be empty."""
     metric, rows = report.metric, report.rows
     groups = [row.group for row in rows]
-    columns = [_words(axis, [group.axes[axis] for group in groups]) for axis in report.axes]
+    columns = [words(axis, [group.axes[axis] for group in groups]) for axis in report.axes]
     columns.append(_column(metric.title, groups, lambda g: g.mean, lambda g: metric.mean_std(g.mean, g.std)))
     columns.append(_column("n", groups, lambda g: len(g.values), lambda g: g.n))
     if any(not group.complete for group in groups):
-        columns.append(_words("without a result", [group.states for group in groups]))
+        columns.append(words("without a result", [group.states for group in groups]))
     if report.reference is not None and len(rows) > 1:
         columns += _comparison_columns(report)
     if any(row.printed for row in rows):
@@ -76,9 +68,9 @@ def difference_text(metric: Metric, compared: Comparison) -> str:
 def cell_columns(report: Report) -> list[Column]:
     """Returns the table of all planned runs, a row for each."""
     cells = report.sweep.cells
-    columns = [_words("run", [cell.name if cell.folder else "" for cell in cells])]
-    columns += [_words(axis, [cell.overrides.get(axis, "") for cell in cells]) for axis in report.sweep.axes]
-    columns.append(_words("state", [cell.state for cell in cells]))
+    columns = [words("run", [cell.name if cell.folder else "" for cell in cells])]
+    columns += [words(axis, [cell.overrides.get(axis, "") for cell in cells]) for axis in report.sweep.axes]
+    columns.append(words("state", [cell.state for cell in cells]))
     for name in metric_names(cells, first=report.metric):
         metric = Metric(name)
         columns.append(_column(metric.title, cells, metric.of, lambda cell, m=metric: m.text(m.of(cell)) or "—"))
@@ -89,7 +81,7 @@ def cell_columns(report: Report) -> list[Column]:
     seconds = [result(cell, "seconds") for cell in cells]
     columns.append(Column("seconds", tuple("" if s is None else count(s) for s in seconds), tuple(seconds)))
     notes = [note(cell) for cell in cells]
-    return [*columns, _words("note", notes)] if any(notes) else columns
+    return [*columns, words("note", notes)] if any(notes) else columns
 
 
 def metric_names(cells: Iterable[Cell], first: Metric) -> list[str]:
@@ -195,10 +187,6 @@ def _printed(row: Row) -> str:
 
 def _distinct(cells: Iterable[Cell], name: str) -> set[float]:
     return {value for cell in cells if (value := result(cell, name)) is not None}
-
-
-def _words(title: str, texts: Sequence[str]) -> Column:
-    return Column(title, tuple(texts), tuple(text or None for text in texts), is_number=False)
 
 
 def _column(title: str, items: Sequence[Any], key: Callable[[Any], Any], text: Callable[[Any], Any]) -> Column:

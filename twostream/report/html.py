@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from twostream.report.build import Report
-from twostream.report.columns import Column, cell_columns, group_columns, note
+from twostream.report.column import Column
+from twostream.report.columns import cell_columns, group_columns, note
 from twostream.report.confusion import Confusion, group_confusion
 from twostream.report.contributions import as_data
 from twostream.report.curves import run_curves
 from twostream.report.escape import script_json
 from twostream.report.groups import label
 from twostream.report.notes import headline, notes
+from twostream.report.pooled import NOTE, TITLE
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("elements", "table", "pivot", "chart", "curves", "confusion", "contributions", "main")
@@ -68,6 +70,7 @@ def page_data(report: Report) -> dict[str, Any]:
         ],
         "groupTable": _table(group_columns(report)),
         "cellTable": _table(cell_columns(report)),
+        "folds": {"title": TITLE, "table": _table(report.folds), "note": NOTE} if report.folds else None,
         "cells": [
             {"name": c.name, "label": label(c.overrides) if c.overrides else c.name, "state": c.state, "note": note(c)}
             for c in cells

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twostream.report.build import Report
-from twostream.report.columns import Column, group_columns, note, pivot_text
+from twostream.report.column import Column
+from twostream.report.columns import group_columns, note, pivot_text
 from twostream.report.contributions import as_section
 from twostream.report.escape import markdown as escape
 from twostream.report.groups import label
 from twostream.report.notes import headline, notes
+from twostream.report.pooled import NOTE, TITLE
 
 
 def as_markdown(report: Report) -> str:
@@ -25,6 +27,8 @@ def as_markdown(report: Report) -> str:
         rows, columns = report.pivot_axes
         parts.append(f"## {escape(rows)} × {escape(columns)}: {escape(report.metric.title)}")
         parts += [_pivot(report, index) for index in range(len(report.pivots))]
+    if report.folds:
+        parts += [f"## {TITLE}", _table(report.folds, bold=[False] * len(report.folds[0].texts)), NOTE]
     parts += as_section(report)
     if report.unfinished:
         parts += ["## Runs without a result", _unfinished(report)]

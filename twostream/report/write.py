@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from twostream.files.errors import one_line
 from twostream.files.foreign import inside
@@ -16,6 +17,7 @@ from twostream.report.html import as_html
 from twostream.report.latex import as_latex
 from twostream.report.markdown import as_markdown
 from twostream.report.per_video import marks_of
+from twostream.report.pooled import pooled_columns
 from twostream.report.published import printed_number
 from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import log_summary, wandb_mode
@@ -29,11 +31,16 @@ FORMATS = {
     "report.tex": as_latex,
     "report.html": as_html,
 }
+FROM_FILES: Any = {  # what reports read of runs
+    "printed_number": printed_number,
+    "marks_of": marks_of,
+    "pooled": pooled_columns,
+}
 
 
 def write_report(folder: Path, *, wandb: str | None = None) -> Report:
     """Writes SWEEP_DIR/report/ of a sweep as it is at its end; see `write_reports`."""
-    report = build_report(read_sweep(folder), printed_number=printed_number, marks_of=marks_of)
+    report = build_report(read_sweep(folder), **FROM_FILES)
     write(report, folder / "report", wandb)
     return report
 
@@ -61,14 +68,7 @@ def write_reports(
         output = whole / (re.sub(r"[^\w.=-]+", "_", name)[:100] if len(tables) > 1 else "")
         output = output if output not in reports else output.with_name(f"{output.name}-{len(reports)}")
         try:
-            reports[output] = build_report(
-                sweep,
-                metric=metric,
-                pivot=pivot,
-                baseline=baseline,
-                printed_number=printed_number,
-                marks_of=marks_of,
-            )
+            reports[output] = build_report(sweep, metric=metric, pivot=pivot, baseline=baseline, **FROM_FILES)
             wandb_mode(wandb, sweep.cells)
         except ValueError as error:
             problems.append(f"{name}: {error}" if len(tables) > 1 else str(error))

@@ -7,6 +7,7 @@ byId("states").append(...Object.entries(data.states).map(([state, count]) => bad
 byId("fixed").hidden = !data.fixed;
 byId("fixed").textContent = `All runs: ${data.fixed}`;
 results();
+folds();
 unfinished();
 pivot();
 curves();

@@ -1,5 +1,5 @@
 // The results: sorted by clicking a title, filtered by words and by values.
-const LONG = ["note", "without a result", "setting", "why"];
+const LONG = ["note", "without a result", "setting", "why", "lacks"];
 
 function compareKeys(a, b, direction) {
   if (a === null || b === null) return (a === null) - (b === null);  // what is not known comes last, either way
@@ -86,6 +86,14 @@ function results() {
   }
 
   choose("settings");
+}
+
+function folds() {
+  byId("folds").hidden = !data.folds;
+  if (!data.folds) return;
+  byId("folds-title").textContent = data.folds.title;
+  byId("folds-note").textContent = data.folds.note;
+  sortable(byId("folds-table"), data.folds.table, () => false);
 }
 
 function unfinished() {
