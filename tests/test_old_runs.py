@@ -40,6 +40,12 @@ def test_sweeps_of_plain_alignments_go_on() -> None:
     assert identity(compose_config(["align=upconv", "align.channels=project"])) != "ac59af28"
 
 
+def test_sweeps_of_folders_without_folds_go_on() -> None:
+    """The hash is of before there was `data.folds` (commit 25e97dd)."""
+    assert identity(compose_config(["data=folder", "data.root=DIR"])) == "e4e82a93"
+    assert identity(compose_config(["data=folder", "data.root=DIR", "data.folds=5"])) != "e4e82a93"
+
+
 def test_an_old_network_says_what_it_said() -> None:
     run = load_run(OLD / "sweep" / "fusion_sum")
     assert run.cfg.data._target_ == "twostream.data.sources.moving_patterns.MovingPatterns"

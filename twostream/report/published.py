@@ -76,7 +76,7 @@ def published() -> tuple[Row, ...]:
         for row in source["rows"]:
             named = {"flow_backbone": row.get("backbone"), **USUAL, **row}
             table, accuracy = named.pop("table"), named.pop("accuracy")
-            splits, options = tuple(map(str, named.pop("splits"))), named.pop("fusion_options", {})
+            splits, options = tuple(sorted(map(str, named.pop("splits")))), named.pop("fusion_options", {})
             recipe = {**source.get("recipe", {}), **named.pop("recipe", {})}
             for data, percent in accuracy.items():
                 rows.append(Row(named, options, splits, data, recipe, Printed(percent / 100, table, paper)))
