@@ -53,7 +53,7 @@ def bench_extraction(videos: Sequence[Video], folder: Path, *, tvl1_pairs: int) 
         make_store(root, flow)
         task = StoreClip(root, FromVideo(flow, "pyav"))
         for video in videos:
-            pairs += task(video).fields
+            pairs += task(video).items
         rates[preset] = pairs / (time.perf_counter() - started)
         print(f"extraction into a store, flow=dis flow.preset={preset}: {rates[preset]:.1f} pairs/s of {pairs:,}")
     slow: OpticalFlow = TVL1()
