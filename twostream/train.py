@@ -76,7 +76,8 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
         if run.trainer.is_global_zero:
             leave_scores(run, folder, cfg)
     seconds = recovery.seconds + (choice.seconds if choice else 0)
-    outcome = Outcome(metrics, epochs, choice and choice.top1, seconds, finite.skipped, speed.clips_per_second)
+    speeds = speed.clips_per_second, speed.test_videos_per_second
+    outcome = Outcome(metrics, epochs, choice and choice.top1, seconds, finite.skipped, *speeds)
     results = leave_results(run, folder, typed, cfg, outcome)
     if results:
         recovery.forget()

@@ -226,9 +226,10 @@ def test_notes_tell_what_makes_a_number_doubtful() -> None:
 
 def test_clips_per_second_are_shown_where_measured() -> None:
     made = sweep({"fusion": ("a", "b")}, lambda fusion: 0.5)
-    cells = [cell._replace(results=results(0.5, clips_per_second=12.34)) for cell in made.cells]
+    speeds = {"clips_per_second": 12.34, "test_videos_per_second": 45.6}
+    cells = [cell._replace(results=results(0.5, **speeds)) for cell in made.cells]
     columns = {c.title: c.texts for c in group_columns(build_report(made._replace(cells=tuple(cells))))}
-    assert columns["clips/s"] == ("12.3", "12.3")
+    assert (columns["clips/s"], columns["test videos/s"]) == (("12.3", "12.3"), ("45.6", "45.6"))
 
 
 @pytest.mark.parametrize(

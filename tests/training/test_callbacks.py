@@ -108,6 +108,17 @@ def test_speed_counts_steps_but_neither_the_first_nor_validation(monkeypatch) ->
     assert speed.clips_per_second == 2.17
 
 
+def test_speed_of_a_test_counts_all_of_its_videos_once(monkeypatch) -> None:
+    """4 videos of all processes in 3 s."""
+    now = iter([10, 13])
+    monkeypatch.setattr("twostream.training.callbacks.time.perf_counter", lambda: float(next(now)))
+    speed = Speed()
+    assert speed.test_videos_per_second is None
+    speed.on_test_start()
+    speed.on_test_end(None, SimpleNamespace(test_logits=dict.fromkeys(range(4))))  # type: ignore[arg-type]
+    assert speed.test_videos_per_second == 1.33
+
+
 class Layers(pl.LightningModule):
     """Linear layers, a running mean and whole numbers for each."""
 

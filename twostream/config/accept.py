@@ -13,6 +13,7 @@ from twostream.data.history import History
 from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, differences, renamed
 from twostream.files.errors import UserError
+from twostream.training.distill import teacher_facts
 from twostream.training.recovery import place_in
 
 EARLIER = "it was interrupted under an earlier version, which did not note its videos"
@@ -57,6 +58,20 @@ def same_data(before: Record | None, now: Record, folder: Path, *, allow_change:
     if found:
         rank_zero_only(print)(f"WARNING: the data have changed since ({'; '.join(found)}); allow_change=true")
     return not found
+
+
+def same_teacher(content: Mapping[str, Any], folder: Path, system: torch.nn.Module, *, allow_change: bool) -> None:
+    """Raises UserError if the teacher of `distill.from` has other weights than at the recovery checkpoint.
+
+    With `allow_change` that is said, and the run goes on.
+    """
+    before, now = ((facts or {}).get("weights") for facts in (content.get("teacher"), teacher_facts(system)))
+    if before == now:
+        return
+    changed = f"the teacher (distill.from) was {(before or 'none')[:12]}, now {(now or 'none')[:12]}"
+    if not allow_change:
+        raise UserError(f"{folder}: {changed}; put it back, or go on with the present one by allow_change=true")
+    rank_zero_only(print)(f"WARNING: {changed}; allow_change=true")
 
 
 def check_weights(content: Mapping[str, Any], folder: Path, system: torch.nn.Module) -> None:

@@ -23,6 +23,7 @@ from twostream.config.paths import packed_frames
 from twostream.config.protocol_views import sampling_of
 from twostream.config.protocols import CROPS, check_protocol
 from twostream.config.streams import check_columns, check_streams, columns_in, streams_in
+from twostream.config.taught import as_seen, seen_streams, teacher_folder
 from twostream.data.dataset import ClipDataset, Transform
 from twostream.data.decoding import check_hands_out, require_vectors
 from twostream.data.flow import OpticalFlow
@@ -230,15 +231,17 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
             f"{source.name} split {source.split}: one class, {source.classes[0]}, and nothing to tell it from; two "
             "are needed at least: folders of videos, labels of data.csv, or names in data.classes"
         )
-    check_workers(cfg)
+    seen = as_seen(cfg)
+    check_workers(seen)
     lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source, frame_source)
+    trained = training_parts(cfg, source, shared)
     one_view = {  # cheap, since every epoch validates; only the test has its protocol
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": build_transform(cfg, test="centre", test_flip=False),
     }
     return VideoDataModule(
-        train=ClipDataset(lists["train"], training=True, **shared),
+        train=ClipDataset(lists["train"], training=True, **trained),
         validation=ClipDataset(lists["validation"], **{**shared, **one_view}),
         test=ClipDataset(lists["test"], **shared),
         batch_size=cfg.batch_size,
@@ -249,8 +252,21 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         pin_memory=cfg.pin_memory and torch.cuda.is_available() and cfg.trainer.accelerator != "cpu",
         balanced=is_balanced(cfg),
         seed=cfg.seed,
-        record=build_record(cfg, source, lists, shared["flow_store"]),
+        record=build_record(seen, source, lists, trained["flow_store"]),
     )
+
+
+def training_parts(cfg: DictConfig, source: Any, shared: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of the data set that trains: `shared`, with the streams of a teacher (`distill.from`).
+
+    The network's own stream stays the first, so that it sees what it sees without a teacher.
+    """
+    if teacher_folder(cfg) is None:
+        return shared
+    seen = as_seen(cfg)
+    streams = {stream.name: stream for stream in streams_in(seen)}
+    ordered = [streams[name] for name in seen_streams(cfg)]
+    return {**clip_parts(seen, source, shared["frame_source"]), "streams": ordered}
 
 
 def check_workers(cfg: DictConfig) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
-from twostream.config.network import build_network, without_starts
+from twostream.config.network import without_starts
 from twostream.config.run import build_system, use_matmul_precision
-from twostream.config.saved import config_file, load_config
+from twostream.config.saved import load_config
+from twostream.config.trained import check_shapes, errors_say_misfit, read_trained
 from twostream.data.history import History
-from twostream.files.errors import one_line
-from twostream.runs.checkpoint import SAFE, read_checkpoint
+from twostream.runs.checkpoint import SAFE
 from twostream.runs.results import read_results
 from twostream.training.system import TwoStreamSystem
 
@@ -39,30 +38,28 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
     """
     folder = Path(folder)
     cfg = load_config(folder, trust=trust)
-    path = find_checkpoint(folder)
-    content = read_checkpoint(path)
-    check_numbers(content["state_dict"], path)
-    try:
+    path, content = read_trained(folder)
+    with errors_say_misfit(path, folder):
         history = History.from_content(content)
         check_shapes(cfg, content)
         system = build_trained_system(cfg, content["classes"], history)
         system.load_state_dict(content["state_dict"])
-    except ImportError:
-        raise
-    except Exception as error:  # anything may be wrong in a folder from elsewhere
-        reason = one_line(error.__cause__ or error)[:200]
-        raise ValueError(f"{path}: does not fit {config_file(folder)}: {reason}") from error
     epoch = content.get("epoch")
     return TrainedRun(folder, cfg, system.eval(), history, path, epoch + 1 if isinstance(epoch, int) else None)
 
 
-def build_trained_system(cfg: DictConfig, classes: Sequence[str], history: History) -> TwoStreamSystem:
+def build_trained_system(
+    cfg: DictConfig, classes: Sequence[str], history: History, *, learns: bool = False
+) -> TwoStreamSystem:
     """Returns the system of a run before the weights of its checkpoint are loaded into it.
 
-    Does not look for the weights that the run started from. Sets `matmul_precision`, for what the network computes.
+    Does not look for the weights that the run started from, nor for its teacher (`distill.from`), unless it `learns`.
+    Sets `matmul_precision`, for what the network computes.
     """
     use_matmul_precision(cfg)
     plain = OmegaConf.merge(without_starts(cfg), {"compile": False})  # shapes vary: no compiling
+    if not learns:
+        plain = OmegaConf.merge(plain, {"distill": {"from": None}})
     return build_system(plain, tuple(classes), history)  # type: ignore[arg-type]
 
 
@@ -86,34 +83,3 @@ def other_reading(run: TrainedRun, reading: int | None) -> str:
         f"NOTE: {run.folder}: read flow.store by version {before}, now it is version {reading}: levels of flow may "
         "differ by one, and scores in their last digits"
     )
-
-
-def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raises ValueError if a weight is NaN, which training may have left."""
-    lost = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.isnan().any()]
-    if lost:
-        few = ", ".join(lost[:3])
-        raise ValueError(f"{path}: {len(lost)} of its {len(weights)} weights are not numbers (NaN): {few}")
-
-
-def check_shapes(cfg: Any, content: Any) -> None:
-    """Raises ValueError if the configured network does not fit the weights, before it takes memory for its own."""
-    network = build_network(cfg, len(content["classes"]), meta=True)
-    for name, tensor in network.state_dict().items():
-        found = content["state_dict"].get(f"network.{name}")
-        if found is not None and found.shape != tensor.shape:
-            raise ValueError(f"size mismatch for {name}: {tuple(found.shape)}, configured is {tuple(tensor.shape)}")
-        if found is None:
-            raise ValueError(f"it lacks {name}")
-
-
-def find_checkpoint(folder: Path) -> Path:
-    """Returns the weights that validation chose. Raises ValueError, with what became of the run, if there are none."""
-    for path in (folder / "checkpoints" / "best.ckpt", folder / SAFE):
-        if path.is_file():
-            return path
-    error = folder / "error.txt"
-    if error.is_file():
-        lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run failed: {lines[-1] if lines else ''}")
-    raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run has not finished an epoch")

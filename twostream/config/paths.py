@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
 from twostream.config.starts import backbone_config, start_of
+from twostream.config.taught import as_seen
 from twostream.config.trust import code_of, is_below
 from twostream.data.storage.absent import packed_folder, require_packed, require_store
 from twostream.files.weights import require_weights
@@ -21,7 +22,7 @@ from twostream.runs.data_values import which_videos
 def check_paths(cfg: DictConfig) -> None:
     """Raises ValueError or ExpectedError for the first path of what a run starts from and reads that is not there."""
     check_weight_files(cfg)
-    check_stores(cfg)
+    check_stores(as_seen(cfg))
     check_videos(cfg)
 
 

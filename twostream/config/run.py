@@ -23,9 +23,10 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
-from twostream.config.accept import check_weights, trained_before
+from twostream.config.accept import check_weights, same_teacher, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, build_transform, check_parts
+from twostream.config.distill import build_teacher, check_teacher, teacher_history, unused
 from twostream.config.loss import build_objective, probe_weights
 from twostream.config.network import (
     build_network,
@@ -38,6 +39,7 @@ from twostream.config.network import (
 from twostream.config.settle import monitored, settle, settle_starts
 from twostream.config.starts import start_of
 from twostream.config.streams import check_streams
+from twostream.config.taught import as_seen, teacher_folder
 from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
@@ -51,6 +53,7 @@ from twostream.runs.checkpoint import load_mapped
 from twostream.runs.checkpoint_io import WholeCheckpoints
 from twostream.training.batches import SplitBatches
 from twostream.training.callbacks import Bar, EpochLine, InitialiseVLAD, MovingAverage, Speed
+from twostream.training.distill import DistilledSystem
 from twostream.training.distributed import FullySharded
 from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import csv_logger
@@ -117,6 +120,8 @@ def build_run(
             raise UserError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on a CPU")
         if cfg.start == "probe" and isinstance(trainer.strategy, FullySharded):
             raise UserError("start=probe: no process of trainer=fsdp has all of a classifier; use trainer=ddp")
+        if teacher_folder(cfg) is not None and isinstance(trainer.strategy, FullySharded):
+            raise UserError("distill.from: has not been tried with trainer=fsdp; use trainer=ddp")
         if cfg.ema is not None and isinstance(trainer.strategy, FullySharded):
             raise UserError(f"ema={cfg.ema}: no process of trainer=fsdp has all weights to average; use trainer=ddp")
         if cfg.accumulate == "auto" and isinstance(trainer.strategy, FullySharded):
@@ -127,6 +132,7 @@ def build_run(
         system.planned_epochs = cfg.epochs
         if begun is not None:
             check_weights(begun, folder, system)
+            same_teacher(begun, folder, system, allow_change=cfg.allow_change)
         return Run(data, system, trainer, source, summary, leaked, leaked_validation, without_effect)
 
 
@@ -137,7 +143,7 @@ def check_options(cfg: DictConfig) -> list[str]:
     """
     check_device(cfg.trainer.get("accelerator", "auto"), cfg.precision, cfg.trainer.get("devices", 1))
     without_effect = check_training(cfg)
-    check_parts(cfg)
+    check_parts(as_seen(cfg))
     return without_effect
 
 
@@ -158,19 +164,20 @@ def check_training(cfg: DictConfig) -> list[str]:
             f"schedule.monitor={monitor}: needs validation videos; choose another schedule, or "
             "validation_fraction above 0"
         )
-    without_effect = check_effects(cfg, network) + untrained(cfg, network)
+    without_effect = check_effects(cfg, network) + untrained(cfg, network) + unused(cfg)
     check_starts(cfg, network)
+    check_teacher(cfg, network)
     return without_effect
 
 
 def initial_history(cfg: DictConfig) -> History:
-    """Returns what the weights that training starts from have been trained on."""
+    """Returns what the weights that training starts from have been trained on, and those of a teacher."""
     history = History()
     for stream in streams_of(cfg):
         start = start_of(cfg, stream)
         if start is not None and Path(start).is_file():
             history |= History.from_checkpoint(start)
-    return history
+    return history | teacher_history(cfg)
 
 
 def build_system(
@@ -179,8 +186,9 @@ def build_system(
     history: History | None = None,
     objective: CrossEntropy | None = None,
 ) -> TwoStreamSystem:
-    """Returns the network with weights, losses, metrics and optimizer; `history`: written into its checkpoints.
+    """Returns the network with weights, losses, metrics and optimizer, and with its teacher, if it has one.
 
+    `history`: written into its checkpoints.
     `objective`: the loss of training, which depends on its videos; None: all classes count alike.
     """
     network = build_network(cfg, len(classes))
@@ -195,7 +203,9 @@ def build_system(
             tower.checkpointing = True
     if cfg.compile:
         network.compile()
-    return TwoStreamSystem(
+    teacher = build_teacher(cfg, network, classes)
+    kind = TwoStreamSystem if teacher is None else partial(DistilledSystem, teacher=teacher, weight=cfg.distill.weight)
+    return kind(
         network,
         classes=tuple(classes),
         frozen=[*frozen, *settled_statistics(cfg, network)],
@@ -251,6 +261,7 @@ def build_probe(cfg: DictConfig, data: VideoDataModule, classes: Sequence[str], 
         sampling=instantiate(cfg.sampling, test_views=PROBE_VIEWS),
         transform=build_transform(cfg, test="centre", test_flip=mirrored),
     )
+    fixed.streams = data.test_set.streams  # without those of a teacher
     measured = data.test_set if tests else data.validation_set
     return StartFromProbe(fixed, measured, weigh=partial(probe_weights, cfg, classes))
 

@@ -18,6 +18,7 @@ PRIVATE = (
     "flow.store",
     "init.rgb",
     "init.flow",
+    "distill.from",
     "backbone.weights",
     "flow_backbone.weights",
     "logger",

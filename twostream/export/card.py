@@ -186,6 +186,9 @@ def _recipe(
     body = [(name, _words(cfg[name], choices.get(name))) for name in RECIPE if cfg.get(name) is not None]
     body += [("trained on", words) for words in run.history.lists]
     body += [(f"{stream} started from", start) for stream, start in _starts(results).items()]
+    if facts := (results or {}).get("teacher"):
+        seen = " and ".join(map(one_line, facts["streams"]))
+        body.append(("learned from", f"a network of {seen}: features after {one_line(facts['layer'])}"))
     if results is not None:
         body.append(("took", f"{results['seconds']:,.0f} s"))
     yield from (*rows(("", ""), body), "")

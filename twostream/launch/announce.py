@@ -16,6 +16,7 @@ from twostream.config.run import Run
 from twostream.config.settle import few_note, settled_note
 from twostream.metrics import untested
 from twostream.runs.results import worse_than_probe
+from twostream.training.distill import teacher_facts
 
 
 def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
@@ -27,6 +28,9 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
         flush=True,
     )
     print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
+    if (facts := teacher_facts(run.system)) is not None:
+        what = f"its features after {facts['layer']}, weight {facts['weight']:g}"
+        print(f"teacher: {cfg.distill['from']} ({' and '.join(facts['streams'])}); {what}")
     if note := settled_note(typed, cfg):
         print(note)
     if note := mirror_note(cfg):

@@ -26,6 +26,7 @@ from twostream.metrics.scores import Scores
 from twostream.probe.start import StartFromProbe
 from twostream.runs.interrupted import SELECTION
 from twostream.runs.results import finite_or_none, git_revision, versions, write_json, write_text
+from twostream.training.distill import teacher_facts
 from twostream.training.distributed import of_all_processes
 from twostream.training.loggers import log_pictures
 
@@ -34,8 +35,11 @@ CLONE = Path(__file__).parents[2]  # of an installed wheel, this folder is no cl
 
 def begin(cfg: DictConfig, run: Run, folder: Path) -> None:
     """Writes what is trained; called only after a checkpoint that the run goes on from has been accepted."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    if (facts := teacher_facts(run.system)) is not None:
+        values["teacher"] = facts
     for logger in run.trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        logger.log_hyperparams(values)
     if not run.trainer.is_global_zero:
         return
     leave_config(cfg, folder)
@@ -92,6 +96,7 @@ class Outcome(NamedTuple):
     seconds: float
     skipped_steps: int
     clips_per_second: float | None
+    test_videos_per_second: float | None
 
 
 def leave_results(run: Run, folder: Path, typed: DictConfig, cfg: DictConfig, outcome: Outcome) -> dict[str, Any]:
@@ -116,6 +121,7 @@ def leave_results(run: Run, folder: Path, typed: DictConfig, cfg: DictConfig, ou
         "parameters": run.summary.parameters,
         "flops": run.summary.flops,
         "clips_per_second": outcome.clips_per_second,
+        "test_videos_per_second": outcome.test_videos_per_second,
         "seconds": round(outcome.seconds, 2),
         **origin(typed),
     }
@@ -150,6 +156,7 @@ def learned(run: Run, outcome: Outcome) -> dict[str, Any]:
     return {
         "data": summary_of(run.source.classes, {name: part.videos for name, part in parts_of(run).items()}),
         "weights": starts(run.system.network),
+        "teacher": teacher_facts(run.system),
         "metrics": finite_or_none(outcome.metrics),
         "probe": None if probed is None else finite_or_none(probed.accuracy),
         "epochs": outcome.epochs,

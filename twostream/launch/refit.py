@@ -14,6 +14,7 @@ from twostream.config.accept import same_data
 from twostream.config.data import build_flow, build_lists, build_record, build_store
 from twostream.config.run import Run, build_run
 from twostream.config.streams import check_columns
+from twostream.config.taught import as_seen
 from twostream.data.frames import FrameSource
 from twostream.data.record import Record
 from twostream.files.errors import checked
@@ -150,6 +151,7 @@ def held_out_record(cfg: DictConfig, source: Any) -> Record:
 
     Raises ValueError if no video is held out, or a column of `data.csv` is not there.
     """
+    cfg = as_seen(cfg)
     check_columns(cfg, source)
     lists = build_lists(cfg, source)
     if not lists["validation"]:

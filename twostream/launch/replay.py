@@ -45,7 +45,7 @@ def replay(path: Path, *, trust: Sequence[str] = ()) -> Replay:
 
 def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
     source = build_source(cfg)
-    system = build_trained_system(cfg, source.classes, History()).train()
+    system = build_trained_system(cfg, source.classes, History(), learns=True).train()
     system.load_state_dict(kept["state_dict"])
     named = dict(system.network.named_parameters())
     weights = [name for name, value in named.items() if not value.isfinite().all()]
@@ -61,8 +61,7 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
             keys = zip(indices, repeats, strict=True)
             batch: Any = default_collate([clips[int(kept["epoch"]), index, repeat] for index, repeat in keys])
             set_random_state(part["random"])
-            heads, _ = system(batch)
-            loss = system.loss(heads, batch.label)
+            loss, heads, _ = system.training_loss(batch)
             loss.backward()
             means.append(loss.item())
             counts.append(len(indices))

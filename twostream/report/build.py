@@ -14,6 +14,7 @@ from twostream.report.metric import Metric, choose_metric
 from twostream.report.per_video import Marks, Unknown
 from twostream.report.pivot import Pivot, choose_pivot, make_pivots
 from twostream.report.published import Printed
+from twostream.report.teachers import with_named_teachers
 from twostream.runs.sweep import STATES, Cell, Sweep
 
 DEFAULT = "default"  # shown if a run names no value
@@ -81,7 +82,7 @@ def build_report(
     """
     if not sweep.cells:
         raise ValueError(f"{sweep.folder}: holds no runs")
-    sweep = _once(_filled(sweep))
+    sweep = _once(_filled(with_named_teachers(sweep)))
     measured = choose_metric(metric, sweep.cells)
     over = averaged_over(sweep.axes, pivot or ())
     pivot_axes = choose_pivot(sweep.axes, over, pivot)

@@ -30,7 +30,7 @@ def group_columns(report: Report) -> list[Column]:
     if any(value is not None for value in probes):
         title = metric.title.replace(metric.name, "probe")
         columns.append(Column(title, tuple(map(metric.text, probes)), tuple(probes)))
-    for title, name, text in (("parameters", "parameters", count), ("FLOPs", "flops", short), ("clips/s", *_SPEED)):
+    for title, name, text in COSTS:
         values = [tuple(sorted(_distinct(group.cells, name))) for group in groups]
         if any(values):
             texts = [" – ".join(map(text, dict.fromkeys([v[0], v[-1]]))) if v else "" for v in values]
@@ -178,7 +178,12 @@ def p_text(p: float | None) -> str:
 
 
 UNITS = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
-_SPEED = ("clips_per_second", short)
+COSTS = (  # title, name in results.json, how it is written
+    ("parameters", "parameters", count),
+    ("FLOPs", "flops", short),
+    ("clips/s", "clips_per_second", short),
+    ("test videos/s", "test_videos_per_second", short),
+)
 
 
 def _printed(row: Row) -> str:

@@ -36,6 +36,7 @@ LATER = {  # options that runs of before did not have -> the value with which th
     "backbone.inflate": False,
     "flow_backbone.inflate": False,
     "data.folds": None,
+    "distill": {"from": None, "layer": None, "weight": 50.0},
     "diff": {"length": 5, "std": None},
     "loss": {"class_weights": None, "focal": None},
     "sampler": None,

@@ -32,6 +32,7 @@ PACKAGES = (
 
 NUMBER = (float, None)  # JSON has neither infinity nor NaN: both are written as null
 LISTS = {str: {"!videos": int, "!fingerprint": str}}
+TEACHER = {"!run": str, "!streams": [str], "!weights": str, "!settings": str, "!layer": str, "!weight": float}
 RESULTS = {  # what readers may rely on; see `has_shape`
     "choices": {str: (str, None)},
     "layer": (str, [str]),
@@ -40,6 +41,7 @@ RESULTS = {  # what readers may rely on; see `has_shape`
     "data": LISTS,
     "!metrics": {str: NUMBER},
     "weights": ({str: str}, None),
+    "teacher": (TEACHER, None),  # of distill.from
     "class_weights": ({str: NUMBER}, None),
     "focal": NUMBER,
     "sampler": (str, None),
@@ -52,7 +54,8 @@ RESULTS = {  # what readers may rely on; see `has_shape`
     "skipped_steps": int,
     "flow_reading": (int, None),  # the version by which fields of a store were read; None: computed
     "unreadable": ({str: [str]}, None),
-    **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds", "clips_per_second"), NUMBER),
+    **dict.fromkeys(("leaked", "leaked_validation", "parameters", "flops", "seconds"), NUMBER),
+    **dict.fromkeys(("clips_per_second", "test_videos_per_second"), NUMBER),  # of training, of the test
     "cautions": ([str], None),
     "overrides": [str],
     "cell": str,

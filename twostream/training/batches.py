@@ -91,8 +91,7 @@ def try_step(trainer: pl.Trainer, system: Any, clips: list[Clip]) -> None:
     optimizer = system.make_optimizer(system.network)
     batch = system.transfer_batch_to_device(collate(clips), device, 0)
     with trainer.precision_plugin.train_step_context():
-        heads, _ = system(batch)
-        loss = system.loss(heads, batch.label)
+        loss, *_ = system.training_loss(batch)
     loss.backward()
     optimizer.step()
     del spare

@@ -161,8 +161,7 @@ def batch_of(clips: Sequence[Clip], size: int) -> Clip:
 
 def train_on(system: TwoStreamSystem, batch: Clip) -> None:
     """Computes the gradients of a batch."""
-    heads, _ = system(batch)
-    system.loss(heads, batch.label).backward()
+    system.training_loss(batch)[0].backward()
     system.zero_grad()
 
 
@@ -239,8 +238,7 @@ def time_training(
         with synchronised(clock, "copy", device):
             there = Clip(*(part.to(device, non_blocking=True) for part in batch))
         with synchronised(clock, "forward", device), torch.autocast(device.type, half, enabled=half is not None):
-            heads, _ = system(there)
-            loss = system.loss(heads, there.label)
+            loss, *_ = system.training_loss(there)
         with synchronised(clock, "backward", device):
             loss.backward()
         with synchronised(clock, "optimizer", device):

@@ -69,12 +69,14 @@ class Bar(RichProgressBar):
 
 
 class Speed(pl.Callback):
-    """Measures the training clips per second of all processes.
+    """Measures the training clips per second of all processes, and the videos per second of the last test.
 
-    Time spent waiting for the loader counts, time spent on validation does not.
+    Time spent waiting for the loader counts, time spent on validation does not. A test counts as a whole: with the
+    start of its loader, and with all views of each video.
     """
 
     def __init__(self) -> None:
+        self.test_videos_per_second: float | None = None
         self.clips: Tensor | int = 0
         self.seconds = 0.0
         self._started = False
@@ -97,6 +99,12 @@ class Speed(pl.Callback):
             self.seconds += time.perf_counter() - self._since
         self._started = True
         self._since = time.perf_counter()
+
+    def on_test_start(self, *_: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.test_videos_per_second = round(len(pl_module.test_logits) / (time.perf_counter() - self._since), 2)
 
 
 class MovingAverage(WeightAveraging):

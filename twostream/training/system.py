@@ -98,6 +98,11 @@ class TwoStreamSystem(pl.LightningModule):
             start=torch.zeros(len(label), device=heads.device),
         )
 
+    def training_loss(self, clip: Clip) -> tuple[Float[Tensor, ""], Float[Tensor, "m n k"], Float[Tensor, "n k"]]:
+        """Returns what a batch of training lowers, the scores of its heads, and those that are measured."""
+        heads, combined = self(clip)
+        return self.loss(heads, clip.label), heads, combined
+
     def transfer_batch_to_device(self, batch: Clip | list[Clip], device: torch.device, dataloader_idx: int) -> Clip:
         return on_device(batch, device)
 
@@ -114,8 +119,7 @@ class TwoStreamSystem(pl.LightningModule):
             module.eval()  # so that the statistics of their batch normalisation stay, too
 
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
-        heads, combined = self(clip)
-        loss = self.loss(heads, clip.label)
+        loss, _, combined = self.training_loss(clip)
         weighed_loss, mean, self.last_clips = self._step.weigh(loss, len(clip.label))
         self.last_losses, self._last_scores = (loss.detach(), mean), combined.detach()
         self.log("train/loss_step", mean)  # `prog_bar` would wait for it in each step; Bar shows it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Num
 from torch import Tensor, nn
 
-from .tower import LAST_CONV, MakeTemporal, MakeTower, Tower, check_choice, has_maps, make_temporal, scores
+from .tower import LAST_CONV, MakeTemporal, MakeTower, Tower, averaged, check_choice, has_maps, make_temporal
 
 
 class SingleStreamNetwork(nn.Module):
@@ -14,6 +14,9 @@ class SingleStreamNetwork(nn.Module):
     `tower` makes the tower of `stream`. `forward(first)` takes its frames (n, t, c, h, w) in grey levels, and ignores a
     second argument, so that all networks are called alike; it returns the scores of its one head before softmax,
     (1, n, k); `combine` returns (n, k).
+
+    With `features`, the name of a stage, `forward` also returns what goes on after it, (n, d): the mean of its maps
+    over places and frames.
     """
 
     def __init__(self, stream: str, *, tower: MakeTower, temporal: MakeTemporal) -> None:
@@ -25,12 +28,17 @@ class SingleStreamNetwork(nn.Module):
         self.stream, self.streams = stream, (stream,)
         self.add_module(stream, built)  # `rgb.…` or `flow.…`, as in a two-stream network
 
-    def forward(self, first: Num[Tensor, "n t c h w"], second: Tensor | None = None) -> Float[Tensor, "1 n k"]:
+    def forward(
+        self, first: Num[Tensor, "n t c h w"], second: Tensor | None = None, *, features: str = ""
+    ) -> Float[Tensor, "1 n k"] | tuple[Float[Tensor, "1 n k"], Float[Tensor, "n d"]]:
         tower: Tower = getattr(self, self.stream)
-        maps = tower.enter(first)
+        maps, found = tower.enter(first), None
         for name in tower.stages:
             maps = tower.over_time(name, tower.stage(name, maps))
-        return scores(maps).unsqueeze(0)
+            if name == features:
+                found = averaged(maps)
+        heads = averaged(maps).unsqueeze(0)
+        return heads if found is None else (heads, found)
 
     def combine(self, heads: Float[Tensor, "1 n k"]) -> Float[Tensor, "n k"]:
         """Returns the one score per class that is evaluated."""

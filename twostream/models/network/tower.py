@@ -336,8 +336,8 @@ def has_maps(tower: Tower, make: MakeTemporal) -> bool:
     return LAST_CONV in tower.shapes
 
 
-def scores(maps: Maps) -> Float[Tensor, "n k"]:
-    """Averages score maps over space (fully convolutional testing) and over time (2-D pooling)."""
+def averaged(maps: Maps) -> Float[Tensor, "n c"]:
+    """Averages maps over space (score maps: fully convolutional testing) and over time (2-D pooling)."""
     return maps.maps.mean(dim=(1, 3, 4))
 
 

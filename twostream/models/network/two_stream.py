@@ -22,12 +22,12 @@ from .tower import (
     MakeTemporal,
     MakeTower,
     Shape,
+    averaged,
     check_choice,
     has_maps,
     make_temporal,
     names_after,
     names_before,
-    scores,
 )
 
 MakeFusion = Callable[[int, int], Any]  # (rgb_channels, flow_channels) -> Fusion
@@ -44,7 +44,8 @@ class TwoStreamNetwork(nn.Module):
     `forward(rgb, flow)` takes the frames of the first stream (n, t, a, h, w), of RGB: a = 3, and of the second (flow:
     2L channels), in grey levels. It returns the scores of m heads before softmax, (m, n, k); each head has its own
     loss. `combine` returns the one score (n, k) that is evaluated: fused log-probabilities if `layer` ends in softmax,
-    else the mean of the heads before softmax.
+    else the mean of the heads before softmax. With `features`, the name of a stage, `forward` also returns what the
+    first tower goes on with after it, (n, d): the mean of its maps over places and frames.
 
     `tower(stream)` makes the tower of one of `streams`, whose name its module has, too; `align` is called with both
     maps' shapes (c, h, w) for every fused stage. Raises ValueError for a layer, or a combination of layer, fusion,
@@ -125,13 +126,19 @@ class TwoStreamNetwork(nn.Module):
                 first.accept(temporal.out_channels, after=end, order=channel_order(fusion))
         first.fuse_over_time(end, temporal)
 
-    def forward(self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"]) -> Float[Tensor, "m n k"]:
+    def forward(
+        self, rgb: Num[Tensor, "n t a h w"], flow: Num[Tensor, "n t b h w"], *, features: str = ""
+    ) -> Float[Tensor, "m n k"] | tuple[Float[Tensor, "m n k"], Float[Tensor, "n d"]]:
         first, second = towers(self).values()
         a, b = first.enter(rgb), second.enter(flow)
+        found = None
         for name in STAGES:
             a, b = self.meet(name, a, b)
             a, b = first.over_time(name, a), second.over_time(name, b)
-        return self.late(torch.stack((scores(a), scores(b))) if self.two_towers else scores(a).unsqueeze(0))
+            if name == features:
+                found = averaged(a)
+        heads = self.late(torch.stack((averaged(a), averaged(b))) if self.two_towers else averaged(a).unsqueeze(0))
+        return heads if found is None else (heads, found)
 
     def meet(self, name: str, a: Maps, b: Maps) -> tuple[Maps, Maps]:
         """Returns the maps of both streams after stage `name`, with what the first takes from the second."""
