@@ -94,8 +94,8 @@ def test_what_a_teacher_must_share(make: Make, tmp_path: Path, classes: tuple[st
     assert refused(flow, "sampling=clip").startswith(same + "sampling=Chunks there, Clip here")
     assert refused(both, "transform.size=48") == same + "transform.size=32 there, 48 here"
     assert refused(flow, "backbone.width=0.5") == (
-        "distill.layer=conv5: the teacher has 16 features after it, this network 32; choose another layer, such as fc8, "
-        "the scores, or networks of equal width"
+        "distill.layer=conv5: the teacher has 16 features after it, this network 32; choose another layer, such as "
+        "fc8, the scores, or networks of equal width"
     )
     assert (
         refused(flow, "distill.layer=fc7") == "distill.layer='fc7': choose from conv1, conv2, conv3, conv4, conv5, fc8"
