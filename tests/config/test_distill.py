@@ -145,7 +145,7 @@ def test_both_see_the_same_clips(make: Make, own: str, teacher: list[str], secon
     """Bit for bit those of a run without a teacher, and of the teacher's stream alone; tests see one stream."""
     moving = ["transform=tsn", "transform.size=32", "data.mirror=true"]  # crops and mirrors that are drawn
 
-    def data(*words: str):
+    def data(*words: str) -> Any:
         cfg = compose_config([*RGB, *moving, *words])
         return build_data(cfg, build_source(cfg))
 

@@ -76,7 +76,7 @@ def test_an_unfinished_run_has_the_name_of_its_folder_unless_another_tells() -> 
     finished = run("a", 0.5, teacher("flow"), streams="rgb", seed="0", distill_from="runs/flow")
     plain = run("b", 0.5, streams="rgb", seed="0")
     waiting = [
-        finished._replace(name=name, state="failed", results=None, overrides=finished.overrides | more)
+        finished._replace(name=name, state="failed", results=None, overrides={**finished.overrides, **more})
         for name, more in (("c", {"seed": "1"}), ("d", {"seed": "1", "distill.from": "runs/other"}))
     ]
     report = build_report(make_sweep(Path("runs"), None, [finished, plain, *waiting], []))

@@ -130,7 +130,7 @@ def test_features_are_the_mean_of_the_map_that_goes_on(words: str) -> None:
     overrides, last = NETWORKS[words]
     network = build_network(compose_config([*SMALL, *overrides]), 5).eval()
     maps: dict[str, Tensor] = {}
-    network.get_submodule(last).register_forward_hook(lambda _, __, output: maps.update(last=output))
+    network.get_submodule(last).register_forward_hook(lambda _, __, output: maps.__setitem__("last", output))
     generator = torch.Generator().manual_seed(0)
     clips = [torch.randint(0, 99, (2, 3, c, 32, 32), generator=generator) for c in (3, 4)]
     heads, features = network(*clips, features="conv5")
