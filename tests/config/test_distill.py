@@ -34,7 +34,8 @@ from twostream.training.system import TwoStreamSystem
 
 ROOT = Path(__file__).parents[2]
 FEW = ["data.train_clips=48", "data.test_clips=16", "validation_fraction=0.34", "num_workers=0", "batch_size=16"]
-SMALL = [*FEW, "logger=csv", "transform.size=32", "flow.length=2", "flow.preset=ultrafast", "sampling.num_chunks=2"]
+SMALL = [*FEW, "logger=csv", "transform.size=32", "flow.length=2", "flow.preset=ultrafast"]
+SMALL += ["sampling.num_chunks=2", "diff.length=2"]
 TINY = "backbone.width=0.25"
 RGB = [*SMALL, TINY, "streams=rgb", "epochs=2"]
 Make = Callable[..., Path]
@@ -90,6 +91,9 @@ def test_what_a_teacher_must_share(make: Make, tmp_path: Path, classes: tuple[st
     same = "distill.from=T: both have to see the same clips: "
     assert refused(flow, "flow.length=3") == same + "flow.length=2 there, 3 here"
     assert refused(flow, "sampling.num_chunks=1") == same + "sampling.num_chunks=2 there, 1 here"
+    assert refused(make("streams=diff", "diff.length=3"), "diff.length=3").startswith(
+        "distill.from=T: with the teacher a stack is 3 long and without it 2, so clips would differ"
+    )
     plain = [word for word in RGB if not word.startswith(("sampling.", "flow.preset"))]
     for word, told in {
         "sampling=clip": "sampling=Chunks there, Clip here",
@@ -161,15 +165,15 @@ def test_both_see_the_same_clips(make: Make, own: str, teacher: list[str], secon
         clip = taught.train_set[key]
         assert torch.equal(clip.first, alone.train_set[key].first)
         if other is None:
-            assert clip.second.shape[3] == 0
+            assert clip.second.shape[2] == 0
         else:
             assert torch.equal(clip.second, other.train_set[key].first)
     for seen, plain in ((taught.validation_set, alone.validation_set), (taught.test_set, alone.test_set)):
         assert [stream.name for stream in seen.streams] == [own]
         assert torch.equal(seen[0, 1].first, plain[0, 1].first)
-        assert seen[0, 1].second.shape[3] == 0
+        assert seen[0, 1].second.shape[2] == 0
     empty = taught.train_set.no_clips()
-    assert empty.second.shape[3] == taught.train_set[0, 0].second.shape[3]
+    assert empty.second.shape[3] == taught.train_set[0, 0].second.shape[2]
 
 
 def test_videos_of_the_teacher_count_as_trained_on(make: Make, tmp_path: Path) -> None:

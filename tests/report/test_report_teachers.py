@@ -27,7 +27,9 @@ def table(*runs: Cell) -> list[tuple[str, ...]]:
     """Streams, teacher, accuracy and speed of each row."""
     report = build_report(make_sweep(Path("runs"), None, runs, []))
     columns = {column.title: column.texts for column in group_columns(report)}
-    return list(zip(*(columns[name] for name in ("streams", "distill.from", "top1, %", "test videos/s")), strict=True))
+    return list(
+        zip(*(columns[name] for name in ("streams", "distill.from", "test/top1, %", "test videos/s")), strict=True)
+    )
 
 
 def test_rows_of_one_stream_both_and_distilled() -> None:

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from twostream.config.compose import streams_of
 from twostream.config.data import build_flow
 from twostream.config.network import build_network, frames_of_clip, without_starts
-from twostream.config.taught import seen_streams, teacher_config, teacher_folder
+from twostream.config.streams import span_in
+from twostream.config.taught import as_seen, seen_streams, teacher_config, teacher_folder
 from twostream.config.trained import check_shapes, errors_say_misfit, find_checkpoint, read_trained
 from twostream.data.history import History
 from twostream.files.digest import sha256
@@ -47,6 +48,12 @@ def check_teacher(cfg: DictConfig, network: Any) -> None:
     if differing := [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]:
         values = (f"{key}={shown(theirs.get(key))} there, {shown(ours.get(key))} here" for key in differing[:3])
         raise ValueError(f"{name}: both have to see the same clips: {'; '.join(values)}")
+    taught, alone = span_in(as_seen(cfg)), span_in(cfg)
+    if taught != alone:
+        raise ValueError(
+            f"{name}: with the teacher a stack is {taught} long and without it {alone}, so clips would differ; give "
+            "flow.length and diff.length the same value"
+        )
     teacher = build_network(before, 10, meta=True)
     layer = layer_of(cfg, network)
     check_layer(layer, teacher, name)
