@@ -408,6 +408,11 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
             "tests/launch/test_processes.py", '"data.train_clips=45", "data.test_clips=17"', '"batch_size=14"'
         ),
     ),
+    (
+        "docs/distill.md",
+        "By default it is the last stage before the scores, and the weight is 50",
+        lambda: (config().distill.layer, config().distill.weight) == (None, 50),
+    ),
     ("docs/sweeps.md", "`ledger.json` has what was planned", lambda: LEDGER == "ledger.json"),
     ("docs/sweeps.md", "| one after the other | the default |", lambda: "launcher" not in str(option("config"))),
     ("docs/sweeps.md", "(extra `joblib`)", lambda: {"joblib", "submitit", "ray", "optuna"} <= extras()),
