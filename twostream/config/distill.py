@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
 from twostream.config.data import build_flow
 from twostream.config.network import build_network, frames_of_clip, without_starts
-from twostream.config.streams import span_in
+from twostream.config.sampling import span_in
 from twostream.config.taught import as_seen, seen_streams, teacher_config, teacher_folder
 from twostream.config.trained import check_shapes, errors_say_misfit, find_checkpoint, read_trained
 from twostream.data.history import History
@@ -48,7 +49,8 @@ def check_teacher(cfg: DictConfig, network: Any) -> None:
     if differing := [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]:
         values = (f"{key}={shown(theirs.get(key))} there, {shown(ours.get(key))} here" for key in differing[:3])
         raise ValueError(f"{name}: both have to see the same clips: {'; '.join(values)}")
-    taught, alone = span_in(as_seen(cfg)), span_in(cfg)
+    sampling = instantiate(cfg.sampling)
+    taught, alone = span_in(as_seen(cfg), sampling), span_in(cfg, sampling)
     if taught != alone:
         raise ValueError(
             f"{name}: with the teacher a stack is {taught} long and without it {alone}, so clips would differ; give "
