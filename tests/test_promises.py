@@ -346,6 +346,20 @@ INTERRUPTED: list[tuple[str, Callable[[], bool]]] = [
     ("after 20 in a row the run stops", lambda: nonfinite.MOST_IN_A_ROW == 20),
 ]
 OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
+    (
+        "docs/features.md",
+        "(default, as in `predict`: as many frames as a training clip spans, and half of them)",
+        lambda: (
+            says("twostream/cli/work/features.py", "options.window or opened.view.length", "max(1, window // 2)")
+            and says("twostream/prediction/predictor.py", "self.view.length if window is None", "max(1, length // 2)")
+        ),
+    ),
+    (
+        "docs/features.md",
+        "(default one per core, or one if the network is on a GPU)",
+        lambda: says("twostream/cli/work/features.py", "1 if one_is_enough else min(available_cores(), len(videos))"),
+    ),
+    ("docs/features.md", "(extra `h5`)", lambda: "h5" in extras()),
     ("docs/layers.md", "Six epochs each there and here", lambda: config().epochs == 6),
     (
         "docs/layers.md",

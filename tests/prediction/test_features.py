@@ -86,9 +86,9 @@ def test_features_times_the_classifiers_weights_are_the_scores_of_predict(kind, 
     with torch.no_grad():
         heads = [x @ one.weight.flatten(1).T + one.bias for x, one in zip(parts, layers.values(), strict=True)]
         scores = predictor.network.combine(torch.stack(heads)).softmax(1)
-    assert predicted.scores == pytest.approx(scores.numpy(), abs=1e-5)
+    assert predicted.scores == pytest.approx(scores.numpy(), rel=1e-4)
     assert np.array([row.seconds for row in rows]) == pytest.approx(predicted.seconds)
-    assert predicted.scores.std(0).max() > 3e-4, "the windows differ"
+    assert np.log(predicted.scores).std(0).max() > 1e-3, "the windows differ"
 
 
 def test_the_first_row_by_hand(make_run, make_video, tmp_path) -> None:
