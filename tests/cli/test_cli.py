@@ -71,3 +71,12 @@ def test_wrong_input_is_one_line(monkeypatch, capsys) -> None:
         run(monkeypatch, "info", "layer=conv9")
     assert str(stopped.value).startswith("error: layer=conv9: must be conv1, ")
     assert "\n" not in str(stopped.value)
+
+
+def test_further_processes_are_started_by_the_line_as_it_was_typed(monkeypatch) -> None:
+    """Lightning starts them by sys.argv: without the name of the command they would end at once."""
+    seen = []
+    monkeypatch.setattr("twostream.cli.evaluate.evaluate", lambda arguments: seen.append([*sys.argv[1:]]))
+    monkeypatch.setattr(sys, "argv", ["twostream", "evaluate", "RUN_DIR", "--devices", "2"])
+    main()
+    assert seen == [["evaluate", "RUN_DIR", "--devices", "2"]]

@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below; each has its --help")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
     options = parser.parse_args()
-    sys.argv = [f"twostream {options.command}", *options.arguments]  # Hydra reads it
+    if options.command == "train":
+        sys.argv = [f"twostream {options.command}", *options.arguments]  # Hydra reads it
+    # of other commands it stays as typed: Lightning starts further processes (--devices 2) by it
     raise_file_limit()
     print_any_name()
     try:
