@@ -91,14 +91,20 @@ def _settings(report: Report) -> list[Setting]:
 
 def _folds(cell: Cell, known: dict[bytes, Mapping[str, Row]]) -> bytes | None:
     """Returns the content of a run's split.csv, whose rows are then in `known`; None if it is not of folds."""
+    if cell.folder is None:
+        return None
+    path = cell.folder / "split.csv"
     try:
-        path = cell.folder / "split.csv" if cell.folder else None
-        content = path.read_bytes() if path else b""
-        if path and content not in known and FOLD in content.partition(b"\n")[0].decode().split(","):
+        with path.open("rb") as file:
+            head = file.readline()
+            if FOLD not in head.decode().strip().split(","):
+                return None
+            content = head + file.read()
+        if content not in known:
             known[content] = {row.id: row for row in read_csv(path, 1)}
     except (OSError, ValueError):  # gone, or damaged
         return None
-    return content if content in known else None
+    return content
 
 
 def whole_of(cells: Sequence[Cell], rows: Mapping[str, Row]) -> Whole | str:
