@@ -23,7 +23,7 @@ PAPER_PARAMETERS = {  # PAPER 1.10, 101 classes; bilinear: both conv stacks and 
     "tsn_vgg16": 2 * 134_674_341 + 7 * 64 * 9,
     "paper": 97_761_221,
     "st_multiplier": sum(RESNET50) + 2 * OVER_TIME,
-    "st_resnet": sum(RESNET50) + 2 * OVER_TIME,
+    "st_resnet": sum(RESNET50) + 2 * OVER_TIME * 16 // 3,  # two more frames of both 1×1 filters, 4 w² numbers each
     "st_spatial": RESNET50[0],
     "st_temporal": RESNET50[1],
     "t1_bilinear": 13_137_248 + (512 * 512 + 1) * 101,

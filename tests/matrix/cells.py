@@ -53,6 +53,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "fusion=pyramid": ("layer=[conv3,conv5]", "fusion.channels=8"),
     "fusion=multilevel": ("layer=[conv3,conv5]",),
     "fusion=residual": ("layer=[conv2,conv5]", "two_towers=true", "backbone=resnet18", "backbone.weights=null"),
+    "fusion=residual fusion.over_time=thirds": ("layer=conv5", "two_towers=true", "backbone=resnet50", *WIDE),
     "fusion=compact_bilinear": ("fusion.dimension=64",),
     "pooling=compact_bilinear": ("pooling.dimension=64",),
     **{f"pooling={name}": ("pooling.clusters=4",) for name in ("netvlad", "actionvlad", "ghostvlad")},
@@ -103,7 +104,8 @@ def experiment(word: str, text: str) -> Iterator[Cell]:
     if "fc6" in text:  # that tiny lacks
         yield Cell("option", (word,), (*EXPERIMENT, *TINY_VGG, *RANDOM))
     elif word.startswith("experiment=st_"):  # tiny has no residual units
-        small = ("backbone=resnet18", "backbone.weights=null", "transform.size=64", "batch_size=4")
+        backbone = "resnet50" if "thirds" in text else "resnet18"  # whose units have 1×1 filters
+        small = (f"backbone={backbone}", "backbone.weights=null", "transform.size=64", "batch_size=4")
         yield Cell("option", (word,), (*EXPERIMENT, *small, *RANDOM))
     elif word.startswith("experiment=hybrid_"):  # tiny is no network of timm; these start from no trained streams
         yield Cell("option", (word,), (*EXPERIMENT, "weights=null", "transform.size=64", "batch_size=4"))

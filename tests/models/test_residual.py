@@ -91,6 +91,44 @@ def test_filters_over_time_start_as_the_identity() -> None:
     assert sum(p.numel() for p in TimeFilter(512).parameters()) == 3 * 512 * 512
 
 
+@pytest.mark.shows("numbers", TimeFilter)
+def test_thirds_of_a_filter_by_hand() -> None:
+    """6 / 3 · (before + now + after), zeros beyond the ends; of a frame that repeats, 6 times it."""
+    flat = nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.constant_(flat.weight, 6.0)
+    for shown, expected in (([1.0, 2.0, 3.0], [6, 12, 10]), ([5.0, 5.0, 5.0], [20, 30, 20])):
+        assert TimeFilter.of(flat)(torch.tensor(shown).view(1, 3, 1, 1, 1)).flatten().tolist() == expected
+
+
+def test_a_unit_of_thirds_by_hand() -> None:
+    """The branch of a bottleneck: 3 · (b, now, a), 1 · it, 6 · (b, now, a), each ReLU'd, but the last."""
+    unit = Bottleneck(4, 1).eval()
+    with torch.no_grad():
+        for convolution, weight in ((unit.conv1, 3.0), (unit.conv2, 1.0), (unit.conv3, 6.0)):
+            convolution.weight.zero_()
+            middle = convolution.weight.shape[-1] // 2
+            convolution.weight[0, 0, middle, middle] = weight
+    for norm in (unit.bn1, unit.bn2, unit.bn3):
+        norm.eps = 0.0
+    unit.conv1, unit.conv3 = TimeFilter.of(unit.conv1), TimeFilter.of(unit.conv3)
+    branch, x = torch.zeros(1, 3, 4, 1, 1), torch.zeros(1, 3, 4, 1, 1)
+    branch[0, :, 0, 0, 0], x[0, :, 0, 0, 0] = torch.tensor([1.0, -3.0, 4.0]), torch.tensor([0.5, 0.5, 0.5])
+    found = EnteredStage(nn.Sequential(unit), 0, nn.Identity()).eval()(x, branch)
+    # behind the first: -2, 2, 1 -> 0, 2, 1; behind the last, times 2: 4, 6, 6
+    assert found[0, :, 0, 0, 0].tolist() == [4.5, 6.5, 6.5]
+    assert not found[0, :, 1:].any()
+
+
+def test_thirds_are_in_both_streams_and_every_weight_is_trained() -> None:
+    words = ("backbone=resnet50", "fusion.over_time=thirds", "layer=[conv4,conv5]")
+    network = build(*words)
+    filters = [name for name, part in network.named_modules() if isinstance(part, TimeFilter)]
+    names = [f"stages.{stage}.1.conv{number}" for stage in ("conv4", "conv5") for number in (1, 3)]
+    assert filters == [f"{stream}.backbone.{name}" for stream in ("rgb", "flow") for name in names]
+    network(*clips()).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
 @pytest.mark.shows("formula", TimeFilter)
 def test_time_filter_formula() -> None:
     layer, maps = awake(TimeFilter(3)), torch.randn(2, 4, 3, 2, 2)
@@ -298,6 +336,7 @@ def test_attention_and_both_ways_are_described() -> None:
     [
         (["two_towers=false"], "two_towers=false: fusion=residual keeps both towers"),
         (["layer=[conv1,conv2]"], "layer='conv1': fusion=residual needs residual units; resnet18 has some in conv2"),
+        (["fusion.over_time=thirds"], "units of resnet18 have no 1×1 filters; choose backbone=resnet50"),
         (["layer=[conv5,softmax]"], "layer='softmax': fusion=residual enters residual units"),
         (["backbone=tiny", "layer=conv5"], "tiny has no residual units to enter; choose backbone=resnet18, resnet34"),
         (["backbone=vgg16", "layer=conv5", "transform.size=224"], "vgg16 has no residual units to enter"),

@@ -175,10 +175,11 @@ class Backbone(nn.Module):
             )
         return [first]
 
-    def open(self, name: str, *, over_time: bool) -> None:
+    def open(self, name: str, *, over_time: bool | str) -> None:
         """Makes stage `name` one that another stream enters at its second residual unit: an EnteredStage.
 
-        `over_time`: with a filter over three frames. Raises ValueError if the stage has no residual units.
+        `over_time`: with a filter over three frames; "thirds": its 1×1 filters become such. Raises ValueError if the
+        stage has no residual units, or their filters are not 1×1.
         """
         raise ValueError(
             f"fusion=residual: {self.name} has no residual units to enter; choose backbone=resnet18, resnet34, "

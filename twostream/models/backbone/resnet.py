@@ -37,7 +37,7 @@ class ResNet(Backbone):
             block.downsample = nn.Sequential(shortcut)
         return [first, first_convolution(block.downsample)]
 
-    def open(self, name: str, *, over_time: bool) -> None:
+    def open(self, name: str, *, over_time: bool | str) -> None:
         stage: Any = self.stages[name]
         if getattr(stage, "over_clip", False):
             raise ValueError(
@@ -50,8 +50,16 @@ class ResNet(Backbone):
                 f"layer={name!r}: fusion=residual needs residual units; {self.name} has some in conv2 … conv5"
             )
         entered = units[1]
-        last = getattr(stage[entered], "conv3", stage[entered].conv2)
-        filtered = TimeFilter(last.in_channels) if over_time else nn.Identity()
+        unit, filtered = stage[entered], nn.Identity()
+        if over_time == "thirds":
+            if not hasattr(unit, "conv3"):
+                raise ValueError(
+                    f"fusion.over_time=thirds: units of {self.name} have no 1×1 filters; choose backbone=resnet50 or "
+                    "resnet101, or fusion.over_time=true"
+                )
+            unit.conv1, unit.conv3 = TimeFilter.of(unit.conv1), TimeFilter.of(unit.conv3)
+        elif over_time:
+            filtered = TimeFilter(getattr(unit, "conv3", unit.conv2).in_channels)
         self.stages[name] = EnteredStage(stage, entered, filtered).train(self.training)
 
 

@@ -21,7 +21,8 @@ class ResidualFusion(Fusion):
     Recognition", CVPR 2017. Where z is 0, adding leaves the unit as it was; where z is 1, multiplying does.
 
     The network does the rest: `both_ways`, the second stream enters the first one's units, and the first the second's,
-    else the second alone enters; `over_time`, a filter over three frames follows in these units, at first the identity.
+    else the second alone enters; `over_time`, a filter over three frames follows in these units, at first the identity,
+    or with "thirds" their 1×1 filters become such, a third of the weights at each frame, as in ST-ResNet.
     Raises ValueError for unequal channels, and for another operation.
     """
 
@@ -34,7 +35,7 @@ class ResidualFusion(Fusion):
         *,
         operation: Operation = "add",
         both_ways: bool = False,
-        over_time: bool = True,
+        over_time: bool | str = True,
     ) -> None:
         super().__init__()
         if operation not in get_args(Operation):
