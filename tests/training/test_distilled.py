@@ -106,7 +106,7 @@ def test_without_weight_it_is_the_loss_alone_and_without_clips_a_zero_with_gradi
     loss, heads, _ = (found := system(weight=0.0)).training_loss(CLIP)
     assert loss.item() == found.loss(heads, CLIP.label).item()
     STUDENT.zero_grad()
-    nothing = Clip(*(part[:0] for part in CLIP))
+    nothing = Clip(*(part[:0] for part in CLIP[:4]))
     loss, *_ = system().training_loss(nothing)
     loss.backward()
     assert loss.item() == 0
