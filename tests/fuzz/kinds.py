@@ -184,8 +184,21 @@ def read_folds(folder: Path) -> None:
     check_source(Folder(folder, split=1, csv=folder / "folds.csv"))
 
 
+def make_several(folder: Path) -> None:
+    make_folder(folder)
+    text = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text(text.replace(f",{CLASSES[0]},", f",{CLASSES[0]};{CLASSES[1]},"))
+
+
+def read_several(folder: Path) -> None:
+    from twostream.data.sources import Folder
+
+    check_source(Folder(folder, split=1, csv=folder / "split.csv", labels="multi"))
+
+
 def check_source(source: Any) -> None:
-    assert all(0 <= video.label < len(source.classes) for video in (*source.train, *source.test))
+    labels = [label for video in (*source.train, *source.test) for label in video.all_labels]
+    assert all(0 <= label < len(source.classes) for label in labels)
     assert not {video.id for video in source.train} & {video.id for video in source.test}
 
 
@@ -330,6 +343,15 @@ def make_scores(folder: Path) -> None:
     from made_sweeps import save_scores
 
     save_scores(folder / "scores.npz", [0, 0, 1], np.float32([[2, 1], [0, 1], [0, 3]]), CLASSES)
+
+
+def make_label_scores(folder: Path) -> None:
+    from twostream.metrics.scores import Scores
+
+    labels, logits = np.array([[True, False], [False, False]]), np.array([[2, 1], [0, 3]], np.float32)
+    told = {"protocol": "train", "checkpoint": "", "data": "folder", "split": 1, "part": "test"}
+    scores = Scores(("a", "b"), labels, logits, ("run", "jump"), **told, thresholds=np.array([0.25, 0.5]))
+    scores.save(folder / "scores.npz")
 
 
 def read_scores(folder: Path) -> None:
@@ -495,6 +517,7 @@ KINDS = {
         Kind("HMDB51 lists", make_hmdb51, ["run_test_split1.txt", "jump_test_split1.txt"], read_hmdb51),
         Kind("folder CSV", make_folder, ["split.csv"], read_folder),
         Kind("CSV of folds", make_folds, ["folds.csv"], read_folds),
+        Kind("several labels CSV", make_several, ["split.csv"], read_several),
         Kind("index.sqlite", make_index, ["index.sqlite"], read_index),
         Kind(
             "flow store",
@@ -506,6 +529,7 @@ KINDS = {
         Kind("features", make_features, ["run/video.json"], read_features),
         Kind("sweep folder", make_sweep, SWEEP, read_sweep),
         Kind("scores.npz", make_scores, ["scores.npz"], read_scores),
+        Kind("several labels npz", make_label_scores, ["scores.npz"], read_scores),
         Kind("metrics.csv", make_curves, ["metrics.csv"], read_curves),
         Kind("checkpoint", make_checkpoint, ["best.ckpt", "model.safetensors"], read_checkpoint),
         Kind("run folder", make_run, ["config.yaml"], read_run),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twostream.files.errors import checked, say
-from twostream.metrics import untested
 from twostream.metrics.score_fusion import fuse as fuse_scores
 from twostream.metrics.score_fusion import parse_weights, search
 from twostream.metrics.scores import Scores
-from twostream.metrics.table import metrics_of, metrics_table
+from twostream.metrics.table import metrics_of, metrics_table, untested_in
 from twostream.options.arguments import Parser, new_file
 
 
@@ -38,7 +37,7 @@ def fuse(arguments: Sequence[str]) -> None:
     what = "class probabilities" if options.softmax else "logits"
     say(f"{fused.data} split {fused.split}, {fused.part}: {len(fused.videos)} videos, weighted mean of {what}; in %")
     say(metrics_table({**rows, title: metrics_of(fused)}))
-    if absent := untested(fused.labels, fused.classes):
+    if absent := untested_in(fused):
         say(f"WARNING: {absent}")
     for name, scores in zip(names, files, strict=True):
         if scores.leaked:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.cli.code import add_overrides, composed
+from twostream.config.older import is_multi
 from twostream.config.paths import check_paths
 from twostream.files.errors import checked
 from twostream.options import conf_folder
@@ -34,6 +35,8 @@ def probe(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         check_paths(cfg := late(composed(options)))
+        if is_multi(cfg):
+            raise ValueError("data.labels=multi: a probe fits one label a video; train a network: twostream train …")
     from twostream.cli.work.probe import probe as run_probe
 
     run_probe(cfg, folds=options.folds, views=options.views, out=options.out, typed=options.overrides)

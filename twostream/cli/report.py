@@ -14,7 +14,7 @@ def report(arguments: Sequence[str]) -> None:
     """Compare the runs of a sweep, or all below a folder: DIR/report/ as Markdown, CSV, LaTeX and one HTML page."""
     parser = Parser("twostream report", description=report.__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="of a sweep, or of any runs")
-    parser.add_argument("--metric", default="test/top1", help="of results.json (default test/top1)")
+    parser.add_argument("--metric", help="of results.json (default test/top1; of several labels a video test/map)")
     parser.add_argument("--pivot", nargs=2, metavar="AXIS", help="rows and columns (default: those with most values)")
     parser.add_argument("--baseline", metavar="AXIS=VALUE,…", help="compare with these runs (default: with the best)")
     parser.add_argument("--wandb", metavar="MODE", help="off, auto, offline, online (default: as the runs did)")

@@ -179,6 +179,7 @@ def clip_parts(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
         "broken": cfg.broken,
         "streams": streams_in(cfg),
         "seed": cfg.seed,
+        "num_classes": len(source.classes),
     }
 
 

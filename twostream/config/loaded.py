@@ -44,6 +44,7 @@ def load_run(folder: str | Path, *, trust: Sequence[str] = ()) -> TrainedRun:
         check_shapes(cfg, content)
         system = build_trained_system(cfg, content["classes"], history)
         system.load_state_dict(content["state_dict"])
+        system.take_thresholds(content)
     epoch = content.get("epoch")
     return TrainedRun(folder, cfg, system.eval(), history, path, epoch + 1 if isinstance(epoch, int) else None)
 

@@ -9,14 +9,22 @@ import numpy as np
 from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
+from twostream.config.older import is_multi
 from twostream.data.balance import balanced_weights
 from twostream.data.sources import Video
 from twostream.options import shown
-from twostream.training.objective import CrossEntropy
+from twostream.training.objective import BinaryCrossEntropy, CrossEntropy, Objective
 
 
-def build_objective(cfg: DictConfig, classes: Sequence[str], videos: Sequence[Video]) -> CrossEntropy:
+def plain_objective(cfg: DictConfig) -> Objective:
+    """Returns the loss where all classes count alike."""
+    return (BinaryCrossEntropy if is_multi(cfg) else CrossEntropy)(label_smoothing=cfg.label_smoothing)
+
+
+def build_objective(cfg: DictConfig, classes: Sequence[str], videos: Sequence[Video]) -> Objective:
     """Returns the loss of training on these videos. Raises ValueError as `class_weights` does."""
+    if is_multi(cfg):
+        return plain_objective(cfg)
     weights = class_weights(cfg, classes, labels_of(videos))
     return CrossEntropy(
         label_smoothing=cfg.label_smoothing,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from twostream.config.compose import names_of, streams_of
+from twostream.config.older import is_multi
 from twostream.config.sampling import span_in
 from twostream.config.starts import REQUIRED, backbone_config, start_of, takes_weights
 from twostream.config.streams import check_streams, side_of, streams_in
@@ -71,7 +72,7 @@ def build_network(cfg: DictConfig, num_classes: int, *, meta: bool = False) -> n
         joined["streams"] = tuple(streams)
         if not getattr(fusion.func, "takes_levels", False):
             kind = ResidualNetwork if getattr(fusion.func, "enters_units", False) else TwoStreamNetwork
-            return kind(tower=tower, two_towers=cfg.two_towers, **joined)
+            return kind(tower=tower, two_towers=cfg.two_towers, multi=is_multi(cfg), **joined)
         if cfg.two_towers:
             raise ValueError("two_towers=true: this fusion keeps no tower; choose two_towers=false")
         bare = partial(tower, pooling=None)  # these towers have no classifiers; the heads pool

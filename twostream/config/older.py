@@ -18,6 +18,11 @@ def mirrors(cfg: DictConfig) -> bool:
     return bool(said(cfg.data, "mirror", True))
 
 
+def is_multi(cfg: DictConfig) -> bool:
+    """Whether a video has several labels: `data.labels=multi`. Older runs, and other data, do not say: one."""
+    return cfg.data.get("labels") == "multi"
+
+
 def scores_relu(backbone: Any) -> bool | None:
     """Whether the scores of a configured backbone end in a ReLU; None if nobody knows.
 

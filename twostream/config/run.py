@@ -27,7 +27,7 @@ from twostream.config.accept import check_weights, same_teacher, trained_before
 from twostream.config.compose import streams_of
 from twostream.config.data import build_data, build_source, build_transform, check_parts
 from twostream.config.distill import build_teacher, check_teacher, teacher_history, unused
-from twostream.config.loss import build_objective, probe_weights
+from twostream.config.loss import build_objective, is_balanced, loss_of, plain_objective, probe_weights
 from twostream.config.network import (
     build_network,
     check_effects,
@@ -36,6 +36,7 @@ from twostream.config.network import (
     describe_config,
     untrained,
 )
+from twostream.config.older import is_multi
 from twostream.config.settle import monitored, settle, settle_starts
 from twostream.config.starts import start_of
 from twostream.config.streams import check_streams
@@ -57,7 +58,7 @@ from twostream.training.distill import DistilledSystem
 from twostream.training.distributed import FullySharded
 from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import csv_logger
-from twostream.training.objective import CrossEntropy
+from twostream.training.objective import Objective
 from twostream.training.optimizers import MakeOptimizer
 from twostream.training.system import TwoStreamSystem
 
@@ -152,6 +153,7 @@ def check_training(cfg: DictConfig) -> list[str]:
 
     Builds all that trains, as shapes only. Raises ValueError for options that do not fit together.
     """
+    check_labels(cfg)
     cfg = settle_starts(cfg)
     check_streams(cfg)
     network = build_network(cfg, num_classes=10, meta=True)
@@ -170,6 +172,24 @@ def check_training(cfg: DictConfig) -> list[str]:
     return without_effect
 
 
+def check_labels(cfg: DictConfig) -> None:
+    """Raises ValueError for options that need one label a video, where there are several."""
+    monitor = monitored(cfg)
+    wrong = {
+        "start=probe: is fitted to one label a video; choose start=random": cfg.start == "probe",
+        "refit=true: leaves no validation videos to choose thresholds on; choose refit=false": cfg.refit is True,
+        f"schedule.monitor={monitor}: is not measured; choose val/map or val/loss": (
+            monitor in ("val/top1", "val/top5", "val/mean_class")
+        ),
+        "sampler=balanced: a video counts for one class there; choose sampler=null": is_balanced(cfg),
+        "loss.class_weights: are of one label a video; choose null": loss_of(cfg, "class_weights") is not None,
+        "loss.focal: is of one label a video; choose null": loss_of(cfg, "focal") is not None,
+        "distill.from: has not been tried; choose null": (cfg.get("distill") or {}).get("from") is not None,
+    }
+    if is_multi(cfg) and (lines := [line for line, is_so in wrong.items() if is_so]):
+        raise ValueError(f"data.labels=multi with {lines[0]}")
+
+
 def initial_history(cfg: DictConfig) -> History:
     """Returns what the weights that training starts from have been trained on, and those of a teacher."""
     history = History()
@@ -184,7 +204,7 @@ def build_system(
     cfg: DictConfig,
     classes: tuple[str, ...],
     history: History | None = None,
-    objective: CrossEntropy | None = None,
+    objective: Objective | None = None,
 ) -> TwoStreamSystem:
     """Returns the network with weights, losses, metrics and optimizer, and with its teacher, if it has one.
 
@@ -211,7 +231,7 @@ def build_system(
         frozen=[*frozen, *settled_statistics(cfg, network)],
         optimizer=make_optimizer(cfg),
         schedule=instantiate(cfg.schedule),
-        objective=objective or CrossEntropy(label_smoothing=cfg.label_smoothing),
+        objective=objective or plain_objective(cfg),
         history=history,
     )
 
@@ -281,7 +301,7 @@ def build_trainer(
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
-        monitor="val/top1" if validate else None,
+        monitor=("val/map" if is_multi(cfg) else "val/top1") if validate else None,
         mode="max",
         save_top_k=int(keep_best),
         enable_version_counter=False,

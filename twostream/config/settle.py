@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
 from twostream.config.data import build_source, fits
+from twostream.config.older import is_multi
 from twostream.config.starts import start_of
 from twostream.config.streams import columns_in
 from twostream.config.trust import code_of
@@ -84,10 +85,14 @@ def has_weights(cfg: DictConfig) -> bool:
 
 
 def may_probe(cfg: DictConfig) -> bool:
-    """Whether classifiers may start from a probe: on top of published weights, which know none of the classes."""
+    """Whether classifiers may start from a probe: on top of published weights, which know none of the classes.
+
+    A probe is fitted to one label a video.
+    """
     strategy = cfg.trainer.get("strategy")
     is_sharded = isinstance(strategy, DictConfig) and code_of(strategy) is FullySharded
-    return has_weights(cfg) and not any(cfg.init.values()) and not is_sharded and cfg.epochs != 0
+    can = has_weights(cfg) and not any(cfg.init.values()) and not is_sharded and cfg.epochs != 0
+    return can and not is_multi(cfg)
 
 
 def epochs_for(videos: int, batch_size: int) -> int:

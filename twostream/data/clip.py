@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
+
+Label = Int[Tensor, "*n"] | Float[Tensor, "*n k"]  # the position of the class; of several labels: 1 or 0 for each class
 
 
 class Clip(NamedTuple):
@@ -18,6 +20,6 @@ class Clip(NamedTuple):
 
     first: Num[Tensor, "*n v t a h w"]
     second: Num[Tensor, "*n v t b h w"]
-    label: Int[Tensor, "*n"]
+    label: Label
     index: Int[Tensor, "*n"]  # position in the data set's list of videos: results are keyed by it
     repeat: Int[Tensor, "*n"] = torch.tensor(0)  # how often the video has come in this epoch before

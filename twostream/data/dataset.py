@@ -14,7 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch.utils.data import Dataset, default_collate
 
-from twostream.data.clip import Clip
+from twostream.data.clip import Clip, Label
 from twostream.data.decoding import VideoError
 from twostream.data.flow import OpticalFlow
 from twostream.data.frames import FrameSource, Kept
@@ -52,8 +52,10 @@ class ClipDataset(Dataset[Clip | None]):
     Training draws one view; testing returns v = temporal views × crops, which share decoded frames and flow.
 
     `streams`: one or two; None: RGB and flow. Flow is read from `flow_store` if there is one, else computed; each field
-    only once where fields are `kept`. Raises `VideoError` (from `twostream.data.decoding`) for a file that cannot be
-    decoded, `FlowStoreError` for a store that lacks a video.
+    only once where fields are `kept`. `num_classes`: needed where videos have several labels.
+
+    Raises `VideoError` (from `twostream.data.decoding`) for a file that cannot be decoded, `FlowStoreError` for a store
+    that lacks a video.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ClipDataset(Dataset[Clip | None]):
         training: bool = False,
         broken: str = "error",
         seed: int = 0,
+        num_classes: int = 0,
     ) -> None:
         if broken not in BROKEN:
             raise ValueError(f"broken={broken!r}: choose from {', '.join(BROKEN)}")
@@ -84,6 +87,7 @@ class ClipDataset(Dataset[Clip | None]):
         self.training = training
         self.broken = broken
         self.seed = seed
+        self.num_classes = num_classes
         self.is_unreadable = torch.zeros(len(self.videos), dtype=torch.bool).share_memory_()
         # only decoding counts frames exactly; all workers share these counts, so it is done once (0: not counted yet)
         self._num_frames = torch.zeros(len(self.videos), dtype=torch.int32).share_memory_()
@@ -128,7 +132,9 @@ class ClipDataset(Dataset[Clip | None]):
         empty = [np.zeros((0, 1, t, stream.channels, size, size), stream.dtype) for stream in self.streams]
         first, second = with_second(empty)
         nobody = torch.zeros(0, dtype=torch.int64)
-        return Clip(torch.from_numpy(first), torch.from_numpy(second), nobody, nobody, nobody)
+        several = any(video.labels is not None for video in self.videos[:1])
+        label = torch.zeros(0, self.num_classes) if several else nobody
+        return Clip(torch.from_numpy(first), torch.from_numpy(second), label, nobody, nobody)
 
     def __getitem__(self, key: tuple[int, ...]) -> Clip | None:
         """Returns the clip of a key, or None if broken="skip" and the video cannot be read."""
@@ -173,7 +179,14 @@ class ClipDataset(Dataset[Clip | None]):
                 views = self.transform.colour(views.reshape(-1, *views.shape[2:]), rng).reshape(views.shape)
             made.append(views)
         first, second = (torch.from_numpy(views) for views in with_second(made))
-        return Clip(first, second, torch.tensor(video.label), torch.tensor(index), torch.tensor(repeat))
+        return Clip(first, second, self._label(video), torch.tensor(index), torch.tensor(repeat))
+
+    def _label(self, video: Video) -> Label:
+        if video.labels is None:
+            return torch.tensor(video.label)
+        positive = torch.zeros(self.num_classes)
+        positive[list(video.labels)] = 1.0
+        return positive
 
     @property
     def _computes_flow(self) -> bool:

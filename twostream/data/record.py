@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     """One video of a list. `size`, `flow` and `packed` are file sizes in bytes (-1: absent or unused)."""
 
     id: str
-    label: str  # the name of its class, since the number changes when a class is added
+    label: str  # the names of its classes, since numbers change when a class is added
     size: int = -1
     sha256: str = ""  # the first 16 digits, from the index; "" if the index has none or the file has changed since
     flow: int = -1  # size of its file in the flow store
@@ -70,7 +70,10 @@ class Record:
 
 def summary_of(classes: Sequence[str], lists: Mapping[str, Sequence[Video]]) -> dict[str, dict[str, Any]]:
     """Returns length and hash of each list; a hash is the same if classes, ids, labels and their order are the same."""
-    named = {part: [[video.id, video.label] for video in lists[part]] for part in PARTS}
+    named = {
+        part: [[video.id, video.label if video.labels is None else video.labels] for video in lists[part]]
+        for part in PARTS
+    }
     return {part: {"videos": len(ids), "fingerprint": _hash([list(classes), ids])} for part, ids in named.items()}
 
 
@@ -98,7 +101,7 @@ def record_of(
         size += sum(_facts(video.files[column])[0] for column in columns)
         return Entry(
             video.id,
-            classes[video.label],
+            video.named(classes),
             size,
             known.sha256[:HASH_DIGITS] if known is not None and fresh else "",
             _facts(flow_path(video))[0] if flow_path else -1,

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 from twostream.config.bounds import cautions
 from twostream.config.data import build_source, build_views, mirror_note, unsafe_mirror
 from twostream.config.loaded import TrainedRun, load_run, other_reading, unfinished
-from twostream.config.older import mirrors
+from twostream.config.older import is_multi, mirrors
 from twostream.config.protocol_views import num_views, scores_frame_by_frame
 from twostream.config.protocols import CROPS
 from twostream.config.run import check_device, quieten, use_matmul_precision
@@ -32,8 +32,8 @@ from twostream.data.workers import start_worker
 from twostream.evaluation.plan import Plan
 from twostream.files.digest import sha256
 from twostream.files.errors import ExpectedError
-from twostream.metrics import untested
 from twostream.metrics.scores import Scores, one_of_each
+from twostream.metrics.table import untested_in
 from twostream.models.memory_order import channels_last
 from twostream.training.distributed import of_all_processes
 from twostream.training.system import TwoStreamSystem, logits_by_video
@@ -79,6 +79,8 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     with errors_name_file(folder):
         source = build_source(cfg)
         check_classes(source.classes, run.system.classes)
+        if is_multi(cfg) != run.system.multi:
+            raise ValueError(f"data.labels={cfg.data.labels}: the run was trained with another value")
         alone = scores_frame_by_frame(run.system.network)
         dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
     try:
@@ -146,7 +148,7 @@ def score_all(scorer: Scorer, prepared: Prepared, plan: Plan) -> list[str] | Non
 def outcome_of(prepared: Prepared, scores: Scores, unreadable: list[str], seconds: float) -> Outcome:
     """Returns what came of scoring the videos of a run."""
     own = prepared.split == prepared.run.cfg.split
-    absent = untested(scores.labels, scores.classes)
+    absent = untested_in(scores)
     return Outcome(
         *(scores, prepared.views, seconds, prepared.leaked, unreadable, own, prepared.notes),
         cautions=[*prepared.cautions, *([absent] if absent else [])],
@@ -166,6 +168,7 @@ def scores_from(prepared: Prepared, plan: Plan, logits: Mapping[int, np.ndarray]
         part=plan.part,
         leaked=prepared.leaked,
         mirror=prepared.mirror,
+        thresholds=prepared.run.system.thresholds,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twostream.config.compose import streams_of
+from twostream.config.older import is_multi
 from twostream.config.paths import check_stores, check_videos
 from twostream.config.saved import change_config, differing_parts, errors_name_file, load_config
 from twostream.options import check_plain
@@ -51,6 +52,8 @@ class Plan:
         """Raises ValueError or ExpectedError if videos, flow, packed frames or streams for this are not there."""
         cfg = self.changed(load_config(folder, trust=self.trust))
         with errors_name_file(folder):
+            if self.streams and is_multi(cfg):
+                raise ValueError("--streams: counts right videos, which have one label each; here data.labels=multi")
             if self.streams and len(found := streams_of(cfg)) < 2:
                 raise ValueError(f"--streams: the run has one stream, {', '.join(found)}; replacing one takes two")
             check_videos(cfg)

@@ -24,11 +24,13 @@ from twostream.metrics import (
     confusion_of,
     count_right,
 )
+from twostream.metrics.multi_label import HALF, class_numbers
 from twostream.metrics.plots import save_confusion_matrix, save_reliability
 from twostream.metrics.scores import Scores
 from twostream.metrics.table import metrics_of, metrics_table
 from twostream.runs.results import write_json
 
+ECE = f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)"
 SHOWN = 5  # how many of the most confused pairs
 
 
@@ -36,10 +38,7 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
     """Returns a short table for the console."""
     scores = outcome.scores
     lines = [title(outcome), metrics_table({scores.protocol: metrics}, "protocol")]
-    mistakes = confused_pairs(confusion_of(scores.logits, scores.labels))
-    shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
-    if shown:
-        lines.append("most confused: " + ", ".join(shown))
+    lines += [about_thresholds(scores)] if scores.multi else most_confused(scores)
     return "\n".join([*lines, *remarks(outcome)])
 
 
@@ -62,6 +61,19 @@ def remarks(outcome: Outcome) -> list[str]:
     return [*lines, *(f"WARNING: {caution}" for caution in outcome.cautions)]
 
 
+def most_confused(scores: Scores) -> list[str]:
+    """Returns a line with the pairs of classes that are taken for each other most often, if there are any."""
+    mistakes = confused_pairs(confusion_of(scores.logits, scores.labels))
+    shown = [f"{scores.classes[p.true]} as {scores.classes[p.predicted]} {p.count}/{p.of}" for p in mistakes[:SHOWN]]
+    return ["most confused: " + ", ".join(shown)] if shown else []
+
+
+def about_thresholds(scores: Scores) -> str:
+    """Says at which thresholds F1 is, of several labels a video."""
+    chosen = "one half for each class" if scores.thresholds is None else "chosen on validation videos"
+    return f"F1 at thresholds of the probability: {chosen}"
+
+
 def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Returns the mean of each metric over the rows, as papers report three splits.
 
@@ -81,16 +93,10 @@ def write_evaluation(outcome: Outcome, out: Path) -> tuple[Path, dict[str, float
     with atomic_folder(out / name) as folder:
         scores.save(folder / "scores.npz")
         write_json(folder / "metrics.json", described(outcome, metrics))
-        confusion = confusion_of(scores.logits, scores.labels)
-        write_csv(folder / "classes.csv", class_rows(scores))
-        write_csv(folder / "confused.csv", confused_rows(confusion, scores.classes))
-        header = ["true \\ predicted", *scores.classes]
-        matrix = ([one, *row] for one, row in zip(scores.classes, confusion.tolist(), strict=True))
-        write_csv(folder / "confusion_matrix.csv", (dict(zip(header, row, strict=True)) for row in matrix))
-        save_confusion_matrix(confusion, scores.classes, folder / "confusion_matrix.png")
-        found = calibration(scores.logits, scores.labels)
-        write_csv(folder / "calibration.csv", calibration_rows(found))
-        save_reliability(found, folder / "reliability.png")
+        if scores.multi:
+            write_csv(folder / "classes.csv", label_rows(scores))
+        else:
+            write_confusion(scores, folder)
     return out / name, metrics
 
 
@@ -101,9 +107,24 @@ def folder_name(outcome: Outcome) -> str:
     return f"{scores.protocol}-{scores.part}{split}{'-leaked' if outcome.leaked else ''}"
 
 
+def write_confusion(scores: Scores, folder: Path) -> None:
+    """Writes what is right and what is confused, and how sure the network is of it, of one label a video."""
+    confusion = confusion_of(scores.logits, scores.labels)
+    write_csv(folder / "classes.csv", class_rows(scores))
+    write_csv(folder / "confused.csv", confused_rows(confusion, scores.classes))
+    header = ["true \\ predicted", *scores.classes]
+    matrix = ([one, *row] for one, row in zip(scores.classes, confusion.tolist(), strict=True))
+    write_csv(folder / "confusion_matrix.csv", (dict(zip(header, row, strict=True)) for row in matrix))
+    save_confusion_matrix(confusion, scores.classes, folder / "confusion_matrix.png")
+    found = calibration(scores.logits, scores.labels)
+    write_csv(folder / "calibration.csv", calibration_rows(found))
+    save_reliability(found, folder / "reliability.png")
+
+
 def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
     """Returns the content of metrics.json."""
     scores = outcome.scores
+    thresholds = None if scores.thresholds is None else scores.thresholds.tolist()
     return {
         "metrics": dict(metrics),
         "videos": len(scores.videos),
@@ -114,8 +135,27 @@ def described(outcome: Outcome, metrics: Mapping[str, float]) -> dict[str, Any]:
         "leaked": outcome.leaked,
         "unreadable": outcome.unreadable,
         "cautions": outcome.cautions,
-        "ece": f"{BINS} bins of equal width, of the largest class probability (Guo et al. 2017, equation 3)",
+        **({"thresholds": thresholds} if scores.multi else {"ece": ECE}),
     }
+
+
+def label_rows(scores: Scores) -> Iterator[dict[str, Any]]:
+    """Yields one row for each class, of several labels a video; precision is empty for a class never predicted."""
+    found = class_numbers(scores.logits, scores.labels, scores.thresholds)
+    thresholds = np.full(len(scores.classes), HALF) if scores.thresholds is None else scores.thresholds
+    for label, name in enumerate(scores.classes):
+        positives, predicted, right = (int(counts[label]) for counts in found[:3])
+        yield {
+            "class": name,
+            "videos": positives,
+            "average_precision": number(found.average_precision[label]),
+            "threshold": number(thresholds[label]),
+            "predicted": predicted,
+            "correct": right,
+            "precision": number(right / predicted if predicted else math.nan),
+            "recall": number(right / positives if positives else math.nan),
+            "f1": number(found.f1[label] if positives else math.nan),
+        }
 
 
 def class_rows(scores: Scores) -> Iterator[dict[str, Any]]:

@@ -25,8 +25,18 @@ METRICS = {
     "test/top1": "top-1 accuracy",
     "test/top5": "top-5 accuracy",
     "test/mean_class": "mean class accuracy",
+    "test/map": "mean average precision",
     "test/macro_f1": "macro F1",
+    "test/micro_f1": "micro F1",
 }
+OTHER_TYPES = {"test/map": "map", "test/macro_f1": "f1", "test/micro_f1": "f1"}  # of metrics on the Hub; else accuracy
+ONE_LABEL = (
+    "Top-1 and top-5 are correct videos / all videos; mean class accuracy is the mean of the classes' accuracies."
+)
+SEVERAL_LABELS = (
+    "A video has several labels. Average precision and F1 are of each class, and the means over classes that have "
+    "a test video. F1 is at the thresholds in `preprocessing.json`: chosen on validation videos, or one half."
+)
 RECIPE = (
     "epochs", "batch_size", "accumulate", "optimizer", "schedule", "dropout", "label_smoothing", "gradient_clip", "ema",
     "precision", "train_from", "validation_fraction", "seed",
@@ -83,20 +93,21 @@ def front_matter(cfg: Mapping[str, Any], results: Mapping[str, Any] | None) -> l
     """Returns the Hub's metadata, as YAML between two lines of dashes."""
     choices = (results or {}).get("choices", {})
     data = data_of(cfg, choices)
+    measured = (results or {}).get("metrics", {})
+    types = {key: OTHER_TYPES.get(key, "accuracy") for key in METRICS if key in measured}
     content: dict[str, Any] = {
         "license": LICENSE,
         "library_name": "twostream",
         "pipeline_tag": "video-classification",
         "tags": ["twostream", "two-stream", "action-recognition", "video-classification", "optical-flow"],
-        "metrics": ["accuracy"],
+        "metrics": list(dict.fromkeys(types.values())) or ["accuracy"],
     }
     if data in DATA_SETS:
         content["datasets"] = [data]
     if results is not None:
         values = [
-            {"type": "accuracy", "name": name, "value": round(float(results["metrics"][key]), 6)}
-            for key, name in METRICS.items()
-            if key in results["metrics"]
+            {"type": kind, "name": METRICS[key], "value": round(float(results["metrics"][key]), 6)}
+            for key, kind in types.items()
         ]
         content["model-index"] = [
             {
@@ -125,7 +136,7 @@ def _metrics(run: TrainedRun, results: Mapping[str, Any] | None, clips: ClipData
     data = data_of(run.cfg, results["choices"])
     body = [(name, f"{results['metrics'][key]:.4f}") for key, name in METRICS.items() if key in results["metrics"]]
     yield from rows((f"{DATA_SETS.get(data, data)}, split {results['split']}, test videos", "value"), body)
-    yield from ("", escaped(protocol(clips)), "")
+    yield from ("", escaped(f"{protocol(clips)} {SEVERAL_LABELS if run.system.multi else ONE_LABEL}"), "")
     leaked, unreadable = results.get("leaked", 0), results.get("unreadable") or {}
     if leaked:
         yield from (f"**The weights were trained on {leaked} of these test videos: the numbers mean nothing.**", "")
@@ -143,8 +154,7 @@ def protocol(clips: ClipDataset) -> str:
     return (
         f"Every video is counted once. Its score is the mean, before softmax, of {starts.shape[0] * crops} clip(s): "
         f"{views} × {crops} crop(s) of the frame ({where.test}{mirrored}). A clip has T = {starts.shape[1]} chunks of "
-        f"{' and '.join(contents(stream) for stream in clips.streams)}. Top-1 and top-5 are correct videos / all "
-        "videos; mean class accuracy is the mean of the classes' accuracies."
+        f"{' and '.join(contents(stream) for stream in clips.streams)}."
     )
 
 
@@ -210,11 +220,12 @@ def _curves(run: TrainedRun) -> Iterator[str]:
         curves = read_curves(run.folder / "metrics.csv")
     except (OSError, ValueError):
         return
-    if "val/top1" in curves:
-        epochs, values = curves["val/top1"]
+    name = "val/map" if run.system.multi else "val/top1"
+    if name in curves:
+        epochs, values = curves[name]
         best = max(range(len(values)), key=values.__getitem__)
         yield from (
-            f"Of {len(epochs)} epochs, validation chose epoch {epochs[best]:.0f} (val/top1 {values[best]:.4f}).",
+            f"Of {len(epochs)} epochs, validation chose epoch {epochs[best]:.0f} ({name} {values[best]:.4f}).",
             "",
         )
 
@@ -227,6 +238,7 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         "",
     )
     streams = {stream.name: f"{stream.name}_{stream.dtype}" for stream in streams_in(run.cfg)}
+    before = "before the sigmoid" if run.system.multi else "before softmax"
     if FORMATS["safetensors"] in files:
         where = f'download_run("{repo}")' if repo else '"FOLDER"'
         lines = ["from twostream.config.loaded import load_run"]
@@ -240,23 +252,24 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         given = ", ".join(f'"{name}": {streams[name]}' for name in streams)
         lines = ["import onnxruntime", "", f'session = onnxruntime.InferenceSession("{FORMATS["onnx"]}")']
         yield from (
-            *block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), before softmax"], "python"),
+            *block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), {before}"], "python"),
             "",
         )
     if FORMATS["torch-export"] in files:
         given = ", ".join(streams.values())
         lines = ["import torch", "", f'program = torch.export.load("{FORMATS["torch-export"]}").module()']
-        yield from (*block([*lines, f"score = program({given})  # (n, k), before softmax"], "python"), "")
+        yield from (*block([*lines, f"score = program({given})  # (n, k), {before}"], "python"), "")
     names = [escaped(name) for name in run.system.classes]
     yield from (f"{len(names)} classes: {', '.join(names)}.", "")
 
 
 def _limits(run: TrainedRun) -> Iterator[str]:
+    names = "names those above their thresholds" if run.system.multi else "always names one of them"
     yield from (
         "## Limits",
         "",
-        f"- It knows {len(run.system.classes)} classes and always names one of them, whatever it is shown; its scores "
-        "were not calibrated.",
+        f"- It knows {len(run.system.classes)} classes and {names}, whatever it is shown; its scores were not "
+        "calibrated.",
         "- It was tested on videos of the data set named above only. Other cameras, frame rates, compressions, and "
         "clips that were not cut to one action, are another distribution.",
         "- Optical flow has to be computed as `preprocessing.json` says: another algorithm or bound changes scores.",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from twostream.data.dataset import ClipDataset
+from twostream.metrics.multi_label import HALF
 from twostream.models.network.parts import towers
 from twostream.options.streams import Stream
 from twostream.training.system import TwoStreamSystem
@@ -53,6 +54,12 @@ VECTORS = (
 )
 
 
+MULTI = (
+    "before the sigmoid: the sigmoid of each class's score is its probability; a video has all classes that are above "
+    "their thresholds"
+)
+
+
 def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]:
     """Returns all that the input of an exported network depends on, for one view: the centre of video and frame."""
     size, chunks = clips.transform.size, clips.sampling.fixed(1, clips.span).shape[1]
@@ -76,7 +83,8 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
         "output": {
             "name": "score",
             "shape": ["n", len(system.classes)],
-            "meaning": "before softmax: softmax over the classes gives probabilities",
+            "meaning": MULTI if system.multi else "before softmax: softmax over the classes gives probabilities",
+            **_thresholds(system),
         },
         "sampling": {
             "kind": type(clips.sampling).__name__,
@@ -91,6 +99,13 @@ def preprocessing(clips: ClipDataset, system: TwoStreamSystem) -> dict[str, Any]
         },
         "flow": _flow(clips) if any(stream.made == "flow" for stream in clips.streams) else None,
     }
+
+
+def _thresholds(system: TwoStreamSystem) -> dict[str, list[float]]:
+    if not system.multi:
+        return {}
+    halves = [HALF] * len(system.classes)
+    return {"thresholds": halves if system.thresholds is None else system.thresholds.tolist()}
 
 
 def _flow(clips: ClipDataset) -> dict[str, Any]:

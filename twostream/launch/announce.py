@@ -15,6 +15,7 @@ from twostream.config.network import starts
 from twostream.config.run import Run
 from twostream.config.settle import few_note, settled_note
 from twostream.metrics import untested
+from twostream.metrics.multi_label import MEANS_OF_LABELS
 from twostream.runs.results import worse_than_probe
 from twostream.training.distill import teacher_facts
 
@@ -39,7 +40,9 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
         print(f"WARNING: {caution}", flush=True)
     for line in run.without_effect:
         print(f"NOTE: {line}", flush=True)
-    if note := few_note(len(run.data.test_set)):
+    if run.system.multi:
+        print("NOTE: several labels a video: a sigmoid for each class, the best checkpoint by val/map, no probe")
+    elif note := few_note(len(run.data.test_set)):
         print(f"NOTE: {note}", flush=True)
     if run.leaked_validation:
         print(
@@ -57,8 +60,10 @@ def announce_refit(run: Run, epochs: int) -> None:
 
 def untested_classes(run: Run) -> str:
     """Names the classes without a video in the test that a run has done; "" if there are none."""
-    labels = [run.data.test_set.videos[place].label for place in run.system.test_logits]
-    return untested(np.array(labels), run.source.classes)
+    videos = [run.data.test_set.videos[place] for place in run.system.test_logits]
+    labels = np.array([label for video in videos for label in video.all_labels])
+    means = [MEANS_OF_LABELS] if run.system.multi else []
+    return untested(labels, run.source.classes, *means)
 
 
 def conclude(results: Mapping[str, Any], metrics: Mapping[str, float], run: Run) -> None:

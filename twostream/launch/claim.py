@@ -80,8 +80,9 @@ def is_finished(cfg: DictConfig, folder: Path) -> bool:
             words = shlex.join(as_typed(HydraConfig.get().overrides.task))
             otherwise = f"a finished run does not go on; in a folder of its own trains anew: {train_command()} {words}"
         raise UserError(f"{folder}: has the results of another configuration ({changes}); {otherwise}")
-    top1 = results["metrics"].get("test/top1")
-    print(f"{folder}: finished before; test/top1 {'n/a' if top1 is None else f'{top1:.4f}'}")
+    name = next((name for name in ("test/top1", "test/map") if name in results["metrics"]), "test/top1")
+    value = results["metrics"].get(name)
+    print(f"{folder}: finished before; {name} {'n/a' if value is None else f'{value:.4f}'}")
     return True
 
 

@@ -29,6 +29,7 @@ from twostream.runs.results import finite_or_none, git_revision, versions, write
 from twostream.training.distill import teacher_facts
 from twostream.training.distributed import of_all_processes
 from twostream.training.loggers import log_pictures
+from twostream.training.objective import CrossEntropy
 
 CLONE = Path(__file__).parents[2]  # of an installed wheel, this folder is no clone
 
@@ -73,14 +74,17 @@ def leave_scores(run: Run, folder: Path, cfg: DictConfig) -> None:
         part="test",
         leaked=run.leaked,
         mirror=mirrors(cfg),
+        thresholds=run.system.thresholds,
     )
     scores.save(folder / "test_scores.npz")
-    pictures = {name: folder / f"{name}.png" for name in ("learning_curves", "confusion_matrix")}
+    pictures = {"learning_curves": folder / "learning_curves.png"}
     # With refit=true, only the run that chose the epochs has a curve of validation.
     selection = folder / SELECTION / "metrics.csv"
     curves = read_curves(selection if selection.is_file() else folder / "metrics.csv")
     save_learning_curves(curves, pictures["learning_curves"])
-    save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
+    if not scores.multi:
+        pictures["confusion_matrix"] = folder / "confusion_matrix.png"
+        save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
 
 
@@ -142,9 +146,10 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
 
 def balance(run: Run, cfg: DictConfig) -> dict[str, Any]:
     """Returns what was done about classes of unequal size; `class_weights`: {class: number}, None if all count 1."""
-    weights = run.system.objective.class_weights
+    loss = run.system.objective
+    weights, focal = (loss.class_weights, loss.focal) if isinstance(loss, CrossEntropy) else (None, None)
     named = None if weights is None else dict(zip(run.source.classes, weights, strict=True))
-    return {"class_weights": named, "focal": run.system.objective.focal, "sampler": cfg.get("sampler")}
+    return {"class_weights": named, "focal": focal, "sampler": cfg.get("sampler")}
 
 
 def learned(run: Run, outcome: Outcome) -> dict[str, Any]:

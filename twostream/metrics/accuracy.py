@@ -81,8 +81,8 @@ def accuracies(counted: Right) -> dict[str, float]:
     return found
 
 
-def untested(labels: Int[np.ndarray, " n"], classes: Sequence[str]) -> str:
-    """Names the classes that none of the videos is of; "" if there are none.
+def untested(labels: Int[np.ndarray, " n"], classes: Sequence[str], means: str = "mean_class, macro_f1") -> str:
+    """Names the classes that none of the videos is of, which `means` leave out; "" if there are none.
 
     >>> untested(np.array([0, 2, 2]), ("run", "sit", "walk"))
     'no video of 1 of 3 classes was tested, and means over classes (mean_class, macro_f1) leave it out: sit'
@@ -91,8 +91,8 @@ def untested(labels: Int[np.ndarray, " n"], classes: Sequence[str]) -> str:
     if not absent:
         return ""
     return (
-        f"no video of {len(absent)} of {len(classes)} classes was tested, and means over classes (mean_class, "
-        f"macro_f1) leave {'it' if len(absent) == 1 else 'them'} out: {first_ten([classes[label] for label in absent])}"
+        f"no video of {len(absent)} of {len(classes)} classes was tested, and means over classes ({means}) "
+        f"leave {'it' if len(absent) == 1 else 'them'} out: {first_ten([classes[label] for label in absent])}"
     )
 
 

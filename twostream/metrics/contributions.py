@@ -75,7 +75,8 @@ def compare(
     """Compares the scores of each run's three: the first stream alone, the second alone, both.
 
     `names`: what to call each of them in an error. Runs of one split have the same videos; those of several splits are
-    put together. Raises ValueError if videos, labels or classes differ, as `check_alike` does.
+    put together. Raises ValueError if videos, labels or classes differ, as `check_alike` does, and for several labels a
+    video.
     """
     by_split: dict[int, list[Sequence[Scores]]] = {}
     for three in runs:
@@ -83,6 +84,10 @@ def compare(
     for split, threes in by_split.items():
         called = [name for of, three in zip(names, runs, strict=True) for name in of if three[0].split == split]
         check_alike([scores for three in threes for scores in three], called)
+    if runs[0][0].multi:
+        raise ValueError(
+            f"{names[0][0]}: has several labels a video; what streams add counts right videos, of one each"
+        )
     if len({three[0].classes for three in runs}) > 1:
         raise ValueError(f"{names[0][0]} and {names[-1][0]} differ in their classes")
     found = [[right_of(three) for three in threes] for threes in by_split.values()]

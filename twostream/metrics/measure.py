@@ -16,13 +16,18 @@ def measure(logits: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> 
     differs if there are several. Raises ValueError if there is no video, or if a score is not finite, as after training
     that has diverged.
     """
-    if not len(labels):
-        raise ValueError("no video was scored")
-    if broken := int((~np.isfinite(logits).all(1)).sum()):
-        raise ValueError(f"the scores of {broken} of {len(labels)} videos are not finite")
+    require_finite(logits)
     true = np.take_along_axis(log_softmax(logits), labels[:, None], axis=1)
     return {
         **accuracies(count_right(logits, labels)),
         "loss": float(-true.mean()),
         "ece": calibration(logits, labels).error,
     }
+
+
+def require_finite(logits: Float[np.ndarray, "n k"]) -> None:
+    """Raises ValueError if there is no video, or if a score is not finite."""
+    if not len(logits):
+        raise ValueError("no video was scored")
+    if broken := int((~np.isfinite(logits).all(1)).sum()):
+        raise ValueError(f"the scores of {broken} of {len(logits)} videos are not finite")

@@ -50,10 +50,11 @@ def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], pat
             ("top1", accuracy),
             ("top5", accuracy),
             ("mean_class", accuracy),
+            ("map", accuracy),
         ):
             if f"{stage}/{metric}" in curves:
                 epochs, values = curves[f"{stage}/{metric}"]
-                colour = {"loss": "C0", "top1": "C0", "top5": "C1", "mean_class": "C2"}[metric]
+                colour = {"loss": "C0", "top1": "C0", "top5": "C1", "mean_class": "C2", "map": "C0"}[metric]
                 axes.plot(
                     epochs,
                     values,

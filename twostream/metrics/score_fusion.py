@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from twostream.data.sources.source import first_ten
 from twostream.metrics import log_softmax, measure
+from twostream.metrics.multi_label import measure_labels
 from twostream.metrics.scores import Scores
 
 STEPS = 20  # of the search: weights are multiples of 1/20 and sum to 1
@@ -67,7 +68,9 @@ def check_alike(files: Sequence[Scores], names: Sequence[str]) -> None:
                 f"{where} are not of the same videos ({len(first.videos)} and {len(other.videos)}): "
                 f"{len(gone)} only in the first ({first_ten(gone)}), {len(new)} only in the second ({first_ten(new)})"
             )
-        if len(unlike := np.flatnonzero(first.labels != other.labels)):
+        if first.multi != other.multi:
+            raise ValueError(f"{where} differ in data.labels: one of them has several labels a video")
+        if len(unlike := np.flatnonzero((first.labels != other.labels).reshape(len(first.videos), -1).any(1))):
             ids = first_ten([first.videos[i] for i in unlike])
             raise ValueError(f"{where} have other labels for {len(unlike)} of {len(first.videos)} videos: {ids}")
         for field in ("data", "split", "part"):
@@ -84,7 +87,8 @@ def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, na
 
     By default the logits are averaged (Feichtenhofer et al. 2016 average FC8 outputs; Wang et al. 2016 weigh before
     softmax, too), with `softmax` the class probabilities (Simonyan & Zisserman 2014 average softmax scores): then the
-    fused logits are the logarithms of the fused probabilities. Raises ValueError as `check_alike` does.
+    fused logits are the logarithms of the fused probabilities, or, of several labels a video, log(p / (1 - p)) of the
+    fused sigmoids p. Raises ValueError as `check_alike` does.
     """
     check_alike(files, names)
     first = files[0]
@@ -104,27 +108,34 @@ def fuse(files: Sequence[Scores], weights: Sequence[float], *, softmax: bool, na
     )
 
 
-def ready(scores: Scores, *, softmax: bool) -> Float[np.ndarray, "n k"]:
-    """Returns what is averaged, in float64: the logits, or with `softmax` the logarithms of probabilities."""
-    return log_softmax(scores.logits) if softmax else scores.logits.astype(np.float64)
+def ready(scores: Scores, *, softmax: bool) -> Float[np.ndarray, "*yes_no n k"]:
+    """Returns what is averaged, in float64: the logits, or with `softmax` the logarithms of probabilities.
+
+    Of several labels a video, these are of both answers of each class, yes and no: (2, n, k).
+    """
+    logits = scores.logits.astype(np.float64)
+    if softmax and scores.multi:
+        return -np.logaddexp(0.0, np.stack((-logits, logits)))
+    return log_softmax(logits) if softmax else logits
 
 
 def weighted_mean(
-    parts: Sequence[Float[np.ndarray, "n k"]], weights: Sequence[float], *, softmax: bool
+    parts: Sequence[Float[np.ndarray, "*yes_no n k"]], weights: Sequence[float], *, softmax: bool
 ) -> Float[np.ndarray, "n k"]:
     """Returns the mean of what `ready` returned; with `softmax` the log of mean probabilities, however small."""
     shares = [(weight / sum(weights), part) for weight, part in zip(weights, parts, strict=True) if weight]
     if softmax:
-        return np.logaddexp.reduce([np.log(share) + part for share, part in shares])
+        logs = np.logaddexp.reduce([np.log(share) + part for share, part in shares])
+        return logs if logs.ndim == 2 else logs[0] - logs[1]
     return sum((share * part for share, part in shares), np.zeros(()))
 
 
 def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Returns the best weights, multiples of 1/20 that sum to 1, and their metrics.
 
-    The best ones have the highest top-1 accuracy; among those the lowest loss, to nine digits; among those the most
-    even weights. Raises ValueError for scores of test videos, since what was chosen on them cannot be measured on them,
-    and for more than four files.
+    The best ones have the highest top-1 accuracy, or mean average precision, of several labels a video; among those the
+    lowest loss, to nine digits; among those the most even weights. Raises ValueError for scores of test videos, since
+    what was chosen on them cannot be measured on them, and for more than four files.
     """
     tested = [name for name, scores in zip(names, files, strict=True) if scores.part == "test"]
     if tested:
@@ -136,10 +147,11 @@ def search(files: Sequence[Scores], *, softmax: bool, names: Sequence[str]) -> t
         raise ValueError(f"--search: {len(files)} files; at most {MOST}")
     check_alike(files, names)
     parts = [ready(scores, softmax=softmax) for scores in files]
+    measured, headline = (measure_labels, "map") if files[0].multi else (measure, "top1")
     best: tuple[Any, tuple[float, ...], dict[str, float]] | None = None
     for weights in grid(len(files)):
-        metrics = measure(weighted_mean(parts, weights, softmax=softmax), files[0].labels)
-        key = (-metrics["top1"], round(metrics["loss"], 9), sum(weight**2 for weight in weights))
+        metrics = measured(weighted_mean(parts, weights, softmax=softmax), files[0].labels)
+        key = (-metrics[headline], round(metrics["loss"], 9), sum(weight**2 for weight in weights))
         if best is None or key < best[0]:
             best = key, weights, metrics
     assert best is not None

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import one_line
+from twostream.metrics.multi_label import positives_of
 
 PARTS = ("test", "validation")
 Value = TypeVar("Value")
@@ -26,19 +27,21 @@ MOST_BYTES = 1 << 30  # that a file may unpack to, beyond 50 times its own size
 class Scores:
     """Scores with one row for each video that could be read.
 
-    - `videos`: their ids, unique and sorted. `labels`: positions in `classes`.
-    - `logits`: averaged over the views of a video, before softmax.
+    - `videos`: their ids, unique and sorted.
+    - `labels`: positions in `classes`; of several labels a video, whether it has each class.
+    - `logits`: averaged over the views of a video, before softmax, or, of several labels, the sigmoid.
     - `protocol`: "train" is the configuration's own test protocol; for the others see `twostream.config.protocols`.
     - `checkpoint`: SHA-256 of the file of the weights; "" if there is none.
     - `data`, `split`, `part`: such as "ucf101", 1, and "test" or "validation".
     - `leaked`: how many of the videos the weights were trained on.
     - `mirror`: `data.mirror` in this test; None if an older file does not say.
+    - `thresholds`: of several labels, the probability above which a class is predicted; None: one half for each.
 
     Raises ValueError if the fields do not fit each other.
     """
 
     videos: tuple[str, ...]
-    labels: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"] | Bool[np.ndarray, "n k"]
     logits: Float32[np.ndarray, "n k"]
     classes: tuple[str, ...]
     protocol: str
@@ -48,18 +51,28 @@ class Scores:
     part: str
     leaked: int = 0
     mirror: bool | None = None
+    thresholds: Float[np.ndarray, " k"] | None = None
+
+    @property
+    def multi(self) -> bool:
+        """Whether a video has several labels, or none."""
+        return self.labels.ndim == 2
 
     def __post_init__(self) -> None:
         n, k = len(self.videos), len(self.classes)
-        if self.labels.shape != (n,) or self.logits.shape != (n, k):
+        if self.labels.shape != ((n, k) if self.multi else (n,)) or self.logits.shape != (n, k):
             shapes = f"labels {self.labels.shape}, logits {self.logits.shape}"
             raise ValueError(f"{n} videos and {k} classes do not fit {shapes}")
         if list(self.videos) != sorted(set(self.videos)):
             raise ValueError("videos are not sorted, or one is there twice")
-        if n and not 0 <= self.labels.min() <= self.labels.max() < k:
+        if not self.multi and n and not 0 <= self.labels.min() <= self.labels.max() < k:
             raise ValueError(f"labels from {self.labels.min()} to {self.labels.max()} of {k} classes")
         if self.part not in PARTS:
             raise ValueError(f"part={self.part!r}: choose from {', '.join(PARTS)}")
+        if (found := self.thresholds) is not None and not (self.multi and found.shape == (k,) and _are_shares(found)):
+            raise ValueError(
+                f"thresholds {found.shape}: must be a probability for each of {k} classes, of several labels"
+            )
 
     @classmethod
     def of(cls, videos: Sequence[Video], logits: Mapping[int, np.ndarray], **described: Any) -> Scores:
@@ -72,9 +85,12 @@ class Scores:
         if twice := sorted({one for one, other in pairwise(ids) if one == other}):
             raise ValueError(f"{len(twice)} videos have the id of another one: {first_ten(twice)}")
         rows = [np.asarray(logits[index], np.float32) for index in order]
+        labels: Any = np.array([videos[index].label for index in order], np.int64)
+        if any(video.labels is not None for video in videos):
+            labels = positives_of([videos[index] for index in order], len(described["classes"]))
         return cls(
             videos=ids,
-            labels=np.array([videos[index].label for index in order], np.int64),
+            labels=labels,
             logits=np.array(rows, np.float32).reshape(len(order), len(described["classes"])),
             **described,
         )
@@ -83,8 +99,9 @@ class Scores:
         """Writes the file aside, then renames it: a partial file never looks whole."""
         path = Path(path)
         content = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.mirror is None:
-            del content["mirror"]
+        for name in ("mirror", "thresholds"):
+            if content[name] is None:
+                del content[name]
         for name in ("videos", "classes"):
             content[name] = np.array(content[name], dtype=np.str_)
         with atomic_file(path) as aside, aside.open("wb") as file:
@@ -101,12 +118,13 @@ class Scores:
             with np.load(path, allow_pickle=False) as file:
                 names = [name for name in KINDS if name not in LATER or name in file]
                 content: dict[str, Any] = {name: file[name] for name in names}
-            for name, (kind, dimensions) in ((name, KINDS[name]) for name in names):
-                if content[name].dtype.kind not in kind or content[name].ndim != dimensions:
-                    raise ValueError(f"{name} is {content[name].dtype} of {content[name].ndim} dimensions")
+            for name in names:
+                found = content[name]
+                if not any(found.dtype.kind in kind and found.ndim == dimensions for kind, dimensions in KINDS[name]):
+                    raise ValueError(f"{name} is {found.dtype} of {found.ndim} dimensions")
             for name in ("videos", "classes"):
                 content[name] = tuple(content[name].tolist())
-            for name in {"protocol", "checkpoint", "data", "split", "part", *LATER} & {*names}:
+            for name in {"protocol", "checkpoint", "data", "split", "part", "leaked", "mirror"} & {*names}:
                 content[name] = content[name].item()
             return cls(**content)
         except FileNotFoundError:
@@ -115,12 +133,20 @@ class Scores:
             raise ValueError(f"{path}: is no file of scores ({one_line(error)})") from None
 
 
-KINDS = {  # {name in the file: (NumPy's kinds of its type, number of dimensions)}
-    **dict.fromkeys(("videos", "classes"), ("U", 1)),
-    **dict.fromkeys(("protocol", "checkpoint", "data", "part"), ("U", 0)),
-    **{"labels": ("iu", 1), "logits": ("f", 2), "split": ("iu", 0), "leaked": ("iu", 0), "mirror": ("b", 0)},
+KINDS = {  # {name in the file: all that it may be, as (NumPy's kinds of its type, number of dimensions)}
+    **dict.fromkeys(("videos", "classes"), (("U", 1),)),
+    **dict.fromkeys(("protocol", "checkpoint", "data", "part"), (("U", 0),)),
+    **dict.fromkeys(("split", "leaked"), (("iu", 0),)),
+    "labels": (("iu", 1), ("b", 2)),
+    "logits": (("f", 2),),
+    "mirror": (("b", 0),),
+    "thresholds": (("f", 1),),
 }
-LATER = ("leaked", "mirror")  # fields that older files lack
+LATER = ("leaked", "mirror", "thresholds")  # fields that older files, or files of one label a video, lack
+
+
+def _are_shares(numbers: np.ndarray) -> bool:
+    return bool(((numbers >= 0) & (numbers <= 1)).all())
 
 
 def one_of_each(parts: Iterable[Mapping[int, Value]]) -> dict[int, Value]:

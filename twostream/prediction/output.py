@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from twostream.data.sources.source import BETWEEN
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import printable
 from twostream.files.spreadsheet import inert
@@ -26,7 +27,10 @@ def table(prediction: Prediction, top: int = 5) -> str:
     width = max(len(classes[k]) for k in best(prediction.overall, top))
     for k in best(prediction.overall, top):
         over_time = sparkline(prediction.scores[:, k])
-        lines.append(f"  {classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
+        above = "" if prediction.thresholds is None else " *"[int(prediction.overall[k] > prediction.thresholds[k])]
+        lines.append(f" {above or ' '}{classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
+    if prediction.thresholds is not None:
+        lines.append(f"  * above its threshold: {', '.join(map(printable, prediction.present())) or 'none'}")
     return "\n".join(lines)
 
 
@@ -55,17 +59,23 @@ def as_dict(prediction: Prediction, top: int = 5) -> dict[str, Any]:
         "video": prediction.video,
         "frames": prediction.num_frames,
         "top": [{"class": name, "score": rounded(score)} for name, score in prediction.top(top)],
+        **_present(prediction, prediction.overall),
         "scores": [rounded(score) for score in prediction.overall],
         "windows": [
             {
                 "from_second": rounded(start),
                 "to_second": rounded(end),
                 "top": prediction.classes[int(scores.argmax())],
+                **_present(prediction, scores),
                 "scores": [rounded(score) for score in scores],
             }
             for (start, end), scores in zip(prediction.seconds, prediction.scores, strict=True)
         ],
     }
+
+
+def _present(prediction: Prediction, scores: np.ndarray) -> dict[str, list[str]]:
+    return {} if prediction.thresholds is None else {"present": prediction.present(scores)}
 
 
 def save_json(
@@ -76,29 +86,39 @@ def save_json(
     classes: Sequence[str],
     failed: Mapping[str, str],
     top: int,
+    thresholds: np.ndarray | None = None,
 ) -> None:
-    """Writes all videos, and for those that could not be read the reason."""
+    """Writes all videos, and for those that could not be read the reason.
+
+    Of several labels a video, also the `thresholds`, and which classes are above theirs.
+    """
     content = {
         "run": str(run),
         "classes": list(classes),
+        **({} if thresholds is None else {"thresholds": [rounded(threshold) for threshold in thresholds]}),
         "videos": [as_dict(prediction, top) for prediction in predictions],
         "failed": dict(failed),
     }
     write_json(path, content)
 
 
-def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
-    """Writes a row for each window (counted from 0) and one, `all`, for the whole video; a column for each class."""
+def save_csv(path: Path, predictions: Sequence[Prediction], classes: Sequence[str], *, multi: bool = False) -> None:
+    """Writes a row for each window (counted from 0) and one, `all`, for the whole video; a column for each class.
+
+    With `multi`, of several labels a video, a column `present` has the classes above their thresholds, as `run;wave`.
+    """
     with atomic_file(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["video", "window", "from_second", "to_second", "top", *map(inert, classes)])
+        present = ["present"] if multi else []
+        writer.writerow(["video", "window", "from_second", "to_second", "top", *present, *map(inert, classes)])
         for prediction in predictions:
             ends = [prediction.seconds.min(), prediction.seconds.max()]
             rows = [("all", ends, prediction.overall)]
             rows += [(i, *row) for i, row in enumerate(zip(prediction.seconds, prediction.scores, strict=True))]
             for name, seconds, scores in rows:
                 numbers = [rounded(number) for number in (*seconds, *scores)]
-                row = [prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *numbers[2:]]
+                found = [BETWEEN.join(prediction.present(scores))] if multi else []
+                row = [prediction.video, name, *numbers[:2], classes[int(scores.argmax())], *found, *numbers[2:]]
                 writer.writerow(map(inert, row))
 
 

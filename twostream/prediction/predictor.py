@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from twostream.config.loaded import TrainedRun, load_run
@@ -19,6 +19,7 @@ from twostream.config.view import build_view
 from twostream.data.decoding import FRAME_RATE, TimedFrame, VideoError, frame_rate
 from twostream.data.windows import Step, View, Window, Windows
 from twostream.explain import grad_cam, maps_to_explain
+from twostream.metrics.multi_label import HALF
 from twostream.prediction.showing import AnyPath, check_lengths, files_beside, frames_of, shown_steps
 
 
@@ -29,6 +30,7 @@ class Prediction:
     - `seconds`: first and last frame of each window.
     - `scores`: probabilities of the classes in each window.
     - `overall`: probabilities for the whole video, from the windows' mean before softmax, as for the views of a test.
+    - `thresholds`: of several labels a video, the probability above which it has a class; None: one label a video.
     """
 
     video: str
@@ -37,10 +39,17 @@ class Prediction:
     seconds: Float32[np.ndarray, "w 2"]
     scores: Float32[np.ndarray, "w k"]
     overall: Float32[np.ndarray, " k"]
+    thresholds: Float[np.ndarray, " k"] | None = None
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """Returns the most probable classes with their probabilities, the best first."""
         return [(self.classes[k], float(self.overall[k])) for k in best(self.overall, count)]
+
+    def present(self, scores: Float32[np.ndarray, " k"] | None = None) -> list[str]:
+        """Returns the classes above their threshold, of several labels: in the whole video, or by a window's scores."""
+        assert self.thresholds is not None, "one label a video"
+        above = (self.overall if scores is None else scores) > self.thresholds
+        return [name for name, is_above in zip(self.classes, above, strict=True) if is_above]
 
 
 class Seen(NamedTuple):
@@ -84,6 +93,10 @@ class Predictor:
         self.device = torch.device(device)
         self.network: Any = run.system.network.eval().to(self.device)
         self.classes = run.system.classes
+        self.multi = run.system.multi
+        self.thresholds = run.system.thresholds
+        if self.multi and self.thresholds is None:
+            self.thresholds = np.full(len(self.classes), HALF)
         with errors_name_file(config_file(run.folder)):
             self.view: View = build_view(run.cfg)
         self.layers = maps_to_explain(self.network)
@@ -180,7 +193,8 @@ class Predictor:
         """Returns the probabilities of the classes, from the scores of the heads."""
         with torch.inference_mode():
             combined = self.network.combine(torch.from_numpy(heads)[:, None].to(self.device))
-        return array(combined[0].float().softmax(0))
+        scores = combined[0].float()
+        return array(scores.sigmoid() if self.multi else scores.softmax(0))
 
     def summary(self, name: str, num_frames: int, looks: Sequence[tuple[Window, Seen]]) -> Prediction:
         """Puts the windows together into one prediction."""
@@ -192,6 +206,7 @@ class Predictor:
             seconds=np.array([window.seconds for window, _ in looks], np.float32),
             scores=np.stack([seen.scores for _, seen in looks]),
             overall=self.probabilities(heads),
+            thresholds=self.thresholds,
         )
 
 

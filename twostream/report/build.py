@@ -68,7 +68,7 @@ class Report:
 def build_report(
     sweep: Sweep,
     *,
-    metric: str = "test/top1",
+    metric: str | None = None,
     pivot: Sequence[str] | None = None,
     baseline: str | None = None,
     printed_number: Callable[[Group], Printed | None] = lambda group: None,

@@ -27,9 +27,9 @@ class Confusion(NamedTuple):
 def group_confusion(cells: Sequence[Cell]) -> Confusion | None:
     """Returns the sum over the finished runs that have test_scores.npz.
 
-    Returns None if no run has it, if their classes differ, or if there are too many of them.
+    Returns None if no run has it, if their classes differ, if there are too many of them, or several labels a video.
     """
-    found = [scores for cell in cells if (scores := scores_of(cell))]
+    found = [scores for cell in cells if (scores := scores_of(cell)) and not scores.multi]
     matrices = [confusion(scores) for scores in found if 0 < len(scores.classes) <= MOST_CLASSES]
     if len({matrix.classes for matrix in matrices}) != 1:
         return None

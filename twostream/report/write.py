@@ -48,7 +48,7 @@ def write_report(folder: Path, *, wandb: str | None = None) -> Report:
 def write_reports(
     folder: Path,
     *,
-    metric: str = "test/top1",
+    metric: str | None = None,
     pivot: Sequence[str] | None = None,
     baseline: str | None = None,
     wandb: str | None = None,

@@ -22,7 +22,9 @@ MOST_CLASSES = 20_000  # a confusion matrix of that many takes 3 GB
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns `state_dict`, `classes` and `trained_on` (see `History`) of a checkpoint; runs no pickled code.
+    """Returns `state_dict`, `classes`, `thresholds` and `trained_on` (see `History`) of a checkpoint.
+
+    Runs no pickled code. The last two need not be there.
 
     Raises ValueError that names the file if it is no checkpoint; ImportError if safetensors is missing.
     """
@@ -112,10 +114,12 @@ def _tensors(content: Any, depth: int = 0) -> Iterator[Tensor]:
 
 
 def write_safetensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the weights of a checkpoint, classes and training history; leaves out what only training needs."""
+    """Writes the weights of a checkpoint, classes, thresholds and training history; not what only training needs."""
     safetensors = require_safetensors()
     tensors = {name: tensor.contiguous() for name, tensor in content["state_dict"].items()}
     metadata = {"format": FORMAT, "classes": json.dumps(list(content["classes"]))}
+    if (thresholds := content.get("thresholds")) is not None:
+        metadata["thresholds"] = json.dumps(list(thresholds))
     if trained_on := content.get("trained_on"):
         tensors[TRAINED_ON] = trained_on["videos"]
         metadata["trained_on"] = json.dumps(list(trained_on["lists"]))
@@ -130,6 +134,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
     content: dict[str, Any] = {"classes": json.loads(metadata["classes"])}
+    if "thresholds" in metadata:
+        content["thresholds"] = json.loads(metadata["thresholds"])
     if TRAINED_ON in tensors:
         content["trained_on"] = {"lists": json.loads(metadata["trained_on"]), "videos": tensors.pop(TRAINED_ON)}
     return {"state_dict": tensors, **content}

@@ -37,6 +37,7 @@ LATER = {  # options that runs of before did not have -> the value with which th
     "flow_backbone.inflate": False,
     "data.folds": None,
     "distill": {"from": None, "layer": None, "weight": 50.0},
+    "data.labels": "single",
     "diff": {"length": 5, "std": None},
     "loss": {"class_weights": None, "focal": None},
     "sampler": None,

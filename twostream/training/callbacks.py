@@ -45,7 +45,7 @@ class EpochLine(pl.Callback):
     def _print(self, trainer: pl.Trainer, epoch: int) -> None:
         if not trainer.is_global_zero:
             return
-        names = ("train/loss", "train/top1", "val/loss", "val/top1", "val/mean_class")
+        names = ("train/loss", "train/top1", "val/loss", "val/top1", "val/mean_class", "val/map")
         found = trainer.callback_metrics
         values = "  ".join(f"{name} {found[name]:.3f}" for name in names if name in found)
         seconds = time.perf_counter() - self.started

@@ -53,3 +53,25 @@ class CrossEntropy:
 def on_device(weights: tuple[float, ...], device: torch.device) -> Float[Tensor, " k"]:
     """Returns weights as a tensor, copied once: a copy in each step would wait for the device."""
     return torch.tensor(weights, device=device)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """The binary cross-entropy of each class, the mean over classes, where a clip has several labels or none.
+
+    With `label_smoothing` s a label y, 0 or 1, becomes (1 - s) y + s / 2, as `CrossEntropy` does with two classes.
+    """
+
+    label_smoothing: float = 0.0
+
+    def mean(self, head: Float[Tensor, "n k"], label: Float[Tensor, "n k"], *, training: bool) -> Float[Tensor, ""]:
+        """Returns the loss of one head, the mean over at least one clip; labels are smoothed in training alone."""
+        smoothing = self.label_smoothing if training else 0.0
+        return F.binary_cross_entropy_with_logits(head, (1 - smoothing) * label + smoothing / 2)
+
+    def each(self, head: Float[Tensor, "n k"], label: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        """Returns the loss of one head for each clip, without label smoothing."""
+        return F.binary_cross_entropy_with_logits(head, label, reduction="none").mean(1)
+
+
+Objective = CrossEntropy | BinaryCrossEntropy

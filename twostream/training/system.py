@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from twostream.data.clip import Clip
+from twostream.data.clip import Clip, Label
 from twostream.data.history import History
 from twostream.data.loader import on_device
 from twostream.metrics.running import FiniteMean, RunningAccuracy
@@ -21,9 +21,11 @@ from twostream.metrics.scores import one_of_each
 from twostream.runs.checkpoint import load_plain
 from twostream.training.accumulation import StepMean
 from twostream.training.distributed import FullySharded, load_whole, of_all_processes, shard
-from twostream.training.objective import CrossEntropy
+from twostream.training.epoch_scores import EpochScores
+from twostream.training.objective import BinaryCrossEntropy, CrossEntropy, Objective
 from twostream.training.optimizers import MakeOptimizer, MakeSchedule
 
+STAGES = ("train", "val", "test")
 LOGGED = {  # {name of a metric: its name in the log}
     **{"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class", "macro_f1": "macro_f1"}
 }
@@ -35,7 +37,8 @@ class TwoStreamSystem(pl.LightningModule):
     Logged: `{train,val,test}/loss`, `/top1` (correct videos / all videos), `/top5` (where there are more than 5
     classes), and for val and test `/mean_class` (the mean over classes of each class's accuracy, that is the unweighted
     average recall) and `/macro_f1`. The loss of train is the one that is trained on; those of val and test are plain
-    cross-entropy.
+    cross-entropy. Of several labels a video (`BinaryCrossEntropy`), for val and test alone: `/map`, `/macro_f1` and
+    `/micro_f1` (see `measure_labels`) at the `thresholds` that the last validation has chosen; so those of val flatter.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class TwoStreamSystem(pl.LightningModule):
         classes: tuple[str, ...],
         optimizer: MakeOptimizer,
         schedule: MakeSchedule,
-        objective: CrossEntropy | None = None,
+        objective: Objective | None = None,
         frozen: Sequence[nn.Module] = (),
         history: History | None = None,
     ) -> None:
@@ -59,9 +62,10 @@ class TwoStreamSystem(pl.LightningModule):
         self.objective = objective or CrossEntropy()
         self.frozen = list(frozen)  # a plain list: the modules are registered with the network already
         self.loss_means = nn.ModuleDict({"train_": FiniteMean(), "val_": MeanMetric(), "test_": MeanMetric()})
-        self.accuracies = nn.ModuleDict(
-            {f"{stage}_": RunningAccuracy(len(classes)) for stage in ("train", "val", "test")}
-        )
+        self.multi = isinstance(self.objective, BinaryCrossEntropy)  # whether a video has several labels
+        self.thresholds: np.ndarray | None = None  # (k,), of several labels; None: one half
+        measure, stages = (EpochScores, STAGES[1:]) if self.multi else (RunningAccuracy, STAGES)
+        self.accuracies = nn.ModuleDict({f"{stage}_": measure(len(classes)) for stage in stages})
         self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the last training batch: over own clips, all clips
         self.last_clips: Tensor | int = 0  # clips of the last training batch, in all processes
         self._last_scores = torch.zeros(())
@@ -82,7 +86,7 @@ class TwoStreamSystem(pl.LightningModule):
         heads = heads.unflatten(1, (n, v)).mean(2)
         return heads, self.network.combine(heads)
 
-    def loss(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    def loss(self, heads: Float[Tensor, "m n k"], label: Label) -> Float[Tensor, ""]:
         """Returns the sum of the heads' losses, weight 1 each (Feichtenhofer et al. 2016, section 3.4)."""
         if not len(label):
             return heads.float().sum()  # a zero that gives every parameter a gradient of zero
@@ -91,7 +95,7 @@ class TwoStreamSystem(pl.LightningModule):
             start=torch.zeros((), device=heads.device),
         )
 
-    def losses(self, heads: Float[Tensor, "m n k"], label: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def losses(self, heads: Float[Tensor, "m n k"], label: Label) -> Float[Tensor, " n"]:
         """Returns the loss of each video: the sum of the heads' losses, without label smoothing."""
         return sum(
             (self.objective.each(head, label) for head in heads.float()),
@@ -141,7 +145,8 @@ class TwoStreamSystem(pl.LightningModule):
         if len(batch.label):
             loss, _ = self.last_losses
             self.loss_means["train_"].update(loss, weight=len(batch.label))  # type: ignore[operator]
-            self.accuracies["train_"].update(self._last_scores, batch.label, loss.isfinite())  # type: ignore[operator]
+            if not self.multi:
+                self.accuracies["train_"].update(self._last_scores, batch.label, loss.isfinite())  # type: ignore[operator]
 
     def on_validation_epoch_start(self) -> None:
         self.validation_losses = {}
@@ -167,6 +172,8 @@ class TwoStreamSystem(pl.LightningModule):
         self._log("train")
 
     def on_validation_epoch_end(self) -> None:
+        if self.multi:
+            self.thresholds = self.accuracies["val_"].thresholds()  # type: ignore[operator]
         self._log("val")
         self.validation_losses = one_of_each(of_all_processes(self.validation_losses))
 
@@ -176,14 +183,24 @@ class TwoStreamSystem(pl.LightningModule):
 
     def _log(self, stage: str) -> None:
         loss: Any = self.loss_means[f"{stage}_"]
-        accuracy: Any = self.accuracies[f"{stage}_"]
-        found = {LOGGED[name]: value for name, value in accuracy.compute().items() if name in LOGGED}
-        if stage == "train":
-            del found["mean_class"], found["macro_f1"]
-        exact = {f"{stage}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+        found = self._measured(stage).items()
+        exact = {f"{stage}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in found}
         self.log_dict({f"{stage}/loss": loss.compute(), **exact}, prog_bar=True)
         loss.reset()
+
+    def _measured(self, stage: str) -> dict[str, float]:
+        """Returns what is logged of a stage beside its loss, and forgets its scores."""
+        if self.multi and stage == "train":
+            return {}
+        accuracy: Any = self.accuracies[f"{stage}_"]
+        if self.multi:
+            found = accuracy.compute(self.thresholds)
+        else:
+            found = {LOGGED[name]: value for name, value in accuracy.compute().items() if name in LOGGED}
+        if stage == "train":
+            del found["mean_class"], found["macro_f1"]
         accuracy.reset()
+        return found
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.network)
@@ -194,6 +211,8 @@ class TwoStreamSystem(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classes"] = list(self.classes)  # HMDB51 has no class index of its own
         checkpoint["trained_on"] = self.history.to_checkpoint()
+        if self.thresholds is not None:
+            checkpoint["thresholds"] = self.thresholds.tolist()
 
     def load_weights(self, checkpoint: str | Path) -> None:
         """Loads the weights that were validated: those of the moving average, if there is one.
@@ -201,7 +220,21 @@ class TwoStreamSystem(pl.LightningModule):
         Do not use `Trainer.test(ckpt_path=…)` for this: after training with `MovingAverage` it restores the weights
         that are trained on, not the averaged ones.
         """
-        load_whole(self, load_plain(Path(checkpoint))["state_dict"])
+        content = load_plain(Path(checkpoint))
+        load_whole(self, content["state_dict"])
+        self.take_thresholds(content)
+
+    def take_thresholds(self, checkpoint: Mapping[str, Any]) -> None:
+        """Takes the thresholds of several labels a video, if validation has chosen some.
+
+        Raises ValueError unless they are a probability for each class.
+        """
+        found = checkpoint.get("thresholds") if self.multi else None
+        if found is not None:
+            fine = isinstance(found, list) and all(isinstance(one, float) and 0 <= one <= 1 for one in found)
+            if not fine or len(found) != len(self.classes):
+                raise ValueError(f"its thresholds are not {len(self.classes)} probabilities")
+        self.thresholds = None if found is None else np.array(found)
 
 
 def logits_by_video(index: Int[Tensor, " n"], logits: Float[Tensor, "n k"]) -> dict[int, np.ndarray]:

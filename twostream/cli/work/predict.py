@@ -43,19 +43,20 @@ def predict(videos: Mapping[str, Video], options: argparse.Namespace) -> None:
                 print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
     finally:  # also after Ctrl-C: keep the predictions so far
         if predictions or failed:
-            save(options, predictions, classes=predictor.classes, failed=failed)
+            save(options, predictions, predictor, failed=failed)
     if failed:
         sys.exit(f"{len(failed)} of {len(videos)} videos could not be read")
 
 
 def save(
-    options: argparse.Namespace, predictions: Sequence[Prediction], *, classes: Sequence[str], failed: Mapping[str, str]
+    options: argparse.Namespace, predictions: Sequence[Prediction], predictor: Predictor, *, failed: Mapping[str, str]
 ) -> None:
     """Writes the JSON and CSV files that were asked for."""
     if options.json is not None:
-        save_json(options.json, predictions, run=options.run, classes=classes, failed=failed, top=options.top)
+        said = {"run": options.run, "classes": predictor.classes, "thresholds": predictor.thresholds}
+        save_json(options.json, predictions, **said, failed=failed, top=options.top)
     if options.csv is not None:
-        save_csv(options.csv, predictions, classes)
+        save_csv(options.csv, predictions, predictor.classes, multi=predictor.multi)
 
 
 def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, name: str | None) -> Prediction:

@@ -87,7 +87,7 @@ def _rows(root: Path, places: Places, endings: tuple[str, ...], *, depth: int) -
         before = len(rows)
         for side, folder in folders:
             videos, rest = divide_by_suffix(files_below(folder, root), endings)
-            rows += [Row(id=video, class_name=name, side=side, depth=depth) for video in videos]
+            rows += [Row(id=video, class_names=(name,), side=side, depth=depth) for video in videos]
             others += rest
         if len(rows) == before:
             empty.append(name)

@@ -19,6 +19,7 @@ from twostream.data.sources.source import Source, Video, first_ten
 from twostream.data.sources.split_file import Row, is_below, read_bytes, read_csv, tidy_group
 from twostream.files.video_files import SUFFIXES
 
+LABELS = ("single", "multi")
 log = logging.getLogger(__name__)
 
 TEST_FRACTION = 0.3
@@ -53,6 +54,8 @@ class Folder(Source):
         classes: use only these classes; None: all.
         suffixes: file name suffixes of videos, in upper or lower case.
         missing: "error" or "skip" for videos in the CSV that are absent.
+        labels: "single", or "multi": the CSV's `label` names all classes of a video, `run;wave`, or none (an empty
+            cell). With `classes`, videos all of whose classes are left out are left out, too.
 
     Raises ValueError, before any video is opened, that names what is wrong and where.
     """
@@ -73,19 +76,21 @@ class Folder(Source):
         classes: Sequence[str] | str | None = None,
         suffixes: Sequence[str] = SUFFIXES,
         missing: str = "error",
+        labels: str = "single",
     ) -> None:
         if not isinstance(split, int) or split < 1:
             raise ValueError(f"split={split!r}: choose from 1, 2, 3, …")
         tree.check_missing(missing)
-        top = self.require_paths(root, csv=csv)
+        top = self.require_paths(root, csv=csv, labels=labels)
         if not 0 < test_fraction < 1:
             raise ValueError(f"data.test_fraction={test_fraction!r}: choose more than 0 and less than 1")
         if folds is not None:
             check_folds(folds)
             if test_fraction != TEST_FRACTION:
                 raise ValueError(f"data.folds={folds} and data.test_fraction both say what is tested; give one of them")
-        rows = _rows(top, split, csv, folds, suffixes, classes)
-        names, videos = _to_videos(rows, top, group_pattern, self.official)
+        multi = labels == "multi"
+        rows = _rows(top, split, csv, folds, suffixes, classes, multi=multi)
+        names, videos = _to_videos(rows, top, group_pattern, self.official, multi=multi)
         fold_of = {row.id: row.fold for row in rows if row.fold}
         if folds is not None:
             fold_of = draw_folds(videos, folds, seed=seed, classes=names)
@@ -112,9 +117,20 @@ class Folder(Source):
         )
 
     @classmethod
-    def require_paths(cls, root: str | Path | None, *, csv: str | Path | None = None, **_: object) -> Path:
-        """Returns `root` as an absolute path. Raises ValueError if it or the CSV is not there. Finds no video."""
+    def require_paths(
+        cls, root: str | Path | None, *, csv: str | Path | None = None, labels: str = "single", **_: object
+    ) -> Path:
+        """Returns `root` as an absolute path. Finds no video.
+
+        Raises ValueError if it or the CSV is not there, and for several labels a video without a CSV.
+        """
         top = tree.check_root(root, holds="one folder of videos per class")
+        if labels not in LABELS:
+            raise ValueError(f"data.labels={labels!r}: choose from {', '.join(LABELS)}")
+        if labels == "multi" and csv is None:
+            raise ValueError(
+                "data.labels=multi: needs data.csv=FILE, whose column `label` names all classes of a video"
+            )
         if csv is not None:
             read_bytes(Path(csv).expanduser())
         return top
@@ -127,11 +143,13 @@ def _rows(
     folds: int | str | None,
     suffixes: Sequence[str],
     classes: Sequence[str] | str | None,
+    *,
+    multi: bool,
 ) -> list[Row]:
     """Returns the videos of the chosen classes, as the CSV or the folders list them; with `folds`, without sides."""
     undecided = "" if folds is None else f"data.folds={folds}"
     if csv is not None:
-        return listed(Path(csv).expanduser(), split, classes, undecided=undecided)
+        return listed(Path(csv).expanduser(), split, classes, undecided=undecided, multi=multi)
     rows = scan(root, 1 if undecided else split, suffixes, classes)
     if undecided and any(row.side for row in rows):
         raise ValueError(f"{undecided}: {root} is a split already, in folders; leave out the one, or rename the others")
@@ -143,29 +161,38 @@ def _side(fold: int | None, split: int) -> str:
     return "" if fold is None else TEST if fold == split else TRAIN
 
 
-def listed(path: Path, split: int, classes: Sequence[str] | str | None, *, undecided: str = "") -> list[Row]:
-    """Returns the rows of a CSV whose class is one of the chosen ones."""
-    rows = read_csv(path, split, undecided=undecided)
-    chosen = tree.choose_classes(sorted({row.class_name for row in rows}), classes)
-    return [row for row in rows if row.class_name in chosen]
+def listed(
+    path: Path, split: int, classes: Sequence[str] | str | None, *, undecided: str = "", multi: bool = False
+) -> list[Row]:
+    """Returns the rows of a CSV with those of their classes that are chosen; those that had none before stay."""
+    rows = read_csv(path, split, undecided=undecided, multi=multi)
+    chosen = {*tree.choose_classes(_names(rows), classes)}
+    kept = [row._replace(class_names=tuple(name for name in row.class_names if name in chosen)) for row in rows]
+    return [now for now, row in zip(kept, rows, strict=True) if now.class_names or not row.class_names]
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return sorted({name for row in rows for name in row.class_names})
 
 
 def _to_videos(
-    rows: Sequence[Row], root: Path, group_pattern: str | None, official: str
+    rows: Sequence[Row], root: Path, group_pattern: str | None, official: str, *, multi: bool
 ) -> tuple[tuple[str, ...], list[Video]]:
     """Returns (class names, videos): the names are sorted, and labels count in them."""
-    names = tuple(sorted({row.class_name for row in rows}))
-    labels = {name: label for label, name in enumerate(names)}
+    names = tuple(_names(rows))
+    positions = {name: label for label, name in enumerate(names)}
+    of_row = [tuple(sorted(positions[name] for name in row.class_names)) for row in rows]
     groups = _groups([row for row in rows if not row.group], group_pattern, official)
     videos = [
         Video(
             id=row.id,
             path=root / row.id,
-            label=labels[row.class_name],
+            label=-1 if multi else labels[0],
+            labels=labels if multi else None,
             group=row.group or groups[row.id],
             files={name: root / cell for name, cell in row.files.items() if is_below(cell)},
         )
-        for row in rows
+        for row, labels in zip(rows, of_row, strict=True)
     ]
     return names, videos
 

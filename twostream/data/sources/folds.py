@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from twostream.data.sources.holdout import hash_of
+from twostream.data.sources.holdout import NO_LABEL, counted, hash_of
 from twostream.data.sources.source import Video, first_ten
 
 BY_GROUP = "group"  # leave one group out: each is a fold
@@ -31,7 +31,7 @@ def draw_folds(videos: Sequence[Video], folds: int | str, *, seed: int, classes:
     """
     sizes: dict[str, Counter[int]] = {}  # group -> label -> number of videos
     for video in videos:
-        sizes.setdefault(video.group, Counter())[video.label] += 1
+        sizes.setdefault(video.group, Counter()).update(counted(video))
     groups = sorted(sizes, key=_natural)
     least, what = (2, "at least two") if folds == BY_GROUP else (int(folds), f"choose from 2 to {len(groups)}")
     if len(groups) < least:
@@ -41,7 +41,7 @@ def draw_folds(videos: Sequence[Video], folds: int | str, *, seed: int, classes:
     for group, counts in sizes.items():
         for label in counts:
             places.setdefault(label, set()).add(spread[group])
-    if alone := [classes[label] for label in sorted(places) if len(places[label]) < 2]:
+    if alone := [classes[label] for label in sorted(places) if len(places[label]) < 2 and label != NO_LABEL]:
         raise ValueError(
             f"data.folds={folds}: all videos of {len(alone)} of {len(classes)} classes are in one fold: "
             f"{first_ten(alone)}; where it is tested, nothing is left to learn them from: give them videos of further "

@@ -1,4 +1,7 @@
-"""Divides videos in two: groups stay whole, every class is on both sides if it can, a seed always gives the same."""
+"""Divides videos in two: groups stay whole, every class is on both sides if it can, a seed always gives the same.
+
+A video of several labels counts for each of them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 
 from twostream.data.sources.source import Video
 
+NO_LABEL = -1
 log = logging.getLogger(__name__)
 
 
@@ -39,15 +43,21 @@ def divide(videos: Sequence[Video], fraction: float, *, key: str) -> tuple[tuple
     sizes: dict[str, dict[int, int]] = {}  # group -> label -> number of videos; a group may span classes
     for video in videos:
         counts = sizes.setdefault(video.group, {})
-        counts[video.label] = counts.get(video.label, 0) + 1
+        for label in counted(video):
+            counts[label] = counts.get(label, 0) + 1
     # ordered by hash, not by a random generator: the same with every version, and new videos do not move others
     order = sorted(sizes, key=lambda group: hash_of(f"{key}/{group}"))
     held = _choose(order, sizes, fraction)
     divided = [video for video in videos if video.group in held]
-    single = {v.label for v in videos} - {v.label for v in divided}
+    single = {label for v in videos for label in counted(v)} - {label for v in divided for label in counted(v)}
     if single:
         log.info("classes with no group to spare, which stay on one side: %d (%s)", len(single), key)
     return tuple(video for video in videos if video.group not in held), tuple(divided)
+
+
+def counted(video: Video) -> tuple[int, ...]:
+    """Returns the classes that a video counts for; those without a label count as one class more."""
+    return video.all_labels or (NO_LABEL,)
 
 
 def _choose(order: Sequence[str], sizes: dict[str, dict[int, int]], fraction: float) -> set[str]:

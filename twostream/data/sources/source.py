@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +16,7 @@ from twostream.files.video_files import how_names_differ, same_to_the_eye
 log = logging.getLogger(__name__)
 
 NUM_SHOWN = 10  # how many names of a list a message shows
+BETWEEN = ";"  # the classes of a video that has several
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,23 @@ class Video:
 
     id: str  # path below the folder of class folders, with forward slashes on every system
     path: Path
-    label: int  # 0-based position in the source's classes
+    label: int  # 0-based position in the source's classes; -1 where `labels` has them
     group: str
     files: Mapping[str, Path] = field(default_factory=dict, hash=False)  # other files of it, by column of data.csv
+    labels: tuple[int, ...] | None = None  # of several labels a video: the positions of all its classes; None: `label`
+
+    @property
+    def all_labels(self) -> tuple[int, ...]:
+        """The positions of all its classes: one; or, of several labels a video, any number, also none."""
+        return (self.label,) if self.labels is None else self.labels
+
+    def named(self, classes: Sequence[str]) -> str:
+        """Returns the names of its classes, as in the column `label` of data.csv.
+
+        >>> Video(id="x", path=Path("x"), label=-1, group="x", labels=(0, 2)).named(["run", "sit", "wave"])
+        'run;wave'
+        """
+        return BETWEEN.join(classes[label] for label in self.all_labels)
 
     def in_column(self, column: str) -> Video:
         """Returns the video as its file in a column shows it; "": itself."""
@@ -48,7 +63,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a data set. `classes[video.label]` is the name of a video's class.
+    """One split of a data set. `video.named(classes)` is the name of a video's class, or those of its classes.
 
     Raises ValueError for a class without training videos, if there is no test video, for a video that is in training
     and in test, and for two classes whose names look the same.
@@ -71,7 +86,7 @@ class Source:
         if both := sorted({video.id for video in self.train} & {video.id for video in self.test}):
             raise ValueError(f"{what}: {len(both)} videos are in training and in test: {first_ten(both)}")
         self._check_classes(what)
-        trained = {video.label for video in self.train}
+        trained = {label for video in self.train for label in video.all_labels}
         if untrained := [name for label, name in enumerate(self.classes) if label not in trained]:
             others = [name for label, name in enumerate(self.classes) if label in trained]
             raise ValueError(
@@ -81,7 +96,7 @@ class Source:
             )
         if not self.test:
             raise ValueError(f"{what}: no test videos (there are {len(self.train)} training videos)")
-        tested = {video.label for video in self.test}
+        tested = {label for video in self.test for label in video.all_labels}
         if untested := [name for label, name in enumerate(self.classes) if label not in tested]:
             log.warning("%s: no test videos for %d of the classes: %s", what, len(untested), first_ten(untested))
         counts = len(self.classes), len(self.train), len(self.test)
@@ -122,7 +137,7 @@ class Source:
             writer.writerow(["video", "label", "group", column])
             for video, side in sorted(sides, key=lambda pair: pair[0].id):
                 cell = self.fold_of[video.id] if self.fold_of else side
-                writer.writerow([video.id, self.classes[video.label], video.group, cell])
+                writer.writerow([video.id, video.named(self.classes), video.group, cell])
 
 
 def fingerprint(videos: Iterable[Video]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from twostream.data.sources.sides import SIDES, class_depth, side_of
+from twostream.data.sources.source import BETWEEN
 from twostream.data.sources.tree import decode
 from twostream.files.video_files import near
 
@@ -20,14 +21,14 @@ OWN = ("video", "label", "group", FOLD)  # columns that name no further file, as
 
 
 class Row(NamedTuple):
-    """A video whose class has no number yet. `group` is "" if it is not given, `side` is "" if it is not decided.
+    """A video whose classes have no numbers yet. `group` is "" if it is not given, `side` is "" if it is not decided.
 
     `fold` is the number of its fold, 0 if there are none. `files`: the cells of all other columns, which may name
     further files. `depth` is the place of the class folder in the path: 1 for <class>/…, 2 for <side>/<class>/….
     """
 
     id: str
-    class_name: str
+    class_names: tuple[str, ...]  # one; of several labels a video: any number
     group: str = ""
     side: str = ""
     depth: int = 1
@@ -35,11 +36,11 @@ class Row(NamedTuple):
     fold: int = 0
 
 
-def read_csv(path: Path, split: int, *, undecided: str = "") -> list[Row]:
-    """Returns the used rows of a split file, sorted by video. Raises a ValueError that names file:line.
+def read_csv(path: Path, split: int, *, undecided: str = "", multi: bool = False) -> list[Row]:
+    """Returns the used rows of a split file, sorted by video; `multi`: a label may be several (`a;b`), or none.
 
     Without a column `split`, a column `fold` is read, for all splits. `undecided`: the option that will decide, such as
-    "data.folds=5"; then there may be neither.
+    "data.folds=5"; then there may be neither. Raises a ValueError that names file:line.
     """
     try:
         text = decode(read_bytes(path), errors="surrogateescape")  # names may be not UTF-8
@@ -47,7 +48,8 @@ def read_csv(path: Path, split: int, *, undecided: str = "") -> list[Row]:
         raise ValueError(f"{path}: not a text file ({error.reason})") from None
     if "\0" in text:
         raise ValueError(f"{path}: not a text file in UTF-8 (it holds a NUL); save it as CSV in UTF-8")
-    return _read_rows(csv_files.DictReader(io.StringIO(text, newline=""), strict=True), path, split, undecided)
+    reader = csv_files.DictReader(io.StringIO(text, newline=""), strict=True)
+    return _read_rows(reader, path, split, undecided, multi=multi)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -58,21 +60,24 @@ def read_bytes(path: Path) -> bytes:
         raise ValueError(f"data.csv={str(path)!r}: cannot be read ({error.strerror}){near(path)}") from None
 
 
-def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int, undecided: str) -> list[Row]:
+def _read_rows(reader: csv_files.DictReader[str], path: Path, split: int, undecided: str, *, multi: bool) -> list[Row]:
     rows: dict[str, Row] = {}
     try:
         reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
         column = _split_column(path, columns, split, undecided)
+        if multi and "label" not in columns:
+            raise ValueError(f"{path}:1: data.labels=multi: expected a column `label`, found {', '.join(columns)}")
         for cells in reader:
             where = f"{path}:{reader.line_num}"
-            row = _to_row(cells, column, where=where)
+            row = _to_row(cells, column, where=where, multi=multi)
             if row.id in rows:
                 raise ValueError(f"{where}: {row.id} is listed twice")
             rows[row.id] = row
     except csv_files.Error as error:
         raise ValueError(f"{path}:{reader.reader.line_num}: not a CSV file ({error})") from None
     depth = class_depth(list(rows))
-    return [_placed(rows[name], depth) for name in sorted(rows) if rows[name].side != UNUSED]
+    by_folder = "label" not in columns
+    return [_placed(rows[name], depth, by_folder=by_folder) for name in sorted(rows) if rows[name].side != UNUSED]
 
 
 def _split_column(path: Path, columns: Sequence[str], split: int, undecided: str) -> str:
@@ -96,7 +101,7 @@ def _split_column(path: Path, columns: Sequence[str], split: int, undecided: str
     return numbers[split]
 
 
-def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
+def _to_row(cells: dict[str, str], column: str, *, where: str, multi: bool) -> Row:
     if None in cells or None in cells.values():
         raise ValueError(f"{where}: more or fewer cells than columns; quote names that hold a comma")
     path = PurePosixPath(cells["video"])
@@ -110,12 +115,9 @@ def _to_row(cells: dict[str, str], column: str, *, where: str) -> Row:
     if "label" not in cells and len(path.parts) < 2:
         raise ValueError(f"{where}: video={cells['video']!r}: no class folder in the path, and no column `label`")
     files = {name: cells[name].strip() for name in cells if name not in OWN and not re.fullmatch(r"split\d*", name)}
-    class_name = cells.get("label")
-    if class_name is not None and (not class_name or class_name != class_name.strip()):
-        raise ValueError(f"{where}: label={class_name!r}: expected a class name without spaces around it")
     return Row(
         id=str(path),
-        class_name=class_name or "",
+        class_names=_class_names(cells["label"], where, multi=multi) if "label" in cells else (),
         group=tidy_group(cells.get("group", "")),
         side=side,
         files=files,
@@ -136,9 +138,21 @@ def _decided(word: str, column: str, *, where: str) -> tuple[str, int]:
     return side, 0
 
 
-def _placed(row: Row, depth: int) -> Row:
-    """Returns the row with its depth and, if the CSV gives no label, with its class folder as class."""
-    return row._replace(depth=depth, class_name=row.class_name or row.id.split("/")[depth - 1])
+def _class_names(cell: str, where: str, *, multi: bool) -> tuple[str, ...]:
+    """Returns the names in a cell of the column `label`. Raises ValueError for an empty name, and for one twice."""
+    if not multi:
+        if not cell or cell != cell.strip():
+            raise ValueError(f"{where}: label={cell!r}: expected a class name without spaces around it")
+        return (cell,)
+    names = [name.strip() for name in cell.split(BETWEEN)] if cell.strip() else []
+    if "" in names or len({*names}) < len(names):
+        raise ValueError(f"{where}: label={cell!r}: expected class names with {BETWEEN} between them, each once")
+    return tuple(names)
+
+
+def _placed(row: Row, depth: int, *, by_folder: bool) -> Row:
+    """Returns the row with its depth and, if the CSV gives no labels, with its class folder as class."""
+    return row._replace(depth=depth, class_names=(row.id.split("/")[depth - 1],) if by_folder else row.class_names)
 
 
 def is_below(cell: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,20 +15,33 @@ from twostream.models.bilinear import at_least_float32, without_autocast
 class LateFusion(nn.Module):
     """Fuses the class probabilities of two towers, each of which keeps its own loss.
 
-    If the fusion has parameters, the log of the fused probabilities is a third head with its own loss, from which no
-    gradient goes back into the towers.
+    If the fusion has parameters, the fused score is a third head with its own loss, from which no gradient goes back
+    into the towers. With `multi`, a video has several labels: each class is a decision between two, yes and no, and the
+    fusion, made for two channels, sees the probabilities of these; it is the same for all classes.
     """
 
-    def __init__(self, fusion: Any, num_classes: int) -> None:
+    def __init__(self, fusion: Any, num_classes: int, *, multi: bool = False) -> None:
         super().__init__()
-        self.fusion = fusion_of_scores(fusion, num_classes, "softmax")
+        self.fusion = fusion_of_scores(fusion, 2 if multi else num_classes, "softmax")
         self.learned = any(True for _ in self.fusion.parameters())
+        self.multi = multi
 
     def fuse(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "n k"]:
-        """Returns the log of the fused probabilities, whose sum is 1; works on logs, so that tiny ones do not tie."""
+        """Returns the log of the fused probabilities, whose sum is 1; works on logs, so that tiny ones do not tie.
+
+        Of several labels, returns log(p / (1 - p)) of each class's fused probability p, such as the mean of sigmoids.
+        """
         with without_autocast(heads.device):
-            rgb, flow = at_least_float32(heads).log_softmax(-1)[:, :, :, None, None]
-            return self.fusion.of_logs(rgb, flow).flatten(1).log_softmax(1)
+            scores = at_least_float32(heads)
+            if self.multi:
+                yes_no = torch.stack((scores, -scores), -1).flatten(1, 2)
+                yes, no = self._of_logs(F.logsigmoid(yes_no)).unbind(1)
+                return (yes - no).unflatten(0, heads.shape[1:])
+            return self._of_logs(scores.log_softmax(-1)).log_softmax(1)
+
+    def _of_logs(self, logs: Float[Tensor, "2 n c"]) -> Float[Tensor, "n c"]:
+        rgb, flow = logs[:, :, :, None, None]
+        return self.fusion.of_logs(rgb, flow).flatten(1)
 
     def forward(self, heads: Float[Tensor, "2 n k"]) -> Float[Tensor, "m n k"]:
         if not self.learned:

@@ -44,11 +44,12 @@ class TwoStreamNetwork(nn.Module):
     `forward(rgb, flow)` takes the frames of the first stream (n, t, a, h, w), of RGB: a = 3, and of the second (flow:
     2L channels), in grey levels. It returns the scores of m heads before softmax, (m, n, k); each head has its own
     loss. `combine` returns the one score (n, k) that is evaluated: fused log-probabilities if `layer` ends in softmax,
-    else the mean of the heads before softmax. With `features`, the name of a stage, `forward` also returns what the
+    else the mean of the heads before softmax (of several labels: before the sigmoid). With `features`, the name of a stage, `forward` also returns what the
     first tower goes on with after it, (n, d): the mean of its maps over places and frames.
 
     `tower(stream)` makes the tower of one of `streams`, whose name its module has, too; `align` is called with both
-    maps' shapes (c, h, w) for every fused stage. Raises ValueError for a layer, or a combination of layer, fusion,
+    maps' shapes (c, h, w) for every fused stage. `multi`: whether a video has several labels, so that late fusion fuses
+    the sigmoids of scores, not their softmax. Raises ValueError for a layer, or a combination of layer, fusion,
     temporal and pooling, that cannot be built.
     """
 
@@ -62,6 +63,7 @@ class TwoStreamNetwork(nn.Module):
         layer: str | Sequence[str] = LAST_CONV,
         two_towers: bool = False,
         streams: tuple[str, str] = STREAMS,
+        multi: bool = False,
     ) -> None:
         super().__init__()
         self.streams = streams
@@ -78,7 +80,9 @@ class TwoStreamNetwork(nn.Module):
             second.end_at(self.layers[-1])
         self._fuse_over_time(temporal)
         classes = first.num_classes
-        self.late = LateFusion(fusion(classes, classes), classes) if average_at == "softmax" else MeanScore()
+        width = 2 if multi else classes
+        late = average_at == "softmax"
+        self.late = LateFusion(fusion(width, width), classes, multi=multi) if late else MeanScore()
 
     def _fuse(self, name: str, make: MakeFusion) -> Any:
         """Makes the fusion after stage `name`, and changes the stage that follows so that it reads the result."""
