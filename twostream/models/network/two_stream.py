@@ -44,8 +44,9 @@ class TwoStreamNetwork(nn.Module):
     `forward(rgb, flow)` takes the frames of the first stream (n, t, a, h, w), of RGB: a = 3, and of the second (flow:
     2L channels), in grey levels. It returns the scores of m heads before softmax, (m, n, k); each head has its own
     loss. `combine` returns the one score (n, k) that is evaluated: fused log-probabilities if `layer` ends in softmax,
-    else the mean of the heads before softmax (of several labels: before the sigmoid). With `features`, the name of a stage, `forward` also returns what the
-    first tower goes on with after it, (n, d): the mean of its maps over places and frames.
+    else the mean of the heads before softmax (of several labels: before the sigmoid). With `features`, the name of a
+    stage, `forward` also returns what the first tower goes on with after it, (n, d): the mean of its maps over places
+    and frames.
 
     `tower(stream)` makes the tower of one of `streams`, whose name its module has, too; `align` is called with both
     maps' shapes (c, h, w) for every fused stage. `multi`: whether a video has several labels, so that late fusion fuses
