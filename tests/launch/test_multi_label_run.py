@@ -31,7 +31,14 @@ from twostream.report.html import page_data
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
     *("data=folder", "data.labels=multi", "data.mirror=false", "weights=null", "backbone=tiny", "optimizer=adamw"),
-    *("sampling=moving_patterns", "transform=none", "transform.size=64", "flow.length=5", "flow.preset=ultrafast"),
+    *(
+        "sampling=moving_patterns",
+        "sampling.test_views=1",
+        "transform=none",
+        "transform.size=64",
+        "flow.length=5",
+        "flow.preset=ultrafast",
+    ),
     *("epochs=2", "batch_size=16", "num_workers=0", "validation_fraction=0.4", "logger=csv", "trainer=cpu"),
 ]
 
@@ -120,7 +127,7 @@ def test_evaluate_gives_the_numbers_of_the_run(run: Path, command, tmp_path: Pat
     measured = [float(row["average_precision"]) for row in rows if row["average_precision"]]
     assert np.mean(measured) == pytest.approx(content["metrics"]["map"], abs=1e-5)
     assert [int(row["videos"]) for row in rows] == counts
-    with pytest.raises(SystemExit, match=r"data.labels=single: the run was trained with another value"):
+    with pytest.raises(SystemExit, match=r"data.labels=single: the run was trained with data.labels=multi"):
         command("evaluate", run, "--set", "data.labels=single")
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 from twostream.config.bounds import cautions
 from twostream.config.data import build_source, build_views, mirror_note, unsafe_mirror
 from twostream.config.loaded import TrainedRun, load_run, other_reading, unfinished
-from twostream.config.older import is_multi, mirrors
+from twostream.config.older import mirrors
 from twostream.config.protocol_views import num_views, scores_frame_by_frame
 from twostream.config.protocols import CROPS
 from twostream.config.run import check_device, quieten, use_matmul_precision
@@ -79,8 +79,6 @@ def prepare(folder: str | Path, plan: Plan) -> Prepared:
     with errors_name_file(folder):
         source = build_source(cfg)
         check_classes(source.classes, run.system.classes)
-        if is_multi(cfg) != run.system.multi:
-            raise ValueError(f"data.labels={cfg.data.labels}: the run was trained with another value")
         alone = scores_frame_by_frame(run.system.network)
         dataset = build_views(cfg, source, part=plan.part, protocol=plan.protocol, frame_by_frame=alone)
     try:

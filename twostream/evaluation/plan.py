@@ -46,7 +46,12 @@ class Plan:
         settings = [*self.settings]
         settings += [] if self.root is None else [f"data.root={self.root}"]
         settings += [] if self.split is None else [f"split={self.split}"]
-        return change_config(cfg, settings, trust=self.trust)
+        changed = change_config(cfg, settings, trust=self.trust)
+        if is_multi(changed) != is_multi(cfg):
+            raise ValueError(
+                f"data.labels={changed.data.labels}: the run was trained with data.labels={cfg.data.labels}"
+            )
+        return changed
 
     def check(self, folder: Path) -> None:
         """Raises ValueError or ExpectedError if videos, flow, packed frames or streams for this are not there."""

@@ -136,7 +136,8 @@ def _metrics(run: TrainedRun, results: Mapping[str, Any] | None, clips: ClipData
     data = data_of(run.cfg, results["choices"])
     body = [(name, f"{results['metrics'][key]:.4f}") for key, name in METRICS.items() if key in results["metrics"]]
     yield from rows((f"{DATA_SETS.get(data, data)}, split {results['split']}, test videos", "value"), body)
-    yield from ("", escaped(f"{protocol(clips)} {SEVERAL_LABELS if run.system.multi else ONE_LABEL}"), "")
+    said = SEVERAL_LABELS if run.system.multi else ONE_LABEL
+    yield from ("", escaped(f"{protocol(clips, before(run))} {said}"), "")
     leaked, unreadable = results.get("leaked", 0), results.get("unreadable") or {}
     if leaked:
         yield from (f"**The weights were trained on {leaked} of these test videos: the numbers mean nothing.**", "")
@@ -144,7 +145,12 @@ def _metrics(run: TrainedRun, results: Mapping[str, Any] | None, clips: ClipData
         yield from (escaped(f"{len(videos)} videos of {part} could not be read and were left out."), "")
 
 
-def protocol(clips: ClipDataset) -> str:
+def before(run: TrainedRun) -> str:
+    """Says what a score is put through to become a probability."""
+    return "before the sigmoid" if run.system.multi else "before softmax"
+
+
+def protocol(clips: ClipDataset, before: str) -> str:
     """Describes how a video was scored in the test."""
     starts = clips.sampling.fixed(10_000, clips.span)
     crops = len(clips.transform.fixed(240, 320))
@@ -152,7 +158,7 @@ def protocol(clips: ClipDataset) -> str:
     mirrored = " and mirrored" if where.test_flip or where.test == "ten" else ""
     views = f"{starts.shape[0]} view{'s' * (starts.shape[0] > 1)} in time"
     return (
-        f"Every video is counted once. Its score is the mean, before softmax, of {starts.shape[0] * crops} clip(s): "
+        f"Every video is counted once. Its score is the mean, {before}, of {starts.shape[0] * crops} clip(s): "
         f"{views} × {crops} crop(s) of the frame ({where.test}{mirrored}). A clip has T = {starts.shape[1]} chunks of "
         f"{' and '.join(contents(stream) for stream in clips.streams)}."
     )
@@ -238,7 +244,6 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         "",
     )
     streams = {stream.name: f"{stream.name}_{stream.dtype}" for stream in streams_in(run.cfg)}
-    before = "before the sigmoid" if run.system.multi else "before softmax"
     if FORMATS["safetensors"] in files:
         where = f'download_run("{repo}")' if repo else '"FOLDER"'
         lines = ["from twostream.config.loaded import load_run"]
@@ -252,13 +257,13 @@ def _usage(run: TrainedRun, files: Collection[str], repo: str | None) -> Iterato
         given = ", ".join(f'"{name}": {streams[name]}' for name in streams)
         lines = ["import onnxruntime", "", f'session = onnxruntime.InferenceSession("{FORMATS["onnx"]}")']
         yield from (
-            *block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), {before}"], "python"),
+            *block([*lines, f"[score] = session.run(None, {{{given}}})  # (n, k), {before(run)}"], "python"),
             "",
         )
     if FORMATS["torch-export"] in files:
         given = ", ".join(streams.values())
         lines = ["import torch", "", f'program = torch.export.load("{FORMATS["torch-export"]}").module()']
-        yield from (*block([*lines, f"score = program({given})  # (n, k), {before}"], "python"), "")
+        yield from (*block([*lines, f"score = program({given})  # (n, k), {before(run)}"], "python"), "")
     names = [escaped(name) for name in run.system.classes]
     yield from (f"{len(names)} classes: {', '.join(names)}.", "")
 
