@@ -130,7 +130,11 @@ def test_features_are_the_mean_of_the_map_that_goes_on(words: str) -> None:
     overrides, last = NETWORKS[words]
     network = build_network(compose_config([*SMALL, *overrides]), 5).eval()
     maps: dict[str, Tensor] = {}
-    network.get_submodule(last).register_forward_hook(lambda _, __, output: maps.__setitem__("last", output))
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> None:
+        maps["last"] = output
+
+    network.get_submodule(last).register_forward_hook(keep)
     generator = torch.Generator().manual_seed(0)
     clips = [torch.randint(0, 99, (2, 3, c, 32, 32), generator=generator) for c in (3, 4)]
     heads, features = network(*clips, features="conv5")
