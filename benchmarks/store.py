@@ -81,7 +81,7 @@ def bench_processes(videos: Sequence[Video], folder: Path, *, rounds: int) -> No
             started, pairs = 0.0, 0
             for outcome in run_tasks(StoreClip(root, FromVideo(flow, "pyav")), videos, workers=workers):
                 assert outcome.error is None, outcome.error
-                pairs += outcome.value.fields if started else 0
+                pairs += outcome.value.items if started else 0
                 started = started or time.perf_counter()
             rate = pairs / (time.perf_counter() - started)
             best[workers] = max(best[workers], rate)
