@@ -26,7 +26,7 @@ class Contributions:
     - `right` (3, n): in which part of the runs each video is right, of the first, the second, the fusion.
     - `counts` (2, 2, 2): videos by whether the first, the second and the fusion are right; those of all runs added up.
     - `runs`: how many runs of each kind.
-    - `repeated`: whether several of them are of the same videos, as with several seeds.
+    - `repeated`: whether a video was tested by several of them, as with several seeds, or splits that share videos.
     """
 
     streams: tuple[str, str]
@@ -92,6 +92,7 @@ def compare(
         raise ValueError(f"{names[0][0]} and {names[-1][0]} differ in their classes")
     found = [[right_of(three) for three in threes] for threes in by_split.values()]
     each = np.concatenate([right for of_split in found for right in of_split], axis=1).astype(int)
+    tested = [video for three in runs for video in three[0].videos]
     counts = np.zeros((2, 2, 2), int)
     np.add.at(counts, tuple(each), 1)
     return Contributions(
@@ -101,7 +102,7 @@ def compare(
         right=np.concatenate([np.mean(of_split, axis=0) for of_split in found], axis=1),
         counts=counts,
         runs=len(runs),
-        repeated=len(runs) > len(by_split),
+        repeated=len({*tested}) < len(tested),
     )
 
 
