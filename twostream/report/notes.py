@@ -161,7 +161,7 @@ def _significance(report: Report) -> list[str]:
     if not report.has_baseline:
         lines.append("The best was chosen by the same numbers, which favours it; name a --baseline for a fair test.")
     if "split" in report.over and pairs > 1:
-        lines.append("The official splits share training videos, so over splits p is smaller than it should be.")
+        lines.append("Splits share training videos, so over splits p is smaller than it should be.")
     return lines
 
 
