@@ -10,6 +10,7 @@ from twostream.config.compose import compose_config
 from twostream.config.data import build_source, build_views
 from twostream.config.run import Run, build_run
 from twostream.files.errors import UserError
+from twostream.launch.announce import announce
 
 SMALL = ["data=folder", "backbone=tiny", "num_workers=0", "transform.size=64", "logger=csv", "trainer.accelerator=cpu"]
 
@@ -50,3 +51,13 @@ def test_a_copy_in_test_is_refused_and_counted_where_it_is_allowed(tmp_path: Pat
 def test_one_class_is_refused_in_our_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^folder split 1: one class, a, and nothing to tell it from; two are needed"):
         run_on(write(tmp_path, *names("")), "data.classes=[a]")
+
+
+@pytest.mark.parametrize("how", ["data.folds=2", "data.seed=1"])
+def test_a_run_says_that_every_video_is_a_group_of_its_own(tmp_path: Path, capsys, how: str) -> None:
+    write(tmp_path, *names(""))
+    for pattern, is_said in (("null", True), (r"'(\d)'", False)):  # 1.mp4 of both classes is one recording
+        overrides = [how, f"data.group_pattern={pattern}", "validation_fraction=0"]
+        run = run_on(tmp_path, *overrides)
+        announce(cfg := compose_config([*SMALL, f"data.root={tmp_path}", *overrides]), cfg, run, tmp_path)
+        assert ("NOTE: each video is a group of its own" in capsys.readouterr().out) == is_said

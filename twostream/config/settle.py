@@ -16,6 +16,7 @@ from twostream.config.older import is_multi
 from twostream.config.starts import start_of
 from twostream.config.streams import columns_in
 from twostream.config.trust import code_of
+from twostream.data.sources.source import Source
 from twostream.options import shown
 from twostream.training.distributed import FullySharded
 
@@ -115,6 +116,14 @@ def few_note(tests: int) -> str:
         return ""
     number = "1 test video" if tests == 1 else f"{tests} test videos"
     return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
+
+
+def groups_note(source: Source) -> str:
+    """Says that each video is a group of its own where groups were to be kept whole; "" if some share one."""
+    groups = [video.group for video in source.videos]
+    if len({*groups}) < len(groups) or not (source.drawn or source.fold_of):
+        return ""
+    return "each video is a group of its own; data.group_pattern keeps those of one recording together"
 
 
 def settled_note(before: DictConfig, cfg: DictConfig) -> str:

@@ -13,7 +13,7 @@ from twostream.config.bounds import cautions
 from twostream.config.data import mirror_note
 from twostream.config.network import starts
 from twostream.config.run import Run
-from twostream.config.settle import few_note, settled_note
+from twostream.config.settle import few_note, groups_note, settled_note
 from twostream.metrics import untested
 from twostream.metrics.multi_label import MEANS_OF_LABELS
 from twostream.runs.results import worse_than_probe
@@ -43,6 +43,8 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
     if run.system.multi:
         print("NOTE: several labels a video: a sigmoid for each class, the best checkpoint by val/map, no probe")
     elif note := few_note(len(run.data.test_set)):
+        print(f"NOTE: {note}", flush=True)
+    if note := groups_note(run.source):
         print(f"NOTE: {note}", flush=True)
     if run.leaked_validation:
         print(
