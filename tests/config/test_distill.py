@@ -51,12 +51,17 @@ def make(tmp_path_factory: pytest.TempPathFactory, classes: tuple[str, ...]) -> 
     """Makes what a finished run leaves, with random weights; each of some options only once."""
     made: dict[Any, Path] = {}
 
-    def teacher(*words: str, classes: tuple[str, ...] = classes, trained: tuple[str, ...] = ()) -> Path:
+    def teacher(
+        *words: str,
+        classes: tuple[str, ...] = classes,
+        trained: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+    ) -> Path:
         key = (words, classes, trained)
         if key in made:
             return made[key]
         folder = made[key] = tmp_path_factory.mktemp("teacher")
-        cfg = compose_config([*SMALL, TINY, *words])
+        cfg = compose_config([*(word for word in SMALL if word not in without), TINY, *words])
         torch.manual_seed(1)
         history = History.of("some", 1, [Video(name, Path(name), 0, "") for name in trained])
         system = build_system(cfg, classes, history)
@@ -95,6 +100,9 @@ def test_what_a_teacher_must_share(make: Make, tmp_path: Path, classes: tuple[st
         "distill.from=T: with the teacher a stack is 3 long and without it 2, so clips would differ"
     )
     plain = [word for word in RGB if not word.startswith(("sampling.", "flow.preset"))]
+    rows = ("sampling=clip", "sampling.num_frames=3", "sampling.stride=2")  # alone, RGB keeps no frame for a stack
+    in_rows = make("streams=flow", *rows, without=("sampling.num_chunks=2",))
+    check_training(compose_config([*plain, "flow.preset=ultrafast", *rows, f"distill.from={in_rows}"]))
     for word, told in {
         "sampling=clip": "sampling=Chunks there, Clip here",
         "flow=farneback": "flow.algorithm=DIS there, Farneback here",
