@@ -12,7 +12,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from twostream.config.compose import compose_config
 from twostream.config.data import check_parts, check_workers, clip_parts
 from twostream.config.network import build_network
-from twostream.config.run import build_system, build_trainer
+from twostream.config.run import build_system, build_trainer, check_training
 from twostream.data.decoding import NoVectorsError
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.launch.claim import identity
@@ -122,3 +122,9 @@ def test_which_layers_follow_the_statistics_of_the_batch(
     moved = [name for name, mean in before.items() if not torch.equal(mean, buffers[name])]
     assert (len(before), len(moved)) == (20, number)
     assert number != 1 or moved == ["rgb.backbone.stages.conv1.1.running_mean"]
+
+
+@pytest.mark.parametrize("monitor", ["val/map", "val/micro_f1"])
+def test_a_schedule_does_not_wait_for_a_number_of_several_labels_where_there_is_one(monitor: str) -> None:
+    with pytest.raises(ValueError, match=f"schedule.monitor={monitor}: is of several labels a video; choose val/top1"):
+        check_training(compose_config(["schedule=plateau", f"schedule.monitor={monitor}"]))

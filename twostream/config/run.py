@@ -173,7 +173,7 @@ def check_training(cfg: DictConfig) -> list[str]:
 
 
 def check_labels(cfg: DictConfig) -> None:
-    """Raises ValueError for options that need one label a video, where there are several."""
+    """Raises ValueError for options that need one label a video, where there are several, and the reverse."""
     monitor = monitored(cfg)
     wrong = {
         "start=probe: is fitted to one label a video; choose start=random": cfg.start == "probe",
@@ -188,6 +188,8 @@ def check_labels(cfg: DictConfig) -> None:
     }
     if is_multi(cfg) and (lines := [line for line, is_so in wrong.items() if is_so]):
         raise ValueError(f"data.labels=multi with {lines[0]}")
+    if not is_multi(cfg) and monitor in ("val/map", "val/micro_f1"):
+        raise ValueError(f"schedule.monitor={monitor}: is of several labels a video; choose val/top1 or val/loss")
 
 
 def initial_history(cfg: DictConfig) -> History:
