@@ -118,7 +118,7 @@ def test_what_lacks_is_said(tmp_path: Path) -> None:
     (of["sum", "3", "1"] / "results.json").unlink()
     found = table(tmp_path / "sweep")
     assert found is not None
-    assert found["lacks"] == ("seed=1: of 3 folds 2, 3", "")
+    assert found["lacks"] == ("seed=1: fold 2, 3 of 3", "")
     assert found["seeds"] == ("1/2", "2")
     assert "±" not in found["pooled test/top1, %"][0]
 
@@ -129,7 +129,7 @@ def test_what_lacks_is_said(tmp_path: Path) -> None:
     Scores(**{**vars(scores), **some}).save(path)  # a video that could not be read
     found = table(tmp_path / "sweep")
     assert found is not None
-    assert found["lacks"][1] == "seed=0: of 3 folds 1; seed=1: 1 of 26 videos have no scores"
+    assert found["lacks"][1] == "seed=0: fold 1 of 3; seed=1: 1 of 26 videos have no scores"
     assert found["pooled test/top1, %"][1] == "—"
 
 
@@ -157,7 +157,7 @@ def test_a_sweep_of_a_part_of_the_folds_and_a_single_run(tmp_path: Path) -> None
     made(tmp_path, splits=1, seeds=("0",))
     found = table(tmp_path / "sweep")
     assert found is not None
-    assert found["lacks"] == ("seed=0: of 3 folds 2, 3",) * 2
+    assert found["lacks"] == ("seed=0: fold 2, 3 of 3",) * 2
 
 
 def test_the_rows_of_the_file_say_the_folds(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def whole_of(cells: Sequence[Cell], rows: Mapping[str, Row]) -> Whole | str:
     """Returns the tests of the runs of one seed as one; or, if they are not one of all videos, what they lack."""
     scores = [found for cell in cells if (found := scores_of(cell)) is not None]
     if absent := sorted({row.fold for row in rows.values()} - {found.split for found in scores}):
-        return f"of {max(row.fold for row in rows.values())} folds {', '.join(map(str, absent))}"
+        return f"fold {', '.join(map(str, absent))} of {max(row.fold for row in rows.values())}"
     videos = [video for found in scores for video in found.videos]
     if len({*videos}) < len(videos):
         return f"{len(videos) - len({*videos})} videos were tested more than once"
