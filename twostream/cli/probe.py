@@ -11,6 +11,7 @@ from twostream.cli.code import add_overrides, composed
 from twostream.config.older import is_multi
 from twostream.config.paths import check_paths
 from twostream.files.errors import checked
+from twostream.files.json_yaml import read_yaml
 from twostream.options import conf_folder
 from twostream.options.arguments import Parser, value_of
 
@@ -44,7 +45,7 @@ def probe(arguments: Sequence[str]) -> None:
 
 def late(cfg: DictConfig) -> DictConfig:
     """Returns the configuration as it was typed, whatever network of both streams that is, with late fusion."""
-    own = {group: OmegaConf.load(conf_folder() / group / f"{name}.yaml") for group, name in GROUPS.items()}
+    own = {group: read_yaml(conf_folder() / group / f"{name}.yaml") for group, name in GROUPS.items()}
     for name, value in (own | PLAIN).items():
         OmegaConf.update(cfg, name, value, merge=False)
     return cfg
