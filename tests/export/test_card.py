@@ -68,6 +68,15 @@ def test_numbers_are_those_of_the_logs(tmp_path: Path) -> None:
     assert f"| parameters | {parameters:,} |" in card
 
 
+def test_it_says_what_was_done_about_classes_of_unequal_size(tmp_path: Path) -> None:
+    card = card_of(tmp_path / "run", "loss.class_weights=balanced", "loss.focal=2", "sampler=balanced")
+    assert "| loss | class\\_weights balanced, focal 2 |" in card
+    assert "| sampler | balanced |" in card
+    plain = card_of(tmp_path / "plain")
+    assert "| loss |" not in plain
+    assert "| sampler |" not in plain
+
+
 def test_names_are_no_markup(tmp_path: Path) -> None:
     results = {
         **RESULTS,

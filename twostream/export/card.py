@@ -38,8 +38,8 @@ SEVERAL_LABELS = (
     "a test video. F1 is at the thresholds in `preprocessing.json`: chosen on validation videos, or one half."
 )
 RECIPE = (
-    "epochs", "batch_size", "accumulate", "optimizer", "schedule", "dropout", "label_smoothing", "gradient_clip", "ema",
-    "precision", "train_from", "validation_fraction", "seed",
+    "epochs", "batch_size", "accumulate", "optimizer", "schedule", "dropout", "label_smoothing", "loss", "sampler",
+    "gradient_clip", "ema", "precision", "train_from", "validation_fraction", "seed",
 )  # fmt: skip
 ARCHITECTURE = (
     "streams", "layer", "backbone", "flow_backbone", "fusion", "temporal", "pooling", "attention", "two_towers",
@@ -199,7 +199,8 @@ def _recipe(
     run: TrainedRun, cfg: Mapping[str, Any], choices: Mapping[str, str], results: Mapping[str, Any] | None
 ) -> Iterator[str]:
     yield from ("## Training", "")
-    body = [(name, _words(cfg[name], choices.get(name))) for name in RECIPE if cfg.get(name) is not None]
+    said = {name: _words(cfg[name], choices.get(name)) for name in RECIPE if cfg.get(name) is not None}
+    body = [(name, words) for name, words in said.items() if words]  # of `loss` nothing may be chosen
     body += [("trained on", words) for words in run.history.lists]
     body += [(f"{stream} started from", start) for stream, start in _starts(results).items()]
     if facts := (results or {}).get("teacher"):
