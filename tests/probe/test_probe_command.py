@@ -80,6 +80,7 @@ def test_what_it_says_writes_and_keeps(command, videos: Path, tmp_path: Path, ca
     assert "largest     0.33" in said
     assert "WARNING: 12 test videos of 12 groups are few" in said
     assert "features computed" in said
+    assert "NOTE: each video is a group of its own; data.group_pattern keeps those of one recording together" in said
     out = tmp_path / "probes" / f"{videos.name}-tiny-folds2"
     found = json.loads((out / "probe.json").read_text())
     assert found["sentence"] == said.splitlines()[0]

@@ -21,6 +21,7 @@ from twostream.config.network import starts
 from twostream.config.older import mirrors
 from twostream.config.probe import Plan, check_probe, feature_store, probe_network, probe_plan, probe_views
 from twostream.config.run import check_device
+from twostream.config.settle import groups_note
 from twostream.data.dataset import ClipDataset
 from twostream.data.progress import watch
 from twostream.data.sources import Video
@@ -53,6 +54,8 @@ def probe(cfg: DictConfig, *, folds: int | None, views: int, out: Path | None, t
         f"features of {found.stored} videos from the cache, of {new} computed" if found.stored else "features computed"
     )
     say(f"{console(result)}\n{source}; {time.perf_counter() - started:.0f} s -> {out}")
+    if note := groups_note(ready.source):
+        say(f"NOTE: {note}")
     if not found.stored and new:
         say(f"the next probe of these videos reads the features from {ready.store.folder}")
 
