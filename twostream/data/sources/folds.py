@@ -23,8 +23,9 @@ def draw_folds(videos: Sequence[Video], folds: int | str, *, seed: int, classes:
 
     With `group`, each group is a fold, in the order of their names (g2 before g10). A number divides the groups into so
     many folds. Where groups do not span classes, a class is in as many folds as it has groups, and folds are of about
-    equal size, with about equal shares of each class; where they do, sizes may differ by half. The choice depends neither on the order of `videos` nor on a library's version:
-    scikit-learn's StratifiedGroupKFold draws other folds from the same seed since a correction (its #32540).
+    equal size, with about equal shares of each class; where they do, sizes may differ by half. The choice depends
+    neither on the order of `videos` nor on a library's version: scikit-learn's StratifiedGroupKFold draws other folds
+    from the same seed since a correction (its #32540).
 
     Raises ValueError if there are fewer groups than folds, or if a fold has all videos of a class, so that nothing
     would be left to learn it from.
