@@ -354,5 +354,6 @@ train(sys.argv[1:])
     done = command(warm, tmp_path, f"resume={run}")
     assert done.returncode == 0, done.stderr
     before, after = (json.loads((folder / "results.json").read_text()) for folder in (whole, run))
-    assert after["metrics"] == before["metrics"]
-    assert [row.get("train/distance") for row in rows(run)] == [row.get("train/distance") for row in rows(whole)]
+    assert after["metrics"] == pytest.approx(before["metrics"], rel=1e-5)  # one of the processes may have more threads
+    ours, theirs = ([float(d) for row in rows(folder) if (d := row.get("train/distance"))] for folder in (run, whole))
+    assert ours == pytest.approx(theirs, rel=1e-5)

@@ -119,7 +119,7 @@ def test_memory_holds_so_many_batches_and_the_next_epoch_begins_before_it_is_ask
 
 
 def test_an_error_names_the_video() -> None:
-    loader = loader_of(Clips(broken=7), batches_of(), workers=3, persistent=True)
+    loader = loader_of(Clips(broken=7), batches_of(), workers=1, persistent=True)  # PyTorch waits 5 s for each to end
     with pytest.raises(VideoError, match=r"7\.avi: is broken"):
         list(loader)
 
