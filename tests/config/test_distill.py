@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from warm import Warm
+from warm import PYTORCH_READS, Warm
 
 from twostream.config.compose import compose_config
 from twostream.config.data import build_data, build_source
@@ -337,9 +337,8 @@ sys.argv[1:] = {[*words, f"hydra.run.dir={run}", "checkpoint_minutes=0"]!r}
 from twostream.cli.train import train
 train(sys.argv[1:])
 """)
-    killed = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, env={**os.environ}, capture_output=True, text=True
-    )
+    alike = {**os.environ, **PYTORCH_READS}  # as many threads as the other processes have, or the last digits differ
+    killed = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=alike, capture_output=True, text=True)
     assert killed.returncode == 9, killed.stderr
     checkpoint = teacher / "checkpoints" / "best.ckpt"
     kept = checkpoint.read_bytes()
@@ -354,6 +353,5 @@ train(sys.argv[1:])
     done = command(warm, tmp_path, f"resume={run}")
     assert done.returncode == 0, done.stderr
     before, after = (json.loads((folder / "results.json").read_text()) for folder in (whole, run))
-    assert after["metrics"] == pytest.approx(before["metrics"], rel=1e-5)  # one of the processes may have more threads
-    ours, theirs = ([float(d) for row in rows(folder) if (d := row.get("train/distance"))] for folder in (run, whole))
-    assert ours == pytest.approx(theirs, rel=1e-5)
+    assert after["metrics"] == before["metrics"]
+    assert [row.get("train/distance") for row in rows(run)] == [row.get("train/distance") for row in rows(whole)]

@@ -41,7 +41,7 @@ class CrossEntropy:
             missing = -head.log_softmax(1).gather(1, label[:, None])[:, 0].expm1()  # 1 - p
             losses = losses * missing.clamp(min=torch.finfo(missing.dtype).tiny) ** self.focal  # 0 has no finite slope
         if self.class_weights is not None:
-            losses = losses * on_device(self.class_weights, losses.device)[label]
+            losses = losses * as_tensor(self.class_weights, losses.device)[label]
         return losses.mean()
 
     def each(self, head: Float[Tensor, "n k"], label: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -50,7 +50,7 @@ class CrossEntropy:
 
 
 @cache
-def on_device(weights: tuple[float, ...], device: torch.device) -> Float[Tensor, " k"]:
+def as_tensor(weights: tuple[float, ...], device: torch.device) -> Float[Tensor, " k"]:
     """Returns weights as a tensor, copied once: a copy in each step would wait for the device."""
     return torch.tensor(weights, device=device)
 

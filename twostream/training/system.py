@@ -26,9 +26,8 @@ from twostream.training.objective import BinaryCrossEntropy, CrossEntropy, Objec
 from twostream.training.optimizers import MakeOptimizer, MakeSchedule
 
 STAGES = ("train", "val", "test")
-LOGGED = {  # {name of a metric: its name in the log}
-    **{"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class", "macro_f1": "macro_f1"}
-}
+# {name of a metric: its name in the log}
+LOGGED = {"top1": "top1", "top5": "top5", "mean_class_top1": "mean_class", "macro_f1": "macro_f1"}
 
 
 class TwoStreamSystem(pl.LightningModule):
