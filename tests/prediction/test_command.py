@@ -47,7 +47,8 @@ def test_all_files_of_a_video(command, run, video, tmp_path, capsys) -> None:
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith("right.mp4: 24 frames, 2.3 s, 4 windows")
     assert printed[1].split()[:2] == [one["top"][0]["class"], f"{one['top'][0]['score']:.3f}"]
-    assert len(printed) == 3
+    assert printed[3].startswith("  not sure: is this the kind of video it was trained on?")  # it is untrained
+    assert len(printed) == 4
     assert imread(files["png"]).shape[2] == 4
 
 

@@ -14,6 +14,8 @@ from twostream.data.decoding import VideoError
 from twostream.data.frames import Decoded
 from twostream.data.sources import Video
 from twostream.prediction import Observer, Predictor
+from twostream.prediction.output import table
+from twostream.prediction.predictor import Prediction
 
 
 class Watch(Observer):
@@ -138,3 +140,21 @@ def test_wrong_input(run) -> None:
         twostream.load(run / "none")
     with pytest.raises(VideoError, match="camera 97: cannot be opened"):
         twostream.load(run, device="cpu").predict(97)
+
+
+def test_near_chance_is_one_line_of_the_table() -> None:
+    """Three classes: unsure while no window has any above 1/3 + 2/30 = 0.4; several labels never are."""
+    flat, sure = (
+        np.float32([[0.39, 0.31, 0.30], [0.3, 0.3, 0.4 - 1e-3]]),
+        np.float32([[0.39, 0.31, 0.30], [0.41, 0.3, 0.29]]),
+    )
+
+    def prediction(scores, thresholds=None):
+        seconds = np.float32([[0, 1], [1, 2]])
+        return Prediction("a.mp4", ("jump", "run", "wave"), 20, seconds, scores, scores.mean(0), thresholds)
+
+    line = "  not sure: is this the kind of video it was trained on? (best score of all windows 0.399, chance 0.333)"
+    assert table(prediction(flat)).splitlines()[-1] == line
+    assert not prediction(sure).unsure
+    assert "not sure" not in table(prediction(sure))
+    assert not prediction(flat, np.array([0.5, 0.5, 0.5])).unsure

@@ -17,6 +17,8 @@ from twostream.files.spreadsheet import inert
 from twostream.prediction.predictor import Prediction, best
 from twostream.runs.results import write_json
 
+UNSURE = "not sure: is this the kind of video it was trained on?"
+
 
 def table(prediction: Prediction, top: int = 5) -> str:
     """Returns the best classes as text, with how sure the network was of them over time."""
@@ -31,6 +33,10 @@ def table(prediction: Prediction, top: int = 5) -> str:
         lines.append(f" {above or ' '}{classes[k]:<{width}}  {prediction.overall[k]:.3f}  {over_time}")
     if prediction.thresholds is not None:
         lines.append(f"  * above its threshold: {', '.join(map(printable, prediction.present())) or 'none'}")
+    if prediction.unsure:
+        lines.append(
+            f"  {UNSURE} (best score of all windows {prediction.scores.max():.3f}, chance {1 / len(classes):.3f})"
+        )
     return "\n".join(lines)
 
 

@@ -22,6 +22,8 @@ from twostream.explain import grad_cam, maps_to_explain
 from twostream.metrics.multi_label import HALF
 from twostream.prediction.showing import AnyPath, check_lengths, files_beside, frames_of, shown_steps
 
+NEAR = 0.1  # of the way from chance to certainty: below it, a prediction counts as none
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -50,6 +52,11 @@ class Prediction:
         assert self.thresholds is not None, "one label a video"
         above = (self.overall if scores is None else scores) > self.thresholds
         return [name for name, is_above in zip(self.classes, above, strict=True) if is_above]
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the network tells nothing here: `near_chance`. Never of several labels, which thresholds judge."""
+        return self.thresholds is None and near_chance(self.scores)
 
 
 class Seen(NamedTuple):
@@ -243,6 +250,18 @@ def best(scores: Float32[np.ndarray, " k"], count: int) -> list[int]:
     [1, 2]
     """
     return np.argsort(-scores, kind="stable")[:count].tolist()
+
+
+def near_chance(scores: Float32[np.ndarray, "w k"]) -> bool:
+    """Whether no class in any of the w windows is clearly above chance: by a tenth of the way from 1/k to 1.
+
+    Of 2 classes the best has to be below 0.55 throughout, of 16 below 0.156, of 101 below 0.109.
+
+    >>> near_chance(np.float32([[0.5, 0.5], [0.54, 0.46]])), near_chance(np.float32([[0.5, 0.5], [0.56, 0.44]]))
+    (True, False)
+    """
+    chance = 1 / scores.shape[1]
+    return float(scores.max()) < chance + NEAR * (1 - chance)
 
 
 def array(x: Tensor) -> np.ndarray:
