@@ -81,7 +81,7 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
     results = leave_results(run, folder, typed, cfg, outcome)
     if results:
         recovery.forget()
-        conclude(results, metrics, run)
+        conclude(cfg, results, metrics, run, folder)
     return results
 
 

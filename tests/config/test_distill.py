@@ -303,7 +303,7 @@ def test_a_run_is_that_of_one_stream_and_needs_no_teacher_afterwards(make: Make,
     copy.symlink_to(teacher, target_is_directory=True)
     done = command(warm, tmp_path, *RGB, "distill.from=flow", f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
-    assert "teacher: flow (flow); its features after conv5, weight 50" in done.stdout
+    assert "teacher   flow (flow); its features after conv5, weight 50" in done.stdout
     results = json.loads((run / "results.json").read_text())
     facts = {"run": "flow", "streams": ["flow"], "layer": "conv5", "weight": 50.0}
     assert results["teacher"].items() >= facts.items()

@@ -49,7 +49,7 @@ def test_without_a_network_one_line_names_the_address_the_place_and_the_way_out(
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    monkeypatch.setattr(weights_module, "urlopen", unreachable)
     cfg = compose_config(["data=folder", "data.root=absent"])
     with pytest.raises(UserError, match=r"data\.root='absent': .*absent does not exist"):  # comes first
         build_run(cfg, tmp_path)

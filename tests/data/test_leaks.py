@@ -73,7 +73,7 @@ def test_a_csv_that_parts_two_files_of_one_name_is_told_which(tmp_path: Path, ca
     write(tmp_path, {"a/1.mp4": b"1", "a/1.mov": b"2", "b/1.mp4": b"3", "b/2.mp4": b"4"})
     (tmp_path / "s.csv").write_text("video,split\na/1.mp4,train\na/1.mov,test\nb/1.mp4,train\nb/2.mp4,test\n")
     source = Folder(tmp_path, split=1, csv=tmp_path / "s.csv")
-    assert "1 groups in training and in test: a/1" in caplog.text
+    assert "1 group in training and in test: a/1" in caplog.text
     with pytest.raises(LeakError, match=r"^1 of 2 test videos .*: a/1.mov \(trained on as a/1.mp4\); "):
         check(source)
     assert check(source, allow=True) == 1

@@ -116,4 +116,4 @@ def test_a_run_that_was_not_tested(tmp_path: Path) -> None:
     assert "model-index" not in front(card)
     leaked = card_of(tmp_path / "leaked", results={**RESULTS, "leaked": 2, "unreadable": {"test": ["v"]}})
     assert "trained on 2 of these test videos: the numbers mean nothing" in leaked
-    assert "1 videos of test could not be read" in leaked
+    assert "1 video of test could not be read" in leaked

@@ -100,7 +100,7 @@ def test_rows_are_in_the_order_of_the_ids_and_unread_videos_are_absent() -> None
     assert made.videos == ("a", "c")
     assert made.labels.tolist() == [2, 0]
     assert made.logits.tolist() == [[0, 0, 1], [1, 0, 0]]
-    with pytest.raises(ValueError, match="1 videos have the id of another one: a"):
+    with pytest.raises(ValueError, match="1 video has the id of another one: a"):
         Scores.of(videos("a", "a"), dict.fromkeys((0, 1), np.zeros(2)), classes=("x", "y"), **DESCRIBED)
 
 

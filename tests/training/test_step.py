@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
 
 from benchmarks.step import Waits, run_steps
-from twostream.training.callbacks import Bar
 
 TINY = ["backbone=tiny", "batch_size=4", "flow.preset=ultrafast", "ema=0.9"]
 
@@ -38,14 +33,3 @@ def test_no_step_waits_for_the_device(overrides: list[str]) -> None:
     """But for what was found in the step before, which the device has done by now."""
     _, watch = run_steps([*TINY, "optimizer.fused=true", *overrides], 8, bare=False)
     assert watch.waits.places == {"finiteness.py:read __bool__": 1}
-
-
-def test_the_bar_reads_its_numbers_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: {"read": read.append(1)})
-    bar: Any = Bar(every=10)
-    for step in range(25):
-        bar.get_metrics(SimpleNamespace(training=True, global_step=step, callback_metrics={}), None)
-    assert len(read) == 3
-    bar.get_metrics(SimpleNamespace(training=False, global_step=25, callback_metrics={}), None)
-    assert len(read) == 4, "the numbers of a validation"

@@ -13,6 +13,7 @@ from twostream.config.saved import require_run
 from twostream.evaluation.plan import Plan, of_splits
 from twostream.files.errors import checked, say
 from twostream.files.foreign import inside
+from twostream.files.progress import begins
 from twostream.files.writable import require_writable
 from twostream.metrics.scores import PARTS
 from twostream.metrics.table import metrics_table
@@ -48,6 +49,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         for run in runs:
             require_run(run)
             plan.check(run)
+        begins("Loading PyTorch and the network")
         from twostream.evaluation.evaluate import prepare, score
         from twostream.evaluation.report import mean_of, summary, write_evaluation
 

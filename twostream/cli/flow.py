@@ -11,6 +11,7 @@ from twostream.cli.engine import add_engine
 from twostream.config.paths import check_videos
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked
+from twostream.files.progress import begins
 from twostream.options.arguments import Parser, existing, value_of
 from twostream.options.choices import ENCODINGS, NAMINGS, QUALITY
 
@@ -30,6 +31,7 @@ def flow(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         check_videos(cfg := composed(options))
+        begins("Loading PyTorch")
         from twostream.config.data import build_flow, build_source, check_vectors
         from twostream.data.storage.extract import extract
         from twostream.data.storage.flow_store import FromJPEGs, FromVideo, make_store

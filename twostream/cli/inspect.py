@@ -8,6 +8,7 @@ from pathlib import Path
 from twostream.cli.code import add_stream, add_trust
 from twostream.config.saved import require_run
 from twostream.files.errors import checked
+from twostream.files.progress import begins
 from twostream.files.video_files import require_video
 from twostream.options.arguments import Parser
 
@@ -26,6 +27,7 @@ def inspect(arguments: Sequence[str]) -> None:
     require_run(options.run)
     if options.video is not None:
         require_video(options.video)
+    begins("Loading PyTorch and the network")
     from twostream.cli.work.inspect import inspect as draw
 
     draw(

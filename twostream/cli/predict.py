@@ -11,6 +11,7 @@ from pathlib import Path
 from twostream.cli.code import add_stream, add_trust
 from twostream.config.saved import require_run
 from twostream.files.errors import checked
+from twostream.files.progress import begins
 from twostream.files.video_files import VideoError, divide_by_suffix, files_below, left_out, why_absent
 from twostream.options.arguments import Parser, value_of
 
@@ -24,6 +25,7 @@ def predict(arguments: Sequence[str]) -> None:
         if path is not None and not path.absolute().parent.is_dir():
             raise VideoError(path, "its folder does not exist")
     require_run(options.run)
+    begins("Loading PyTorch and the network")
     from twostream.cli.work.predict import predict as predict_all
 
     predict_all(videos, options)

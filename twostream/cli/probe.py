@@ -12,6 +12,7 @@ from twostream.config.older import is_multi
 from twostream.config.paths import check_paths
 from twostream.files.errors import checked
 from twostream.files.json_yaml import read_yaml
+from twostream.files.progress import begins
 from twostream.options import conf_folder
 from twostream.options.arguments import Parser, value_of
 
@@ -38,6 +39,7 @@ def probe(arguments: Sequence[str]) -> None:
         check_paths(cfg := late(composed(options)))
         if is_multi(cfg):
             raise ValueError("data.labels=multi: a probe fits one label a video; train a network: twostream train …")
+    begins("Loading PyTorch and the networks")
     from twostream.cli.work.probe import probe as run_probe
 
     run_probe(cfg, folds=options.folds, views=options.views, out=options.out, typed=options.overrides)

@@ -12,8 +12,12 @@ from omegaconf import DictConfig
 from twostream.config.older import is_multi
 from twostream.data.balance import balanced_weights
 from twostream.data.sources import Video
+from twostream.files.words import counted
 from twostream.options import shown
 from twostream.training.objective import BinaryCrossEntropy, CrossEntropy, Objective
+
+FEW_OF_CLASS = 10  # training videos of a class: a run warns of fewer
+UNEQUAL = 3.0  # times the smallest class that the largest may have without a warning
 
 
 def plain_objective(cfg: DictConfig) -> Objective:
@@ -50,6 +54,34 @@ def class_weights(
             f"{len(classes)} classes, in their order: {names}"
         )
     return np.array(wanted, np.float64)
+
+
+def balance_cautions(cfg: DictConfig, videos: Sequence[Video], classes: Sequence[str]) -> list[str]:
+    """Returns what is to be known of training on these videos: classes of few, of unequal size, or balanced twice.
+
+    A video of several labels counts in each of them.
+    """
+    labels = np.array([label for video in videos for label in video.all_labels], np.int64)
+    counts = np.bincount(labels, minlength=len(classes))
+    said = []
+    fewest, most = int(counts.argmin()), int(counts.argmax())
+    if few := int((counts < FEW_OF_CLASS).sum()):
+        said.append(
+            f"{few} of {counted(len(classes), 'class', 'classes')} {'has' if few == 1 else 'have'} fewer than "
+            f"{FEW_OF_CLASS} training videos ({classes[fewest]}: {counts[fewest]}): expect other numbers from another "
+            "split or seed; `twostream probe` says what to beat"
+        )
+    balanced = is_balanced(cfg), loss_of(cfg, "class_weights") is not None
+    if all(balanced):
+        said.append("sampler=balanced and loss.class_weights together count rare classes twice; one of them is enough")
+    elif not any(balanced) and counts[most] >= UNEQUAL * max(1, counts[fewest]):
+        change = "" if is_multi(cfg) else "; loss.class_weights=balanced counts rare classes more"
+        number = "map" if is_multi(cfg) else "mean_class"
+        said.append(
+            f"classes are of unequal size ({classes[most]}: {counts[most]} training videos, {classes[fewest]}: "
+            f"{counts[fewest]}): read test/{number}, where all classes count alike{change}"
+        )
+    return said
 
 
 def probe_weights(

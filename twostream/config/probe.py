@@ -30,6 +30,7 @@ from twostream.data.sources.moving_patterns import cache_folder
 from twostream.data.sources.source import first_ten
 from twostream.data.storage.flow_store import clip_path
 from twostream.data.storage.packed import packed_path
+from twostream.files.words import counted
 from twostream.models.network.tower import sees_clips
 from twostream.options.streams import Stream
 from twostream.probe.features import classifiers
@@ -80,7 +81,7 @@ def probe_plan(source: Any, folds: int | None, *, given: bool) -> Plan:
     if folds is not None and folds > min(of_class):
         rarest = source.classes[int(np.argmin(of_class))]
         raise ValueError(
-            f"--folds {folds}: {rarest} has {min(of_class)} groups of videos; choose at most so many folds"
+            f"--folds {folds}: {rarest} has {counted(min(of_class), 'group')} of videos; choose at most so many folds"
         )
     folds = folds or min(FOLDS, *of_class)
     return Plan(videos, grouped_folds(labels, [video.group for video in videos], folds), folds)

@@ -53,16 +53,22 @@ from twostream.probe.start import StartFromProbe
 from twostream.runs.checkpoint import load_mapped
 from twostream.runs.checkpoint_io import WholeCheckpoints
 from twostream.training.batches import SplitBatches
-from twostream.training.callbacks import Bar, EpochLine, InitialiseVLAD, MovingAverage, Speed
+from twostream.training.callbacks import InitialiseVLAD, MovingAverage, Speed
 from twostream.training.distill import DistilledSystem
 from twostream.training.distributed import FullySharded
 from twostream.training.finiteness import FiniteLoss
 from twostream.training.loggers import csv_logger
 from twostream.training.objective import Objective
 from twostream.training.optimizers import MakeOptimizer
+from twostream.training.shown import Bar, EpochLine, Forecast
 from twostream.training.system import TwoStreamSystem
 
 PROBE_VIEWS = 2  # of each training video, in time
+MEASURED = (  # at the end of an epoch: what `TwoStreamSystem` logs; top5 with more than five classes
+    *("val/loss", "val/top1", "val/top5", "val/mean_class", "val/macro_f1"),
+    *("train/loss", "train/top1", "train/top5"),
+)
+MEASURED_OF_LABELS = ("val/loss", "val/map", "val/macro_f1", "val/micro_f1", "train/loss")
 
 
 class Run(NamedTuple):
@@ -100,6 +106,7 @@ def build_run(
         begun = None if start is None else load_mapped(start)
         without_effect = check_options(cfg)
         source = build_source(cfg) if source is None else source
+        check_monitor(cfg, len(source.classes))
         cfg = settle(cfg, source)
         data = build_data(cfg, source, frame_source)
         objective = build_objective(cfg, source.classes, data.train_set.videos)
@@ -190,6 +197,18 @@ def check_labels(cfg: DictConfig) -> None:
         raise ValueError(f"data.labels=multi with {lines[0]}")
     if not is_multi(cfg) and monitor in ("val/map", "val/micro_f1"):
         raise ValueError(f"schedule.monitor={monitor}: is of several labels a video; choose val/top1 or val/loss")
+    check_monitor(cfg)
+
+
+def check_monitor(cfg: DictConfig, classes: int | None = None) -> None:
+    """Raises ValueError for a `schedule.monitor` that no epoch measures; `classes`: their number, if it is known."""
+    monitor = monitored(cfg)
+    known = MEASURED_OF_LABELS if is_multi(cfg) else MEASURED
+    known += ("train/distance",) * (teacher_folder(cfg) is not None)
+    if classes is not None and classes <= 5:
+        known = tuple(name for name in known if not name.endswith("/top5"))
+    if monitor is not None and monitor not in known:
+        raise ValueError(f"schedule.monitor={monitor}: is not measured; choose from {', '.join(known)}")
 
 
 def initial_history(cfg: DictConfig) -> History:
@@ -313,6 +332,7 @@ def build_trainer(
         *further,  # before others have begun an epoch
         checkpoint,
         EpochLine(),
+        Forecast(),
         LearningRateMonitor("epoch"),
     ]
     if cfg.accumulate == "auto":
@@ -365,7 +385,7 @@ def build_bench_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     plain.trainer, plain.logger = {**alone, "accelerator": "gpu" if on_gpu else "cpu"}, {}
     plain.epochs, plain.accumulate = 1, 1 if cfg.accumulate == "auto" else cfg.accumulate
     trainer = build_trainer(plain, folder, [FiniteLoss(folder, nonfinite=cfg.nonfinite), Speed()], validate=False)
-    at_ends = (ModelCheckpoint, InitialiseVLAD, EpochLine, LearningRateMonitor)
+    at_ends = (ModelCheckpoint, InitialiseVLAD, EpochLine, Forecast, LearningRateMonitor)
     trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, at_ends)]  # type: ignore[attr-defined]
     return trainer
 

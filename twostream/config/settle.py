@@ -17,6 +17,7 @@ from twostream.config.starts import start_of
 from twostream.config.streams import columns_in
 from twostream.config.trust import code_of
 from twostream.data.sources.source import Source
+from twostream.files.words import counted
 from twostream.options import shown
 from twostream.training.distributed import FullySharded
 
@@ -114,7 +115,7 @@ def few_note(tests: int) -> str:
     """
     if tests >= FEW_TESTS:
         return ""
-    number = "1 test video" if tests == 1 else f"{tests} test videos"
+    number = counted(tests, "test video")
     return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
 
 

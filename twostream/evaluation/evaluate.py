@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
 from torch.utils.data import DataLoader, default_collate
 
 from twostream.config.bounds import cautions
@@ -36,6 +35,7 @@ from twostream.metrics.scores import Scores, one_of_each
 from twostream.metrics.table import untested_in
 from twostream.models.memory_order import channels_last
 from twostream.training.distributed import of_all_processes
+from twostream.training.shown import Bar
 from twostream.training.system import TwoStreamSystem, logits_by_video
 
 CPU_VALUES = 6_000_000  # values of input at once on a CPU, a view of 5 × 23 × 224 × 224; more are slower, due to memory
@@ -188,7 +188,7 @@ def make_trainer(plan: Plan, cfg: Any) -> pl.Trainer:
         strategy="ddp" if plan.devices > 1 else "auto",
         precision=plan.precision or cfg.precision,  # type: ignore[arg-type]  # Lightning checks the value
         logger=False,
-        callbacks=[RichProgressBar()] if sys.stdout.isatty() else [],
+        callbacks=[Bar()] if sys.stdout.isatty() else [],
         enable_progress_bar=sys.stdout.isatty(),
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from twostream.evaluation.evaluate import Outcome
 from twostream.files.atomic import atomic_folder
 from twostream.files.spreadsheet import inert
+from twostream.files.words import counted
 from twostream.metrics import (
     BINS,
     Calibration,
@@ -46,7 +47,7 @@ def title(outcome: Outcome) -> str:
     """Says what was scored."""
     scores, views = outcome.scores, f"{outcome.views} view{'s' * (outcome.views > 1)}"
     return (
-        f"{scores.data} split {scores.split}, {scores.part}: {len(scores.videos)} videos × {views}, "
+        f"{scores.data} split {scores.split}, {scores.part}: {counted(len(scores.videos), 'video')} × {views}, "
         f"{outcome.seconds:.1f} s; accuracies in %"
     )
 
@@ -55,7 +56,7 @@ def remarks(outcome: Outcome) -> list[str]:
     """Returns what a reader of the numbers has to know."""
     lines = [*outcome.notes]
     if outcome.unreadable:
-        lines.append(f"{len(outcome.unreadable)} videos could not be read and were left out (broken=skip)")
+        lines.append(f"{counted(len(outcome.unreadable), 'video')} could not be read: left out (broken=skip)")
     if outcome.leaked:
         lines.append(f"WARNING: the weights were trained on {outcome.leaked} of the videos (--allow-leak)")
     return [*lines, *(f"WARNING: {caution}" for caution in outcome.cautions)]

@@ -13,6 +13,7 @@ from twostream.config.shareable import shareable_config, shareable_results
 from twostream.config.streams import streams_in
 from twostream.data.dataset import ClipDataset
 from twostream.export.markdown import block, escaped, one_line, rows
+from twostream.files.words import counted
 from twostream.metrics.plots import read_curves
 from twostream.models.network.description import count_parameters
 from twostream.options.choices import FORMATS
@@ -142,7 +143,7 @@ def _metrics(run: TrainedRun, results: Mapping[str, Any] | None, clips: ClipData
     if leaked:
         yield from (f"**The weights were trained on {leaked} of these test videos: the numbers mean nothing.**", "")
     for part, videos in unreadable.items():
-        yield from (escaped(f"{len(videos)} videos of {part} could not be read and were left out."), "")
+        yield from (escaped(f"{counted(len(videos), 'video')} of {part} could not be read: left out."), "")
 
 
 def before(run: TrainedRun) -> str:

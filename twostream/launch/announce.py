@@ -2,62 +2,63 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twostream.config.bounds import cautions
 from twostream.config.data import mirror_note
-from twostream.config.network import starts
+from twostream.config.loss import balance_cautions
 from twostream.config.run import Run
 from twostream.config.settle import few_note, groups_note, settled_note
+from twostream.files.errors import say
+from twostream.files.words import counted
+from twostream.launch.ending import ending
+from twostream.launch.header import COLUMNS, header
 from twostream.metrics import untested
 from twostream.metrics.multi_label import MEANS_OF_LABELS
 from twostream.runs.results import worse_than_probe
-from twostream.training.distill import teacher_facts
+
+JOINED = "\N{NO-BREAK SPACE}"  # where no line is broken
 
 
 def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
-    """Prints what is going to be trained, and on which videos."""
-    print(
-        f"{run.source.name} split {cfg.split}: {len(run.source.classes)} classes, {len(run.data.train_set)} training, "
-        f"{len(run.data.validation_set)} validation, {len(run.data.test_set)} test videos; "
-        f"{run.summary.parameters:,} parameters -> {folder}",
-        flush=True,
-    )
-    print("weights: " + "; ".join(f"{stream}: {start}" for stream, start in starts(run.system.network).items()))
-    if (facts := teacher_facts(run.system)) is not None:
-        what = f"its features after {facts['layer']}, weight {facts['weight']:g}"
-        print(f"teacher: {cfg.distill['from']} ({' and '.join(facts['streams'])}); {what}")
-    if note := settled_note(typed, cfg):
-        print(note)
-    if note := mirror_note(cfg):
-        print(note)
-    for caution in cautions(cfg):
-        print(f"WARNING: {caution}", flush=True)
-    for line in run.without_effect:
-        print(f"NOTE: {line}", flush=True)
-    if run.system.multi:
-        print("NOTE: several labels a video: a sigmoid for each class, the best checkpoint by val/map, no probe")
-    elif note := few_note(len(run.data.test_set)):
-        print(f"NOTE: {note}", flush=True)
-    if note := groups_note(run.source):
-        print(f"NOTE: {note}", flush=True)
+    """Prints what is going to be trained, on which videos, and what a reader of its numbers has to know."""
+    say(header(cfg, run, folder, cell=is_cell()))
+    multi, data = run.system.multi, run.data
+    notes = [groups_note(run.source)]
+    if multi:
+        notes += ["several labels a video: a sigmoid for each class, the best checkpoint by val/map, no probe"]
+    else:
+        notes += [few_note(len(data.test_set))]
+    warnings = [*cautions(cfg), *balance_cautions(cfg, data.train_set.videos, run.source.classes)]
     if run.leaked_validation:
-        print(
-            f"WARNING: the weights were trained on {run.leaked_validation} of the validation videos: "
-            "the checkpoint that validation chooses may not be the best one",
-            flush=True,
+        warnings.append(
+            f"the weights were trained on {run.leaked_validation} of the validation videos: "
+            "the checkpoint that validation chooses may not be the best one"
         )
+    for line in filter(None, (settled_note(typed, cfg), mirror_note(cfg))):
+        print(textwrap.fill(line, COLUMNS, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False))
+    for word, lines in (("WARNING", warnings), ("NOTE", [*run.without_effect, *filter(None, notes)])):
+        for line in lines:
+            say(f"{word}: {line}")
+
+
+def is_cell() -> bool:
+    """Whether this run is a cell of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def announce_refit(run: Run, epochs: int) -> None:
     """Prints for how many epochs all training videos are going to train."""
-    length = f"{epochs} epoch{'s' * (epochs > 1)}" if epochs else "no epoch: none was better than the start"
-    print(f"refit: {len(run.data.train_set)} training videos, {length}", flush=True)
+    length = counted(epochs, "epoch") if epochs else "no epoch: none was better than the start"
+    print(f"refit: {counted(len(run.data.train_set), 'training video')}, {length}", flush=True)
 
 
 def untested_classes(run: Run) -> str:
@@ -68,18 +69,22 @@ def untested_classes(run: Run) -> str:
     return untested(labels, run.source.classes, *means)
 
 
-def conclude(results: Mapping[str, Any], metrics: Mapping[str, float], run: Run) -> None:
-    """Prints the results, and what a reader has to know about them."""
+def conclude(cfg: DictConfig, results: Mapping[str, Any], metrics: Mapping[str, float], run: Run, folder: Path) -> None:
+    """Prints the results, what a reader has to know about them, and what can be done with the run."""
     if run.leaked:
         print(f"WARNING: the weights were trained on {run.leaked} of the test videos (allow_leak=true)")
     if skipped := results["skipped_steps"]:
-        print(f"{skipped} steps were left out, whose loss or gradient was not a finite number (nonfinite=skip)")
+        steps = counted(skipped, "step was", "steps were")
+        print(f"{steps} left out, for a loss or gradient that is not a finite number (nonfinite=skip)")
     sizes = {"train": run.data.train_set, "val": run.data.validation_set, "test": run.data.test_set}
     for name, videos in results["unreadable"].items():
-        print(f"{name}: {len(videos)} of {len(sizes[name])} videos could not be read and were left out (broken=skip)")
+        of = counted(len(sizes[name]), "video")
+        print(f"{name}: {len(videos)} of {of} could not be read and were left out (broken=skip)")
     if absent := untested_classes(run):
         print(f"WARNING: {absent}")
-    print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()), flush=True)
+    numbers = "  ".join(f"{name}{JOINED}{value:.4f}" for name, value in metrics.items())
+    print(textwrap.fill(numbers, COLUMNS).replace(JOINED, " "), flush=True)
     if worse := worse_than_probe(metrics, results["probe"]):
         lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)
         print(f"WARNING: training has made it worse than the probe that it started from: {lower}", flush=True)
+    say(ending(cfg, run, folder, results["seconds"], cell=is_cell()))

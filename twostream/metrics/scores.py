@@ -16,6 +16,7 @@ from twostream.data.sources import Video
 from twostream.data.sources.source import first_ten
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import one_line
+from twostream.files.words import counted
 from twostream.metrics.multi_label import positives_of
 
 PARTS = ("test", "validation")
@@ -83,7 +84,8 @@ class Scores:
         order = sorted(logits, key=lambda index: videos[index].id)
         ids = tuple(videos[index].id for index in order)
         if twice := sorted({one for one, other in pairwise(ids) if one == other}):
-            raise ValueError(f"{len(twice)} videos have the id of another one: {first_ten(twice)}")
+            number = counted(len(twice), "video has", "videos have")
+            raise ValueError(f"{number} the id of another one: {first_ten(twice)}")
         rows = [np.asarray(logits[index], np.float32) for index in order]
         labels: Any = np.array([videos[index].label for index in order], np.int64)
         if any(video.labels is not None for video in videos):

@@ -14,6 +14,7 @@ from twostream.data.sources.source import BETWEEN
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import printable
 from twostream.files.spreadsheet import inert
+from twostream.files.words import counted
 from twostream.prediction.predictor import Prediction, best
 from twostream.runs.results import write_json
 
@@ -38,15 +39,6 @@ def table(prediction: Prediction, top: int = 5) -> str:
             f"  {UNSURE} (best score of all windows {prediction.scores.max():.3f}, chance {1 / len(classes):.3f})"
         )
     return "\n".join(lines)
-
-
-def counted(number: int, what: str) -> str:
-    """Returns a number and its noun, in the singular or plural.
-
-    >>> counted(1, "frame"), counted(2, "frame")
-    ('1 frame', '2 frames')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def sparkline(values: np.ndarray, width: int = 40) -> str:

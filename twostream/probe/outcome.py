@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from twostream.files.words import counted
 from twostream.metrics import ranks
 from twostream.metrics.intervals import (
     Interval,
@@ -130,7 +131,7 @@ def warnings(outcome: Outcome) -> list[str]:
     if outcome.videos >= FEW:
         return []
     return [
-        f"{outcome.videos} test videos of {outcome.groups} groups are few: {name} top-1 is known to "
-        f"{100 * (number.high - number.low):.0f} points ({number.low:.2f} to {number.high:.2f}); compare nothing "
+        f"{counted(outcome.videos, 'test video')} of {counted(outcome.groups, 'group')} are few: {name} top-1 is known "
+        f"to {100 * (number.high - number.low):.0f} points ({number.low:.2f} to {number.high:.2f}); compare nothing "
         "that lies closer together"
     ]

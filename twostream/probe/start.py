@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from twostream.data.dataset import ClipDataset
 from twostream.data.loader import on_device
+from twostream.files.progress import watch
 from twostream.metrics.accuracy import accuracies, count_right
 from twostream.models.network.heads import classifiers
 from twostream.probe.features import head_features, per_video
@@ -42,18 +44,18 @@ class StartFromProbe(pl.Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         with trainer.precision_plugin.forward_context():  # as in training and tests
-            self.fit(pl_module, data.fixed_loader(self.videos))
+            self.fit(pl_module, shown(trainer, "probe, training videos", data.fixed_loader(self.videos)))
         state = {name: layer.state_dict() for name, layer in classifiers(pl_module.network).items()}
         for name, layer in classifiers(pl_module.network).items():  # processes may round differently
             layer.load_state_dict(trainer.strategy.broadcast(state[name]))
         with trainer.precision_plugin.forward_context():
-            self.measure(pl_module, data.fixed_loader(self.measured))
-        if trainer.is_global_zero:
             part = "test" if self.measured is data.test_set else "val"
+            self.measure(pl_module, shown(trainer, f"probe, {part} videos", data.fixed_loader(self.measured)))
+        if trainer.is_global_zero:
             found = "  ".join(f"{part}/{name} {value:.3f}" for name, value in self.accuracy.items())
             print(f"probe: {found}; training starts from it", flush=True)
 
-    def fit(self, system: Any, loader: DataLoader) -> None:
+    def fit(self, system: Any, loader: Iterable[Any]) -> None:
         """Fits and sets every classifier of the network."""
         parts = of_all_processes(head_features(system.network, loader, device=system.device))
         features = per_video(parts)
@@ -69,7 +71,7 @@ class StartFromProbe(pl.Callback):
             self.strengths[name] = found.strength
 
     @torch.no_grad()
-    def measure(self, system: Any, loader: DataLoader) -> None:
+    def measure(self, system: Any, loader: Iterable[Any]) -> None:
         """Measures accuracy and losses of the network as it is."""
         training = system.training
         system.eval()
@@ -95,3 +97,8 @@ class StartFromProbe(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.accuracy, self.losses = state_dict["accuracy"], state_dict["losses"]
         self.strengths = state_dict["strengths"]
+
+
+def shown(trainer: pl.Trainer, title: str, loader: DataLoader) -> Iterable[Any]:
+    """Returns the batches of a loader; the first process shows how many have passed."""
+    return watch(title)(iter(loader), len(loader)) if trainer.is_global_zero else loader

@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
-from pytorch_lightning.callbacks import RichProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -21,51 +21,6 @@ from twostream.files.lock import Claim
 from twostream.models.pooling.vlad import SoftVLAD
 from twostream.training.distributed import of_all_processes
 from twostream.training.lists import by_type
-
-
-class EpochLine(pl.Callback):
-    """Prints one line for each epoch, so that a log file shows the progress, too."""
-
-    def __init__(self) -> None:
-        self.started = 0.0
-        self.first = 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.started = time.perf_counter()
-        self.first = trainer.current_epoch
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch > self.first:
-            self._print(trainer, trainer.current_epoch)  # only now are the last epoch's training metrics complete
-            self.started = time.perf_counter()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._print(trainer, trainer.current_epoch)
-
-    def _print(self, trainer: pl.Trainer, epoch: int) -> None:
-        if not trainer.is_global_zero:
-            return
-        names = ("train/loss", "train/top1", "val/loss", "val/top1", "val/mean_class", "val/map")
-        found = trainer.callback_metrics
-        values = "  ".join(f"{name} {found[name]:.3f}" for name in names if name in found)
-        seconds = time.perf_counter() - self.started
-        print(f"epoch {epoch}/{trainer.max_epochs}  {values}  ({seconds:.1f} s)", flush=True)
-
-
-class Bar(RichProgressBar):
-    """A progress bar whose numbers are read from the device every `every` steps: each reading waits for it."""
-
-    def __init__(self, every: int) -> None:
-        super().__init__()
-        self.every = every
-        self._read: tuple[int, dict[str, Any]] | None = None  # when, and what
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        now = trainer.global_step // self.every if trainer.training else -1
-        if self._read is None or now != self._read[0]:
-            loss = {name: float(v) for name, v in trainer.callback_metrics.items() if name == "train/loss_step"}
-            self._read = (now, {**super().get_metrics(trainer, pl_module), **loss})
-        return self._read[1]
 
 
 class Speed(pl.Callback):

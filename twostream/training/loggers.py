@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,6 +153,16 @@ class PatientWandb(WandbLogger):
     def files(self) -> Path:
         """The pattern of the folders of W&B runs, as `wandb sync` takes it."""
         return Path(self.save_dir or ".") / "wandb" / "*run-*"
+
+    @property
+    def place(self) -> str:
+        """Where the numbers go, in words, before the W&B run begins."""
+        mode = self._wandb_init["mode"]
+        if mode == "online":
+            return f"online, project {self._wandb_init['project']}"
+        if mode == "disabled":
+            return "disabled"
+        return f"offline; to upload it: wandb sync {shlex.quote(str(self.files.parent))}/{self.files.name}"
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

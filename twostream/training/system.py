@@ -67,7 +67,7 @@ class TwoStreamSystem(pl.LightningModule):
         self.accuracies = nn.ModuleDict({f"{stage}_": measure(len(classes)) for stage in stages})
         self.last_losses = (torch.zeros(()), torch.zeros(()))  # of the last training batch: over own clips, all clips
         self.last_clips: Tensor | int = 0  # clips of the last training batch, in all processes
-        self._last_scores = torch.zeros(())
+        self.last_scores = torch.zeros(())
         self._step = StepMean()
         self.test_logits: dict[int, np.ndarray] = {}  # of the last test: {position of the video: (k,)}
         self.validation_losses: dict[int, float] = {}  # of the last validation: {position of the video: loss}
@@ -124,7 +124,7 @@ class TwoStreamSystem(pl.LightningModule):
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         loss, _, combined = self.training_loss(clip)
         weighed_loss, mean, self.last_clips = self._step.weigh(loss, len(clip.label))
-        self.last_losses, self._last_scores = (loss.detach(), mean), combined.detach()
+        self.last_losses, self.last_scores = (loss.detach(), mean), combined.detach()
         self.log("train/loss_step", mean)  # `prog_bar` would wait for it in each step; Bar shows it
         return weighed_loss
 
@@ -145,7 +145,7 @@ class TwoStreamSystem(pl.LightningModule):
             loss, _ = self.last_losses
             self.loss_means["train_"].update(loss, weight=len(batch.label))  # type: ignore[operator]
             if not self.multi:
-                self.accuracies["train_"].update(self._last_scores, batch.label, loss.isfinite())  # type: ignore[operator]
+                self.accuracies["train_"].update(self.last_scores, batch.label, loss.isfinite())  # type: ignore[operator]
 
     def on_validation_epoch_start(self) -> None:
         self.validation_losses = {}

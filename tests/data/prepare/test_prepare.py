@@ -70,7 +70,7 @@ def test_a_tree_is_counted_and_indexed_once(ucf: Path, capsys) -> None:
     assert lines[0].startswith(f"4 videos in {ucf / 'UCF-101'}: 4 examined, 0 forgotten, 0 broken (")
     assert lines[1:] == [
         "4 of 13,320 videos of UCF101 are there; its splits are derived by their rule, as there are no list files",
-        "split 1: 3 training and 1 test videos (9,537 and 3,783 if complete)",
+        "split 1: 3 training and 1 test video (9,537 and 3,783 if complete)",
         "split 2: 2 training and 2 test videos (9,586 and 3,734 if complete)",
         "split 3: 4 training and 0 test videos (9,624 and 3,696 if complete)",
     ]
@@ -89,7 +89,7 @@ def test_sides_copies_and_files_that_are_no_videos_are_named(tmp_path: Path, qui
     _, lines = run("folder", tmp_path, capsys)
     assert lines[1:] == [
         "split 1, by its folders: 2 classes, 2 training and 3 test videos",
-        "1 videos hold the bytes of another: train/walk/1.avi = val/run/2.TS",
+        "1 video holds the bytes of another: train/walk/1.avi = val/run/2.TS",
     ]
     assert f"{tmp_path} is a split: train/ trains, val/ tests (there is no test folder)" in caplog.text
     assert f"{tmp_path}: 1 file has no suffix of a video and is left out: val/run/notes.txt" in caplog.text
@@ -133,7 +133,7 @@ def test_from_an_archive_and_a_second_data_set_beside_it(ucf: Path, tmp_path: Pa
 def test_published_numbers_are_asserted_where_all_is_there(ucf: Path) -> None:
     small = replace(UCF101, num_videos=4, split_sizes={1: (3, 1), 2: (2, 2)})
     assert list(split_lines(ucf, None, small, set(UCF)))[1:] == [
-        "split 1: 3 training and 1 test videos (as published)",
+        "split 1: 3 training and 1 test video (as published)",
         "split 2: 2 training and 2 test videos (as published)",
     ]
     wrong = replace(small, split_sizes={1: (3, 1), 2: (3, 1)})
@@ -198,7 +198,7 @@ def test_own_videos(tmp_path: Path, capsys) -> None:
     broken, lines = run("folder", tmp_path, capsys, reencode=True, pack=True)
     assert broken == 1
     assert lines[1] == "  broken: run/broken.mp4: is empty"
-    assert lines[2] == "split 1, by chance: 2 classes, 2 training and 1 test videos"
+    assert lines[2] == "split 1, by chance: 2 classes, 2 training and 1 test video"
     assert sorted(counts(tmp_path)) == ["run/2.mp4", "run/broken.mp4", "walk/1.avi"]
     assert sorted(counts(tmp_path / "reencoded")) == ["run/2.mp4", "walk/1.avi"]
     assert Folder(tmp_path, split=1).classes == ("run", "walk"), "copies are no class"

@@ -18,7 +18,7 @@ def test_folder_finds_videos_of_any_case_and_ignores_the_rest(tmp_path: Path, ca
     (tmp_path / "b/loop").symlink_to(tmp_path / "b", target_is_directory=True)
     with caplog.at_level(logging.WARNING):
         source = Folder(tmp_path, split=1)
-    assert "1 videos in no class folder: stray.avi" in caplog.text
+    assert "1 video in no class folder: stray.avi" in caplog.text
     assert source.classes == ("a*[b]?", "b")
     assert {v.id: v.label for v in source.train + source.test} == {
         "a*[b]?/naïve name, (x)\n#1.mkv": 0,
@@ -172,7 +172,7 @@ def test_folder_csv_absent_file_absent_videos_and_leaking_groups(
     assert "1 of 3 listed videos are absent" in message(lambda: Folder(tmp_path, split=1, csv=path))
     with caplog.at_level(logging.WARNING):
         Folder(tmp_path, split=1, csv=path, missing="skip")
-    assert "1 groups in training and in test: g" in caplog.text
+    assert "1 group in training and in test: g" in caplog.text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with mark"])
@@ -205,7 +205,7 @@ def test_folder_csv_names_that_are_one_to_the_eye(tmp_path: Path, caplog: pytest
     rows = "a/1.mp4,{},g1,train\na/2.mp4,{}, g1 ,test\nb/clip_g0_0.AVI,x,g2,train\n"
     path = write_csv(tmp_path, "video,label,group,split\n" + rows.format("a", "a"))
     assert groups(Folder(tmp_path, split=1, csv=path).videos) == {"g1", "g2"}
-    assert "s.csv: 1 groups in training and in test: g1".replace("s.csv", "split.csv") in caplog.text
+    assert "s.csv: 1 group in training and in test: g1".replace("s.csv", "split.csv") in caplog.text
     for one, other in (("Walk", "walk"), ("open door", "open  door"), ("\u00e9", "e\u0301")):
         path = write_csv(tmp_path, "video,label,group,split\n" + rows.format(one, other))
         text = message(lambda path=path: Folder(tmp_path, split=1, csv=path))

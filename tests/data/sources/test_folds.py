@@ -97,7 +97,7 @@ def test_what_cannot_be_folded_is_told() -> None:
         assert text.startswith(f"data.folds={folds}: all videos of 1 of 12 classes are in one fold: b; where it is te")
         assert "data.classes=[…]" in text
     one = [video(f"{label}/{k}", label, "g") for label in (0, 1) for k in range(3)]
-    assert "of 1 groups (g); at least two" in message(lambda: fold_numbers(one, "group"))
+    assert "of 1 group (g); at least two" in message(lambda: fold_numbers(one, "group"))
 
 
 def test_folder_in_folds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,7 +143,7 @@ def test_a_column_fold_decides_and_is_checked(tmp_path: Path, caplog: pytest.Log
     path.write_text("video,fold\na/1.mp4,1\na/2.mp4,2\na/3.mp4,unused\nb/clip_g0_0.AVI,1\nb/clip_g0_1.AVI,2\n")
     sources = [Folder(tmp_path, split=k, csv=path, group_pattern=r"(g\d)|\d") for k in (1, 2)]
     assert [ids(source.test) for source in sources] == [["a/1.mp4", "b/clip_g0_0.AVI"], ["a/2.mp4", "b/clip_g0_1.AVI"]]
-    assert "1 groups in training and in test: g0" in caplog.text
+    assert "1 group in training and in test: g0" in caplog.text
     assert message(lambda: Folder(tmp_path, split=3, csv=path)) == "split=3: there are 2 folds; choose from 1 to 2"
     path.write_text("video,split,fold\na/1.mp4,train,1\na/2.mp4,test,1\nb/clip_g0_0.AVI,train,1\n")
     assert ids(Folder(tmp_path, split=1, csv=path).test) == ["a/2.mp4"]  # `split` decides, as before there were folds

@@ -43,7 +43,7 @@ def test_rendering_many_clips_shows_a_bar_on_a_terminal(tmp_path, monkeypatch, c
     monkeypatch.setattr(moving_patterns, "MANY", 48)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     MovingPatterns(tmp_path / "few", split=1, train_clips=16, test_clips=16)
-    assert "rendering" not in capsys.readouterr().out
+    assert "rendering ━" not in capsys.readouterr().out
     MovingPatterns(tmp_path / "many", split=1, **SMALL)
     assert "rendering" in (shown := capsys.readouterr().out)
     assert "48/48" in shown

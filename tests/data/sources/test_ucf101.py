@@ -106,7 +106,7 @@ def test_ucf101_lists_that_are_no_text_empty_or_absent(tmp_path: Path) -> None:
     (lists / "testlist01.txt").write_bytes(b"")
     assert "ucf101 split 1: no test videos" in message(lambda: UCF101(tmp_path, split=1))
     (lists / "testlist01.txt").write_text(UCF_TRAIN[0] + "\n")
-    assert "1 videos are in training and in test: HandstandPushups/v_" in message(lambda: UCF101(tmp_path, split=1))
+    assert "1 video is in training and in test: HandstandPushups/v_" in message(lambda: UCF101(tmp_path, split=1))
     (lists / "classInd.txt").write_text("\n")
     assert "classInd.txt: no classes" in message(lambda: UCF101(tmp_path, split=1))
 

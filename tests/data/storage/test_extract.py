@@ -126,7 +126,7 @@ def test_two_commands_on_one_store_share_the_work(source, cache, tmp_path: Path)
     call, environment = command(tmp_path / "store", cache)
     both = [subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = [process.communicate(timeout=240)[0] for process in both]
-    computed = [int(line.split()[0]) for text in printed for line in text.splitlines() if "videos computed" in line]
+    computed = [int(line.split()[0]) for text in printed for line in text.splitlines() if " computed (" in line]
     assert sum(computed) == CLIPS + 16
     assert len(list((tmp_path / "store").rglob("*.flow"))) == CLIPS + 16
 
@@ -143,7 +143,7 @@ def test_what_is_done_is_said_when_it_is_stopped(source, tmp_path: Path, capsys,
     with pytest.raises(KeyboardInterrupt):
         extract(source.train[:3], flow, root, decoder="pyav", workers=1)
     *_, done, how = capsys.readouterr().out.splitlines()
-    assert done.startswith("1 videos computed (11 fields")
+    assert done.startswith("1 video computed (11 fields")
     assert how == "stopped; the same command goes on with the other videos"
 
 
@@ -162,7 +162,7 @@ def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path
     )
     assert extract(source.train[:2], flow, root, decoder="decord", workers=1)
     out = capsys.readouterr().out
-    assert "waiting for 1 videos that another process is about" in out
+    assert "waiting for 1 video that another process is about" in out
     assert "2 videos computed" in out
 
 

@@ -23,10 +23,11 @@ from twostream.config.probe import Plan, check_probe, feature_store, probe_netwo
 from twostream.config.run import check_device
 from twostream.config.settle import groups_note
 from twostream.data.dataset import ClipDataset
-from twostream.data.progress import watch
 from twostream.data.sources import Video
 from twostream.data.tasks import available_cores
 from twostream.files.errors import checked, say
+from twostream.files.progress import watch
+from twostream.files.words import counted
 from twostream.files.writable import require_writable
 from twostream.metrics.scores import Scores
 from twostream.models.network.parts import towers
@@ -51,7 +52,9 @@ def probe(cfg: DictConfig, *, folds: int | None, views: int, out: Path | None, t
         write_probe(result, out)
     new = len(ready.plan.videos) - found.stored
     source = (
-        f"features of {found.stored} videos from the cache, of {new} computed" if found.stored else "features computed"
+        f"features of {counted(found.stored, 'video')} from the cache, of {new} computed"
+        if found.stored
+        else "features computed"
     )
     say(f"{console(result)}\n{source}; {time.perf_counter() - started:.0f} s -> {out}")
     if note := groups_note(ready.source):
@@ -179,8 +182,8 @@ def score_file(ready: Ready, videos: Sequence[Video], scores: Mapping[int, np.nd
 def protocol_of(plan: Plan, fitted: int, tested: int, split: int) -> str:
     """Says in words how the videos were divided."""
     if plan.folds:
-        return f"{plan.folds}-fold cross-validation by groups, {tested} videos"
-    return f"split {split}, fitted on {fitted} videos, tested on {tested}"
+        return f"{plan.folds}-fold cross-validation by groups, {counted(tested, 'video')}"
+    return f"split {split}, fitted on {counted(fitted, 'video')}, tested on {tested}"
 
 
 def data_name(ready: Ready) -> str:

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from twostream.data.prepare.archives import SUFFIXES, ArchiveError, is_archive, unpack
 from twostream.data.prepare.catalogue import Published, folders_in
 from twostream.data.prepare.download import download
-from twostream.data.progress import Report, watch_bytes
+from twostream.data.prepare.report import Report
 from twostream.data.sources.sides import side_of
 from twostream.data.sources.source import first_ten
+from twostream.files.progress import watch_bytes
 from twostream.files.video_files import SUFFIXES as VIDEO_SUFFIXES
 from twostream.files.video_files import is_visible, videos_below
 

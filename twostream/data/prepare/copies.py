@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from twostream.data.prepare.reencode import copy_options, is_copy, reencode
-from twostream.data.progress import Report, watch
+from twostream.data.prepare.report import Report
 from twostream.data.sources import Video
 from twostream.data.storage.packed import QUALITY, SHORT_SIDE, is_packed, pack_clip, packed_path
 from twostream.data.tasks import run_tasks
 from twostream.files.atomic import remove_left_behind
+from twostream.files.progress import watch
+from twostream.files.words import counted
 
 
 class Workers(NamedTuple):
@@ -116,7 +118,7 @@ def copy_all(copier: Copier, paths: Sequence[Path], *, workers: Workers, report:
             report.note(f"  not {copier.done}: {path}: {error}")
     report.did(
         made + failed,
-        f"{len(paths):,} videos, {made:,} {copier.done} into {copier.folder} "
+        f"{counted(len(paths), 'video')}, {made:,} {copier.done} into {copier.folder} "
         f"({num_bytes / 1e6:,.1f} MB), {failed:,} failed ({time.perf_counter() - started:.1f} s)",
     )
     return failed

@@ -14,7 +14,7 @@ from twostream.data.prepare.arrange import arrange, arrange_folder, has_lists
 from twostream.data.prepare.catalogue import PUBLISHED, Published
 from twostream.data.prepare.copies import Packer, Reencoder, Workers, copy_all
 from twostream.data.prepare.reencode import copy_options
-from twostream.data.progress import Report, watch
+from twostream.data.prepare.report import Report
 from twostream.data.sources import Folder
 from twostream.data.sources.class_folders import OURS, own_folders
 from twostream.data.sources.sides import find_sides
@@ -23,6 +23,8 @@ from twostream.data.sources.tree import check_root
 from twostream.data.storage.absent import SHORT_SIDE, packed_folder
 from twostream.data.storage.index import FILE_NAME, Entry, VideoIndex, update_index
 from twostream.files.one_at_a_time import alone
+from twostream.files.progress import watch
+from twostream.files.words import counted
 from twostream.files.writable import is_writable, require_writable
 from twostream.options.choices import DATA_SETS
 
@@ -136,7 +138,7 @@ def _index(
     update = update_index(root, inside=videos, file=file, decoder=decoder, progress=progress, **workers._asdict())
     report.did(
         update.examined + update.forgotten,
-        f"{update.found:,} videos in {videos}: {update.examined:,} examined, {update.forgotten:,} forgotten, "
+        f"{counted(update.found, 'video')} in {videos}: {update.examined:,} examined, {update.forgotten:,} forgotten, "
         f"{len(update.broken):,} broken ({update.seconds:.2f} s)",
     )
     for entry in update.broken:
@@ -169,9 +171,10 @@ def split_lines(root: Path, lists: Path | None, known: Published, there: Set[str
                 f"published {train:,} and {test:,}: get the list files anew from {known.website}"
             )
         published = "as published" if complete else f"{train:,} and {test:,} if complete"
-        yield f"split {split}: {found[0]:,} training and {found[1]:,} test videos ({published})"
+        yield f"split {split}: {found[0]:,} training and {counted(found[1], 'test video')} ({published})"
     if absent:
-        yield f"{absent:,} listed videos are absent: data.missing=skip trains on the others"
+        listed = counted(absent, "listed video is", "listed videos are")
+        yield f"{listed} absent: data.missing=skip trains on the others"
 
 
 def folder_lines(root: Path) -> Iterator[str]:
@@ -182,9 +185,9 @@ def folder_lines(root: Path) -> Iterator[str]:
         yield f"not yet a data set for data=folder: {error}"
     else:
         validation = f", {len(source.validation):,} validation" if source.validation else ""
-        sizes = f"{len(source.train):,} training{validation} and {len(source.test):,} test videos"
+        sizes = f"{len(source.train):,} training{validation} and {counted(len(source.test), 'test video')}"
         how = "by its folders" if find_sides(root, own_folders(root)) else "by chance"
-        yield f"split 1, {how}: {len(source.classes):,} classes, {sizes}"
+        yield f"split 1, {how}: {counted(len(source.classes), 'class', 'classes')}, {sizes}"
 
 
 def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
@@ -196,7 +199,8 @@ def copy_lines(entries: Sequence[Entry]) -> Iterator[str]:
     copies = [names for names in paths.values() if len(names) > 1]
     if copies:
         number = sum(map(len, copies)) - len(copies)
-        yield f"{number:,} videos hold the bytes of another: {first_ten([' = '.join(n) for n in copies], '; ')}"
+        hold = counted(number, "video holds", "videos hold")
+        yield f"{hold} the bytes of another: {first_ten([' = '.join(n) for n in copies], '; ')}"
 
 
 def _copy(

@@ -13,6 +13,7 @@ from twostream.data.sources.sides import find_sides, side_of, sides_in_words
 from twostream.data.sources.source import first_ten
 from twostream.data.sources.split_file import Row
 from twostream.files.video_files import divide_by_suffix, files_below, is_visible, left_out
+from twostream.files.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def scan(root: Path, split: int, suffixes: Sequence[str], classes: Sequence[str]
     sides = find_sides(root, found)
     tops = [root, *(root / name for name in sides.values())]
     if stray := [name for top in tops for name in _stray(top, root, endings)]:
-        log.warning("%s: %d videos in no class folder: %s", root, len(stray), first_ten(stray))
+        log.warning("%s: %s in no class folder: %s", root, counted(len(stray), "video"), first_ten(stray))
     places: Places = {name: [("", root / name)] for name in found}
     if sides:
         log.warning("%s is a split: %s", root, sides_in_words(sides))

@@ -18,6 +18,7 @@ from twostream.data.sources.sides import SIDES, TEST, TRAIN
 from twostream.data.sources.source import Source, Video, first_ten
 from twostream.data.sources.split_file import Row, is_below, read_bytes, read_csv, tidy_group
 from twostream.files.video_files import SUFFIXES
+from twostream.files.words import counted
 
 LABELS = ("single", "multi")
 log = logging.getLogger(__name__)
@@ -223,4 +224,5 @@ def _warn_of_groups(where: str | Path, **sides: Sequence[Video]) -> None:
     """Warns of groups that have videos on two sides of a given split."""
     for one, other in combinations(sides, 2):
         if shared := sorted({video.group for video in sides[one]} & {video.group for video in sides[other]}):
-            log.warning("%s: %d groups in %s and in %s: %s", where, len(shared), one, other, first_ten(shared))
+            number = counted(len(shared), "group")
+            log.warning("%s: %s in %s and in %s: %s", where, number, one, other, first_ten(shared))

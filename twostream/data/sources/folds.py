@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from twostream.data.sources.holdout import NO_LABEL, counted, hash_of
 from twostream.data.sources.source import Video, first_ten
+from twostream.files import words
 
 BY_GROUP = "group"  # leave one group out: each is a fold
 
@@ -36,7 +37,8 @@ def draw_folds(videos: Sequence[Video], folds: int | str, *, seed: int, classes:
     groups = sorted(sizes, key=_natural)
     least, what = (2, "at least two") if folds == BY_GROUP else (int(folds), f"choose from 2 to {len(groups)}")
     if len(groups) < least:
-        raise ValueError(f"data.folds={folds}: the videos are of {len(groups)} groups ({first_ten(groups)}); {what}")
+        number = words.counted(len(groups), "group")
+        raise ValueError(f"data.folds={folds}: the videos are of {number} ({first_ten(groups)}); {what}")
     spread = {group: k for k, group in enumerate(groups)} if folds == BY_GROUP else _spread(sizes, int(folds), seed)
     places: dict[int, set[int]] = {}
     for group, counts in sizes.items():

@@ -34,8 +34,8 @@ import av
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from twostream.data.progress import watch
 from twostream.data.sources.source import Rendered, Source, Video
+from twostream.files.progress import watch
 
 FORMAT_VERSION = 2  # raise it when the same parameters give other pixels, so that older caches are not used
 SPLITS = (1, 2, 3)
@@ -145,7 +145,7 @@ def render(source: Source, folder: Path, motions: list[np.ndarray], *, seed: int
     patterns = len(source.classes) // len(motions)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    log.info("moving_patterns: rendering %d clips into %s", len(jobs), folder)
+    log.info("moving_patterns: its %s clips are rendered once, into %s", f"{len(jobs):,}", folder)
 
     def render_clip(job: tuple[int, int, Video]) -> None:
         part, index, video = job

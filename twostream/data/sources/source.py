@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from twostream.files.atomic import atomic_file
 from twostream.files.video_files import how_names_differ, same_to_the_eye
+from twostream.files.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ class Source:
     def __post_init__(self) -> None:
         what = f"{self.name} split {self.split}"
         if both := sorted({video.id for video in self.train} & {video.id for video in self.test}):
-            raise ValueError(f"{what}: {len(both)} videos are in training and in test: {first_ten(both)}")
+            number = counted(len(both), "video is", "videos are")
+            raise ValueError(f"{what}: {number} in training and in test: {first_ten(both)}")
         self._check_classes(what)
         trained = {label for video in self.train for label in video.all_labels}
         if untrained := [name for label, name in enumerate(self.classes) if label not in trained]:
@@ -95,12 +97,10 @@ class Source:
                 f"those that have some: {', '.join(others) or 'none has'}"
             )
         if not self.test:
-            raise ValueError(f"{what}: no test videos (there are {len(self.train)} training videos)")
+            raise ValueError(f"{what}: no test videos, of {counted(len(self.train), 'training video')}")
         tested = {label for video in self.test for label in video.all_labels}
         if untested := [name for label, name in enumerate(self.classes) if label not in tested]:
             log.warning("%s: no test videos for %d of the classes: %s", what, len(untested), first_ten(untested))
-        counts = len(self.classes), len(self.train), len(self.test)
-        log.info("%s: %d classes, %d training videos, %d test videos", what, *counts)
 
     @property
     def videos(self) -> tuple[Video, ...]:

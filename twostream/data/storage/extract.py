@@ -25,8 +25,9 @@ from twostream.data.storage.video_task import ClipResult, VideoTask
 from twostream.data.tasks import run_tasks
 from twostream.files.errors import say
 from twostream.files.lock import is_held, remove_stale_claim
+from twostream.files.progress import Line, bar
+from twostream.files.words import counted, duration
 
-EVERY = 10.0  # seconds between two lines of progress
 POLL = 1.0  # seconds between two looks at whether other processes still work on their videos
 COUNTED, TIMED, PAIRS = 20, 4, 4  # the estimate reads the lengths of 20 videos and computes 4 pairs of 4 videos
 ENOUGH = 8.0  # seconds after which the estimate computes no further video
@@ -103,17 +104,19 @@ def fill(
     """
     every = list({video.id: video for video in videos}.values())
     waiting = [video for video in every if not _is_there(task, video)]
-    print(f"{len(every):,} videos, {len(every) - len(waiting):,} of them in {task.root}", flush=True)
+    print(f"{counted(len(every), 'video')}, {len(every) - len(waiting):,} of them in {task.root}", flush=True)
     if not waiting:
         return True
     tell(waiting)
-    progress = Progress(len(waiting), task, None if address else workers)
-    try:
-        _fill(task, waiting, progress, workers=workers, engine=engine, address=address)
-    except KeyboardInterrupt:
-        progress.finish()
-        print("stopped; the same command goes on with the other videos", flush=True)
-        raise
+    with bar("videos", len(waiting)) as shown:
+        progress = Progress(shown, len(waiting), task, None if address else workers)
+        try:
+            _fill(task, waiting, progress, workers=workers, engine=engine, address=address)
+        except KeyboardInterrupt:
+            shown.end()
+            progress.finish()
+            print("stopped; the same command goes on with the other videos", flush=True)
+            raise
     return progress.finish()
 
 
@@ -134,7 +137,7 @@ def _fill(
                 break
         waiting = elsewhere
         if waiting and not progress.stopped:
-            print(f"waiting for {len(waiting):,} videos that another process is about", flush=True)
+            print(f"waiting for {counted(len(waiting), 'video')} that another process is about", flush=True)
             while all(is_held(task.path(video)) for video in waiting):
                 time.sleep(POLL)
 
@@ -143,20 +146,22 @@ def announce(cost: Estimate, root: Path, workers: int) -> None:
     """Prints the estimated time and disk space, and warns if the disk has less."""
     free, needed = shutil.disk_usage(root).free, cost.pairs * cost.bytes
     print(
-        f"about {cost.pairs:,} fields for the others: {duration(cost.pairs * cost.seconds / workers)} with {workers} "
-        f"processes ({1 / max(cost.seconds, 1e-9):,.1f} pairs/s each), {needed / 1e9:,.2f} GB of {free / 1e9:,.1f} GB "
-        f"free{'; WARNING: that will not fit' if needed > free else ''}",
+        f"about {counted(cost.pairs, 'field')} for the others: {duration(cost.pairs * cost.seconds / workers)} with "
+        f"{counted(workers, 'process', 'processes')} ({1 / max(cost.seconds, 1e-9):,.1f} pairs/s each), "
+        f"{needed / 1e9:,.2f} GB of {free / 1e9:,.1f} GB free"
+        f"{'; WARNING: that will not fit' if needed > free else ''}",
         flush=True,
     )
 
 
 class Progress:
-    """Counts the results of the videos and prints them every few seconds; `stopped` is true once the disk is full.
+    """Counts the results of the videos and shows them; `stopped` is true once the disk is full.
 
     `workers`: processes at work; None if nobody knows how many a cluster has.
     """
 
-    def __init__(self, videos: int, task: VideoTask, workers: int | None) -> None:
+    def __init__(self, line: Line, videos: int, task: VideoTask, workers: int | None) -> None:
+        self.line = line
         self.videos = videos
         self.task = task
         self.workers = workers
@@ -164,7 +169,7 @@ class Progress:
         self.items = self.bytes = 0
         self.busy = 0.0  # seconds of all processes together, without their start
         self.stopped = False
-        self.started = self.printed = time.perf_counter()
+        self.started = time.perf_counter()
 
     def add(self, video: Video, result: ClipResult | None, error: str | None) -> None:
         """Counts a finished video: its result, or the error that it ended with."""
@@ -180,24 +185,20 @@ class Progress:
             self.items += result.items
             self.bytes += result.bytes
             self.busy += result.seconds
-        now = time.perf_counter()
-        if now - self.printed > EVERY:
-            self.printed = now
-            seconds, number = now - self.started, sum(self.done.values())
-            rate = self.items / seconds
-            left = duration(self.seconds_left(seconds))
-            print(f"{number:,}/{self.videos:,} videos  {rate:,.1f} {self.task.steps}/s  {left} left", flush=True)
+        seconds = time.perf_counter() - self.started
+        rate = f"{self.items / max(seconds, 1e-9):,.1f} {self.task.steps}/s"
+        self.line.show(sum(self.done.values()), note=rate, left=self.seconds_left(seconds))
 
     def seconds_left(self, seconds: float) -> float:
         """Returns how long the other videos will take, if they are as long as those computed in the `seconds` so far.
 
-        >>> progress = Progress(100, None, 2)  # two processes, which took ten seconds to start and two a video
+        >>> progress = Progress(None, 100, None, 2)  # two processes, which took ten seconds to start and two a video
         >>> progress.done["computed"], progress.busy = 10, 20.0
         >>> progress.seconds_left(20.0)
         90.0
         """
         number = sum(self.done.values())
-        if not self.busy:  # all were there, or failed
+        if not self.done["computed"]:  # all were there, or failed
             return (self.videos - number) / max(1, number) * seconds
         workers = self.workers or max(1.0, self.busy / seconds)
         return (self.videos - number) * self.busy / self.done["computed"] / workers
@@ -205,24 +206,14 @@ class Progress:
     def finish(self) -> bool:
         """Prints what was done; returns whether no video is missing."""
         seconds, done = time.perf_counter() - self.started, self.done
+        rate = f"{self.items / max(seconds, 1e-9):,.1f} {self.task.steps}/s"
         print(
-            f"{done['computed']:,} videos computed ({self.items:,} {self.task.items}, {self.bytes / 1e6:,.1f} MB, "
-            f"{duration(seconds)}, {self.items / max(seconds, 1e-9):,.1f} {self.task.steps}/s), {done['there']:,} by "
-            f"another process, {done['failed']:,} failed",
+            f"{counted(done['computed'], 'video')} computed ({self.items:,} {self.task.items}, "
+            f"{self.bytes / 1e6:,.1f} MB, {duration(seconds)}, {rate}), {done['there']:,} by another process, "
+            f"{done['failed']:,} failed",
             flush=True,
         )
         return done["computed"] + done["there"] == self.videos
-
-
-def duration(seconds: float) -> str:
-    """Returns a number of seconds in words.
-
-    >>> duration(42), duration(600), duration(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _is_there(task: VideoTask, video: Video) -> bool:

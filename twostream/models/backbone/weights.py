@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.error import URLError
+from urllib.request import urlopen
 
 import torch
 from torch import Tensor
 
+from twostream.files.atomic import atomic_file
 from twostream.files.errors import first_line
+from twostream.files.progress import watch_bytes
 from twostream.files.weights import require_weights
 from twostream.models.backbone.base import Backbone
 from twostream.runs.checkpoint import load_plain
@@ -23,6 +25,7 @@ from twostream.runs.checkpoint import load_plain
 PUBLISHED = ("imagenet", "kinetics")  # data sets that published weights are named by
 KINDS = ("loaded", "adapted", "random", "absent", "mismatched")
 CONNECT_SECONDS = 30.0  # after which a server counts as unreachable; the system's default takes minutes
+BLOCK = 1 << 20  # bytes read of a download at a time
 
 log = logging.getLogger(__name__)
 BackboneT = TypeVar("BackboneT", bound=Backbone)
@@ -270,24 +273,30 @@ def download(url: str, path: Path, *, name: str) -> None:
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        matched = torch.hub.HASH_REGEX.search(path.name)
-        with _timeout(CONNECT_SECONDS):
-            torch.hub.download_url_to_file(url, str(path), matched.group(1) if matched else None, progress=True)
-    except RuntimeError as error:  # raised by torch.hub for a wrong hash
-        raise ValueError(f"weights={name!r}: {url} is not the file that it should be ({error}); {by_hand}") from error
+        with atomic_file(path) as aside:
+            digest = _fetch(url, aside, shown=path.name)
+            matched = torch.hub.HASH_REGEX.search(path.name)
+            if matched and not digest.startswith(matched.group(1)):
+                raise ValueError(
+                    f"weights={name!r}: {url} is not the file that it should be (sha256 {digest}); {by_hand}"
+                )
     except (URLError, OSError, HTTPException) as error:
         raise ValueError(f"weights={name!r}: cannot download ({error}); {by_hand}") from error
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Makes sockets opened inside the block give up after `seconds` without a byte; torch.hub has no such option."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _fetch(url: str, path: Path, *, shown: str) -> str:
+    """Writes what is at `url` to `path`, and shows how much of it is there; returns its SHA-256."""
+    digest, done = hashlib.sha256(), 0
+    with urlopen(url, timeout=CONNECT_SECONDS) as answer, path.open("wb") as file, watch_bytes() as tell:
+        size = answer.headers.get("Content-Length")
+        while block := answer.read(BLOCK):
+            file.write(block)
+            digest.update(block)
+            done += len(block)
+            tell(shown, done, int(size) if size else None)
+    if size and done != int(size):
+        raise OSError(f"the connection ended after {done} of {size} bytes")
+    return digest.hexdigest()
 
 
 def _read_file(path: Path) -> Any:
