@@ -170,7 +170,7 @@ def test_missing_torchcodec_names_the_extra(b_frames: Path, monkeypatch: pytest.
 
     torchcodec_reader._load.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "torchcodec", None)  # what Python does for a missing package
-    with pytest.raises(ImportError, match=r'pip install "twostream\[codec\]"'):
+    with pytest.raises(ImportError, match=r"decoder=torchcodec needs .*: pip install -e .*\[codec\]"):
         read_frames(b_frames, [0], decoder="torchcodec")
 
 

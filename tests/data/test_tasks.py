@@ -138,7 +138,7 @@ def test_wrong_engine_and_number_of_workers() -> None:
 
 def test_without_ray_the_error_names_the_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"pip install \"twostream\[ray\]\""):
+    with pytest.raises(ImportError, match=r"--engine ray needs Ray .*: pip install -e .*\[ray\]"):
         list(run_tasks(double, [1], workers=1, engine="ray"))
 
 

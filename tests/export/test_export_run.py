@@ -136,7 +136,7 @@ def test_what_was_typed_wrong(run: Path, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(ValueError, match=r"is the run folder"):
         export_run(run, "safetensors", to=run)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"onnxruntime is not installed: pip install 'twostream\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"--format onnx needs onnxruntime, .*: pip install -e .*\[onnx\]"):
         export_run(run, "onnx")
     assert not (run / "export").exists()
 

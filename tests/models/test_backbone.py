@@ -479,7 +479,7 @@ def test_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r'pip install "twostream\[timm\]"'):
+    with pytest.raises(ImportError, match=r"backbone=timm needs timm .*: pip install -e .*\[timm\]"):
         on_meta(partial(timm, name="resnet18"))
 
 

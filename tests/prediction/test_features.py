@@ -427,10 +427,10 @@ def test_hdf5(run, folder, tmp_path) -> None:
 
 def test_without_h5py_the_error_names_the_extra(run, video, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"--format h5 needs h5py .*: pip install \"twostream\[h5\]\""):
+    with pytest.raises(ImportError, match=r"^--format h5 needs h5py .*: pip install -e .*\[h5\]"):
         H5File(tmp_path / "a.h5", "TD")
     monkeypatch.setattr(typed.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"^--format h5: needs h5py, .* pip install \"twostream\[h5\]\"$"):
+    with pytest.raises(UserError, match=r"^--format h5 needs h5py, .*: pip install -e .*\[h5\]"):
         command(run, video, "--layer", "head", "--out", tmp_path / "o", "--format", "h5")
     assert not (tmp_path / "o").exists()
 

@@ -17,6 +17,7 @@ from twostream.config.compose import compose_config
 from twostream.config.paths import check_weight_files
 from twostream.config.saved import config_file, require_run
 from twostream.files.errors import checked
+from twostream.files.extras import missing_extra
 from twostream.files.video_files import VideoError, why_absent
 from twostream.files.writable import require_writable
 from twostream.options.arguments import Parser, value_of
@@ -111,13 +112,13 @@ def divide(words: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises ValueError for a layer that no network has, and for what cannot be written."""
+    """Raises ValueError for a layer that no network has, ImportError without h5py for a format that needs it."""
     if (name := options.layer.rpartition(".")[2]) not in READABLE:
         raise ValueError(f"--layer {options.layer}: no network has {name or 'it'}; choose from {', '.join(READABLE)}")
     if options.window and options.stride and options.stride > options.window:
         raise ValueError(f"--stride {options.stride}: leaves gaps; at most the window, {options.window} frames")
     if options.format == "h5" and importlib.util.find_spec("h5py") is None:
-        raise ValueError('--format h5: needs h5py, which is not installed: pip install "twostream[h5]"')
+        raise missing_extra("--format h5", "h5py", "h5")
     require_writable(options.out, "name another folder with --out DIR")
 
 

@@ -13,6 +13,8 @@ from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
+from twostream.files.extras import missing_extra
+
 ENGINES = ("local", "ray")
 AHEAD = 4  # tasks given to Ray per processor: enough that none is idle, without copying a long list at once
 PATIENCE = 5.0  # seconds a process may take to end when asked to
@@ -191,7 +193,7 @@ def _run_ray(function: Callable, items: Iterator, workers: int, address: str | N
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
-        raise ImportError(f'engine=ray needs Ray ({error}): pip install "twostream[ray]"') from error
+        raise missing_extra("--engine ray", "Ray", "ray", error) from error
     ours = not ray.is_initialized()
     if ours:
         ray.init(address=address, num_cpus=None if address else workers, log_to_driver=False)

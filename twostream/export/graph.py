@@ -21,6 +21,7 @@ from torch.export import Dim
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from twostream.files.extras import missing_extra
 from twostream.models.network.parts import parts
 
 FAMILIES = ("fusion", "temporal", "pooling", "attention", "backbone")  # of twostream.models: an option names a part
@@ -153,7 +154,7 @@ def require_onnx() -> Any:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"--format onnx: {error.name} is not installed: pip install 'twostream[onnx]'") from None
+        raise missing_extra("--format onnx", str(error.name), "onnx") from None
     return onnxruntime
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from twostream.config.saved import load_config
 from twostream.files.errors import one_line
+from twostream.files.extras import missing_extra
 from twostream.files.foreign import inside
 from twostream.options.choices import FORMATS
 
@@ -97,5 +98,5 @@ def require_hub() -> Any:
     try:
         import huggingface_hub  # an extra
     except ImportError:
-        raise ImportError("huggingface_hub is not installed: pip install 'twostream[hub]'") from None
+        raise missing_extra("the Hugging Face Hub", "huggingface_hub", "hub") from None
     return huggingface_hub

@@ -18,6 +18,7 @@ from twostream.data.storage.video_task import VideoTask
 from twostream.files.atomic import aside_of
 from twostream.files.disk_errors import naming
 from twostream.files.errors import ExpectedError
+from twostream.files.extras import missing_extra
 from twostream.files.json_yaml import read_json
 from twostream.files.lock import Claim
 from twostream.prediction.features import Grid, Reader, Row
@@ -222,7 +223,7 @@ def require_h5py() -> Any:
     try:
         return importlib.import_module("h5py")
     except ImportError as error:
-        raise ImportError(f'--format h5 needs h5py ({error}): pip install "twostream[h5]"') from None
+        raise missing_extra("--format h5", "h5py", "h5", error) from None
 
 
 WRITERS: Mapping[str, Callable[[Path, str], ArrayFile]] = {"npy": NpyFile, "h5": H5File}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from twostream.files.errors import one_line
+from twostream.files.extras import missing_extra
 from twostream.options.choices import FORMATS
 
 SAFE = FORMATS["safetensors"]
@@ -146,5 +147,5 @@ def require_safetensors() -> Any:
     try:
         import safetensors.torch  # it is an extra
     except ImportError:
-        raise ImportError("safetensors is not installed: pip install 'twostream[hub]'") from None
+        raise missing_extra("a .safetensors file", "safetensors", "hub") from None
     return safetensors.torch

@@ -23,6 +23,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import one_line
+from twostream.files.extras import missing_extra
 from twostream.files.signals import Stopped
 from twostream.training.wandb_account import usual_mode
 
@@ -234,11 +235,11 @@ def answers(url: str, seconds: float = ANSWER_SECONDS) -> bool:
 
 
 def tensorboard_logger(folder: Path) -> Logger:
-    """Returns a logger of TensorBoard event files in the run folder. Raises ValueError if tensorboard is missing."""
+    """Returns a logger of TensorBoard event files in the run folder. Raises ImportError if tensorboard is missing."""
     try:
         import tensorboard  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ValueError('logger=tensorboard needs tensorboard: pip install "twostream[tensorboard]"') from None
+        raise missing_extra("logger=tensorboard", "tensorboard", "tensorboard") from None
     from pytorch_lightning.loggers import TensorBoardLogger
 
     return TensorBoardLogger(save_dir=str(folder), name="tensorboard", version="")

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from twostream.data.decoding.facts import SeekTable, VideoError, open_video, video_stream
 from twostream.data.decoding.reader import Reader
 from twostream.files.errors import first_line
+from twostream.files.extras import install
 
 
 class TorchCodecReader(Reader):
@@ -73,14 +74,14 @@ class TorchCodecReader(Reader):
 @cache
 def _load() -> ModuleType:
     """Imports `torchcodec.decoders`. Raises ImportError without torchcodec >= 0.17 or FFmpeg's shared libraries."""
-    needs = "decoder='torchcodec' needs torchcodec >= 0.17: `pip install \"twostream[codec]\"`"
+    needs, ffmpeg = "decoder=torchcodec needs torchcodec >= 0.17", "and FFmpeg's shared libraries"
     try:
         import torchcodec  # pyright: ignore[reportMissingImports]
         from torchcodec import decoders  # pyright: ignore[reportMissingImports]
     except (ImportError, OSError, RuntimeError) as error:  # versions before 0.16 raise RuntimeError without FFmpeg
-        raise ImportError(f"{needs} and FFmpeg's shared libraries ({first_line(error)})") from error
+        raise ImportError(f"{needs} {ffmpeg} ({first_line(error)}): {install('codec')}") from error
     if not hasattr(decoders, "Demuxer"):
-        raise ImportError(f"{needs} (found {torchcodec.__version__})")
+        raise ImportError(f"{needs} (found {torchcodec.__version__}): {install('codec')}")
     if torchcodec.ffmpeg_major_version is None:
-        raise ImportError(f"{needs} and FFmpeg's shared libraries, version 4 or later (found none)")
+        raise ImportError(f"{needs} {ffmpeg}, version 4 or later: none was found")
     return decoders

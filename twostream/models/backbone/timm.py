@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.files.errors import first_line
+from twostream.files.extras import missing_extra
 from twostream.models.backbone import timm_vit as vit
 from twostream.models.backbone.base import Backbone, FullyConnected, check_order, widen_convolution
 from twostream.models.backbone.weights import load_weights, read_weights
@@ -207,7 +208,7 @@ def _library(name: str) -> Any:
     try:
         import timm as library
     except ImportError as error:
-        raise ImportError(f'backbone=timm needs timm ({error}): pip install "twostream[timm]"') from error
+        raise missing_extra("backbone=timm", "timm", "timm", error) from error
     if not library.is_model(name):
         near = ", ".join(get_close_matches(name, library.list_models(), 5, 0.5)) or "resnet50d, convnext_tiny"
         raise ValueError(f"backbone.name={name!r}: timm has no such model; choose from timm.list_models(): {near}, …")
