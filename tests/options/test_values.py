@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ from twostream.config.values import check_choices, check_values, require_folder
 from twostream.files.errors import UserError
 from twostream.options import Value, conf_folder, examine, read_table, shown
 from twostream.options.arguments import Parser, value_of
-from twostream.options.help import help_text
 
 WRONG: list[Any] = [
     *("abc", "", " ", "-1", "1,2", "../x", "x" * 300, "a\0b", "true", "null", "nan"),
@@ -220,24 +217,6 @@ def test_two_rules_for_a_value_of_one_target_are_a_mistake(tmp_path: Path) -> No
         (tmp_path / "group" / f"{name}.yaml").write_text(f"_target_: x.Y\nz: 1  # {rule}; z\n")
     with pytest.raises(ValueError, match=r"b.yaml: z: another rule than elsewhere for x.Y: 'whole; z'"):
         read_table(tmp_path)
-
-
-def test_help_names_every_option_and_plain_value_and_loads_nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py"])
-    text, folder = help_text(["flow=raft", "fusion=weighted"]), conf_folder()
-    options = [path.stem for path in folder.glob("*/*.yaml")]
-    assert [name for name in options if f"  {name} " not in text and f"  {name}\n" not in text] == []
-    root = [value for target, value in TABLE if not target]
-    assert [v.name for v in root if f"  {v.name}: {v.default}" not in text or v.comment not in text] == []
-    assert "  flow.iterations: 12               whole >= 1; refinements of the field" in text
-    assert "  fusion.weights: [1.0, 1.0]" in text
-    code = (
-        "import runpy, sys\nsys.argv = ['train.py', '--help']\n"
-        "try: runpy.run_path('train.py', run_name='__main__')\nexcept SystemExit: pass\n"
-        "print([name for name in ('torch', 'hydra', 'numpy') if name in sys.modules])"
-    )
-    shown_text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder.parent)
-    assert shown_text.stdout == help_text() + "[]\n", shown_text.stderr
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])

@@ -15,12 +15,10 @@ from twostream.runs.results import write_json
 
 def bench(arguments: Sequence[str]) -> None:
     """Measure where the time of training goes, on this machine and data, and say what would help."""
-    parser = Parser("twostream bench", description=bench.__doc__)
-    add_overrides(parser, "data=ucf101 data.root=DIR backbone=resnet50 …")
-    parser.add_argument(
-        "--seconds", type=value_of("number > 0"), default=60.0, help="about so long, and the start (default 60)"
-    )
-    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers there, too")
+    parser = Parser("twostream bench", bench.__doc__, examples=("data=folder data.root=DIR backbone=resnet18",))
+    add_overrides(parser)
+    parser.add_argument("--seconds", type=value_of("number > 0"), default=60, help="measure for about so long")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the numbers into this file, too")
     parser.add_argument("--chart", type=new_file, metavar="FILE", help="draw them into this PNG file")
     options = parser.parse_intermixed_args(arguments)
     with checked():

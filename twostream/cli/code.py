@@ -9,14 +9,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from twostream.config.compose import compose_config
+from twostream.config.typed import meant
+from twostream.options.arguments import Parser
 
-EXAMPLE = "fusion=conv layer=conv5 backbone=vgg16 …"
 
-
-def add_overrides(parser: argparse.ArgumentParser, example: str = EXAMPLE) -> None:
+def add_overrides(parser: Parser) -> None:
     """Adds the arguments that are typed as for `twostream train`."""
-    parser.add_argument("overrides", nargs="*", help=f"as for `twostream train`: {example}")
+    parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="as for training: twostream train --help")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of further options, as for training")
+    parser.hint = meant
 
 
 def composed(options: argparse.Namespace) -> DictConfig:

@@ -6,13 +6,13 @@ work only where it has read the arguments and checked them.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 
 from twostream.files.errors import ending_in_one_line, print_any_name
 from twostream.files.resources import explain_shortages, raise_file_limit
-from twostream.options.arguments import Parser
+from twostream.options.arguments import did_you_mean
+from twostream.options.help import entries, print_lines, wrapped
 
 COMMANDS = {  # command -> (the module with the function of that name, what it does)
     "bench": ("twostream.cli.bench", "measure where the time of training goes"),
@@ -37,26 +37,58 @@ COMMANDS = {  # command -> (the module with the function of that name, what it d
 }
 
 
+SECTIONS = {  # of the help, in the order of a day's work
+    "start": ("probe", "info"),
+    "train": ("train", "replay"),
+    "look": ("predict", "inspect"),
+    "compare": ("evaluate", "report", "fuse", "contributions"),
+    "use elsewhere": ("features", "export"),
+    "data": ("prepare", "flow"),
+    "this machine": ("doctor", "bench"),
+}
+WHAT = (
+    "Trains networks that tell what happens in a video, from what single frames show and from how it moves (optical "
+    "flow). Tests them, compares them in tables, and shows them your videos."
+)
+EXAMPLES = {
+    "twostream train": "a first run, minutes on a CPU",
+    "twostream train data=folder data.root=DIR": "your videos, in one folder for each class",
+    "twostream train -m fusion=sum,max,conv": "a sweep: three runs, and a table of them",
+    "twostream predict RUN_DIR VIDEO": "what a trained network sees in a video",
+    "twostream report runs": "all runs in one table",
+}
+MORE = {
+    "twostream COMMAND --help": "what a command does, and its options",
+    "twostream train --help": "every option of training, with its default",
+    "README.md, docs/": "in the repository: how to do what, and what was measured",
+}
+
+
 def main() -> None:
     """Runs one subcommand; wrong input ends the program with one line and exit code 1."""
-    parser = Parser(
-        "twostream",
-        description="Two-stream action recognition.",
-        epilog="\n".join(f"  {command:<15}{what}" for command, (_, what) in COMMANDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below; each has its --help")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
-    options = parser.parse_args()
-    if options.command == "train":
-        sys.argv = [f"twostream {options.command}", *options.arguments]  # Hydra reads it
+    command, *arguments = sys.argv[1:] or ["--help"]
+    if command in ("-h", "--help"):
+        return print_lines(help_lines())
+    if command not in COMMANDS:
+        choices = f"{did_you_mean(command, COMMANDS)}choose from {', '.join(COMMANDS)}"
+        sys.exit(f"error: command {command}: {choices}; see twostream --help")
+    if command == "train":
+        sys.argv = [f"twostream {command}", *arguments]  # Hydra reads it
     # of other commands it stays as typed: Lightning starts further processes (--devices 2) by it
     raise_file_limit()
     print_any_name()
     try:
         with ending_in_one_line(), explain_shortages():
-            module, _ = COMMANDS[options.command]
-            getattr(importlib.import_module(module), options.command)(options.arguments)
+            module, _ = COMMANDS[command]
+            getattr(importlib.import_module(module), command)(arguments)
             sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)  # as in shells
+
+
+def help_lines() -> list[str]:
+    """Returns the help: what the tool does, examples, the commands by what one does with them."""
+    lines = ["usage: twostream COMMAND …", "", wrapped(WHAT), "", "EXAMPLES", "", *entries(EXAMPLES, 46), ""]
+    for heading, commands in SECTIONS.items():
+        lines += [heading.upper(), "", *entries({command: COMMANDS[command][1] for command in commands}, 17), ""]
+    return [*lines, "MORE", "", *entries(MORE)]

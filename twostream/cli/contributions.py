@@ -18,7 +18,11 @@ SHOWN = 10  # classes that the terminal shows; the files have all
 
 def contributions(arguments: Sequence[str]) -> None:
     """Say what each of two streams adds to the other one, from the scores of each alone and of both."""
-    parser = Parser("twostream contributions", description=contributions.__doc__)
+    parser = Parser(
+        "twostream contributions",
+        contributions.__doc__,
+        examples=("rgb=RGB_RUN/test_scores.npz flow=FLOW_RUN/test_scores.npz",),
+    )
     parser.add_argument(
         "files",
         nargs="+",

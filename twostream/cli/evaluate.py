@@ -26,11 +26,21 @@ if TYPE_CHECKING:
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Test a finished run by a protocol of views; metrics, tables, pictures go to RUN_DIR/evaluation/."""
-    parser = Parser("twostream evaluate", description=evaluate.__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="what training left; several: --splits")
-    parser.add_argument("--splits", type=numbers, metavar="1,2,3", help="the mean over a run of each of these splits")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write there (default RUN_DIR/evaluation)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="with --splits: all numbers as JSON")
+    parser = Parser(
+        "twostream evaluate",
+        evaluate.__doc__,
+        examples=("RUN_DIR --protocol paper", "RUN_1 RUN_2 RUN_3 --splits 1,2,3"),
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN_DIR", help="a folder that training has left; several with --splits"
+    )
+    parser.add_argument(
+        "--splits", type=numbers, metavar="1,2,3", help="print the mean over a run of each of these splits, too"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the folder to write into (default: RUN_DIR/evaluation)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="with --splits: write all numbers there, as JSON")
     add_plan(parser)
     options = vars(parser.parse_args(arguments))
     runs, splits, out, output = (options.pop(name) for name in ("runs", "splits", "out", "output"))
@@ -107,17 +117,40 @@ def numbers(text: str) -> list[int]:
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Adds the options of an evaluation; their names are the fields of `twostream.evaluation.plan.Plan`."""
     add, whole = parser.add_argument, value_of("whole")
-    add("--protocol", choices=PROTOCOLS, default="train", help="which views; train (default): as the run itself tested")
-    add("--part", choices=PARTS, default="test", help="test (default), or the videos held out for validation")
-    add("--split", type=whole, help="another split than the run's own: refused if its videos were trained on")
-    add("--root", help="where the data set lies now")
-    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. flow.store=null")
-    add("--streams", action="store_true", help="instead: with each stream that of another video, or its mean")
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="train",
+        help="which parts of each video are shown; train: as the run itself tested",
+    )
+    add(
+        "--part", choices=PARTS, default="test", help="test: the test videos; validation: those held out for validation"
+    )
+    add(
+        "--split",
+        type=whole,
+        metavar="K",
+        help="test on split K; refused if its videos were trained on (default: the run's own)",
+    )
+    add("--root", metavar="DIR", help="where the data set lies now (default: where it lay in training)")
+    add(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="test with another value than the run had, such as flow.store=null",
+    )
+    add(
+        "--streams",
+        action="store_true",
+        help="what each stream gives: test with one of them taken from another video, or averaged",
+    )
     add("--allow-leak", action="store_true", help="test also on videos that the weights were trained on")
     add("--views-per-batch", type=whole, metavar="N", help="at most so many views at once (default: batch_size)")
     add("--batch-size", type=whole, metavar="N", help="videos a batch (default: as many as those views make)")
-    add("--workers", type=whole, help="loader processes (default: num_workers of the run)")
-    add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
-    add("--devices", type=whole, default=1, help="processes, each with a GPU of its own or on the CPU (default 1)")
+    add("--workers", type=whole, metavar="N", help="loader processes (default: num_workers of the run)")
+    add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto", help="what computes")
+    add("--devices", type=whole, metavar="N", default=1, help="processes, each with a GPU of its own, or on the CPU")
     add_trust(parser)
-    add("--precision", help="e.g. bf16-mixed (default: the run's)")
+    add("--precision", help="of the numbers in the network, such as bf16-mixed (default: the run's)")

@@ -16,11 +16,15 @@ from twostream.options.choices import FORMATS
 
 def export(arguments: Sequence[str]) -> None:
     """Write the network of a run as one file for use elsewhere, with its preprocessing and a model card beside it."""
-    parser = Parser("twostream export", description=export.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="what training left behind")
-    parser.add_argument("--format", choices=FORMATS, help="with --push also safetensors, which is its default")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to write into (default RUN_DIR/export)")
-    parser.add_argument("--video", type=Path, nargs="+", default=[], help="compare on these clips, too")
+    parser = Parser("twostream export", export.__doc__, examples=("RUN_DIR --format onnx", "RUN_DIR --push OWNER/NAME"))
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of the file; with --push also safetensors, which is its default"
+    )
+    parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to write into (default: RUN_DIR/export)")
+    parser.add_argument(
+        "--video", type=Path, nargs="+", default=[], help="compare the file with the network on these videos, too"
+    )
     parser.add_argument("--push", metavar="OWNER/NAME", help="send the folder to the Hugging Face Hub")
     parser.add_argument("--private", action="store_true", help="with --push: a repository that only you see")
     add_trust(parser)

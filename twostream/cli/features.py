@@ -58,11 +58,15 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Reads what the user typed."""
     parser = Parser(
         "twostream features",
-        description=features.__doc__,
-        usage="twostream features RUN_DIR|KEY=VALUE… VIDEO|FOLDER… --layer NAME --out DIR [options]",
+        features.__doc__,
+        examples=(
+            "RUN_DIR FOLDER --layer head --out DIR",
+            "backbone=resnet18 weights=imagenet streams=rgb FOLDER --layer conv5 --out DIR",
+        ),
     )
+    parser.usage = "twostream features RUN_DIR|NAME=VALUE… VIDEO|FOLDER… --layer NAME --out DIR [options]"
     parser.add_argument(
-        "words", nargs="+", metavar="RUN_DIR|KEY=VALUE… VIDEO|FOLDER…",
+        "words", nargs="+", metavar="RUN_DIR|NAME=VALUE… VIDEO|FOLDER…",
         help="a folder that training has left, or, as for `twostream train`, a network and what it starts from: "
         "backbone=resnet18 weights=imagenet streams=rgb …; then videos, or folders of them",
     )  # fmt: skip
@@ -71,20 +75,20 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         help=f"{', '.join(READABLE)}; head: what the classifier gets; of all streams, or of one: flow.conv5",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the folder; features there are continued"
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to write into; what is there is continued"
     )
     count = value_of("whole >= 1")
-    parser.add_argument("--window", type=count, metavar="FRAMES", help="of a row (default: as a training clip spans)")
+    parser.add_argument(
+        "--window", type=count, metavar="FRAMES", help="so many frames a row (default: as a training clip spans)"
+    )
     parser.add_argument("--stride", type=count, metavar="FRAMES", help="from row to row (default: half a window)")
     parser.add_argument(
         "--padding", choices=PADDINGS, default="none",
-        help="none (default): row 0 begins with frame 0; centre: row i has frame i × stride in its middle",
+        help="none: row 0 begins with frame 0; centre: row i has frame i × stride in its middle",
     )  # fmt: skip
-    parser.add_argument(
-        "--axes", choices=AXES, default="TD", help="TD (default): a row a window; DT: a column, for MS-TCN"
-    )
-    parser.add_argument("--format", choices=FEATURE_FORMATS, default="npy", help="npy (default), or h5, HDF5")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
+    parser.add_argument("--axes", choices=AXES, default="TD", help="TD: a row a window; DT: a column, for MS-TCN")
+    parser.add_argument("--format", choices=FEATURE_FORMATS, default="npy", help="of the files; h5: HDF5")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes")
     add_engine(parser)
     parser.set_defaults(workers=None)
     add_stream(parser, "; of a FOLDER: a folder with files of the same names")

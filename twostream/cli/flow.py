@@ -18,14 +18,30 @@ from twostream.options.choices import ENCODINGS, NAMINGS, QUALITY
 
 def flow(arguments: Sequence[str]) -> None:
     """Compute the flow of a data set once, into a store that training reads with flow.store=PATH."""
-    parser = Parser("twostream flow", description=flow.__doc__)
-    add_overrides(parser, "data=ucf101 data.root=DIR flow=dis …")
-    parser.add_argument("--store", type=Path, required=True, help="the folder; a store there is continued")
-    parser.add_argument("--encoding", choices=ENCODINGS, default="jpeg", help="png: no loss; small: H.264")
+    parser = Parser("twostream flow", flow.__doc__, examples=("data=ucf101 data.root=DIR flow=tvl1 --store DIR",))
+    add_overrides(parser)
+    parser.add_argument(
+        "--store",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder of the store; one that is not complete is continued",
+    )
+    parser.add_argument(
+        "--encoding",
+        choices=ENCODINGS,
+        default="jpeg",
+        help="of the fields; jpeg: nearly exact; png: no loss; small: H.264",
+    )
     quality = value_of("whole >= 1, <= 100")
-    parser.add_argument("--quality", type=quality, default=QUALITY, help=f"of JPEG, 1 to 100 (default {QUALITY})")
-    parser.add_argument("--from-jpegs", type=existing, metavar="DIR", help="import what others wrote, at flow.bound")
-    parser.add_argument("--naming", choices=NAMINGS, default="denseflow", help="of those files (default denseflow)")
+    parser.add_argument("--quality", type=quality, metavar="N", default=QUALITY, help="of --encoding jpeg, 1 to 100")
+    parser.add_argument(
+        "--from-jpegs",
+        type=existing,
+        metavar="DIR",
+        help="import JPEGs that another tool wrote, with displacements up to flow.bound",
+    )
+    parser.add_argument("--naming", choices=NAMINGS, default="denseflow", help="the tool that wrote them")
     add_engine(parser)
     parser.set_defaults(workers=None)
     options = parser.parse_intermixed_args(arguments)

@@ -14,10 +14,14 @@ from twostream.options.arguments import Parser, new_file
 
 def fuse(arguments: Sequence[str]) -> None:
     """Fuse the scores of several networks on the same videos: the weighted mean of logits, or of probabilities."""
-    parser = Parser("twostream fuse", description=fuse.__doc__)
+    parser = Parser(
+        "twostream fuse", fuse.__doc__, examples=("RGB_RUN/test_scores.npz FLOW_RUN/test_scores.npz --weights 1:1.5",)
+    )
     parser.add_argument("files", nargs="+", metavar="SCORES.npz", help="test_scores.npz, or evaluation/…/scores.npz")
-    parser.add_argument("--weights", metavar="1:1.5", help="one for each file, in their order (default: all alike)")
-    parser.add_argument("--softmax", action="store_true", help="of class probabilities (Simonyan & Zisserman 2014)")
+    parser.add_argument("--weights", metavar="1:1.5", help="of the files, in their order (default: all alike)")
+    parser.add_argument(
+        "--softmax", action="store_true", help="add class probabilities, not logits (Simonyan & Zisserman 2014)"
+    )
     parser.add_argument("--search", action="store_true", help="find the weights; for scores of validation videos")
     parser.add_argument("--output", type=new_file, metavar="FILE.npz", help="write the fused scores there")
     options = parser.parse_args(arguments)

@@ -13,10 +13,10 @@ from twostream.options.arguments import Parser, value_of
 
 def info(arguments: Sequence[str]) -> None:
     """Print the layers, shapes and costs of a network, before anything runs."""
-    parser = Parser("twostream info", description=info.__doc__)
+    parser = Parser("twostream info", info.__doc__, examples=("backbone=vgg16 fusion=conv layer=conv5 --classes 20",))
     add_overrides(parser)
     count = value_of("whole >= 1")
-    parser.add_argument("--classes", type=count, default=101, help="number of classes (default 101, UCF101)")
+    parser.add_argument("--classes", type=count, default=101, metavar="K", help="number of classes; UCF101 has 101")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_intermixed_args(arguments)
     with checked():

@@ -16,10 +16,15 @@ from twostream.options.arguments import Parser
 @checked()
 def inspect(arguments: Sequence[str]) -> None:
     """Draw what a trained network looks for, and with a video where it looks, into RUN_DIR/inspection."""
-    parser = Parser("twostream inspect", description=inspect.__doc__)
+    parser = Parser("twostream inspect", inspect.__doc__, examples=("RUN_DIR", "RUN_DIR VIDEO"))
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
-    parser.add_argument("video", nargs="?", help="also draw Grad-CAM of the window in its middle")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="draw into it (default RUN_DIR/inspection)")
+    parser.add_argument(
+        "video",
+        nargs="?",
+        metavar="VIDEO",
+        help="also draw where the network looks (Grad-CAM), in the middle of this video",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to draw into (default: RUN_DIR/inspection)")
     add_stream(parser)
     parser.add_argument("--wandb", action="store_true", help="also show the pictures in a W&B run")
     add_trust(parser)

@@ -33,22 +33,44 @@ def predict(arguments: Sequence[str]) -> None:
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Reads what the user typed."""
-    parser = Parser("twostream predict", description=predict.__doc__)
+    parser = Parser(
+        "twostream predict",
+        predict.__doc__,
+        examples=("RUN_DIR VIDEO", "RUN_DIR FOLDER --csv scores.csv --video annotated"),
+    )
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
     parser.add_argument("video", metavar="VIDEO|FOLDER|CAMERA", help="a file, a folder of files, or a camera's number")
     seconds = value_of("number > 0")
-    parser.add_argument("--window", type=seconds, metavar="SECONDS", help="at a time (default: as a training clip)")
-    parser.add_argument("--stride", type=seconds, metavar="SECONDS", help="between windows (default: half of one)")
-    parser.add_argument("--limit", type=seconds, metavar="SECONDS", help="stop there (a camera: or with Ctrl-C)")
-    parser.add_argument("--top", type=value_of("whole >= 1"), default=5, help="so many classes (default 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all scores there, a row for each window")
     parser.add_argument(
-        "--video", dest="film", type=Path, metavar="MP4", help="frames, flow, Grad-CAM, bars; of a FOLDER: a folder"
+        "--window", type=seconds, metavar="SECONDS", help="so much is judged at a time (default: as a training clip)"
     )
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="all of that in one picture; of a FOLDER: a folder")
+    parser.add_argument(
+        "--stride",
+        type=seconds,
+        metavar="SECONDS",
+        help="from the start of one window to the next (default: half a window)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="stop after so much of the video (a camera: or with Ctrl-C; default: at its end)",
+    )
+    parser.add_argument("--top", type=value_of("whole >= 1"), default=5, metavar="N", help="print so many classes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores into this file")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="the same, a row for each window")
+    parser.add_argument(
+        "--video",
+        dest="film",
+        type=Path,
+        metavar="MP4",
+        help="write a video of frames, flow, Grad-CAM and bars; of a FOLDER: a folder of them",
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="PNG", help="write all of that as one picture; of a FOLDER: a folder of them"
+    )
     add_stream(parser, "; of a FOLDER: a folder with files of the same names")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes")
     add_trust(parser)
     return parser.parse_args(arguments)
 

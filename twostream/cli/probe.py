@@ -24,16 +24,27 @@ PLAIN = {"layer": "softmax", "two_towers": False, "train_from": "all"}
 
 def probe(arguments: Sequence[str]) -> None:
     """Measure in minutes, without training, how well frozen networks tell your classes apart by RGB, flow, and both."""
-    parser = Parser("twostream probe", description=probe.__doc__)
-    add_overrides(parser, "data=folder data.root=DIR backbone=resnet18 …")
+    parser = Parser(
+        "twostream probe", probe.__doc__, examples=("data=folder data.root=DIR backbone=resnet18 --folds 5",)
+    )
+    add_overrides(parser)
     count = value_of("whole >= 2")
     parser.add_argument(
-        "--folds", type=count, metavar="K", help="cross-validation over all videos, groups kept together"
+        "--folds",
+        type=count,
+        metavar="K",
+        help="cross-validation over all videos, groups kept together (default: the split)",
     )
     parser.add_argument(
-        "--views", type=value_of("whole >= 1, <= 100"), default=VIEWS, help=f"places of each video (default {VIEWS})"
+        "--views",
+        type=value_of("whole >= 1, <= 100"),
+        metavar="N",
+        default=VIEWS,
+        help="look at so many places of each video",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: probes/DATA-BACKBONE-SPLIT")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the folder to write into (default: probes/DATA-BACKBONE-SPLIT)"
+    )
     options = parser.parse_intermixed_args(arguments)
     with checked():
         check_paths(cfg := late(composed(options)))

@@ -13,7 +13,7 @@ from twostream.options.arguments import Parser
 
 def replay(arguments: Sequence[str]) -> None:
     """Repeat the training step whose loss or gradient was not a finite number, and tell in which layer that begins."""
-    parser = Parser("twostream replay", description=replay.__doc__)
+    parser = Parser("twostream replay", replay.__doc__, examples=("RUN_DIR",))
     parser.add_argument("path", type=Path, metavar="RUN_DIR|FILE", help="the run, or its nonfinite-….pt")
     add_trust(parser)
     options = parser.parse_args(arguments)

@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from twostream.options import NO_VALUES, conf_folder
+from twostream.options.arguments import did_you_mean
 from twostream.options.command import train_command
 from twostream.options.help import read_groups
 
@@ -122,9 +123,7 @@ def unknown_option(error: BaseException) -> str | None:
         return None
     group, name, listed = found.groups()
     names = listed.split() if listed else sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
-    close = difflib.get_close_matches(name, names, n=2)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{group}={name}: no such option; {hint}choose from {', '.join(names)}"
+    return f"{group}={name}: no such option; {did_you_mean(name, names)}choose from {', '.join(names)}"
 
 
 def like(name: str) -> list[str]:
