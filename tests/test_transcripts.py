@@ -1,0 +1,74 @@
+"""The transcripts of docs/ print today what they show: the same lines but for numbers, on videos that are made here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+import torchvision
+from transcripts import commands_of, forms, shortened
+from warm import Warm
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/your-videos.md"
+TRANSCRIPT = commands_of(PAGE.read_text())
+FAST = ["transform.size=64", "num_workers=0", "flow.length=1"]
+GROUPS = {"punch": (4, 3), "yoyo": (6, 2)}  # as in the transcript: recordings, videos of each
+
+
+def write_video(path: Path, *, red: bool, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texture = np.random.default_rng(seed).integers(0, 90, (8, 8)).repeat(8, 0).repeat(8, 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for index in range(26):
+            picture = np.zeros((64, 64, 3), np.uint8)
+            picture[..., :] = np.roll(texture, 3 * index * red, 1)[..., None]
+            picture[..., 0 if red else 2] += 120
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory, warm: Warm) -> dict[str, list[str]]:
+    """What each command of the transcript prints here."""
+    home = tmp_path_factory.mktemp("home")
+    for name, (groups, videos) in GROUPS.items():
+        for group in range(1, groups + 1):
+            for video in range(1, videos + 1):
+                path = home / f"videos/{name}/g{group:02}/v_{name.title().replace('yo', 'Yo')}_g{group:02}_c{video:02}.avi"
+                write_video(path, red=name == "punch", seed=10 * group + video)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_0().state_dict(), home / "squeezenet1_0.pth")
+    (home / "command.py").write_text("from twostream.cli import main\n\nmain()\n")
+    environment = {**os.environ, "TWOSTREAM_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
+    environment |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    found = {}
+    for command in TRANSCRIPT:
+        program, *words = shlex.split(command)
+        start = [str(ROOT / "train.py")] if program == "python" else ["command.py"]
+        words = words[program == "python" :]
+        fast = FAST if words[0] != "prepare" and any("=" in word for word in words) else []
+        done = warm.run([*start, *words, *fast], cwd=home, env=environment, timeout=120)
+        assert done.returncode == 0, done.stderr
+        found[command] = (done.stdout + done.stderr).splitlines()
+    return found
+
+
+@pytest.mark.parametrize("command", TRANSCRIPT)
+def test_a_command_prints_what_the_page_shows(command: str, printed: dict[str, list[str]]) -> None:
+    assert forms(TRANSCRIPT[command]) == forms(shortened(printed[command]))
+
+
+def test_the_transcript_is_of_four_videos_or_more_in_two_classes() -> None:
+    [counts] = re.findall(r"(\d+) classes, (\d+) training and (\d+) test videos", PAGE.read_text())
+    classes, training, test = map(int, counts)
+    assert classes >= 2
+    assert training + test >= 4
