@@ -236,7 +236,7 @@ README: list[tuple[str, Callable[[], bool]]] = [
         lambda: config().decoder == "auto" and tuple(DECODERS) == choices.DECODERS,
     ),
 ]
-DATA: list[tuple[str, Callable[[], bool]]] = [
+FLOW: list[tuple[str, Callable[[], bool]]] = [
     ("A.avi B.avi C.avi`: 9 frame pairs", lambda: says("benchmarks/flow.py", '"--pairs", type=int, default=3')),
     ("(T=5, L=10, 224)", lambda: says("benchmarks/flow.py", '"--size", type=int, default=224')),
     (
@@ -256,6 +256,8 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
         ),
     ),
     ("(64×64, 3 pixels a frame)", lambda: synthetic.SPEED == 3 and config().transform.size == 64),
+]
+DATA: list[tuple[str, Callable[[], bool]]] = [
     ("| folder of JPEGs, quality 95, x and y apart", lambda: bench_store.FOLDER_QUALITY == 95),
     (
         "(`--encoding jpeg`, the default: quality 90)",
@@ -270,6 +272,8 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
         "2,000 opened videos with each decoder, then 50 epochs",
         lambda: says("benchmarks/soak.py", '"--opens", type=int, default=2000', '"--epochs", type=int, default=50'),
     ),
+]
+DECODERS_PAGE: list[tuple[str, Callable[[], bool]]] = [
     ("`decoder=auto`, the default, gives the same frames bit for bit", lambda: config().decoder == "auto"),
     ("groups above 1,000 packets", lambda: groups.MOST_PACKETS == 1000),
     ("`prepare` compares five frames over each file", lambda: frames.COMPARED == 5),
@@ -324,6 +328,8 @@ EVALUATE: list[tuple[str, Callable[[], bool]]] = [
         "6 million input values together (one of 224 × 224 with T = 5 and L = 10, twelve of 64 × 64;",
         lambda: [evaluate.CPU_VALUES // (5 * (3 + 2 * 10) * side**2) for side in (224, 64)] == [1, 12],
     ),
+]
+EXPORT: list[tuple[str, Callable[[], bool]]] = [
     ("a score that is off by more than 1e-4", lambda: export_run.TOLERANCE == 1e-4),
     ("Extras `onnx`, `hub`", lambda: {"onnx", "hub"} <= extras()),
 ]
@@ -432,26 +438,27 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
     ("docs/sweeps.md", "(extra `joblib`)", lambda: {"joblib", "submitit", "ray", "optuna"} <= extras()),
     (
         "docs/your-videos.md",
-        "# resnet18 x 2, pretrained",
+        "# trains and tests two pretrained ResNet-18",
         lambda: (config(*REAL).weights, *named(config(*REAL), "backbone")) == ("imagenet", "resnet18"),
     ),
     (
-        "docs/your-videos.md",
+        "docs/folders.md",
         "(`.mp4`, `.mov`, `.ts`, `.gif` …:",
         lambda: {".mp4", ".mov", ".ts", ".gif"} <= set(video_files.SUFFIXES),
     ),
     (
-        "docs/your-videos.md",
+        "docs/folders.md",
         "(also `training`, `valid`, `validation`, `testing`, in any case)",
         lambda: (
             [sides.side_of(name) for name in ("Training", "VALID", "validation", "testing")]
             == ["train", "validation", "validation", "test"]
         ),
     ),
-    ("docs/your-videos.md", "start from ImageNet weights (the default)", lambda: config(*REAL).weights == "imagenet"),
+    ("docs/your-videos.md", "Start from ImageNet weights (the default)", lambda: config(*REAL).weights == "imagenet"),
+    ("docs/your-videos.md", "holds out 30 % of each class", lambda: config(*REAL).data.test_fraction == 0.3),
     ("docs/your-videos.md", "`validation_fraction` at 0.1 or more", lambda: config(*REAL).validation_fraction == 0.1),
     (
-        "docs/your-videos.md",
+        "docs/recipe.md",
         "as many as make 30 steps, but at least 6 and at most 20",
         lambda: (EPOCHS, STEPS, LEAST_EPOCHS) == (20, 30, 6),
     ),
@@ -466,16 +473,16 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
         "`fusion`, `layer`, `align`, `two_towers`, `init`, `train_from`",
         lambda: OF_FUSION == ("streams", "fusion", "layer", "align", "two_towers", "init", "train_from"),
     ),
-    ("docs/your-videos.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),
-    ("docs/your-videos.md", "below 300 training videos", lambda: FEW == 300),
-    ("docs/your-videos.md", "(two fixed views each", lambda: PROBE_VIEWS == 2),
+    ("docs/recipe.md", "below 32 videos a batch", lambda: SMALL_BATCH == 32),
+    ("docs/recipe.md", "below 300 training videos", lambda: FEW == 300),
+    ("docs/recipe.md", "(two fixed views each", lambda: PROBE_VIEWS == 2),
     (
-        "docs/your-videos.md",
+        "docs/recipe.md",
         "three chunks spread over the video; three test views of these, mirrored too",
         lambda: (cfg := config(*REAL)).sampling.num_chunks == cfg.sampling.test_views == 3 and cfg.transform.test_flip,
     ),
     (
-        "docs/your-videos.md",
+        "docs/recipe.md",
         "AdamW at a low rate for all layers, one epoch of warm-up, half a cosine down",
         lambda: (
             named(cfg := config(*REAL), "schedule") == ["cosine"]
@@ -483,13 +490,16 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
             and cfg.optimizer.learning_rate < option("optimizer/adamw")["learning_rate"] / 10
         ),
     ),
-    ("docs/your-videos.md", "`data.test_fraction` of each class", lambda: config(*REAL).data.test_fraction == 0.3),
+    ("docs/folders.md", "`data.test_fraction` of each class", lambda: config(*REAL).data.test_fraction == 0.3),
 ]
 CLAIMS = [
     *(("README.md", *claim) for claim in README),
+    *(("docs/flow.md", *claim) for claim in FLOW),
     *(("docs/data.md", *claim) for claim in DATA),
+    *(("docs/decoders.md", *claim) for claim in DECODERS_PAGE),
     *(("docs/embedded.md", *claim) for claim in EMBEDDED),
     *(("docs/evaluate.md", *claim) for claim in EVALUATE),
+    *(("docs/export.md", *claim) for claim in EXPORT),
     *(("docs/interrupted.md", *claim) for claim in INTERRUPTED),
     *OTHERS,
 ]

@@ -269,7 +269,7 @@ def test_one_seed_is_compared_over_videos_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_how_often_each_test_is_wrong(name: str) -> None:
-    """Of 4,000 studies: false positives of 5 % ± 1 of what each test asks, power, and the table of docs/sweeps.md."""
+    """Of 4,000 studies: false positives of 5 % ± 1 of what each test asks, power, and the table of docs/chance.md."""
     world, rate = WORLDS[name], rates(WORLDS[name])
     if world.seeds <= 3:
         assert rate["seeds"] == 0, "three seeds are never enough"
@@ -283,6 +283,6 @@ def test_how_often_each_test_is_wrong(name: str) -> None:
     else:
         assert rate["both"] > 0.35
     assert rate["held by both"] == pytest.approx(0.95, abs=0.015 if world.seeds > 2 and not world.fails else 0.05)
-    [row] = [line for line in (ROOT / "docs" / "sweeps.md").read_text().splitlines() if line.startswith(f"| {name} |")]
+    [row] = [line for line in (ROOT / "docs" / "chance.md").read_text().splitlines() if line.startswith(f"| {name} |")]
     told = [float(cell) for cell in row.strip("| ").split(" | ")[1:]]
     assert told == pytest.approx([100 * world.truth, *(100 * rate[key] for key in COLUMNS)], abs=0.3)

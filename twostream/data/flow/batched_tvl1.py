@@ -1,7 +1,7 @@
 """Dual TV-L1 of many pairs side by side, in PyTorch: for a GPU, for which OpenCV's packages have no TV-L1.
 
 Zach, Pock and Bischof 2007, in the order of OpenCV's operations, so that both give the same fields but for rounding.
-Over the warps and levels TV-L1 enlarges differences of rounding: docs/data.md has the distances.
+Over the warps and levels TV-L1 enlarges differences of rounding: docs/flow.md has the distances.
 """
 
 from __future__ import annotations
