@@ -104,9 +104,3 @@ def test_a_command_understands_its_arguments(command: str, monkeypatch) -> None:
     name, *arguments = shlex.split(command, comments=True)[1:]
     with pytest.raises(UnderstoodError):
         getattr(importlib.import_module(SUBCOMMANDS[name][0]), name)(arguments)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target

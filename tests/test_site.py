@@ -59,3 +59,9 @@ def test_what_the_script_imports_is_shown() -> None:
     names = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
     assert len(names) > 8
     assert [name for name in names if not is_shown(name)] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_is_read_in_one_go(page: Path) -> None:
+    words = [word for word in page.read_text().split() if re.search(r"\w", word)]  # without the bars of tables
+    assert len(words) <= 1500, "one question a page: cut it, or shorten it"

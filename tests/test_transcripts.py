@@ -20,6 +20,8 @@ PAGE = ROOT / "docs/your-videos.md"
 TRANSCRIPT = commands_of(PAGE.read_text())
 FAST = ["transform.size=64", "num_workers=0", "flow.length=1"]
 GROUPS = {"punch": (4, 3), "yoyo": (6, 2)}  # as in the transcript: recordings, videos of each
+COMMAND = "from twostream.cli import main\n\nif __name__ == '__main__':\n    main()\n"  # its workers import it, too
+CLASSES = {"punch": "Punch", "yoyo": "YoYo"}
 
 
 def write_video(path: Path, *, red: bool, seed: int) -> None:
@@ -43,11 +45,11 @@ def printed(tmp_path_factory, warm: Warm) -> dict[str, list[str]]:
     for name, (groups, videos) in GROUPS.items():
         for group in range(1, groups + 1):
             for video in range(1, videos + 1):
-                path = home / f"videos/{name}/g{group:02}/v_{name.title().replace('yo', 'Yo')}_g{group:02}_c{video:02}.avi"
-                write_video(path, red=name == "punch", seed=10 * group + video)
+                path = f"videos/{name}/g{group:02}/v_{CLASSES[name]}_g{group:02}_c{video:02}.avi"
+                write_video(home / path, red=name == "punch", seed=10 * group + video)
     torch.manual_seed(0)
     torch.save(torchvision.models.squeezenet1_0().state_dict(), home / "squeezenet1_0.pth")
-    (home / "command.py").write_text("from twostream.cli import main\n\nmain()\n")
+    (home / "command.py").write_text(COMMAND)
     environment = {**os.environ, "TWOSTREAM_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
     environment |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     found = {}

@@ -2,8 +2,8 @@
 
     python tests/transcripts.py docs/your-videos.md FOLDER    # which holds what the first command needs
 
-Left out are lines of progress, and of three or more lines of one form, such as those of epochs, all but the first and the
-last. The path of FOLDER becomes HOME.
+Left out are lines of progress, and of three or more lines of one form, such as those of epochs, all but the first and
+the last. The path of FOLDER becomes HOME.
 """
 
 from __future__ import annotations
