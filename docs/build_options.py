@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 
 from twostream.options import Value, conf_folder, read_table
 from twostream.options.help import first_comment, read_groups, yaml_text
 from twostream.options.table import ROOT
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
 
 OPTIONS = ("option", "what it is")
 HEAD = ("value", "what it is, and what it may be")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
+    from mkdocs.structure.files import File  # a test of the pages does without
+
     pages = {"options.md": options(), "values-of-options.md": values_of_options(), "values.md": plain_values()}
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))

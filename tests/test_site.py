@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import twostream
+from twostream.options import read_table
 
 ROOT = Path(__file__).parents[1]
 LISTED = {
@@ -65,3 +67,23 @@ def test_what_the_script_imports_is_shown() -> None:
 def test_a_page_is_read_in_one_go(page: Path) -> None:
     words = [word for word in page.read_text().split() if re.search(r"\w", word)]  # without the bars of tables
     assert len(words) <= 1500, "one question a page: cut it, or shorten it"
+
+
+def test_every_option_and_value_is_on_a_page() -> None:
+    made = runpy.run_path(str(ROOT / "docs/build_options.py"))
+    groups, plain, of_options = (made[name]() for name in ("options", "plain_values", "values_of_options"))
+    files = list((ROOT / "conf").glob("*/*.yaml"))
+    assert len(files) > 100
+    assert [path for path in files if f"`{path.parent.name}={path.stem}`" not in groups] == []
+    table = read_table()
+    assert [value.name for key in table[""].values() for value in made["leaves"](key) if value.name not in plain] == []
+    ends = {
+        value.name
+        for target, values in table.items()
+        if target
+        for key in values.values()
+        for value in made["leaves"](key)
+    }
+    assert [name for name in ends if not re.search(rf"[.]{re.escape(name)}[=`]", of_options)] == []
+    assert "| `epochs=6` | 0: test alone" in plain
+    assert "| `fusion.init=sum` |" in of_options
