@@ -329,9 +329,9 @@ def make_sweep(folder: Path) -> None:
 
 
 def read_sweep(folder: Path) -> None:
-    from twostream.report import write_report
+    from twostream.report import write_reports
 
-    write_report(folder, wandb="off")
+    write_reports(folder, wandb="off")
     page = (folder / "report" / "report.html").read_text()
     assert (page.count("<script"), page.count("</script")) == (2, 2)
 

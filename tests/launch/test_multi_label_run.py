@@ -25,7 +25,7 @@ from twostream.export.run import export_run
 from twostream.metrics.multi_label import choose_thresholds, probabilities
 from twostream.metrics.plots import read_curves
 from twostream.metrics.scores import Scores
-from twostream.report import as_text, write_report
+from twostream.report import as_text, write_reports
 from twostream.report.html import page_data
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +150,7 @@ def test_predict_names_the_classes_above_their_thresholds(run: Path, videos: Pat
 
 
 def test_the_report_is_of_map(sweep: Path) -> None:
-    report = write_report(sweep)
+    [report] = write_reports(sweep).values()
     value = json.loads((sweep / "run" / "results.json").read_text())["metrics"]["test/map"]
     assert report.metric.title == "test/map, %"
     assert report.rows[0].group.mean == value

@@ -158,7 +158,7 @@ def test_a_damaged_plan_is_named(text: str, tmp_path: Path) -> None:
 
 
 def test_no_sweep_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"neither ledger.json nor run folders"):
+    with pytest.raises(ValueError, match=r"no training run is in it or below it"):
         read_sweep(tmp_path)
     with pytest.raises(ValueError, match="absent: no such folder"):
         read_sweep(tmp_path / "absent")

@@ -12,6 +12,7 @@ import numpy as np
 
 from twostream.files.lock import Claim
 from twostream.metrics.scores import Scores
+from twostream.report import Report, write_reports
 from twostream.runs.sweep import Cell, Sweep
 
 CHOICES = {
@@ -106,3 +107,9 @@ def save_scores(path: Path, labels: Sequence[int], logits: np.ndarray, classes: 
     videos = tuple(f"v{i:06}" for i in range(len(labels)))
     described = {"protocol": "train", "checkpoint": "", "data": "folder", "split": 1, "part": "test"}
     Scores(videos, np.array(labels), logits, tuple(classes), **described).save(path)  # type: ignore[arg-type]
+
+
+def write_report(folder: Path, **options: Any) -> Report:
+    """Writes the report of a folder whose runs are one table."""
+    [report] = write_reports(folder, **options).values()
+    return report

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_sweeps import results, sweep
+from made_sweeps import results, sweep, write_report
 from scipy import stats
 
 from benchmarks.inference import COLUMNS, WORLDS, rates
 from twostream.metrics.scores import Scores
-from twostream.report import as_text, build_report, write_report
+from twostream.report import as_text, build_report
 from twostream.report.columns import group_columns
 from twostream.report.html import page_data
 from twostream.report.markdown import as_markdown

@@ -14,9 +14,9 @@ from twostream.launch.command import end_sweep
 from twostream.launch.sweep import Ledger
 from twostream.report import build_report
 from twostream.report.csv_files import groups_as_csv
-from twostream.report.notes import notes
+from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import summary_rows, wandb_mode
-from twostream.runs.sweep import read_sweep
+from twostream.runs.sweep import Cell
 
 
 @pytest.fixture
@@ -162,10 +162,10 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     assert "folder root=a\n2 runs: 1 finished, 1 failed\n" in text
     assert "folder root=b\n1 run: 1 finished\n" in text
     assert "no result: 2026-01-03/failed: failed, ValueError: no\n" in text
-    assert "no result: 2026-01-03/early: interrupted\n" in text
+    assert "left out: 2026-01-03/early: interrupted\n" in text
     assert "conv9" not in text
-    assert f"{runs}: a command was refused before a run began" in text
-    assert f"no result: {runs}/2026-01-03/lost/overrides.json: damaged" in text
+    assert text.count(f"left out: {runs}: a command was refused before a run began\n") == 1
+    assert f"left out: {runs}/2026-01-03/lost/overrides.json: damaged" in text
     pages = sorted(path.parent.name for path in (runs / "report").rglob("report.html"))
     assert pages == ["folder_root=a", "folder_root=b", "patterns"]
     assert "2026-01-02/11-00-00" in (runs / "report" / "folder_root=a" / "report.csv").read_text()
@@ -175,13 +175,79 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     assert "1 run: 1 finished\n" in capsys.readouterr().out, "a run alone"
 
 
-def test_runs_whose_videos_were_changed_between_are_told(folder: Path) -> None:
+def test_runs_whose_test_videos_were_changed_between_are_tables_of_their_own(folder: Path, monkeypatch, capsys) -> None:
     for name, number in (("0", 16), ("1", 18), ("2", 16)):
         path = folder / name / "results.json"
-        lists = {"test": {"videos": number, "fingerprint": str(number)}}
+        lists = {"test": {"videos": number, "fingerprint": f"{number}abcd"}}
         path.write_text(json.dumps({**json.loads(path.read_text()), "data": lists}))
-    [told] = [line for line in notes(build_report(read_sweep(folder))) if "same videos" in line]
-    assert "the data were changed between 0 and 1, so" in told
+    run(monkeypatch, str(folder))
+    text = capsys.readouterr().out
+    assert "sweep split=1, 16 test videos (16ab)\n2 runs: 2 finished\n" in text
+    assert "sweep split=1, 18 test videos (18ab)\n1 run: 1 finished\n" in text
+    assert "left out: 3: failed, ValueError: no such file" in text, "on which videos is not known"
+
+
+def say_tested(cell: Cell, videos: int, mark: str) -> None:
+    """Writes which videos a run was tested on."""
+    assert cell.folder is not None
+    lists = {"test": {"videos": videos, "fingerprint": mark}}
+    (cell.folder / "results.json").write_text(json.dumps({**(cell.results or {}), "data": lists}))
+
+
+def test_a_sweep_of_two_data_sets_is_two_tables(tmp_path: Path) -> None:
+    made = sweep({"data": ("a", "b", "c"), "fusion": ("sum", "max")}, lambda data, _: "failed" if data == "c" else 0.5)
+    made = made._replace(
+        cells=tuple(c._replace(folder=c.folder and tmp_path / c.folder) for c in made.cells), folder=tmp_path / "sweep"
+    )
+    write(made)
+    for cell in made.cells[:4]:
+        say_tested(cell, 20, cell.overrides["data"])
+    tables = read_tables(made.folder)
+    assert list(tables) == ["a", "b"]
+    assert [cell.name for cell in tables["b"].cells] == ["2", "3"]
+    assert tables["b"].axes == {"data": ("b",), "fusion": ("sum", "max")}
+    assert tables["a"].left_out == ("4: failed, ValueError: no such file", "5: failed, ValueError: no such file")
+
+
+def test_a_sweep_of_training_sizes_is_one_table_where_the_test_is_the_same(tmp_path: Path) -> None:
+    made = sweep({"data.train_clips": ("10", "20"), "split": ("1", "2")}, lambda *_: 0.5, tmp_path / "sweep")
+    write(made)
+    for cell in made.cells:
+        split = int(cell.overrides["split"])
+        say_tested(cell._replace(results={**(cell.results or {}), "split": split}), 20, f"list {split}")
+    [(name, table)] = read_tables(made.folder).items()
+    assert (name, len(table.cells)) == ("sweep", 4)
+
+
+def test_values_have_one_spelling_in_sweeps_and_single_runs(tmp_path: Path) -> None:
+    """Hydra writes False and 0.001 into a sweep where a single run keeps what was typed, or names nothing."""
+    runs, data = tmp_path / "runs", {"_target_": "patterns"}
+    single_run(runs / "a", data, 0.5, "two_towers=False", "optimizer.learning_rate=0.001")
+    single_run(runs / "b", data, 0.5, "two_towers=false", "optimizer.learning_rate=1e-3", "seed=1")
+    single_run(runs / "c", data, 0.5, "two_towers=true", "seed=1")
+    single_run(runs / "d", data, 0.5)
+    config = {"data": data, "two_towers": False, "optimizer": {"learning_rate": 0.001}}
+    for name in "cd":
+        (runs / name / "config.yaml").write_text(json.dumps(config))
+    [table] = read_tables(runs).values()
+    assert table.axes["two_towers"] == ("false", "true")
+    assert "optimizer.learning_rate" not in table.axes, "all have the same"
+
+
+def test_what_is_no_training_run_is_named_once(tmp_path: Path, monkeypatch, capsys) -> None:
+    runs = tmp_path / "runs"
+    for name in "ab":
+        single_run(runs / name, {"_target_": name}, 0.5)
+        (runs / "evaluated" / name).mkdir(parents=True)
+        (runs / "evaluated" / name / "metrics.json").write_text("{}")
+    (runs / "probe").mkdir()
+    (runs / "probe" / "probe.json").write_text("{}")
+    run(monkeypatch, str(runs))
+    text = capsys.readouterr().out
+    assert text.count(f"left out: {runs}: 1 probe (probe.json), since a report compares training runs\n") == 1
+    assert text.count(f"left out: {runs}: 2 evaluations (metrics.json), since") == 1
+    with pytest.raises(SystemExit, match="no training run is in it or below it"):
+        run(monkeypatch, str(runs / "evaluated"))
 
 
 @pytest.mark.parametrize(

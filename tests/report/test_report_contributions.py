@@ -44,8 +44,8 @@ def made(folder: Path, *, axes=None, right=RIGHT) -> Sweep:
 
 def test_a_sweep_of_streams(tmp_path: Path) -> None:
     """RGB has 20 of 40, the fusion 30, all won in the first class."""
-    report = build_report(made(tmp_path))
-    [setting] = settings(report)
+    report = build_report(made(tmp_path), contributions=settings)
+    [setting] = report.contributions
     assert (setting.label, setting.found.runs, setting.planned) == ("streams=[rgb,flow]", 2, 2)
     assert setting.found.gain(0).value == pytest.approx(0.25)
     said = f"streams=[rgb,flow]: flow adds +25.0 points to rgb (95 % interval 10.3 to 38.0), most for {EVIL}"
@@ -116,7 +116,7 @@ def test_of_other_videos_nothing_is_said(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_in_a_browser(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text(as_html(build_report(made(tmp_path))))
+    page.write_text(as_html(build_report(made(tmp_path), contributions=settings)))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
     done = subprocess.run(
         [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60, check=True

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_sweeps import save_scores, sweep, write
+from made_sweeps import save_scores, sweep, write, write_report
 
-from twostream.report import as_text, build_report, write_report
+from twostream.report import as_text, build_report
 from twostream.report.confusion import group_confusion
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.curves import read_curves
@@ -58,11 +58,17 @@ def test_csv_has_a_row_a_run_and_a_row_a_group() -> None:
     assert [cell["state"] for cell in cells].count("finished") == 5
     assert (cells[3]["fusion"], cells[3]["layer"], cells[3]["test/top1"]) == ("sum", "conv5", "0.7")
     assert (cells[5]["test/top1"], cells[5]["error"]) == ("", "ValueError: no such file")
-    best = groups[3]
+    assert [(group["fusion"], group["layer"]) for group in groups] == [
+        ("conv", "conv5"),
+        ("sum", "conv5"),
+        ("conv", "conv3"),  # lacks a run
+        ("sum", "conv3"),  # has none
+    ]
+    best = groups[0]
     assert (best["n"], best["planned"], best["best"], best["reference"], best["pairs"]) == ("2", "2", "1", "1", "")
     assert float(best["mean"]) == pytest.approx(0.9)
     assert float(best["std"]) == pytest.approx(0.02**0.5)
-    assert (groups[0]["mean"], groups[0]["without_result"]) == ("", "missing: seed=0, seed=1")
+    assert (groups[3]["mean"], groups[3]["without_result"]) == ("", "missing: seed=0, seed=1")
     assert (groups[1]["pairs"], groups[1]["p_seeds"]) == ("2", "0.5"), "two pairs, both the same way: 2 of 4 signs"
     assert float(groups[1]["difference"]) == pytest.approx(-0.25)
 
@@ -154,8 +160,7 @@ def test_no_name_becomes_html(tmp_path: Path) -> None:
     assert elements.tags.count("b") == 0
     assert elements.addresses == [], "nothing is fetched"
     data = json.loads(elements.scripts[0])
-    assert data["groups"][0]["label"] == f"fusion={EVIL}"
-    assert data["groups"][1]["label"] == "fusion=@@STYLE@@"
+    assert [group["label"] for group in data["groups"]] == ["fusion=@@STYLE@@", f"fusion={EVIL}"]
     assert data["confusions"][0]["classes"][0] == EVIL
     assert (
         "<script" not in (made.folder / "report" / "report.md").read_text().replace("    python", "").split("##", 1)[1]
@@ -168,12 +173,13 @@ def test_the_page_says_what_the_other_formats_say(tmp_path: Path) -> None:
     report = build_report(made)
     data = page_data(report)
     assert data["states"] == {"finished": 5, "failed": 1, "missing": 2}
-    assert [group["mean"] for group in data["groups"]] == [None, pytest.approx(0.65), 0.5, pytest.approx(0.9)]
+    assert [group["mean"] for group in data["groups"]] == [pytest.approx(0.9), pytest.approx(0.65), 0.5, None]
+    assert [group["place"] for group in data["groups"]] == [3, 1, 2, 0], "where the sweep has them"
     assert [group["lack"] for group in data["groups"]][2] == "n=1/2; failed: seed=1"
-    assert [group["cells"] for group in data["groups"]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [group["cells"] for group in data["groups"]] == [[6, 7], [2, 3], [4, 5], [0, 1]]
     assert data["range"] == ["50.00", "90.00"]
     texts = {column["title"]: column["texts"] for column in data["groupTable"]}
-    assert texts["test/top1, %"] == ("—", "65.00 ± 7.07", "50.00", "90.00 ± 14.14")
+    assert texts["test/top1, %"] == ("90.00 ± 14.14", "65.00 ± 7.07", "50.00", "—")
     assert sorted(data["curves"]["val/top1"]) == [2, 3, 4, 5, 6, 7], "the failed run has a curve, too"
     counted = data["confusions"][0]
     assert counted["label"] == "fusion=conv layer=conv5", "the best comes first"
@@ -211,7 +217,7 @@ def test_confusions_by_hand(tmp_path: Path) -> None:
 def test_a_terminal_shows_the_best_with_a_star() -> None:
     lines = as_text(build_report(small())).splitlines()
     assert lines[0] == "8 runs: 5 finished, 1 failed, 2 missing"
-    assert lines[5].startswith("*  conv ")
+    assert lines[2].startswith("*  conv ")
 
 
 def test_of_nothing_finished_everything_is_written(tmp_path: Path) -> None:

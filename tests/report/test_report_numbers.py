@@ -71,14 +71,16 @@ def ablation() -> Sweep:
 def test_rows_of_an_ablation_by_hand() -> None:
     report = build_report(ablation())
     rows = {row.group.axes["fusion"]: row for row in report.rows}
-    assert [row.group.n for row in report.rows] == ["3", "1/3", "3", "0/3"]
+    assert [row.group.n for row in report.rows] == ["3", "3", "1/3", "0/3"], (
+        "the best first, those that lack runs behind"
+    )
     assert rows["conv"].group.mean == pytest.approx(0.7)
     assert rows["conv"].group.std == pytest.approx(0.1)
     assert rows["max"].group.mean == 0.9, "not averaged with what is not there"
     assert rows["max"].group.std is None
     assert rows["max"].group.states == "failed: seed=1; running: seed=2"
     assert rows["concat"].group.mean is None
-    assert [row.best for row in report.rows] == [False, False, True, False], "max has 0.9 of one seed only"
+    assert [row.best for row in report.rows] == [True, False, False, False], "max has 0.9 of one seed only"
     compared = rows["sum"].comparison
     assert compared is not None
     assert (compared.pairs, compared.p_seeds, compared.p_seeds_holm) == (3, 0.25, 0.25), "no other row has two pairs"
@@ -92,10 +94,10 @@ def test_rows_of_an_ablation_by_hand() -> None:
 def test_the_same_in_words() -> None:
     report = build_report(ablation())
     columns = {column.title: column.texts for column in group_columns(report)}
-    assert columns["test/top1, %"] == ("50.00 ± 0.00", "90.00", "70.00 ± 10.00", "—")
+    assert columns["test/top1, %"] == ("70.00 ± 10.00", "50.00 ± 0.00", "90.00", "—")
     assert columns["without a result"][3] == "missing: seed=0, seed=1, seed=2"
-    assert columns["Δ to best"] == ("−20.00", "+30.00", "best", "n/a")
-    assert columns["p seeds"] == ("0.25", "n/a", "", "n/a")
+    assert columns["Δ to best"] == ("best", "−20.00", "+30.00", "n/a")
+    assert columns["p seeds"] == ("", "0.25", "n/a", "n/a")
     assert columns["parameters"] == ("162,912", "162,912", "162,912", "")
     assert columns["FLOPs"][0] == "41.1 M"
     assert "clips/s" not in columns
@@ -122,8 +124,8 @@ def test_seeds_and_splits_are_averaged_over_unless_asked_for() -> None:
     assert both.rows[0].group.mean == pytest.approx(0.15)
     by_split = build_report(made, pivot=("fusion", "split"))
     assert by_split.over == ("seed",)
-    assert [row.group.mean for row in by_split.rows] == pytest.approx([0.1, 0.2, 0.1, 0.2])
-    assert by_split.pivots[0].positions == {("sum", "1"): 0, ("sum", "2"): 1, ("max", "1"): 2, ("max", "2"): 3}
+    assert [row.group.mean for row in by_split.rows] == pytest.approx([0.2, 0.2, 0.1, 0.1])
+    assert by_split.pivots[0].positions == {("sum", "2"): 0, ("max", "2"): 1, ("sum", "1"): 2, ("max", "1"): 3}
 
 
 def test_a_third_axis_makes_more_tables_and_no_averages() -> None:
@@ -148,7 +150,7 @@ def test_a_finished_run_without_a_finite_value_is_no_result() -> None:
     made = sweep({"fusion": ("a", "b"), "seed": ("0", "1")}, lambda fusion, seed: 0.5)
     cells = list(made.cells)
     cells[1] = cells[1]._replace(results=results(math.nan))
-    group = build_report(made._replace(cells=tuple(cells))).rows[0].group
+    group = build_report(made._replace(cells=tuple(cells))).rows[1].group
     assert (group.mean, group.n, group.states) == (0.5, "1/2", "finished without test/top1: seed=1")
 
 
@@ -159,14 +161,14 @@ def test_runs_of_before_there_was_macro_f1_are_reported_beside_those_that_have_i
     new["metrics"]["test/macro_f1"] = 0.65
     made = made._replace(cells=(*made.cells[:3], made.cells[3]._replace(results=new)))
     report = build_report(made, metric="test/macro_f1")
-    assert [row.group.n for row in report.rows] == ["0/2", "1/2"]
-    assert report.rows[0].group.states == "finished without test/macro_f1: seed=0, seed=1"
+    assert [row.group.n for row in report.rows] == ["1/2", "0/2"]
+    assert report.rows[1].group.states == "finished without test/macro_f1: seed=0, seed=1"
     columns = {column.title: column.texts for column in group_columns(report)}
-    assert columns["test/macro_f1, %"] == ("—", "65.00")
+    assert columns["test/macro_f1, %"] == ("65.00", "—")
     of_cells = {column.title: column.texts for column in cell_columns(build_report(made))}
     assert of_cells["test/macro_f1, %"] == ("—", "—", "—", "65.00")
     assert cells_as_csv(report).splitlines()[1].startswith("0,a,0,finished,,")
-    assert [row.group.mean for row in build_report(made).rows] == pytest.approx([0.5, 0.6])
+    assert [row.group.mean for row in build_report(made).rows] == pytest.approx([0.6, 0.5])
 
 
 def test_a_copy_of_a_run_is_counted_once() -> None:
@@ -176,10 +178,10 @@ def test_a_copy_of_a_run_is_counted_once() -> None:
     cells = [cell._replace(results={**(cell.results or {}), "cell": cell.name}) for cell in made.cells]
     copy = cells[0]._replace(name="copy")
     report = build_report(made._replace(cells=(*cells, copy)))
-    group = report.rows[0].group
+    group = report.rows[1].group
     assert (group.mean, group.n) == (pytest.approx(0.55), "2")
-    assert report.rows[0].comparison is not None
-    assert report.rows[0].comparison.pairs == 2
+    assert report.rows[1].comparison is not None
+    assert report.rows[1].comparison.pairs == 2
     assert report.states == {"finished": 4, "repeated": 1}
     assert note(report.unfinished[0]) == "has the same configuration as 0, which is counted"
     assert "1 of the runs repeat another one with the same configuration and are not counted." in notes(report)
@@ -213,7 +215,7 @@ def test_while_a_sweep_runs_rows_of_the_same_seeds_are_compared() -> None:
     tops = {"a": (0.5, "running"), "b": (0.6, "missing")}
     made = sweep({"fusion": ("a", "b"), "seed": ("0", "1")}, lambda fusion, seed: tops[fusion][int(seed)])
     report = build_report(made)
-    assert [row.best for row in report.rows] == [False, True]
+    assert [row.best for row in report.rows] == [True, False]
     assert "one run a row, no spread is known" in notes(report)[0]
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_sweeps import sweep, write
+from made_sweeps import sweep, write, write_report
 
 from twostream.data.sources import Folder
 from twostream.metrics.scores import Scores
-from twostream.report import as_text, build_report, write_report
+from twostream.report import as_text, build_report
 from twostream.report.html import page_data
 from twostream.report.markdown import as_markdown
 from twostream.report.pooled import NOTE, TITLE, Whole, numbers_of, pooled_columns

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twostream.files.errors import checked, say
 from twostream.options.arguments import Parser
-from twostream.report import as_text, write_reports
+from twostream.report import all_as_text, write_reports
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -41,6 +41,4 @@ def report(arguments: Sequence[str]) -> None:
             wandb=options.wandb,
             out=options.out,
         )
-    for folder, written in reports.items():
-        title = f"{written.sweep.data}\n" if len(reports) > 1 else ""
-        say(f"{title}{as_text(written)}\n-> {folder / 'report.html'}")
+    say(all_as_text(reports))

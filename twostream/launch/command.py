@@ -119,13 +119,13 @@ def words_for_hydra(typed: list[str]) -> list[str]:
 
 def end_sweep(folder: Path) -> None:
     """Reports on a sweep; exit code 1 if a cell failed, or has no results and no process is running it."""
-    from twostream.report import as_text, write_report  # only needed here, at the end
+    from twostream.report import all_as_text, write_reports  # only needed here, at the end
 
     sweep = read_sweep(folder)
     states = Counter(cell.state for cell in sweep.cells)
     finished = states.pop("finished", 0)
     if finished:
-        say(f"{as_text(write_report(folder))}\n-> {folder / 'report' / 'report.html'}")
+        say(all_as_text(write_reports(folder)))
     text = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
     if states.keys() - {"running"}:
         sys.exit(f"{text}; the same command tries them again")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from twostream.metrics.contributions import Contributions, sentence
 from twostream.report.column import Column
-from twostream.report.compare import Comparison, best_groups, compare, find_baseline
+from twostream.report.compare import Comparison, best_first, best_groups, compare, find_baseline
 from twostream.report.groups import REPEATED, Group, averaged_over, group_cells
 from twostream.report.metric import Metric, choose_metric
 from twostream.report.per_video import Marks, Unknown
@@ -27,6 +28,19 @@ class Row(NamedTuple):
     best: bool
     comparison: Comparison | None  # with the reference; None for the reference itself, or without one
     printed: Printed | None  # a paper's number
+    place: int  # in the order of the sweep, from 0
+
+
+class Setting(NamedTuple):
+    """Fused runs of one setting that have both streams alone beside them; `planned`: with those that do not."""
+
+    label: str
+    planned: int
+    found: Contributions
+
+    @property
+    def told(self) -> str:
+        return f"{self.label}: {sentence(self.found)}"
 
 
 @dataclass(frozen=True)
@@ -36,12 +50,13 @@ class Report:
     sweep: Sweep
     metric: Metric
     over: tuple[str, ...]  # the axes averaged over
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # the best first
     reference: int | None  # the row that others are compared with, if there is one
     has_baseline: bool  # whether the user named the reference; else it is the best row
     pivot_axes: tuple[str, str] | None
     pivots: tuple[Pivot, ...]
     folds: Sequence[Column] | None = None  # the table of `pooled_columns`
+    contributions: Sequence[Setting] = ()  # what each stream contributes, the most accurate setting first
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -74,11 +89,12 @@ def build_report(
     printed_number: Callable[[Group], Printed | None] = lambda group: None,
     marks_of: Callable[[Sequence[Cell], Metric], Mapping[str, Marks | Unknown]] | None = None,
     pooled: Callable[[Report], Sequence[Column] | None] = lambda report: None,
+    contributions: Callable[[Report], Sequence[Setting]] = lambda report: (),
 ) -> Report:
     """Groups, compares and pivots the runs of a sweep; over videos only if `marks_of` reads what they got right.
 
-    `pooled` makes the table of folds. Raises ValueError for a sweep without runs, and for a metric, axis or baseline
-    that it does not have.
+    `pooled` makes the table of folds, `contributions` compares each stream with both. Raises ValueError for a sweep
+    without runs, and for a metric, axis or baseline that it does not have.
     """
     if not sweep.cells:
         raise ValueError(f"{sweep.folder}: holds no runs")
@@ -93,18 +109,19 @@ def build_report(
     if reference is not None and len(groups) > 1:
         comparisons = compare(groups, reference, marks_of and marks_of(sweep.cells, measured))
     papers = [printed_number(group) if measured.name == "test/top1" else None for group in groups]
-    rows = [Row(group, index in best, comparisons[index], papers[index]) for index, group in enumerate(groups)]
+    order = best_first(groups, measured)
+    rows = [Row(groups[place], place in best, comparisons[place], papers[place], place) for place in order]
     report = Report(
         sweep=sweep,
         metric=measured,
         over=over,
         rows=tuple(rows),
-        reference=reference,
+        reference=None if reference is None else order.index(reference),
         has_baseline=baseline is not None,
         pivot_axes=pivot_axes,
-        pivots=make_pivots([group.axes for group in groups], sweep.axes, pivot_axes) if pivot_axes else (),
+        pivots=make_pivots([row.group.axes for row in rows], sweep.axes, pivot_axes) if pivot_axes else (),
     )
-    return replace(report, folds=pooled(report))
+    return replace(report, folds=pooled(report), contributions=contributions(report))
 
 
 def _filled(sweep: Sweep) -> Sweep:

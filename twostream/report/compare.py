@@ -10,6 +10,7 @@ from twostream.report.groups import Group
 from twostream.report.metric import Metric
 from twostream.report.per_video import Marks, Unknown, pair
 from twostream.report.statistics import holm, mean, sign_flip_p, two_levels
+from twostream.runs.folders import one_spelling
 
 TESTS = ("both", "videos", "seeds")  # what is new in the question that a test answers
 
@@ -56,6 +57,20 @@ def best_groups(groups: Sequence[Group], metric: Metric) -> tuple[int, ...]:
         return ()
     best = (min if metric.lower_is_better else max)(values)
     return tuple(index for index, value in means.items() if value is not None and abs(value - best) < 1e-12)
+
+
+def best_first(groups: Sequence[Group], metric: Metric) -> list[int]:
+    """Returns the positions of all groups: those that may be best, the others with a mean, then those without one.
+
+    The first two by their mean; equal ones stay in their order.
+    """
+    eligible, sign = eligible_groups(groups), 1 if metric.lower_is_better else -1
+
+    def rank(place: int) -> tuple[bool, bool, float]:
+        mean = groups[place].mean
+        return mean is None, place not in eligible, 0.0 if mean is None else sign * mean
+
+    return sorted(range(len(groups)), key=rank)
 
 
 def compare(
@@ -123,4 +138,4 @@ def _parse(text: str) -> Mapping[str, str]:
     parts = re.split(r",(?![^\[]*\])", text)
     if not all("=" in part for part in parts):
         raise ValueError(f"baseline={text!r}: write axis=value, several with commas: fusion=sum,layer=conv3")
-    return {axis.strip(): value.strip() for axis, _, value in (part.partition("=") for part in parts)}
+    return {axis.strip(): one_spelling(value.strip()) for axis, _, value in (part.partition("=") for part in parts)}

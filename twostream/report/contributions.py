@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from twostream.metrics.contribution_tables import METHOD, accuracy_rows, count_rows, with_interval
 from twostream.metrics.contributions import FUSED, Contributions, compare, points, sentence
-from twostream.report.build import Report
+from twostream.report.build import Report, Setting
 from twostream.report.columns import result
 from twostream.report.contribution_page import table
 from twostream.report.escape import markdown as escape
@@ -23,18 +23,6 @@ NOTE = (
     f"those of fusion ({', '.join(OF_FUSION)}); top-1 of the same test videos, averaged over the runs; {METHOD}; not "
     "what another training would give."
 )
-
-
-class Setting(NamedTuple):
-    """A setting of fused runs that has both streams alone beside it; `planned`: its runs, with or without these."""
-
-    label: str
-    planned: int
-    found: Contributions
-
-    @property
-    def told(self) -> str:
-        return f"{self.label}: {sentence(self.found)}"
 
 
 def settings(report: Report) -> list[Setting]:
@@ -104,14 +92,14 @@ def compare_cells(threes: Sequence[tuple[Cell, Cell, Cell]], streams: Sequence[s
 def as_lines(report: Report) -> list[str]:
     """Returns a sentence for each pair of streams, of its best setting; none without such runs."""
     best = {}
-    for setting in settings(report):
+    for setting in report.contributions:
         best.setdefault(setting.found.streams, setting.told)
     return list(best.values())
 
 
 def as_section(report: Report) -> list[str]:
     """Returns the parts of the section in Markdown; none without such runs."""
-    found = settings(report)
+    found = report.contributions
     parts = ["## What each stream contributes"] if found else []
     for streams in dict.fromkeys(setting.found.streams for setting in found):
         own = [setting for setting in found if setting.found.streams == streams]
@@ -139,7 +127,7 @@ def number_of_runs(setting: Setting) -> str:
 
 def as_data(report: Report) -> dict[str, Any] | None:
     """Returns what the page shows; None without such runs."""
-    found = settings(report)
+    found = report.contributions
     return {"note": NOTE, "settings": [setting_data(setting) for setting in found[:SHOWN]]} if found else None
 
 

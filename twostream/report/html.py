@@ -65,8 +65,9 @@ def page_data(report: Report) -> dict[str, Any]:
                 "text": report.metric.mean_std(row.group.mean, row.group.std),
                 "lack": "" if row.group.complete else f"n={row.group.n}; {row.group.states}",
                 "cells": [positions[id(cell)] for cell in row.group.cells],
+                "place": row.place,
             }
-            for index, row in enumerate(report.rows)
+            for row in report.rows
         ],
         "groupTable": _table(group_columns(report)),
         "cellTable": _table(cell_columns(report)),
@@ -101,19 +102,11 @@ def _curves(report: Report) -> dict[str, Any]:
 
 
 def _confusions(report: Report) -> list[dict[str, Any]]:
-    order = sorted(range(len(report.rows)), key=lambda index: _goodness(report, index), reverse=True)
-    shown = order[:MATRICES]
+    shown = [*range(len(report.rows))][:MATRICES]
     if report.reference is not None and report.reference not in shown:
         shown.append(report.reference)
     matrices = [(index, group_confusion(report.rows[index].group.cells)) for index in shown]
     return [_matrix(report, index, matrix) for index, matrix in matrices if matrix is not None]
-
-
-def _goodness(report: Report, index: int) -> tuple[bool, float]:
-    group = report.rows[index].group
-    if group.mean is None:
-        return False, -np.inf
-    return group.complete, -group.mean if report.metric.lower_is_better else group.mean
 
 
 def _matrix(report: Report, index: int, matrix: Confusion) -> dict[str, Any]:

@@ -28,13 +28,9 @@ def number_of_runs(number: int, what: str = "") -> str:
 
 
 def without_result(report: Report) -> list[str]:
-    """Returns a line for each folder without a number in the table, with the reason.
-
-    These are the unfinished runs, and what only seems to be a run.
-    """
-    lines = [f"{cell.name}: {cell.state}{f', {cell.error}' if cell.error else ''}" for cell in report.unfinished]
-    there = [line for line, cell in zip(lines, report.unfinished, strict=True) if cell.folder is not None]
-    return [*there, *report.sweep.left_out]
+    """Returns a line for each run that has begun and has no number in the table, with the reason."""
+    begun = [cell for cell in report.unfinished if cell.folder is not None]
+    return [f"{cell.name}: {cell.state}{f', {cell.error}' if cell.error else ''}" for cell in begun]
 
 
 def notes(report: Report) -> list[str]:
@@ -58,7 +54,6 @@ def notes(report: Report) -> list[str]:
         told = number_of_runs(len(warned), "finished")
         lines.append(f"{told} {verb} a note (see the list of runs), the first is {warned[0]}.")
     lines += [f"Weights at the start: {line}." for line in _starts(report)]
-    lines += _other_videos(report)
     lines += [f"Left out: {line}." for line in report.sweep.left_out]
     return lines
 
@@ -85,30 +80,6 @@ def _starts(report: Report) -> list[str]:
     found = [starts_text(cell) for cell in report.sweep.cells]
     counted = Counter(text for text in found if text)
     return [text if len(counted) == 1 else f"{text} ({number_of_runs(n)})" for text, n in counted.items()]
-
-
-def _other_videos(report: Report) -> list[str]:
-    """Warns if runs that should have been tested on the same videos were not.
-
-    In that case the data were changed between them.
-    """
-    first: dict[tuple[str, ...], tuple[str, str]] = {}
-    others: list[tuple[str, str]] = []
-    for cell in report.sweep.cells:
-        if not (cell.results and cell.results.get("data")):
-            continue
-        described = [f"{axis}={value}" for axis, value in cell.overrides.items() if axis.partition(".")[0] == "data"]
-        tested = str(cell.results["data"].get("test"))
-        key = (str(cell.results.get("choices", {}).get("data")), str(cell.results.get("split")), *described)
-        name, expected = first.setdefault(key, (cell.name, tested))
-        others += [(cell.name, name)] * (tested != expected)
-    if not others:
-        return []
-    number, (cell_name, name) = len(others), others[0]
-    return [
-        f"Not all were tested on the same videos: the data were changed between {name} and {cell_name}"
-        f"{f' (and {number - 1} more)' if number > 1 else ''}, so their difference is not one of settings."
-    ]
 
 
 def _unequal(report: Report) -> list[str]:

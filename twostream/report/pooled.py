@@ -26,6 +26,7 @@ NOTE = (
     f"brackets the 95 % interval over test videos, for these runs: the outer ends of {DRAWS:,} samples of whole groups "
     "within each class and of Wilson's formula, or, for a mean over classes, Zou and Donner's."
 )
+NAMED = 5  # most folds that are named
 METRICS = (Metric("test/top1"), Metric("test/mean_class"))
 
 
@@ -111,7 +112,8 @@ def whole_of(cells: Sequence[Cell], rows: Mapping[str, Row]) -> Whole | str:
     """Returns the tests of the runs of one seed as one; or, if they are not one of all videos, what they lack."""
     scores = [found for cell in cells if (found := scores_of(cell)) is not None]
     if absent := sorted({row.fold for row in rows.values()} - {found.split for found in scores}):
-        return f"fold {', '.join(map(str, absent))} of {max(row.fold for row in rows.values())}"
+        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        return f"fold {', '.join(map(str, absent[:NAMED]))}{more} of {max(row.fold for row in rows.values())}"
     videos = [video for found in scores for video in found.videos]
     if len({*videos}) < len(videos):
         return f"{len(videos) - len({*videos})} videos were tested more than once"

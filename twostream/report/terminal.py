@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from twostream.report.build import Report
 from twostream.report.column import Column
@@ -15,16 +16,35 @@ ROWS = 40  # most rows that are shown; the files have all
 RUNS = 10  # most runs without a result that are shown
 
 
+def all_as_text(reports: Mapping[Path, Report]) -> str:
+    """Returns the tables of {folder: report}, each with its page, and then once what all of them leave out."""
+    parts = []
+    for folder, report in reports.items():
+        title = [*[""] * bool(parts), report.sweep.data] if len(reports) > 1 else []
+        parts += [*title, *_table(report), f"-> {folder / 'report.html'}"]
+    left_out = dict.fromkeys(line for report in reports.values() for line in report.sweep.left_out)
+    return "\n".join([*parts, *_some("left out", [*left_out])])
+
+
 def as_text(report: Report) -> str:
+    """Returns the table of one report, and what it leaves out."""
+    return "\n".join([*_table(report), *_some("left out", report.sweep.left_out)])
+
+
+def _table(report: Report) -> list[str]:
     """Returns headline, aligned columns with a star at the best rows, and what each stream contributes, if known."""
     lines = _aligned(group_columns(report), ["*" if row.best else " " for row in report.rows])
     more = len(report.rows) - ROWS
     further = [f"… and {more} more rows"] if more > 0 else []
-    lost = without_result(report)
-    further += [f"no result: {line}" for line in lost[:RUNS]]
-    further += [f"no result: {len(lost) - RUNS} more, see the files"] if len(lost) > RUNS else []
     folds = [f"{TITLE}:", *_aligned(report.folds, [" "] * len(report.folds[0].texts))] if report.folds else []
-    return "\n".join([headline(report), *lines, *folds, *as_lines(report), *further])
+    lost = _some("no result", without_result(report))
+    return [headline(report), *lines, *folds, *as_lines(report), *further, *lost]
+
+
+def _some(what: str, lines: Sequence[str]) -> list[str]:
+    """Returns the first lines, each with its heading, and how many more there are."""
+    more = [f"{what}: {len(lines) - RUNS} more, see the files"] if len(lines) > RUNS else []
+    return [*(f"{what}: {line}" for line in lines[:RUNS]), *more]
 
 
 def _aligned(columns: Sequence[Column], marks: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from twostream.files.errors import one_line
 from twostream.files.foreign import inside
 from twostream.files.writable import require_writable
 from twostream.report.build import Report, build_report
+from twostream.report.contributions import settings
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.html import as_html
 from twostream.report.latex import as_latex
@@ -22,7 +23,6 @@ from twostream.report.published import printed_number
 from twostream.report.tables import read_tables
 from twostream.report.wandb_summary import log_summary, wandb_mode
 from twostream.runs.results import write_text
-from twostream.runs.sweep import read_sweep
 
 FORMATS = {
     "report.md": as_markdown,
@@ -35,14 +35,8 @@ FROM_FILES: Any = {  # what reports read of runs
     "printed_number": printed_number,
     "marks_of": marks_of,
     "pooled": pooled_columns,
+    "contributions": settings,
 }
-
-
-def write_report(folder: Path, *, wandb: str | None = None) -> Report:
-    """Writes SWEEP_DIR/report/ of a sweep as it is at its end; see `write_reports`."""
-    report = build_report(read_sweep(folder), **FROM_FILES)
-    write(report, folder / "report", wandb)
-    return report
 
 
 def write_reports(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,8 @@ from twostream.files.lock import is_held
 from twostream.runs.results import read_results
 
 STATES = ("finished", "failed", "running", "interrupted", "damaged", "missing")
+NO_RUNS = {"probe.json": "probe", "metrics.json": "evaluation"}  # a file of a folder that is no run: what it is
+FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 NULL = "null"  # how Hydra's sweeper writes the value of `~group`
 
 
@@ -26,21 +30,27 @@ class Cell(NamedTuple):
     error: str | None = None  # of a failed or a damaged run, in one line
 
 
-def run_folders(folder: Path, unreadable: list[str], *, deep: bool) -> Iterator[Path]:
+def run_folders(folder: Path, left_out: list[str], *, deep: bool) -> Iterator[Path]:
     """Yields the run folders directly in a folder; with `deep`, the folder itself if it is one, else all below it.
 
-    Does not look for runs inside of run folders. Adds folders that cannot be read to `unreadable`, with the reason.
+    Does not look for runs inside of run folders. Adds to `left_out`, with the reason, folders that cannot be read, and
+    what seems to be a run and is none.
     """
     if deep and is_run(folder):
         yield folder
         return
-    for where, folders, _ in os.walk(
-        folder, onerror=lambda error: unreadable.append(f"{error.filename}: {error.strerror}")
+    others: Counter[str] = Counter()
+    for where, folders, files in os.walk(
+        folder, onerror=lambda error: left_out.append(f"{error.filename}: {error.strerror}")
     ):
+        others.update(NO_RUNS.keys() & {*files} if deep else ())
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         runs = {name for name in folders if is_run(Path(where, name))}
         yield from (Path(where, name) for name in sorted(runs))
         folders[:] = [name for name in folders if deep and name not in runs]
+    for file, number in others.items():
+        what = f"{number:,} {NO_RUNS[file]}{'s' * (number > 1)}"
+        left_out.append(f"{folder}: {what} ({file}), since a report compares training runs")
 
 
 def is_run(folder: Path) -> bool:
@@ -70,7 +80,7 @@ def read_run(path: Path, name: str) -> Cell:
             raise ValueError(damage or str(error)) from None
         words = results["overrides"]
     parts = [word.partition("=") for word in words]
-    overrides = {key.lstrip("+"): value or NULL * key.startswith("~") for key, _, value in parts}
+    overrides = {key.lstrip("+"): one_spelling(value) or NULL * key.startswith("~") for key, _, value in parts}
     if results is not None:
         return Cell(name, path, overrides, "finished", results)
     if held:
@@ -96,3 +106,16 @@ def value_of(cell: Cell, name: str) -> str:
     results = cell.results or {}
     value = {**results.get("choices", {}), **{key: results.get(key) for key in ("layer", "split", "seed")}}.get(name)
     return "" if value is None else f"[{','.join(value)}]" if isinstance(value, list) else str(value)
+
+
+def one_spelling(value: str) -> str:
+    """Returns a value in one spelling, however it was typed; Hydra spells some anew in a sweep, none in a single run.
+
+    >>> [one_spelling(typed) for typed in ("False", "true", "1e-3", "1.50", "[conv5, fc8]", "conv5", "3", "Nullpunkt")]
+    ['false', 'true', '0.001', '1.5', '[conv5,fc8]', 'conv5', '3', 'Nullpunkt']
+    """
+    if value.lower() in ("true", "false", NULL):
+        return value.lower()
+    if FLOAT.fullmatch(value):
+        return str(float(value))
+    return re.sub(r",\s+", ",", value) if value.startswith("[") else value

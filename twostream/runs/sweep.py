@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.files.json_yaml import read_json
-from twostream.runs.folders import STATES, Cell, never_began, read_run, run_folders, value_of
+from twostream.files.json_yaml import read_json, read_yaml
+from twostream.runs.folders import STATES, Cell, never_began, one_spelling, read_run, run_folders, value_of
 
 __all__ = ["STATES", "Cell"]
 LEDGER = "ledger.json"
@@ -64,19 +65,23 @@ def read_folder(folder: str | Path) -> tuple[Path, dict[str, Any] | None, list[C
         left_out.append(f"{folder}: {what} before a run began")
     if ledger is None and not begun:
         lines = "".join(f"; {line}" for line in left_out)
-        raise ValueError(f"{folder}: neither {LEDGER} nor run folders in it{lines}")
+        raise ValueError(f"{folder}: no training run is in it or below it{lines}")
     return folder, ledger, begun, left_out
 
 
 def make_sweep(folder: Path, ledger: dict[str, Any] | None, begun: Sequence[Cell], left_out: Sequence[str]) -> Sweep:
-    """Places runs on their axes and sorts them by these; with a plan, adds the missing runs."""
-    ledger = ledger or {"command": "", "axes": {}, "cells": []}
+    """Places runs on their axes and sorts them by these; with a plan, adds the missing runs.
+
+    Without a plan, values that a run did not type are those of its config.yaml, if another run typed them.
+    """
+    planless, ledger = ledger is None, ledger or {"command": "", "axes": {}, "cells": []}
     axes = {axis: list(values) for axis, values in ledger["axes"].items()}
     fixed = ledger.get("fixed", begun[-1].overrides if begun else {})
     runs = [cell.overrides for cell in begun] + [fixed] * bool(ledger["cells"])
     typed = dict.fromkeys(name for run in runs for name in run)
     names = [name for name in typed if name.split(".")[0].lstrip("~") not in NO_DIFFERENCE]
     begun = [cell._replace(overrides={name: value_of(cell, name) for name in [*axes, *names]}) for cell in begun]
+    begun = [configured(cell) for cell in begun] if planless else begun
     planned = [{**{name: fixed.get(name, "") for name in names}, **values} for values in ledger["cells"]]
     axes |= {name: [] for name in differing([cell.overrides for cell in begun] + planned) if name not in axes}
     cells = [cell._replace(overrides={axis: cell.overrides[axis] for axis in axes}) for cell in begun]
@@ -93,6 +98,26 @@ def make_sweep(folder: Path, ledger: dict[str, Any] | None, begun: Sequence[Cell
     return Sweep(folder, ledger["command"], tuples, tuple(ordered), tuple(left_out))
 
 
+def configured(cell: Cell) -> Cell:
+    """Returns a run with the plain values of its config.yaml where it does not say its own."""
+    if "" not in cell.overrides.values() or cell.folder is None:
+        return cell
+    try:
+        config = read_yaml(cell.folder / "config.yaml")
+    except (OSError, ValueError):  # it was refused before it wrote one, or is of an old version
+        return cell
+
+    def value(name: str) -> str:
+        found = reduce(lambda part, key: part.get(key, {}) if isinstance(part, dict) else {}, name.split("."), config)
+        if isinstance(found, dict):  # a group, or nothing
+            return ""
+        return one_spelling(
+            "null" if found is None else f"[{','.join(map(str, found))}]" if isinstance(found, list) else str(found)
+        )
+
+    return cell._replace(overrides={name: typed or value(name) for name, typed in cell.overrides.items()})
+
+
 def read_ledger(folder: Path) -> dict[str, Any] | None:
     """Returns the plan of a sweep, or None if there is none. Raises ValueError if its file is damaged."""
     path = folder / LEDGER
@@ -100,6 +125,9 @@ def read_ledger(folder: Path) -> dict[str, Any] | None:
         ledger = read_json(path, PLAN, what="no plan of a sweep")
     except FileNotFoundError:
         return None
+    ledger["axes"] = {axis: [*map(one_spelling, values)] for axis, values in ledger["axes"].items()}
+    for values in (*ledger["cells"], ledger.get("fixed", {})):
+        values.update({axis: one_spelling(value) for axis, value in values.items()})
     axes = {axis: set(values) for axis, values in ledger["axes"].items()}
     if not all(set(cell) == set(axes) and all(cell[axis] in axes[axis] for axis in axes) for cell in ledger["cells"]):
         raise ValueError(f"{path}: damaged (its cells are not on its axes)")
