@@ -24,6 +24,7 @@ from benchmarks import store as bench_store
 from twostream.cli.work import doctor
 from twostream.config import protocols
 from twostream.config.compose import compose_config
+from twostream.config.loss import FEW_OF_CLASS, UNEQUAL
 from twostream.config.network import build_network
 from twostream.config.run import PROBE_VIEWS
 from twostream.config.settle import EPOCHS, FEW, LEAST_EPOCHS, SMALL_BATCH, STEPS
@@ -44,6 +45,8 @@ from twostream.metrics.intervals import paired
 from twostream.models.network.description import count_parameters
 from twostream.models.stages import STAGES
 from twostream.options import choices, conf_folder
+from twostream.prediction.output import UNSURE
+from twostream.prediction.predictor import NEAR, near_chance
 from twostream.report.contributions import OF_FUSION
 from twostream.runs.results import RESULTS
 from twostream.runs.sweep import LEDGER
@@ -491,6 +494,15 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     ("docs/folders.md", "`data.test_fraction` of each class", lambda: config(*REAL).data.test_fraction == 0.3),
+    ("docs/unequal-classes.md", "at least 3 times as many training videos as its smallest one", lambda: UNEQUAL == 3),
+    ("docs/unequal-classes.md", "fewer than 10 training videos", lambda: FEW_OF_CLASS == 10),
+    ("docs/predict.md", "“not sure” below the classes", lambda: UNSURE.startswith("not sure")),
+    ("docs/predict.md", "by a tenth of the way from 1/k, of k classes, to 1", lambda: NEAR == 0.1),
+    (
+        "docs/predict.md",
+        "(of 16 classes: below 0.156)",
+        lambda: near_chance(np.full((1, 16), 0.156)) and not near_chance(np.full((1, 16), 0.157)),
+    ),
 ]
 CLAIMS = [
     *(("README.md", *claim) for claim in README),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from twostream.config.compose import compose_config
 from twostream.config.data import check_parts, check_workers, clip_parts
 from twostream.config.network import build_network
-from twostream.config.run import build_system, build_trainer, check_training
+from twostream.config.run import MEASURED, build_system, build_trainer, check_monitor, check_training
 from twostream.data.decoding import NoVectorsError
 from twostream.data.sources.moving_patterns import MovingPatterns
 from twostream.launch.claim import identity
+from twostream.training.system import LOGGED
 
 
 @pytest.fixture
@@ -128,3 +130,21 @@ def test_which_layers_follow_the_statistics_of_the_batch(
 def test_a_schedule_does_not_wait_for_a_number_of_several_labels_where_there_is_one(monitor: str) -> None:
     with pytest.raises(ValueError, match=f"schedule.monitor={monitor}: is of several labels a video; choose val/top1"):
         check_training(compose_config(["schedule=plateau", f"schedule.monitor={monitor}"]))
+
+
+def test_a_schedule_waits_for_no_number_that_nothing_measures() -> None:
+    """Refused before a video is decoded, not after the first epoch; the names are those in the log."""
+
+    def check(*words: str, classes: int | None = None) -> None:
+        cfg = compose_config(["schedule=plateau", *words])
+        check_training(cfg)
+        check_monitor(cfg, classes)
+
+    said = "schedule.monitor=val/top2: is not measured; choose from val/loss, val/top1, val/top5, val/mean_class, "
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}val/macro_f1, train/loss, train/top1, train/top5$"):
+        check("schedule.monitor=val/top2")
+    check("schedule.monitor=val/top5", classes=6)
+    with pytest.raises(ValueError, match=r"^schedule.monitor=val/top5: is not measured; choose from val/loss, "):
+        check("schedule.monitor=val/top5", classes=5)
+    logged = {f"val/{name}" for name in LOGGED.values()} | {"val/loss"}
+    assert logged == {name for name in MEASURED if name.startswith("val/")}

@@ -24,7 +24,7 @@ def ending(cfg: DictConfig, run: Run, folder: Path, seconds: float, *, cell: boo
     if cell:
         return f"-> {folder}"
     pictures = ", ".join(name for name in PICTURES if (folder / name).is_file())
-    lines = [f"folder    {folder}; trained in {duration(seconds)}", f"pictures  {pictures}, in it"]
+    lines = [f"folder    {folder}; trained in {duration(seconds)}"] + [f"pictures  {pictures}, in it"] * bool(pictures)
     return "\n".join([*lines, "next", *(f"  {line}" for line in next_commands(cfg, run, folder))])
 
 

@@ -21,12 +21,12 @@ from twostream.training.distill import teacher_facts
 from twostream.training.loggers import PatientWandb
 
 COLUMNS, LABEL = 80, 10
-OF_EACH_CELL = ("data", "networks", "rgb", "flow", "diff", "fusion", "teacher", "loss", "folder")
+OF_EACH_CELL = ("data", "algorithm", "fusion", "network", "teacher", "loss", "folder")  # and the streams
 
 
 def header(cfg: DictConfig, run: Run, folder: Path, *, cell: bool = False) -> str:
     """Returns the lines above a training; of a `cell` of a sweep fewer, since the others are those of every cell."""
-    rows = {**data_rows(run), **network_rows(cfg, run), **training_rows(cfg, run), **place_rows(run, folder)}
+    rows = {**data_rows(cfg, run), **network_rows(cfg, run), **training_rows(cfg, run), **place_rows(run, folder)}
     streams = {stream.name for stream in run.data.test_set.streams}
     return layout({name: text for name, text in rows.items() if not cell or name in {*OF_EACH_CELL, *streams}})
 
@@ -51,12 +51,14 @@ def layout(rows: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def data_rows(run: Run) -> dict[str, str]:
+def data_rows(cfg: DictConfig, run: Run) -> dict[str, str]:
     """Returns the data set, and how many videos and groups are on each side; groups of one video each are not told."""
     data, classes = run.data, run.source.classes
     sides = {"training": data.train_set, "validation": data.validation_set, "test": data.test_set}
     videos = ", ".join(f"{len(part):,} {name}" for name, part in sides.items())
-    rows = {"data": f"{run.source.name} split {run.source.split}, {len(classes)} classes", "videos": videos}
+    root = cfg.data.get("root")
+    own = f" {Path(root).resolve().name}" if run.source.name == "folder" and root else ""
+    rows = {"data": f"{run.source.name}{own}, split {run.source.split}, {len(classes)} classes", "videos": videos}
     groups = {name: len({video.group for video in part.videos}) for name, part in sides.items()}
     if any(groups[name] < len(part) for name, part in sides.items()):
         rows["groups"] = ", ".join(f"{number:,} {name}" for name, number in groups.items())
@@ -72,11 +74,11 @@ def network_rows(cfg: DictConfig, run: Run) -> dict[str, str]:
     rows = {name: f"{tower.backbone.name}, {begin[name]}" for name, tower in towers(network).items()}
     if any(stream.made == "flow" for stream in learner.streams):
         preset = f" ({cfg.flow.preset})" if cfg.flow.get("preset") else ""
-        how = "from the store " + str(learner.flow_store.root) if learner.flow_store else "computed while loading"
-        how = "read from the video files" if learner.flow.from_video and not learner.flow_store else how
-        rows["motion"] = f"{word_of(type(learner.flow))}{preset}, {how}"
+        how = "reads flow from the video files" if learner.flow.from_video else "computes flow while loading"
+        how = f"has filled the store {learner.flow_store.root}" if learner.flow_store else how
+        rows["algorithm"] = f"{word_of(type(learner.flow))}{preset} {how}"
     many = f"{run.summary.parameters:,} parameters"
-    if len(rows) > 1 and len(towers(network)) > 1:
+    if len(towers(network)) > 1:
         layers = cfg.layer if isinstance(cfg.layer, str) else ", ".join(cfg.layer)
         rows["fusion"] = f"{word_of(code_of(cfg.fusion), 'Fusion')} at {layers}; {many}"
     else:
