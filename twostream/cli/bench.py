@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from twostream.cli.code import add_overrides, composed
 from twostream.config.paths import check_paths
 from twostream.files.errors import checked
+from twostream.files.progress import begins
 from twostream.options.arguments import Parser, new_file, value_of
 from twostream.runs.results import write_json
 
@@ -23,6 +24,7 @@ def bench(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     with checked():
         check_paths(cfg := composed(options))
+        begins("Loading PyTorch")
         from twostream.config.data import build_data, build_source
         from twostream.config.network import describe_config, without_starts
         from twostream.config.run import build_bench_trainer, build_system

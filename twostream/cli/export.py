@@ -9,6 +9,7 @@ from twostream.cli.code import add_trust
 from twostream.config.saved import require_run
 from twostream.export.hub import check_push, push_folder
 from twostream.files.errors import checked, say
+from twostream.files.progress import begins
 from twostream.files.video_files import require_video
 from twostream.options.arguments import Parser
 from twostream.options.choices import FORMATS
@@ -37,6 +38,7 @@ def export(arguments: Sequence[str]) -> None:
         require_run(options.run)
         for video in options.video:
             require_video(video)
+        begins("Loading PyTorch and the network")
         from twostream.export.run import export_run
 
         forms = [options.format] if options.format else []

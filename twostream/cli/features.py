@@ -18,6 +18,7 @@ from twostream.config.paths import check_weight_files
 from twostream.config.saved import config_file, require_run
 from twostream.files.errors import checked
 from twostream.files.extras import missing_extra
+from twostream.files.progress import begins
 from twostream.files.video_files import VideoError, why_absent
 from twostream.files.writable import require_writable
 from twostream.options.arguments import Parser, value_of
@@ -40,6 +41,7 @@ def features(arguments: Sequence[str]) -> None:
             require_run(run)
         videos = {video: path for word in typed for video, path in found_in(word).items()}
         check_names(videos)
+        begins("Loading PyTorch and the network")
         from twostream.cli.work.features import write_features
         from twostream.config.features import Recipe
         from twostream.data.sources import Video
