@@ -144,3 +144,13 @@ def test_rows_that_were_written_stay_when_the_disk_is_full(tmp_path: Path, monke
     writer.log_metrics({"b": 4}, 3)
     writer.save()
     assert path.read_text().splitlines() == ["a,b,step", "1,,0", "2,,1", ",3,2", ",4,3"]
+
+
+def test_where_the_numbers_go_is_said_before_they_do(tmp_path: Path) -> None:
+    folder = tmp_path / "my run"
+    places = {mode: wandb_logger(folder, project="p", mode=mode).place for mode in ("online", "offline", "disabled")}  # type: ignore[attr-defined]
+    assert places == {
+        "online": "online, project p",
+        "offline": f"offline; to upload it: wandb sync '{folder}/wandb'/*run-*",
+        "disabled": "disabled",
+    }
