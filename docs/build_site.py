@@ -34,6 +34,7 @@ FOLDERS = {  # folder of the repository -> page that lists its files
 }
 PLACES = PAGES | FOLDERS | {"conf/config.yaml": "values.md"}  # the last is made by docs/build_options.py
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+BASH = re.compile(r"```bash\n.*?```", re.DOTALL)
 DOCTEST = re.compile(r"^>>> .*\n(?:.+\n?)*", re.MULTILINE)
 SHAPES = ("__init__", "forward", "pool")  # methods that need no docstring: their signatures say the shapes
 
@@ -48,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Points the links of the repository's files to their pages."""
+    """Points the links of the repository's files to their pages; comments stand beside commands: lines are wrapped."""
     here = page.file.src_uri
     source = {to: of for of, to in PLACES.items()}.get(here, f"docs/{here}")
     start = source if source in FOLDERS else posixpath.dirname(source)
@@ -58,7 +59,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         to = PLACES.get(target, target.removeprefix("docs/"))
         return link[1] + posixpath.relpath(to, posixpath.dirname(here) or ".") + link[3]
 
-    return LINK.sub(there, markdown)
+    return BASH.sub(lambda block: re.sub(r"(?<=\S) {2,}# ", "  # ", block[0]), LINK.sub(there, markdown))
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -55,7 +55,7 @@ def printed(tmp_path_factory, warm: Warm) -> dict[str, list[str]]:
     found = {}
     for command in TRANSCRIPT:
         program, *words = shlex.split(command)
-        start = [str(ROOT / "train.py")] if program == "python" else ["command.py"]
+        start = [str(ROOT / "train.py")] if program == "python" else [str(home / "command.py")]
         words = words[program == "python" :]
         fast = FAST if words[0] != "prepare" and any("=" in word for word in words) else []
         done = warm.run([*start, *words, *fast], cwd=home, env=environment, timeout=120)
