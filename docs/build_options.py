@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from twostream.options import Value, conf_folder, read_table
-from twostream.options.help import first_comment, read_groups, yaml_text
+from twostream.options.help import first_comment, headings, read_groups, values_of, values_of_option
 from twostream.options.table import ROOT
 
 if TYPE_CHECKING:
@@ -17,7 +14,8 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 OPTIONS = ("option", "what it is")
-HEAD = ("value", "what it is, and what it may be")
+HEAD = ("value", "what it is [what it may be]")
+PLAIN = read_table()[ROOT]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -48,10 +46,17 @@ def options() -> str:
 
 
 def plain_values() -> str:
-    """Returns the page of the values that belong to no group."""
-    rows = [(typed(value), about(value)) for one in read_table()[ROOT].values() for value in leaves(one)]
-    start = "Values that belong to no group, with what they are if nothing is typed. `null` means none."
-    return f"---\nhide: [toc]\n---\n\n# Plain values\n\n{start}\n\n{table(HEAD, rows)}"
+    """Returns the page of the values that belong to no group, by the headings of config.yaml."""
+    parts = [
+        "# Plain values",
+        "Values that belong to no group, with what they are if nothing is typed, and in brackets what they may be. "
+        "`null` means none.",
+    ]
+    for heading, keys in headings(conf_folder()).items():
+        values = [value for key in keys if key in PLAIN for value in values_of(PLAIN[key])]
+        rows = [(typed(value), about(value)) for value in values]
+        parts += [f"## {heading}\n\n{table(HEAD, rows)}"] if rows else []
+    return "\n\n".join(parts)
 
 
 def values_of_options() -> str:
@@ -65,38 +70,11 @@ def values_of_options() -> str:
         files = sorted((conf_folder() / group).glob("*.yaml"))
         of: dict[tuple[str, str], dict[str, Value]] = {}  # (name, comment) -> the value of each option
         for file in files:
-            for value in values_of(file, group):
+            for value in values_of_option(file, group, read_table()):
                 of.setdefault((value.name, value.comment), {})[file.stem] = value
         rows = [(shared(found), about(*found.values()) + whose(found, len(files))) for _, found in sorted(of.items())]
         parts += [f"## {group}\n\n{table(HEAD, rows)}"] if rows else []
     return "\n\n".join(parts)
-
-
-def values_of(file: Path, group: str) -> Iterator[Value]:
-    """Yields the values of an option, named as they are typed, with the defaults of this option."""
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    content = (content.get(group) or {}) if "# @package _global_" in file.read_text(encoding="utf-8") else content
-    held = {group: content} if "_target_" in content else {f"{group}.{key}": part for key, part in content.items()}
-    for prefix, part in held.items():
-        if isinstance(part, dict):
-            yield from named(part, prefix)
-
-
-def named(own: Mapping[str, Any], prefix: str) -> Iterator[Value]:
-    for key, value in read_table().get(str(own.get("_target_")), {}).items():
-        if isinstance(value, Value) and key in own:
-            yield Value(f"{prefix}.{key}", yaml_text(own[key]), value.comment)
-        elif isinstance(own.get(key), dict):
-            yield from named(own[key], f"{prefix}.{key}")
-
-
-def leaves(value: Value | Mapping[str, Any]) -> Iterator[Value]:
-    """Yields a value, or those below a key."""
-    if isinstance(value, Value):
-        yield value
-    else:
-        for part in value.values():
-            yield from leaves(part)
 
 
 def typed(value: Value) -> str:
@@ -107,7 +85,7 @@ def about(value: Value, *_: Value) -> str:
     """Returns what a value is, and in brackets what it may be."""
     what = value.comment.partition(";")[2].strip()
     may_be = value.rule.words.removeprefix("must be ").removeprefix("choose from ")
-    return f"{what} ({may_be})".strip()
+    return f"{what} [{may_be}]"
 
 
 def shared(found: Mapping[str, Value]) -> str:

@@ -86,12 +86,13 @@ def help_text(words: Sequence[str] = (), folder: Path | None = None) -> str:
     parts += [] if asked else [f"VALUES\n\n{wrapped(VALUES)}\n"]
     for heading, keys in headings(folder).items():
         own = [value for value in plain if value.name in shown and value.name.partition(".")[0] in keys]
-        lines = [value_entry(value, value.name, value.default) for value in own]
+        lines = [value_entry(value) for value in own]
         parts += [f"VALUES: {heading[0].lower()}{heading[1:]}\n", *lines, ""] if lines else []
     for group in [group for members in SECTIONS.values() for group in members if group in shown]:
         option = (typed.get(group) or groups[group][0]).strip("[]").split(",")[0]
         file = folder / group.partition("@")[0] / f"{option}.yaml"
-        lines = list(rows_of_option(file, group.rpartition("@")[2], table)) if file.is_file() else []
+        own = values_of_option(file, group.rpartition("@")[2], table) if file.is_file() else []
+        lines = [value_entry(value) for value in own]
         parts += [f"VALUES of {group}={option}\n", *lines, ""] if lines else []
     more = {f"{train_command()} --help": "all of the help"} if asked else MORE
     return "\n".join([*parts, "MORE\n", *entries(more), ""])
@@ -142,10 +143,10 @@ def entry(name: str, text: str, column: int = COLUMN) -> str:
     return f"{start}{lines}".rstrip() if start.endswith(" ") else f"{start}\n{indent}{lines}".rstrip()
 
 
-def value_entry(value: Value, name: str, default: str) -> str:
+def value_entry(value: Value) -> str:
     """Returns the line of a value: its name and default, what it is, and in brackets what it may be."""
     rule, _, what = value.comment.partition(";")
-    return entry(f"{name}={default}", f"{what.strip()} [{rule.strip()}]")
+    return entry(f"{value.name}={value.default}", f"{what.strip()} [{rule.strip()}]")
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -210,26 +211,26 @@ def values_of(value: Value | Values) -> Iterator[Value]:
             yield from values_of(part)
 
 
-def rows_of_option(file: Path, package: str, table: Mapping[str, Values]) -> Iterator[str]:
-    """Yields a line for each value of an option, under the name by which the user sets it."""
+def values_of_option(file: Path, package: str, table: Mapping[str, Values]) -> Iterator[Value]:
+    """Yields the values of an option, under the names by which the user sets them, with the defaults of this option."""
     content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     if re.match(r"# @package _global_", file.read_text(encoding="utf-8")):
         content = content.get(package) or {}
     held = {package: content} if "_target_" in content else {f"{package}.{key}": part for key, part in content.items()}
     for name, part in held.items():
         if isinstance(part, dict):
-            yield from rows(part, f"{name}.", table)
+            yield from values_given(part, f"{name}.", table)
 
 
-def rows(own: Mapping[str, Any], prefix: str, table: Mapping[str, Values]) -> Iterator[str]:
-    """Yields a line for each value that an option gives to its target, with that value as the default."""
+def values_given(own: Mapping[str, Any], prefix: str, table: Mapping[str, Values]) -> Iterator[Value]:
+    """Yields each value that an option gives to its target."""
     for key, value in table.get(str(own.get("_target_")), {}).items():
         if key not in own:
             continue
         if isinstance(value, Value):
-            yield value_entry(value, f"{prefix}{key}", yaml_text(own[key]))
+            yield Value(f"{prefix}{key}", yaml_text(own[key]), value.comment)
         elif isinstance(own[key], dict):
-            yield from rows(own[key], f"{prefix}{key}.", table)
+            yield from values_given(own[key], f"{prefix}{key}.", table)
 
 
 def yaml_text(value: Any) -> str:
