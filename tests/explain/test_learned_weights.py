@@ -27,6 +27,8 @@ def test_shares_of_the_identities_that_training_starts_from(order, init, share) 
     [found] = learned_fusions(torch.nn.ModuleList([layer])).values()
     assert found.shares.tolist() == [[share, 1 - share]] * 4
     assert (found.first_channels, found.weight.shape) == (4, (4, 8))
+    starts = {"sum": "RGB + flow", "weighted": "0.25 RGB + 0.75 flow", "rgb": "RGB alone", "flow": "flow alone"}
+    assert found.start == starts[init]
     assert torch.equal(found.weight[:, :4] > 0, torch.eye(4).bool() & (share > 0)), "rgb's channels come first"
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twostream.explain.overlay import heat_over
 from twostream.explain.weights import Shares, Taps
-from twostream.metrics.plots import save_figure
+from twostream.metrics.plots import plain_text, save_figure
 from twostream.options.streams import Stream, title_of
 
 FIRST, SECOND, FUSED = "C0", "C1", "C2"  # colours
@@ -41,7 +41,8 @@ def column_rows(column: Column) -> dict[str, UInt8[np.ndarray, "h w 3"]]:
 
 
 def caption_of(name: str) -> str:
-    return f"Grad-CAM,\n{title_of(name)}"
+    """Names a row of Grad-CAM."""
+    return f"evidence in\n{'both, fused' if name == 'fused' else title_of(name)}\n(Grad-CAM)"
 
 
 def draw_columns(axes: np.ndarray, columns: Sequence[Column]) -> None:
@@ -68,17 +69,20 @@ def save_columns(columns: Sequence[Column], path: Path, *, title: str) -> None:
     save_figure(figure, path)
 
 
-def save_filters(stream: Stream, weight: Float[Tensor, "d c h w"], path: Path) -> None:
-    """Draws the filters that read the frames of a stream; of a stack of pictures, those that read the middle one."""
+def save_filters(stream: Stream, weight: Float[Tensor, "d c h w"], path: Path, *, start: str) -> None:
+    """Draws the filters that read the frames of a stream; of a stack of pictures, those that read the middle one.
+
+    `start`: what they were before training, in words.
+    """
     if stream.made == "flow":
-        save_flow_filters(weight, path)
+        save_flow_filters(stream.name, weight, path, start=start)
         return
     if stream.length:
         weight = weight.unflatten(1, (stream.length, 3))[:, stream.length // 2]
-    save_picture_filters(stream.name, weight.expand(-1, 3, -1, -1), path)
+    save_picture_filters(stream.name, weight.expand(-1, 3, -1, -1), path, start=start)
 
 
-def save_picture_filters(stream: str, weight: Float[Tensor, "d 3 h w"], path: Path) -> None:
+def save_picture_filters(stream: str, weight: Float[Tensor, "d 3 h w"], path: Path, *, start: str) -> None:
     """Draws every filter as a small colour picture, the strongest first.
 
     Zero is grey, and each filter has full contrast.
@@ -91,14 +95,29 @@ def save_picture_filters(stream: str, weight: Float[Tensor, "d 3 h w"], path: Pa
     axes = figure.subplots()
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(f"first {title_of(stream)} filters ({len(weight)}), the strongest first", fontsize=10)
+    figure.suptitle(filters_title(stream, len(weight), len(weight), start), fontsize=10)
     save_figure(figure, path)
 
 
-def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
+def filters_title(stream: str, shown: int, count: int, start: str) -> str:
+    """Says of filters what they are, how many of them are shown, and what they were before training.
+
+    >>> filters_title("rgb", 48, 96, "random values").splitlines()
+    ['Filters that read RGB: 48 of 96, the strongest first', 'before training: random values']
+    """
+    number = f"{shown} of {count}" if shown < count else f"all {count}"
+    return plain_text(f"Filters that read {title_of(stream)}: {number}, the strongest first") + before(start)
+
+
+def before(start: str) -> str:
+    """Says below a title what a layer was before training; "" if that is not known."""
+    return f"\nbefore training: {plain_text(start)}" if start else ""
+
+
+def save_flow_filters(stream: str, weight: Float[Tensor, "d c h w"], path: Path, *, start: str) -> None:
     """Draws the strongest filters over their L fields, the strongest first.
 
-    Each filter has a row, with u at the left and v at the right; red is positive.
+    Each filter has a row, with horizontal motion at the left and vertical at the right; red is positive.
     """
     strongest = strongest_first(weight)[:MOST_FILTERS]
     length = weight.shape[1] // 2
@@ -117,16 +136,16 @@ def save_flow_filters(weight: Float[Tensor, "d c h w"], path: Path) -> None:
             mosaic(rows.flatten(0, 1), columns=length, gap=float("nan")), cmap="RdBu_r", vmin=-1, vmax=1
         )
         axis.set_axis_off()
-        axis.set_title(f"{'uv'[place % 2]}, field 1 … {length}", fontsize=9)
+        axis.set_title(f"{('horizontal', 'vertical')[place % 2]} motion,\nfields 1 to {length}", fontsize=9)
     figure.colorbar(image, ax=list(axes), shrink=0.6, label="weight / the filter's largest")
-    figure.suptitle(f"first flow filters ({len(strongest)} of {len(weight)}), the strongest first", fontsize=10)
+    figure.suptitle(filters_title(stream, len(strongest), len(weight), start), fontsize=10)
     save_figure(figure, path)
 
 
 def save_fusion(name: str, found: Shares, path: Path, *, streams: Sequence[str]) -> None:
     """Draws the size of each fusion weight, first stream at the left, and its share of each output."""
     order = torch.argsort(found.shares[:, 0], descending=True)
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
     matrix, shares = figure.subplots(1, 2, width_ratios=(3, 2))
     largest = float(found.weight.max()) or 1.0
     values = found.weight.clamp_min(largest / 1000).numpy()  # it starts as identities: other weights are far smaller
@@ -135,7 +154,8 @@ def save_fusion(name: str, found: Shares, path: Path, *, streams: Sequence[str])
     first, second = map(title_of, streams)
     matrix.axvline(found.first_channels - 0.5, color="white", linewidth=1)
     matrix.set(xlabel=f"input channel: {first} | {second}", ylabel="output channel")
-    matrix.set(title=f"{name}: size of the weights")
+    matrix.set_title("size of each weight", fontsize=10)
+    figure.suptitle(f"How the layer {plain_text(name)} mixes {first} and {second}{before(found.start)}", fontsize=10)
     figure.colorbar(image, ax=matrix, shrink=0.8)
     share = found.shares[order, 0].numpy()
     places = np.arange(len(share))
@@ -144,14 +164,17 @@ def save_fusion(name: str, found: Shares, path: Path, *, streams: Sequence[str])
     shares.axhline(0.5, color="white", linewidth=1, linestyle="--")
     shares.set(xlabel="output channels, sorted", ylabel="share of the filter's norm", ylim=(0, 1))
     average = f"{first} {share.mean():.2f}, {second} {1 - share.mean():.2f} on average"
-    shares.set(xlim=(0, max(1, len(share) - 1)), title=average)
+    shares.set_xlim(0, max(1, len(share) - 1))
+    shares.set_title(average, fontsize=10)
     shares.legend(loc="lower left", framealpha=0.9)
     save_figure(figure, path)
 
 
 def save_taps(taps: Mapping[str, Taps], path: Path, *, streams: Sequence[str]) -> None:
     """Draws how strong 3-D filters are at each of their times."""
-    figure = Figure(figsize=(1.2 + 3.4 * len(taps), 3.2), layout="constrained")
+    figure = Figure(figsize=(max(5.5, 1.2 + 3.4 * len(taps)), 3.8), layout="constrained")
+    starts = dict.fromkeys(found.start for found in taps.values())
+    figure.suptitle(f"How strong the filters over time are at each time{before('; '.join(starts))}", fontsize=10)
     for axis, (name, found) in zip(figure.subplots(1, len(taps), squeeze=False)[0], taps.items(), strict=True):
         times = np.arange(found.norms.shape[1]) - found.norms.shape[1] // 2
         width = 0.8 / len(found.streams)
@@ -159,7 +182,8 @@ def save_taps(taps: Mapping[str, Taps], path: Path, *, streams: Sequence[str]) -
             shift = (place - (len(found.streams) - 1) / 2) * width
             colour = FUSED if stream == "fused" else (FIRST, SECOND)[streams.index(stream)]
             axis.bar(times + shift, norms.numpy(), width, label=title_of(stream), color=colour)
-        axis.set(xlabel="chunk before, same, after", ylabel="norm of the filter", title=name)
+        axis.set(xlabel="chunk before, same, after", ylabel="norm of the filter")
+        axis.set_title(plain_text(name), fontsize=10)
         axis.set_xticks(times, [f"{t:+d}" if t else "0" for t in times])
         axis.grid(alpha=0.3, axis="y")
         axis.set_ylim(0, 1.25 * float(found.norms.max()) or 1.0)  # room for the legend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twostream.models.fusion import ConcatFusion, ConvFusion
+from twostream.models.fusion.conv import SHARES
 from twostream.models.network.parts import parts, towers
 from twostream.models.temporal import Conv3d
+from twostream.options.streams import title_of
 
 
 class Shares(NamedTuple):
@@ -19,6 +22,7 @@ class Shares(NamedTuple):
     weight: Float[Tensor, "d c"]  # the norm over places and times; the first stream's channels first
     first_channels: int
     shares: Float[Tensor, "d 2"]
+    start: str = ""  # what the filter was before training, in words
 
 
 class Taps(NamedTuple):
@@ -26,6 +30,7 @@ class Taps(NamedTuple):
 
     streams: tuple[str, ...]
     norms: Float[Tensor, "s t"]
+    start: str = ""  # what the filter was before training, in words
 
 
 def split_streams(
@@ -77,13 +82,27 @@ def learned_fusions(network: nn.Module) -> dict[str, Shares]:
 
     These are conv fusions, and 3-D filters behind concat.
     """
-    found = {}
+    found, streams = {}, tuple(towers(network))
     for name, module in network.named_modules():
         if isinstance(module, ConvFusion):
-            found[name] = read_shares(module.conv.weight, module.concat, module.out_channels)
+            shares = read_shares(module.conv.weight, module.concat, module.out_channels)
+            found[name] = shares._replace(start=start_of_fusion(module.init, streams))
     for name, (fusion, temporal, first_channels) in filters_behind_concat(network).items():
-        found[name] = read_shares(temporal.conv.weight, fusion, first_channels)
+        shares = read_shares(temporal.conv.weight, fusion, first_channels)
+        found[name] = shares._replace(start=start_of_fusion(temporal.init, streams))
     return found
+
+
+def start_of_fusion(init: str, streams: Sequence[str]) -> str:
+    """Says what a filter that reads both streams starts from; `init` is that of ConvFusion or Conv3d.
+
+    >>> start_of_fusion("sum", ("rgb", "flow")), start_of_fusion("kaiming", ("rgb", "flow"))
+    ('RGB + flow', 'random values')
+    """
+    first, second = map(title_of, streams)
+    both = f"{SHARES['weighted'][0]:g} {first} + {SHARES['weighted'][1]:g} {second}"
+    known = {"sum": f"{first} + {second}", "rgb": f"{first} alone", "flow": f"{second} alone"}
+    return {**known, "weighted": both, "paper": f"{both}, spread by a Gaussian"}.get(init, "random values")
 
 
 def learned_taps(network: nn.Module) -> dict[str, Taps]:
@@ -97,12 +116,13 @@ def learned_taps(network: nn.Module) -> dict[str, Taps]:
             if not isinstance(layer, Conv3d):
                 continue
             weight = layer.conv.weight.detach()
+            start = "a Gaussian over time and place" if layer.init == "paper" else "random values"
             if name in stacked:
                 fusion, _, channels = stacked[name]
                 both = split_streams(weight, first_channels=channels, order=fusion.order)
-                found[name] = Taps(streams, torch.stack([tap_norms(one) for one in both]))
+                found[name] = Taps(streams, torch.stack([tap_norms(one) for one in both]), start)
             else:
-                found[name] = Taps((stream,), tap_norms(weight)[None])
+                found[name] = Taps((stream,), tap_norms(weight)[None], start)
     return found
 
 

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.bounds import cautions
+from twostream.config.compose import streams_of
 from twostream.config.network import starts
 from twostream.config.older import mirrors
 from twostream.config.run import Run
@@ -81,11 +82,20 @@ def leave_scores(run: Run, folder: Path, cfg: DictConfig) -> None:
     # With refit=true, only the run that chose the epochs has a curve of validation.
     selection = folder / SELECTION / "metrics.csv"
     curves = read_curves(selection if selection.is_file() else folder / "metrics.csv")
-    save_learning_curves(curves, pictures["learning_curves"])
+    save_learning_curves(curves, pictures["learning_curves"], title=title_of(cfg, run.source.name))
     if not scores.multi:
         pictures["confusion_matrix"] = folder / "confusion_matrix.png"
         save_confusion_matrix(confusion_of(scores.logits, scores.labels), scores.classes, pictures["confusion_matrix"])
     log_pictures(run.trainer.loggers, pictures, run.trainer.global_step)
+
+
+def title_of(cfg: DictConfig, data: str) -> str:
+    """Names a run: "ucf101 split 1, rgb + flow, fusion=conv layer=conv5, seed 0"."""
+    told = settings(cfg)
+    layer = told["layer"] if isinstance(told["layer"], str) else f"[{','.join(told['layer'])}]"
+    streams = streams_of(cfg)
+    fusion = [f"fusion={told['choices']['fusion']} layer={layer}"] if len(streams) > 1 else []
+    return ", ".join([f"{data} split {told['split']}", " + ".join(streams), *fusion, f"seed {told['seed']}"])
 
 
 class Outcome(NamedTuple):

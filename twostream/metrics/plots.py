@@ -5,14 +5,35 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from twostream.files.atomic import atomic_file
 from twostream.files.errors import printable
 from twostream.metrics import Calibration
+
+BLUE, VERMILION, GREEN, ORANGE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#e69f00",
+)  # told apart by the colour-blind (Okabe, Ito)
+MARKS = 20  # most markers of a curve
+LINES: dict[str, tuple[str, Any, float, str, float]] = {  # curve: (colour, dashes, width, marker, its size), drawn so
+    "val/loss": (BLUE, "-", 3, "o", 7),
+    "train/loss": (VERMILION, "--", 1.8, "s", 5),
+    "val/top1": (BLUE, "-", 3, "o", 9),
+    "val/map": (BLUE, "-", 3, "o", 9),
+    "val/mean_class": (ORANGE, (0, (3, 2)), 2, "^", 6),
+    "train/top1": (VERMILION, (0, (6, 4)), 1.8, "s", 4),
+    "val/top5": (GREEN, (0, (1, 2)), 2, "D", 5),
+    "train/top5": ("black", (0, (6, 2, 1, 2)), 1, "x", 5),
+}
 
 
 def read_curves(metrics_csv: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -40,36 +61,51 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
         figure.savefig(aside, dpi=dpi, format="png")
 
 
-def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
-    """Draws loss and accuracies over epochs, training against validation."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+def save_learning_curves(curves: dict[str, tuple[list[float], list[float]]], path: Path, *, title: str = "") -> None:
+    """Draws loss and accuracies over epochs, training against validation; `title` says of which run."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    for stage, style in (("train", "--"), ("val", "-")):
-        for metric, axes in (
-            ("loss", loss),
-            ("top1", accuracy),
-            ("top5", accuracy),
-            ("mean_class", accuracy),
-            ("map", accuracy),
-        ):
-            if f"{stage}/{metric}" in curves:
-                epochs, values = curves[f"{stage}/{metric}"]
-                colour = {"loss": "C0", "top1": "C0", "top5": "C1", "mean_class": "C2", "map": "C0"}[metric]
-                axes.plot(
-                    epochs,
-                    values,
-                    style,
-                    color=colour,
-                    marker=".",
-                    label=f"{stage} {metric.replace('_', ' ')}",
-                )
-    loss.set(xlabel="epoch", ylabel="cross-entropy loss", ylim=(0, None))
-    accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(frameon=False)
+    draw_curves(loss, {name: curve for name, curve in curves.items() if name.endswith("/loss")})
+    draw_curves(accuracy, {name: curve for name, curve in curves.items() if not name.endswith("/loss")})
+    is_mean = "val/map" in curves
+    loss.set_ylabel("loss", fontsize=12)
+    accuracy.set_ylabel("mean average precision" if is_mean else "accuracy", fontsize=12)
+    losses = [value for line in loss.lines for value in np.asarray(line.get_ydata(), float) if np.isfinite(value)]
+    loss.set_ylim(0, 1.05 * max(losses, default=1.0) or 1.0)
+    accuracy.set_ylim(0, 1.03)
+    figure.suptitle(plain_text(title), fontsize=13, wrap=True)
     save_figure(figure, path)
+
+
+def draw_curves(axes: Axes, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
+    """Draws curves over whole epochs, each in its own colour, dashes and marker, with the legend at the right.
+
+    Later ones are thinner and dashed, so that a line below is seen where two are equal.
+    """
+    shown = {name: curves[name] for name in LINES if name in curves}
+    for name, (epochs, values) in shown.items():
+        colour, dashes, width, marker, size = LINES[name]
+        every = max(1, len(epochs) // MARKS)
+        axes.plot(
+            epochs,
+            values,
+            color=colour,
+            linestyle=dashes,
+            linewidth=width,
+            marker=marker,
+            markersize=size,
+            markevery=every,
+            label=name.replace("/", " ").replace("_", " "),
+        )
+    ends = [epoch for epochs, _ in shown.values() for epoch in (epochs[0], epochs[-1])] or [1]
+    room = 0.04 * (max(ends) - min(ends)) or 0.5
+    axes.set_xlim(min(ends) - room, max(ends) + room)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=8))
+    axes.set_xlabel("epoch", fontsize=12)
+    axes.tick_params(labelsize=12)
+    axes.grid(alpha=0.3)
+    if shown:
+        axes.legend(frameon=False, fontsize=12, loc="upper left", bbox_to_anchor=(1, 1), handlelength=3)
 
 
 def plain_text(text: str) -> str:

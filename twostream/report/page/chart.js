@@ -30,7 +30,8 @@ function chart(place, lines, title, read) {
     svg.append(draw("text", { x: x(epoch), y: height - bottom + 16, "text-anchor": "middle" }, String(epoch)));
   }
   svg.append(draw("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, "epoch"));
-  for (const { label, colour, dash, curve } of lines) {
+  const dashedLast = [...lines].sort((a, b) => (b.dash === "none") - (a.dash === "none"));
+  for (const { label, colour, dash, curve } of dashedLast) {
     const points = curve[0].map((epoch, index) => `${x(epoch).toFixed(1)},${y(curve[1][index]).toFixed(1)}`);
     const line = points.length > 1
       ? draw("polyline", { class: "curve", points: points.join(" "), "stroke-dasharray": dash })

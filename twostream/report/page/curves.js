@@ -1,5 +1,5 @@
 // Learning curves of the runs that are ticked.
-const COLOURS = 8, DASHES = ["none", "7 4", "2 3"];  // beyond 8 runs the dashes tell those of a colour apart
+const COLOURS = 8, DASHES = ["none", "7 4", "2 3"];  // equal lines are all seen
 const MOST = COLOURS * DASHES.length;
 
 function curves() {
@@ -16,7 +16,7 @@ function curves() {
   const readout = make("p", { class: "quiet", id: "curve-readout" });
   const plot = make("div");
   byId("curve-chart").append(plot, readout);
-  const look = (cell) => ({ colour: `var(--c${style.get(cell) % COLOURS})`, dash: DASHES[Math.floor(style.get(cell) / COLOURS)] });
+  const look = (cell) => ({ colour: `var(--c${style.get(cell) % COLOURS})`, dash: DASHES[style.get(cell) % DASHES.length] });
 
   function swatch(cell) {
     const svg = draw("svg", { width: 22, height: 10, "aria-hidden": "true" });

@@ -32,6 +32,21 @@ function depth(share) {
   return `${share > 0.681 ? " deep-light" : ""}${share > 0.592 ? " deep-dark" : ""}`;
 }
 
+// Says, while a wide table or picture can be scrolled, that there is more at its right.
+function scrolls(place) {
+  const hint = make("p", { class: "quiet more", "aria-hidden": "true" }, "more at the right →");
+  place.after(hint);
+  const look = () => {
+    const hidden = place.scrollWidth - place.clientWidth;
+    hint.hidden = hidden < 2;
+    place.classList.toggle("cut", hidden - place.scrollLeft > 1);
+  };
+  place.addEventListener("scroll", look);
+  new ResizeObserver(look).observe(place);
+  new MutationObserver(look).observe(place, { childList: true, subtree: true });
+  look();
+}
+
 function badge(state, text = state) {
   const known = ["finished", "failed", "running", "interrupted", "damaged", "missing"];
   return make("span", { class: `state ${known.includes(state) ? state : ""}` }, text);

@@ -13,4 +13,5 @@ pivot();
 curves();
 confusion();
 contributions();
+document.querySelectorAll(".scroll").forEach(scrolls);
 byId("notes").append(...data.notes.map((note) => make("li", {}, note)));

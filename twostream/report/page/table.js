@@ -1,4 +1,4 @@
-// The results: sorted by clicking a title, filtered by words and by values.
+// The results: best first, in the order of the sweep, or sorted by clicking a title; filtered by words and by values.
 const LONG = ["note", "without a result", "setting", "why", "lacks"];
 
 function compareKeys(a, b, direction) {
@@ -13,8 +13,9 @@ function tableCell(column, row) {
   return make("td", { class: kind }, column.title === "state" ? badge(text) : text);
 }
 
-// `isBest(row)` says which rows stand out; returns a function that shows the rows for which keep(row).
-function sortable(place, columns, isBest, sorted) {
+// `isBest(row)` says which rows stand out, `sorted()` is called when a title was clicked. Returns `show(keep)`, which
+// shows the rows for which keep(row), and `arrange(order)`, which puts them into an order.
+function sortable(place, columns, isBest, sorted = () => {}) {
   const length = columns[0].texts.length;
   const rows = Array.from({ length }, (_, row) =>
     make("tr", { class: isBest(row) ? "best" : "" }, ...columns.map((column) => tableCell(column, row))));
@@ -32,6 +33,13 @@ function sortable(place, columns, isBest, sorted) {
     const keys = columns[index].keys;
     order = rows.map((_, row) => row).sort((a, b) => compareKeys(keys[a], keys[b], direction) || a - b);
     show(keep);
+    sorted();
+  }
+
+  function arrange(rows) {
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    order = rows;
+    show(keep);
   }
 
   function show(wanted) {
@@ -42,9 +50,22 @@ function sortable(place, columns, isBest, sorted) {
   }
 
   place.replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body));
-  if (sorted !== undefined) sort(sorted);
-  else show(keep);
-  return show;
+  show(keep);
+  return { show, arrange };
+}
+
+// {name: rows}: the orders that one click gives. What has no number comes last, but in the order of the sweep.
+function orders(columns, isGroups) {
+  const rows = [...columns[0].texts.keys()];
+  const keys = (columns.find((column) => column.title === data.metric) || { keys: rows.map(() => null) }).keys;
+  const best = isGroups ? rows : [...rows].sort((a, b) => compareKeys(keys[a], keys[b], data.lower ? 1 : -1) || a - b);
+  const known = best.filter((row) => keys[row] !== null);
+  return {
+    "best first": best,
+    "worst first": [...known.reverse(), ...best.filter((row) => keys[row] === null)],
+    [data.command ? "sweep's order" : "by setting"]:
+      isGroups ? [...rows].sort((a, b) => data.groups[a].place - data.groups[b].place) : rows,
+  };
 }
 
 function results() {
@@ -53,21 +74,25 @@ function results() {
   const filters = make("span", { class: "controls", style: "margin:0" });
   const buttons = ["settings", "runs"].map((name) =>
     make("button", { class: "choice", type: "button", onclick: () => choose(name) }, name));
-  byId("result-controls").append(...buttons, search, filters);
-  let columns, show, chosen, texts;
+  const arranged = make("span", { class: "controls", style: "margin:0", role: "group", "aria-label": "Order of the rows" });
+  byId("result-controls").append(...buttons, arranged, search, filters);
+  let columns, table, chosen, texts;
 
   function choose(name) {
     buttons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === name));
     const isGroups = name === "settings";
     columns = isGroups ? data.groupTable : data.cellTable;
     texts = columns[0].texts.map((_, row) => columns.map((column) => column.texts[row]).join(" ").toLowerCase());
-    show = sortable(byId("result-table"), columns, (row) => isGroups && data.groups[row].best);
+    table = sortable(byId("result-table"), columns, (row) => isGroups && data.groups[row].best, () => press(""));
+    arranged.replaceChildren(...Object.entries(orders(columns, isGroups)).map(([name, order]) =>
+      make("button", { class: "choice", type: "button", onclick: () => { table.arrange(order); press(name); } }, name)));
+    arranged.firstChild.click();
     chosen = new Map();
     filters.replaceChildren();
     const filtered = isGroups ? Object.keys(data.axes) : [...Object.keys(data.axes), "state"];
     for (const title of filtered) {
       const column = columns.find((one) => one.title === title);
-      const values = [...new Set(column.texts)];
+      const values = data.axes[title] || [...new Set(column.texts)];
       if (values.length < 2) continue;
       filters.append(chooser(title, [["", "all"], ...values.map((value) => [value, value])], "", (value) => {
         if (value) chosen.set(column, value);
@@ -78,9 +103,13 @@ function results() {
     update();
   }
 
+  function press(name) {
+    for (const button of arranged.children) button.setAttribute("aria-pressed", button.textContent === name);
+  }
+
   function update() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const shown = show((row) => words.every((word) => texts[row].includes(word))
+    const shown = table.show((row) => words.every((word) => texts[row].includes(word))
       && [...chosen].every(([column, value]) => column.texts[row] === value));
     byId("result-count").textContent = `${shown} of ${texts.length} rows`;
   }
