@@ -158,7 +158,7 @@ def time_options(group: str, *, rounds: int = 20, batch: int = 32) -> None:
 
 
 def main() -> None:
-    """Prints the numbers that the README states."""
+    """Prints the numbers that docs/layers.md states."""
     argparse.ArgumentParser("python -m benchmarks.layer_costs", description=__doc__).parse_args()
     torch.set_num_threads(1)
     compare_with_naive()

@@ -265,7 +265,7 @@ def bench_step(*, repeats: int) -> None:
 
 
 def main() -> None:
-    """Prints the ratios that the README states."""
+    """Prints the ratios that docs/data.md states."""
     parser = argparse.ArgumentParser("python -m benchmarks.loading", description=__doc__)
     parser.add_argument("videos", nargs="*", type=Path, help="clips to measure loading on; none: the step alone")
     parser.add_argument("--decoding", action="store_true", help="measure decoders alone, and beside mmaction2")

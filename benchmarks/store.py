@@ -258,7 +258,7 @@ def compare(
 
 
 def main() -> None:
-    """Prints the ratios that the README states."""
+    """Prints the ratios that docs/data.md states."""
     parser = argparse.ArgumentParser("python -m benchmarks.store", description=__doc__)
     parser.add_argument("videos", nargs="+", type=Path, help="clips to measure on")
     parser.add_argument("--repeats", type=int, default=7)

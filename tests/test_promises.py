@@ -48,6 +48,7 @@ from twostream.options import choices, conf_folder
 from twostream.prediction.output import UNSURE
 from twostream.prediction.predictor import NEAR, near_chance
 from twostream.report.contributions import OF_FUSION
+from twostream.report.statistics import sign_flip_p
 from twostream.runs.results import RESULTS
 from twostream.runs.sweep import LEDGER
 from twostream.training import finiteness as nonfinite
@@ -144,30 +145,12 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ),
     ("no account", lambda: option("logger/wandb")["wandb"]["mode"] == "auto"),
     ("`wandb` (offline without an account)", lambda: option("logger/wandb")["wandb"]["mode"] == "auto"),
-    ("Four textures of equal luminance statistics", lambda: config().data.cells == 4),
-    ("in one of four directions", lambda: len(synthetic.STEPS) == 4),
-    ("where to: 16 classes", lambda: config().data.cells * len(synthetic.STEPS) == 16),
     (
-        "one moment of a video, the default for any number of chunks",
-        lambda: (
-            set(option("sampling/moving_patterns")["stride"]) == {synthetic.PERIOD} and config().data.frames is None
-        ),
+        "git clone https://github.com/twostream/twostream &&",
+        lambda: says("pyproject.toml", 'Repository = "https://github.com/twostream/twostream"\n'),
     ),
+    ("p is 0.25 at best", lambda: sign_flip_p([1.0, 1.0, 1.0]) == 0.25),
     ("400 test videos, one seed, so ±0.02 about 1/4", lambda: round(deviation(1 / 4), 2) == 0.02),
-    (
-        "with three seeds, the first four with one chunk and with four, and asserts the bounds (trained on 800 videos) "
-        "and at least 0.9 where",
-        lambda: (
-            constant("tests/config/test_bounds.py", "CHUNKS") == ("sampling.num_chunks=1", "sampling.num_chunks=4")
-            and len(constant("tests/config/test_bounds.py", "SEEDS")) == 3
-            and says("tests/config/test_bounds.py", '"data.train_clips=800"', ">= 0.9")
-        ),
-    ),
-    (
-        "(6 epochs, 400 test videos, one seed; chance is 0.0625)",
-        lambda: (config().epochs, config().data.test_clips, 1 / 16) == (6, 400, 0.0625),
-    ),
-    ("A step of 32 clips", lambda: config().batch_size == 32),
     (
         "Real data bring their own defaults: 224×224 pixels, T = 3 chunks of L = 10 flow fields, `backbone=resnet18` "
         "with ImageNet weights, `sampling=segments`, `transform=paper`, `optimizer=finetune`",
@@ -184,7 +167,7 @@ README: list[tuple[str, Callable[[], bool]]] = [
     ("(whole groups, `validation_fraction`)", lambda: config(*REAL).validation_fraction == 0.1),
     ("(`allow_leak=true`)", lambda: config(*REAL).allow_leak is False),
     (
-        "`layer` is one of `conv1 … conv5, fc6, fc7, fc8, softmax`",
+        "`layer`, the fusion point, is one of `conv1 … conv5, fc6, fc7, fc8, softmax`",
         lambda: (*(f"conv{i}" for i in range(1, 6)), "fc6", "fc7", "fc8") == STAGES,
     ),
     ("`flow.store=PATH`: read, not computed", lambda: of_group("flow", lambda one: one["store"] is None)),
@@ -226,18 +209,6 @@ README: list[tuple[str, Callable[[], bool]]] = [
         lambda: list(choices.FORMATS) == ["onnx", "torch-export", "safetensors"],
     ),
     ("Extras `onnx`, `hub`", lambda: {"onnx", "hub", "timm", "tensorboard"} <= extras()),
-    ("each field as one JPEG (quality 90;", lambda: encodings.QUALITY == 90),
-    ("every frame by itself, short side 256", lambda: packed.SHORT_SIDE == 256),
-    ("in DIR/reencoded-256", lambda: bool(class_folders.OURS.fullmatch("reencoded-256"))),
-    ("`broken=skip` leaves out videos", lambda: config().broken == "error" and "skip" in dataset.BROKEN),
-    (
-        "`decode_timeout` (60 s without a frame, however long the video)",
-        lambda: config().decode_timeout == 60 == index.PATIENCE,
-    ),
-    (
-        "`decoder=auto`, the default, and `pyav` read every file and give the same frames",
-        lambda: config().decoder == "auto" and tuple(DECODERS) == choices.DECODERS,
-    ),
 ]
 FLOW: list[tuple[str, Callable[[], bool]]] = [
     ("A.avi B.avi C.avi`: 9 frame pairs", lambda: says("benchmarks/flow.py", '"--pairs", type=int, default=3')),
@@ -275,9 +246,20 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
         "2,000 opened videos with each decoder, then 50 epochs",
         lambda: says("benchmarks/soak.py", '"--opens", type=int, default=2000', '"--epochs", type=int, default=50'),
     ),
+    ("each field as one JPEG (quality 90;", lambda: encodings.QUALITY == 90),
+    ("every frame by itself, short side 256", lambda: packed.SHORT_SIDE == 256),
+    ("in DIR/reencoded-256", lambda: bool(class_folders.OURS.fullmatch("reencoded-256"))),
+    ("`broken=skip` leaves out videos", lambda: config().broken == "error" and "skip" in dataset.BROKEN),
+    (
+        "`decode_timeout` (60 s without a frame, however long the video)",
+        lambda: config().decode_timeout == 60 == index.PATIENCE,
+    ),
 ]
 DECODERS_PAGE: list[tuple[str, Callable[[], bool]]] = [
-    ("`decoder=auto`, the default, gives the same frames bit for bit", lambda: config().decoder == "auto"),
+    (
+        "`decoder=auto`, the default, gives the same frames bit for bit",
+        lambda: config().decoder == "auto" and tuple(DECODERS) == choices.DECODERS,
+    ),
     ("groups above 1,000 packets", lambda: groups.MOST_PACKETS == 1000),
     ("`prepare` compares five frames over each file", lambda: frames.COMPARED == 5),
     ("`twostream doctor FILE…` compares nine, with every decoder", lambda: doctor.COMPARED == 9),
@@ -290,6 +272,15 @@ DECODERS_PAGE: list[tuple[str, Callable[[], bool]]] = [
     ),
 ]
 EMBEDDED: list[tuple[str, Callable[[], bool]]] = [
+    (
+        "2,000 videos for training and 400 for the test",
+        lambda: (synthetic.TRAIN_CLIPS["motion"], config().data.test_clips) == (2000, 400),
+    ),
+    (
+        "has four textures of equal luminance statistics, each in a window of its own",
+        lambda: config().data.cells == 4,
+    ),
+    ("and in which of four directions", lambda: len(synthetic.STEPS) == 4),
     ("16 classes, equally many videos each", lambda: config().data.cells * len(synthetic.STEPS) == 16),
     (
         "varies by ±0.012 and one at 1/4 by ±0.022",
@@ -299,7 +290,21 @@ EMBEDDED: list[tuple[str, Callable[[], bool]]] = [
         "The texture's period is 24 pixels and it moves 3 a frame, so that it is back in its place after 8 frames",
         lambda: (synthetic.WINDOW, synthetic.SPEED, synthetic.PERIOD) == (24, 3, 8),
     ),
-    ("the default, for any number of chunks T", lambda: config().sampling.stride == [8, 8]),
+    (
+        "one moment of a video: the default, for any number of chunks T",
+        lambda: (
+            set(option("sampling/moving_patterns")["stride"]) == {synthetic.PERIOD} and config().data.frames is None
+        ),
+    ),
+    (
+        "with three seeds, those of one stream and of late fusion with one chunk and with four, and asserts the "
+        "bounds, and at least 0.9 where",
+        lambda: (
+            constant("tests/config/test_bounds.py", "CHUNKS") == ("sampling.num_chunks=1", "sampling.num_chunks=4")
+            and len(constant("tests/config/test_bounds.py", "SEEDS")) == 3
+            and says("tests/config/test_bounds.py", '"data.train_clips=800"', ">= 0.9")
+        ),
+    ),
     ("puts the chunks 8 frames apart", lambda: config().sampling.stride == [8, 8] and config().data.frames is None),
     (
         "right in 58 of the 96 cases (24 scenes × 4 places), or .604",
@@ -311,6 +316,10 @@ EMBEDDED: list[tuple[str, Callable[[], bool]]] = [
             option("sampling/moving_patterns_order")["stride"] == [13, 13]
             and option("sampling/moving_patterns_order")["num_chunks"] == 2
         ),
+    ),
+    (
+        "with seed 0 and 2,000 training videos",
+        lambda: option("data/moving_patterns_order")["data"]["train_clips"] == 2000,
     ),
     (
         "Accuracy on 400 test videos, seeds 0, 1, 2; trained on `data.train_clips=800`, fusion in the middle on 2,000",
@@ -369,7 +378,13 @@ OTHERS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: says("twostream/cli/work/features.py", "1 if one_is_enough else min(available_cores(), len(videos))"),
     ),
     ("docs/features.md", "(extra `h5`)", lambda: "h5" in extras()),
-    ("docs/layers.md", "Six epochs each there and here", lambda: config().epochs == 6),
+    (
+        "docs/layers.md",
+        "(6 epochs, 400 test videos, one seed; chance is 0.0625)",
+        lambda: (config().epochs, config().data.test_clips, 1 / 16) == (6, 400, 0.0625),
+    ),
+    ("docs/layers.md", "A step of 32 clips", lambda: config().batch_size == 32),
+    ("docs/layers.md", "Six epochs each, as above", lambda: config().epochs == 6),
     (
         "docs/layers.md",
         "(416 channels at conv5): both 1.000, with 2,768,912 and with 131,088 parameters in the classifier, 21 times",
@@ -564,8 +579,8 @@ def test_there_are_measured_tables() -> None:
     assert sum(2 * sum(one) >= len(one) for one in numbers) >= 10
 
 
-def test_parameters_in_the_readme() -> None:
-    rows = re.findall(r"\| `(pooling|attention)=(\w+)` \| [\d.]+ \| ([\d,]+) \|", (ROOT / "README.md").read_text())
+def test_parameters_of_every_layer() -> None:
+    rows = re.findall(r"\| `(pooling|attention)=(\w+)` \| [\d.]+ \| ([\d,]+) \|", (ROOT / "docs/layers.md").read_text())
     assert len(rows) == 22
     for group, name, parameters in rows:
         cfg = OmegaConf.merge(config(), {})
@@ -604,3 +619,15 @@ def test_the_table_of_the_sweep_is_that_of_the_example_report() -> None:
     assert set(lines) <= set(report)
     command = next(line.strip() for line in report if line.startswith("    python train.py -m"))
     assert command in page("README.md")
+
+
+def test_the_citation_is_of_this_version_and_the_one_repository() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert says(
+        "pyproject.toml", f'\nversion = "{citation["version"]}"\n', f'Repository = "{citation["repository-code"]}"'
+    )
+    assert says("pyproject.toml", f'license = "{citation["license"]}"', f'name = "{citation["authors"][0]["name"]}"')
+    assert citation["cff-version"] == "1.2.0"
+    [paper] = citation["references"]
+    assert (paper["type"], paper["doi"]) == ("conference-paper", "10.1109/CVPR.2016.213")
+    assert paper["url"] in page("README.md")

@@ -104,3 +104,17 @@ def test_a_command_understands_its_arguments(command: str, monkeypatch) -> None:
     name, *arguments = shlex.split(command, comments=True)[1:]
     with pytest.raises(UnderstoodError):
         getattr(importlib.import_module(SUBCOMMANDS[name][0]), name)(arguments)
+
+
+def test_the_readme_lists_its_sections_and_leads_to_three_hosts() -> None:
+    readme = (ROOT / "README.md").read_text()
+    contents = " ".join(readme.partition("**Contents**")[2].partition("\n\n")[0].split())
+    titles = re.findall(r"^## (.+)$", readme, flags=re.M)
+    assert re.findall(r"\[([^]]+)\]\(#", contents) == [title for title in titles if title != "Licence"]
+    assert {*re.findall(r"https?://([^/)\s]+)", readme)} == {"arxiv.org", "download.pytorch.org", "github.com"}
+
+
+def test_the_first_picture_is_of_a_result_and_on_the_first_screen() -> None:
+    before = (ROOT / "README.md").read_text().partition("![")
+    assert before[2].partition("(")[2].startswith("docs/moving.webp)")
+    assert len(before[0].split()) < 120
