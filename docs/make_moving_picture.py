@@ -22,7 +22,8 @@ from twostream.prediction.canvas import COLOURS, FAINT, INK, PAPER, font
 SCENES = ("checks-left", "stripes-right", "bars-up", "dots-down")
 FRAMES = 16  # of each scene
 SEED = 2046  # of scenes that no training draws, with the motion in another place each
-SIDE, GAP, LEFT, TOP, STRIP = 192, 8, 64, 68, 130  # pixels
+SIDE, GAP, LEFT, TOP, STRIP = 192, 8, 72, 84, 130  # pixels
+LARGE, SMALL = 27, 24  # letters, read on a phone, too
 WIDTH, HEIGHT = LEFT + 4 * (SIDE + GAP), TOP + 2 * (SIDE + GAP) + STRIP + 76
 
 
@@ -58,13 +59,13 @@ def draw(now: int, pictures: list[tuple[np.ndarray, np.ndarray]], said: Predicti
     """Draws frame `now`: the scenes above (those before at their end, those to come at their start), scores below."""
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     pen = ImageDraw.Draw(canvas)
-    pen.text((LEFT, 6), "The class: which texture moves, and where to", font=font(21), fill=INK)
+    pen.text((LEFT, 6), "The class: which texture moves, and where to", font=font(LARGE), fill=INK)
     for row, name in enumerate(("RGB", "flow")):
-        pen.text((LEFT - 8, TOP + row * (SIDE + GAP) + SIDE // 2), name, font=font(20), fill=FAINT, anchor="rm")
+        pen.text((LEFT - 8, TOP + row * (SIDE + GAP) + SIDE // 2), name, font=font(SMALL), fill=FAINT, anchor="rm")
     for number, name in enumerate(SCENES):
         shown = min(max(now, number * FRAMES + 1), (number + 1) * FRAMES - 1)
         left = LEFT + number * (SIDE + GAP)
-        pen.text((left, TOP - 30), name, font=font(20), fill=COLOURS[number])
+        pen.text((left, TOP - 36), name, font=font(SMALL), fill=COLOURS[number])
         for row, picture in enumerate(pictures[shown]):
             large = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
             canvas.paste(Image.fromarray(large), (left, TOP + row * (SIDE + GAP)))
@@ -75,15 +76,15 @@ def draw(now: int, pictures: list[tuple[np.ndarray, np.ndarray]], said: Predicti
 def draw_scores(pen: ImageDraw.ImageDraw, now: int, said: Prediction) -> None:
     """Draws the probability of each class up to frame `now`, each scene's time below its pictures."""
     bottom = HEIGHT - 14
-    words = "What the trained network says of the last 6 frames: probability of each class"
-    pen.text((LEFT, bottom - STRIP - 36), words, font=font(18), fill=INK)
+    words = "What the network says of the last 6 frames: probabilities"
+    pen.text((LEFT, bottom - STRIP - 44), words, font=font(LARGE), fill=INK)
 
     def at(frame: float, score: float) -> tuple[float, float]:
         return LEFT + frame / FRAMES * (SIDE + GAP), bottom - STRIP * score
 
     for level in (0, 1):
         pen.line([at(0, level), at(4 * FRAMES, level)], fill=(60, 60, 64))
-        pen.text((LEFT - 8, at(0, level)[1]), f"{level}", font=font(18), fill=FAINT, anchor="rm")
+        pen.text((LEFT - 8, at(0, level)[1]), f"{level}", font=font(SMALL), fill=FAINT, anchor="rm")
     frames = np.rint(10 * said.seconds[:, 1]).astype(int)  # each window's last one
     known = int((frames <= now).sum())
     for label, name in enumerate(said.classes):
