@@ -43,9 +43,7 @@ def test_scores_appear_as_they_become_known(script, run: Path, tmp_path: Path, m
     script.film(tmp_path / "x.mp4")
     watching = script.Watching()
     said = script.load(run).predict(tmp_path / "x.mp4", stride=0.1, observers=[watching])
-    early, late = (
-        script.draw(now, watching.pictures, said).crop((0, script.HEIGHT - 150, script.WIDTH, script.HEIGHT))
-        for now in (16, 31)
-    )
+    below = (0, script.HEIGHT - 150, script.WIDTH, script.HEIGHT)
+    early, late = (script.draw(now, watching.pictures, said).crop(below) for now in (16, 31))
     assert early.tobytes() != late.tobytes()
     assert len(watching.pictures) == 32
