@@ -22,6 +22,8 @@ from twostream.data.samplers import ClipBatches, ClipSampler
 class Clips(Dataset[Clip | None]):
     """Clips that show their key, without those of `lost` videos; `made` says how many of each epoch were asked for."""
 
+    in_pieces = False
+
     def __init__(self, length: int = 23, lost: tuple[int, ...] = (), broken: int | None = None) -> None:
         self.length = length
         self.lost = lost

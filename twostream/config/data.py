@@ -32,9 +32,10 @@ from twostream.data.module import VideoDataModule
 from twostream.data.record import Record, record_of
 from twostream.data.sources import Video, hold_out
 from twostream.data.sources.source import Rendered
-from twostream.data.storage.flow_store import FlowStore, clip_path
+from twostream.data.storage.flow_store import FlowStore, clip_path, read_manifest
 from twostream.data.storage.index import find_index
 from twostream.data.storage.packed import Packed, packed_path
+from twostream.data.undecoded import UndecodedClips
 from twostream.metrics.scores import PARTS
 from twostream.runs.data_values import which_videos
 
@@ -70,6 +71,8 @@ def build_frame_source(cfg: DictConfig, source: Any) -> FrameSource:
     if (folder := packed_frames(cfg)) is not None:
         frame_source = packed = Packed(folder)
         packed.require(source.videos)
+        if on_gpu(cfg):
+            return frame_source
     if cfg.decode_timeout is not None:
         frame_source = Guarded(frame_source, cfg.decode_timeout)
     if cfg.data.cache not in CACHES:
@@ -124,6 +127,7 @@ def open_store(cfg: DictConfig, flow: OpticalFlow) -> FlowStore | None:
 def check_parts(cfg: DictConfig) -> None:
     """Builds what needs no video, so that errors come before the data set is searched or rendered."""
     check_streams(cfg)
+    check_decode(cfg)
     flow = build_flow(cfg)
     open_store(cfg, flow)
     if reads_vectors(cfg, flow):
@@ -149,6 +153,43 @@ def check_frames(cfg: DictConfig) -> None:
             f"flow=motion_vectors: packed frames ({folder}) have none; choose data.frames=video, or flow.store=PATH, "
             "made by `twostream flow` of the videos"
         )
+
+
+def on_gpu(cfg: DictConfig) -> bool:
+    """Whether pictures are decoded on the GPU."""
+    return cfg.data.get("decode") == "gpu"
+
+
+def clips_class(cfg: DictConfig) -> type[ClipDataset]:
+    """Returns which data set makes the clips of a run."""
+    return UndecodedClips if on_gpu(cfg) else ClipDataset
+
+
+def check_decode(cfg: DictConfig) -> None:
+    """Raises ValueError if `data.decode=gpu` and there is no GPU, or something that a clip shows is no JPEG."""
+    if not on_gpu(cfg):
+        return
+    streams = streams_in(cfg)
+    wrong = ""
+    if cfg.trainer.get("accelerator") == "cpu" or not torch.cuda.is_available():
+        wrong = "there is no GPU here, or trainer.accelerator=cpu"
+    elif any(stream.made != "flow" for stream in streams) and packed_frames(cfg) is None:
+        wrong = "frames are no JPEGs; pack them (`twostream prepare … --pack`) and give data.frames=packed"
+    elif any(stream.made == "flow" for stream in streams) and not cfg.flow.store:
+        wrong = "flow is computed; write it into a store (`twostream flow`) and give flow.store=PATH"
+    elif any(stream.made == "flow" for stream in streams) and not holds_jpegs(cfg):
+        wrong = f"flow.store={cfg.flow.store} holds no JPEGs of whole pixels"
+    elif cfg.data.cache == "ram":
+        wrong = "data.cache=ram keeps decoded frames; choose data.cache=null"
+    elif any(value for name, value in cfg.transform.colour.items() if name != "_target_"):
+        wrong = "transform.colour changes decoded frames; leave it at 0"
+    if wrong:
+        raise ValueError(f"data.decode=gpu: {wrong}; or choose data.decode=cpu")
+
+
+def holds_jpegs(cfg: DictConfig) -> bool:
+    """Whether the fields of the flow store are JPEGs that have a level for each pixel."""
+    return read_manifest(Path(cfg.flow.store).expanduser())["encoding"] == "jpeg" and build_flow(cfg).cell == 1
 
 
 def check_vectors(cfg: DictConfig, source: Any) -> None:
@@ -222,7 +263,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
     parts = clip_parts(cfg, source)
     parts["sampling"] = sampling_of(protocol, parts["sampling"], frame_by_frame=frame_by_frame)
     parts["transform"] = build_transform(cfg, **CROPS[protocol])
-    return ClipDataset(videos, **parts)
+    return clips_class(cfg)(videos, **parts)
 
 
 def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> VideoDataModule:
@@ -237,14 +278,15 @@ def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = 
     lists = build_lists(cfg, source)
     shared = clip_parts(cfg, source, frame_source)
     trained = training_parts(cfg, source, shared)
+    clips = clips_class(cfg)
     one_view = {  # cheap, since every epoch validates; only the test has its protocol
         "sampling": instantiate(cfg.sampling, test_views=1),
         "transform": build_transform(cfg, test="centre", test_flip=False),
     }
     return VideoDataModule(
-        train=ClipDataset(lists["train"], training=True, **trained),
-        validation=ClipDataset(lists["validation"], **{**shared, **one_view}),
-        test=ClipDataset(lists["test"], **shared),
+        train=clips(lists["train"], training=True, **trained),
+        validation=clips(lists["validation"], **{**shared, **one_view}),
+        test=clips(lists["test"], **shared),
         batch_size=cfg.batch_size,
         test_batch_size=cfg.test_batch_size,
         num_workers=cfg.num_workers,

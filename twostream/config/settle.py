@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.compose import streams_of
-from twostream.config.data import build_source, fits
+from twostream.config.data import build_source, fits, on_gpu
 from twostream.config.older import is_multi
 from twostream.config.starts import start_of
 from twostream.config.streams import columns_in
@@ -52,7 +52,7 @@ def settle(cfg: DictConfig, source: Any = None) -> DictConfig:
         if cfg.epochs == "auto":
             values["epochs"] = epochs_for(count, cfg.batch_size) if cfg.start == "probe" else EPOCHS
         if cfg.data.cache == "auto":
-            values["data"] = {"cache": "ram" if fits(source, columns_in(cfg)) else None}
+            values["data"] = {"cache": "ram" if not on_gpu(cfg) and fits(source, columns_in(cfg)) else None}
     return OmegaConf.merge(cfg, values)  # type: ignore[return-value]
 
 

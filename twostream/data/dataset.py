@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from twostream.data.clip import Clip, Label
@@ -57,6 +58,8 @@ class ClipDataset(Dataset[Clip | None]):
     Raises `VideoError` (from `twostream.data.decoding`) for a file that cannot be decoded, `FlowStoreError` for a store
     that lacks a video.
     """
+
+    in_pieces = False  # whether a loader has to leave the pieces of its batches apart
 
     def __init__(
         self,
@@ -175,11 +178,17 @@ class ClipDataset(Dataset[Clip | None]):
         for stream, places in shown.items():
             make = self._flow if stream.made == "flow" else self._pictures
             views = make(stream, video, frames.get(stream.column, {}), places, boxes, sides)
-            if self.training and stream.jitters:
-                views = self.transform.colour(views.reshape(-1, *views.shape[2:]), rng).reshape(views.shape)
-            made.append(views)
+            made.append(self._coloured(stream, views, rng))
+        return Clip(*self._handed_over(made), self._label(video), torch.tensor(index), torch.tensor(repeat))
+
+    def _coloured(self, stream: Stream, views: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if not (self.training and stream.jitters):
+            return views
+        return self.transform.colour(views.reshape(-1, *views.shape[2:]), rng).reshape(views.shape)
+
+    def _handed_over(self, made: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         first, second = (torch.from_numpy(views) for views in with_second(made))
-        return Clip(first, second, self._label(video), torch.tensor(index), torch.tensor(repeat))
+        return first, second
 
     def _label(self, video: Video) -> Label:
         if video.labels is None:
@@ -274,7 +283,12 @@ class ClipDataset(Dataset[Clip | None]):
 def collate(clips: Sequence[Clip | None], none: Clip | None = None) -> Clip | None:
     """Returns a batch of the clips that are not None, or `none` if there is no such clip."""
     readable = [clip for clip in clips if clip is not None]
-    return default_collate(readable) if readable else none
+    return Clip(*map(stacked_up, zip(*readable, strict=True))) if readable else none
+
+
+def stacked_up(parts: Sequence[Any]) -> Any:
+    """Returns the same part of several clips as one: a tensor, or pictures that are not decoded yet."""
+    return default_collate(list(parts)) if isinstance(parts[0], Tensor) else parts[0].joined(parts)
 
 
 def frame_size(video: Video, frames: Mapping[str, Mapping[int, np.ndarray]]) -> tuple[int, int]:

@@ -42,7 +42,7 @@ class ClipLoader(DataLoader[Any]):
 
     With `epochs`, the first pieces of the next epoch are made while the last batch is still trained on, and through the
     validation that follows. With `pin_memory`, batches stay lists of their pieces, in memory from which a GPU copies
-    faster: `on_device` joins them there.
+    faster: `on_device` joins them there. So do pictures that are not decoded yet (`twostream.data.undecoded`).
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class ClipLoader(DataLoader[Any]):
     ) -> None:
         self.batches = batches
         self.none = dataset.no_clips()  # the batch in place of one without clips
+        self.in_pieces = pin_memory or dataset.in_pieces
         self.epochs = epochs
         self._next: tuple[int, Iterator[Clip | None]] | None = None  # the next epoch, and its pieces
         super().__init__(
@@ -90,7 +91,7 @@ class ClipLoader(DataLoader[Any]):
             if number == len(counts) - 1:
                 self._go_on(pieces)
             readable = [part for part in parts if part is not None] or [self.none]
-            yield readable if self.pin_memory else join(readable)
+            yield readable if self.in_pieces else join(readable)
 
     def _go_on(self, pieces: Iterator[Clip | None]) -> None:
         """Lets the workers begin with the next epoch, if there is one, or end."""

@@ -11,6 +11,7 @@ import numpy as np
 from twostream.files.errors import one_line
 
 MOST_PIXELS = 1 << 26  # of a frame or a field: 8192 x 8192
+JPEG_START = b"\xff\xd8"
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZE_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15; the others are tables
 NO_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDB)})  # 0xDA starts a scan, which has to come after the size
@@ -41,7 +42,7 @@ def picture_size(blob: bytes) -> tuple[int, int]:
     if blob[:8] == PNG and len(blob) >= 24:
         width, height = struct.unpack(">II", blob[16:24])
         return height, width
-    place = 2 if blob[:2] == b"\xff\xd8" else len(blob)
+    place = 2 if blob[:2] == JPEG_START else len(blob)
     while place + 9 <= len(blob) and blob[place] == 0xFF:
         marker, length = blob[place + 1], int.from_bytes(blob[place + 2 : place + 4], "big")
         if marker in NO_LENGTH:

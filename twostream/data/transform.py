@@ -266,7 +266,7 @@ def crop_flow(
     """
     height, width = _height_width(size)
     rows, columns = box.pixels(*fields[0].shape[:2])
-    scales = np.tile(_scales(rows, columns, height, width, box.flip), width)  # of a row: u, v, u, v, …
+    scales = np.tile(flow_scales(rows, columns, height, width, box.flip), width)  # of a row: u, v, u, v, …
     cropped = np.empty((len(fields), height, width, 2), np.float32)
     for field, scaled in zip(fields, cropped, strict=True):
         resized = _resized(field[rows, columns], height, width)
@@ -303,7 +303,7 @@ def crop_stored(
     height, width = _height_width(size)
     rows, columns = box.pixels(*levels.shape[1:])
     cropped = np.empty((2, height, width), np.int8)
-    for plane, scale, target in zip(levels, _scales(rows, columns, height, width, box.flip), cropped, strict=True):
+    for plane, scale, target in zip(levels, flow_scales(rows, columns, height, width, box.flip), cropped, strict=True):
         resized = _resized(cv2.LUT(plane[rows, columns].view(np.uint8), scale * LEVEL_OF_BYTE), height, width)
         np.clip(np.rint(resized, out=resized), -MOST, MOST, out=resized)
         target[:] = resized[:, ::-1] if box.flip else resized
@@ -349,7 +349,7 @@ def _resized(part: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def _scales(rows: slice, columns: slice, height: int, width: int, flip: bool) -> Float32[np.ndarray, " 2"]:
+def flow_scales(rows: slice, columns: slice, height: int, width: int, flip: bool) -> Float32[np.ndarray, " 2"]:
     """Returns what the displacements u and v of a part are multiplied by when it is resized, and mirrored if `flip`."""
     scale_u, scale_v = width / (columns.stop - columns.start), height / (rows.stop - rows.start)
     return np.float32([-scale_u if flip else scale_u, scale_v])  # type: ignore[return-value]

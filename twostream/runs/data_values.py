@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FRAMES = ("video", "packed")  # what `frames` says of videos in files; of rendered ones, it is how many each has
-SHOWING = ("cache", "mirror", "packed")
+SHOWING = ("cache", "mirror", "packed", "decode")
 
 
 def which_videos(data: Mapping[str, Any]) -> dict[str, Any]:

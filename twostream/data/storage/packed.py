@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from twostream.data.decoding import VideoError, iterate_frames, progressing
-from twostream.data.picture import decode_picture
+from twostream.data.picture import decode_picture, picture_size
 from twostream.data.provenance import FACTS, source_change, source_facts
 from twostream.data.sources import Video
 from twostream.data.storage.absent import SHORT_SIDE, check_present, require_packed
@@ -102,6 +102,12 @@ class Packed:
             return np.empty((0, *packed.header["frame"], 3), np.uint8)
         return np.stack([frames[int(index)] for index in indices])
 
+    def jpegs(self, video: Video, indices: Sequence[int]) -> tuple[list[bytes], tuple[int, int]]:
+        """Returns frames as they are stored, and their height and width. Raises VideoError as `read` does."""
+        packed = self._open(video)
+        height, width = packed.header["frame"]
+        return [checked_blob(packed, index) for index in indices], (height, width)
+
     def read_moving(
         self, video: Video, indices: Sequence[int], moved: Sequence[int], count: int | None = None
     ) -> NoReturn:
@@ -152,6 +158,18 @@ def unpack(packed: Container, index: int) -> UInt8[np.ndarray, "h w 3"]:
     if frame.shape[:2] != (height, width):
         raise VideoError(packed.path, f"frame {index} has another size than the header says")
     return frame
+
+
+def checked_blob(packed: Container, index: int) -> bytes:
+    """Returns the JPEG of a frame. Raises VideoError unless its size is that of the header."""
+    try:
+        blob = packed[index]
+        fits = picture_size(blob) == tuple(packed.header["frame"])
+    except (ContainerError, ValueError) as error:
+        raise VideoError(packed.path, f"frame {index} cannot be read ({error})") from None
+    if not fits:
+        raise VideoError(packed.path, f"frame {index} has another size than the header says")
+    return blob
 
 
 def _jpegs(video: Video, header: dict[str, Any], decoder: str) -> Iterator[bytes]:

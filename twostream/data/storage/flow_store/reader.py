@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Int, Int8
 
 from twostream.data.flow import OpticalFlow
+from twostream.data.picture import JPEG_START, picture_size
 from twostream.data.provenance import FACTS, decoding_change, source_change
 from twostream.data.sources import Video
 from twostream.data.storage.absent import FlowStoreError, check_present
 from twostream.data.storage.container import Container, ContainerError
-from twostream.data.storage.flow_store.encodings import decode_halves
+from twostream.data.storage.flow_store.encodings import SEAM, decode_halves
 from twostream.data.storage.flow_store.manifest import check_version, clip_path, read_manifest
 
 HEADER = {"!source": FACTS}
@@ -63,6 +64,21 @@ class FlowStore:
             for half, plane in zip(_halves(clip, i), planes, strict=True):
                 np.bitwise_xor(half, 128, out=plane)  # 1 … 255 -> -127 … 127
         return levels.view(np.int8)
+
+    def jpegs(
+        self, video: Video, pairs: Sequence[tuple[int, int]] | Int[np.ndarray, "n 2"]
+    ) -> tuple[list[bytes], tuple[int, int]]:
+        """Returns the fields of frame pairs (i, i+1) as they are stored, and their height and width.
+
+        Raises ValueError for other pairs, ContainerError for what is no JPEG of such a field.
+        """
+        clip = self._container(video)
+        blobs = []
+        for i, j in np.asarray(pairs).tolist():
+            _check_pair(clip, i, j)
+            blobs.append(_jpeg(clip, i))
+        height, width = clip.header["field"]
+        return blobs, (height, width)
 
     def identity(self) -> str:
         """Returns a text that differs for stores of other settings, and where fields are read by another version."""
@@ -115,6 +131,18 @@ def _halves(clip: Container, index: int) -> tuple[np.ndarray, np.ndarray]:
         return decode_halves(clip[index], *clip.header["field"])
     except ValueError as error:
         raise ContainerError(clip.path, f"field {index} is {error}; delete the file and write it again") from None
+
+
+def _jpeg(clip: Container, index: int) -> bytes:
+    blob, (height, width) = clip[index], clip.header["field"]
+    half = -(-width // SEAM["jpeg"]) * SEAM["jpeg"]
+    try:
+        found = picture_size(blob)
+    except ValueError as error:
+        raise ContainerError(clip.path, f"field {index} is {error}; delete the file and write it again") from None
+    if found != (height, 2 * half) or not blob.startswith(JPEG_START):
+        raise ContainerError(clip.path, f"field {index} is no JPEG of a field of {width} x {height}")
+    return blob
 
 
 def _check_pair(clip: Container, i: int, j: int) -> None:
