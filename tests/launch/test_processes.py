@@ -186,6 +186,21 @@ def test_sharded_parameters_change_nothing(alone: Path, tmp_path: Path, cache: P
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("option", ["weights", "gradients"])
+def test_what_sharded_parameters_exchange_in_half_precision(option: str, tmp_path: Path, cache: Path) -> None:
+    """Close to what 32 bits give, and not the same."""
+    options = ["backbone=squeezenet1_0", "weights=null", "epochs=1"]
+    whole, half = (
+        json.loads(
+            (train(tmp_path / name, cache, *options, "trainer=fsdp", *TWO[1:], *more) / "results.json").read_text()
+        )
+        for name, more in (("whole", []), ("half", [f"trainer.{option}=bfloat16"]))
+    )
+    assert half["test/loss"] == pytest.approx(whole["test/loss"], rel=0.02)
+    assert half["test/loss"] != whole["test/loss"]
+
+
+@pytest.mark.slow
 def test_clipped_gradients_of_sharded_parameters(tmp_path: Path, cache: Path) -> None:
     options = ["gradient_clip=0.1", "epochs=1"]
     one = train(tmp_path / "one", cache, *options)

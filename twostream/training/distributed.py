@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as distributed
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 Value = TypeVar("Value")
 SHARDED_FROM = 100_000  # parameters; smaller stages are sharded with the layers around them
@@ -31,21 +32,26 @@ def of_all_processes(value: Value) -> list[Value]:
 class FullySharded(ModelParallelStrategy):
     """Gives every process a share of the parameters, of their gradients and of the optimizer's state (FSDP2).
 
-    Checkpoints are whole, in one file, as those of any other run are.
+    Checkpoints are whole, in one file, as those of any other run are. Each process keeps its share in float32;
+    `weights` says as which type it is gathered and computed with, `gradients` as which they are exchanged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, weights: str = "float32", gradients: str = "float32") -> None:
         super().__init__(data_parallel_size=1, tensor_parallel_size=1, save_distributed_checkpoint=False)
+        self.policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if weights == "bfloat16" else None, reduce_dtype=getattr(torch, gradients)
+        )
 
     def setup_environment(self) -> None:
         self._data_parallel_size = self.world_size
         super().setup_environment()
 
 
-def shard(network: nn.Module, mesh: Any) -> None:
+def shard(network: nn.Module, mesh: Any, policy: MixedPrecisionPolicy) -> None:
     """Spreads the parameters over the processes of a device mesh, stage by stage. A second call changes nothing.
 
-    The parameters of a stage (a chain of layers that is called as a whole) are gathered only while it is computed.
+    The parameters of a stage (a chain of layers that is called as a whole) are gathered only while it is computed, as
+    `policy` says.
     """
     if isinstance(network, FSDPModule):
         return
@@ -57,7 +63,7 @@ def shard(network: nn.Module, mesh: Any) -> None:
 
     for module in reversed(list(network.modules())):
         if module is network or (isinstance(module, nn.Sequential) and own(module) >= SHARDED_FROM):
-            fully_shard(module, mesh=mesh)
+            fully_shard(module, mesh=mesh, mp_policy=policy)
 
 
 def whole_state(module: nn.Module) -> dict[str, Any]:

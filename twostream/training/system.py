@@ -110,8 +110,8 @@ class TwoStreamSystem(pl.LightningModule):
         return on_device(batch, device)
 
     def configure_model(self) -> None:
-        if isinstance(self.trainer.strategy, FullySharded):
-            shard(self.network, self.trainer.strategy.device_mesh["data_parallel"])
+        if isinstance(strategy := self.trainer.strategy, FullySharded):
+            shard(self.network, strategy.device_mesh["data_parallel"], strategy.policy)
 
     def on_fit_start(self) -> None:
         if self.global_rank:
