@@ -96,6 +96,14 @@ def test_a_gpu_always_computes_whole_batches(monkeypatch) -> None:
     assert sizes == [3, 3]
 
 
+def test_half_precision_gives_other_fields_by_another_name() -> None:
+    pictures, whole, half = frames(128, 128, 2), raft(), raft(precision="bfloat16")
+    one, other = (flow.fields(pictures, [(0, 1)])[0, 1] for flow in (whole, half))
+    assert other.dtype == np.float32
+    assert 0 < np.abs(one - other).max() < 0.05 * np.abs(one).max()
+    assert half.settings() == {**whole.settings(), "precision": "bfloat16"}
+
+
 def test_settings_name_what_is_in_the_weights_and_not_where_they_are(tmp_path: Path) -> None:
     torch.manual_seed(1)
     torch.save(raft_small(weights=None).state_dict(), tmp_path / "a.pt")

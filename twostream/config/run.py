@@ -371,8 +371,8 @@ def build_trainer(
 def make_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
     """Returns Lightning's trainer. With `trainer=ddp`, processes exchange gradients where they lie, without copies.
 
-    `weights` and `gradients` are of what they exchange. The graph is not declared static: that would save a search for weights without a gradient, but all that are trained
-    have one, so nothing is searched.
+    `weights` and `gradients` say as which type they exchange those. The graph is not declared static: that would save a
+    search for weights without a gradient, but all that are trained have one, so nothing is searched.
     """
     plain = {name: value for name, value in cfg.trainer.items() if name not in ("weights", "gradients")}
     if plain.get("strategy") == "ddp":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -103,6 +104,26 @@ class ClipLoader(DataLoader[Any]):
 
 
 def on_device(batch: Clip | list[Clip], device: torch.device | str) -> Clip:
+    """Returns a batch, or one that is in pieces, on a device; copied to a GPU beside what it computes."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return moved(batch, device)
+    step, copies = torch.cuda.current_stream(device), stream_of_copies(device)
+    with torch.cuda.stream(copies):
+        clip = moved(batch, device)
+    step.wait_stream(copies)
+    for tensor in clip:
+        tensor.record_stream(step)  # its memory is not given away before the step has read it
+    return clip
+
+
+@functools.cache
+def stream_of_copies(device: torch.device) -> Any:
+    """Returns the stream on which this process copies to a GPU."""
+    return torch.cuda.Stream(device)
+
+
+def moved(batch: Clip | list[Clip], device: torch.device) -> Clip:
     """Returns a batch, or one that is in pieces, on a device."""
     pieces = batch if isinstance(batch, list) else [batch]
     return join([Clip(*(tensor.to(device, non_blocking=True) for tensor in piece)) for piece in pieces])
