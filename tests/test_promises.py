@@ -235,7 +235,7 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
     ("| folder of JPEGs, quality 95, x and y apart", lambda: bench_store.FOLDER_QUALITY == 95),
     (
         "(`--encoding jpeg`, the default: quality 90)",
-        lambda: encodings.QUALITY == 90 and says("twostream/cli/flow.py", 'choices=ENCODINGS, default="jpeg"'),
+        lambda: encodings.QUALITY == 90 and says("twostream/cli/flow.py", 'choices=ENCODINGS,\n        default="jpeg"'),
     ),
     ("T=5, L=10: 50 fields", lambda: bench_store.FIELDS == 50),
     (
@@ -591,8 +591,9 @@ def test_parameters_of_every_layer() -> None:
 
 
 def test_numbers_of_the_paper() -> None:
-    """Each row of docs/paper.md: our parameters as test_conf.py counts them, the paper's accuracy as conf/ has it."""
-    rows = re.findall(r"^\| (`\w+`.*?) \| (.*?) \| (.*?) \|", (ROOT / "docs" / "paper.md").read_text(), flags=re.M)
+    """Each row of both pages: our parameters as test_conf.py counts them, the paper's accuracy as conf/ has it."""
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("paper.md", "other-papers.md"))
+    rows = re.findall(r"^\| (`\w+`.*?) \| (.*?) \| (.*?) \|", pages, flags=re.M)
     table = [row for row in rows if row[0].split("`")[1] in PAPER_PARAMETERS]
     told: set[str] = set()
     for experiments, accuracies, parameters in table:

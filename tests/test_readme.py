@@ -92,7 +92,9 @@ class UnderstoodError(Exception):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("twostream ")])
-def test_a_command_understands_its_arguments(command: str, monkeypatch) -> None:
+def test_a_command_understands_its_arguments(command: str, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("VIDEO").touch()  # `doctor` looks for it at once
     for name in ("parse_args", "parse_intermixed_args"):
         parse = getattr(argparse.ArgumentParser, name)
 
