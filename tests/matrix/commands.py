@@ -110,7 +110,7 @@ class Commands:
         folder = self.folder / "stopped"
         script = ROOT / "tests" / "matrix" / "interrupted_train.py"
         stopped = self.call(script, *words, f"hydra.run.dir={folder}", expected=143)
-        assert "goes on" in stopped.stderr
+        assert "go on with: " in stopped.stderr
         assert not (folder / "results.json").exists()
         done = self.call(ROOT / "train.py", f"resume={folder}")
         assert "going on in epoch" in done.stdout, done.stdout

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import partial
 
 from twostream.files.errors import ending_in_one_line, print_any_name
 from twostream.files.resources import explain_shortages, raise_file_limit
+from twostream.files.signals import ending_when_asked
 from twostream.options.arguments import did_you_mean
+from twostream.options.command import once_more, this_command
 from twostream.options.help import entries, print_lines, wrapped
 
 COMMANDS = {  # command -> (the module with the function of that name, what it does)
@@ -77,13 +80,10 @@ def main() -> None:
     # of other commands it stays as typed: Lightning starts further processes (--devices 2) by it
     raise_file_limit()
     print_any_name()
-    try:
-        with ending_in_one_line(), explain_shortages():
-            module, _ = COMMANDS[command]
-            getattr(importlib.import_module(module), command)(arguments)
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)  # as in shells
+    with ending_when_asked(again := partial(once_more, this_command())), ending_in_one_line(), explain_shortages(again):
+        module, _ = COMMANDS[command]
+        getattr(importlib.import_module(module), command)(arguments)
+        sys.stdout.flush()
 
 
 def help_lines() -> list[str]:

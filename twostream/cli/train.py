@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from twostream.files.signals import ending_when_asked
+from twostream.options.command import once_more, this_command
 from twostream.options.help import print_help
 
 
@@ -15,7 +17,9 @@ def train(arguments: Sequence[str]) -> None:
         return
     # Threads that wait for their next layer sleep; if they spin, they take the cores from the loader's workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported
-    from twostream.cli.task import main
-    from twostream.launch.command import run_command
+    typed = this_command()
+    with ending_when_asked(lambda: once_more(typed)):
+        from twostream.cli.task import main
+        from twostream.launch.command import run_command
 
-    run_command(main)
+        run_command(main)

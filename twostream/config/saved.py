@@ -135,15 +135,22 @@ def check_targets(cfg: DictConfig, origin: object, *, trust: Sequence[str] = (),
     `folders`: folders of further options that the user has named. Raises ImportError if a trusted package lacks the
     code.
     """
+    for name, group in own_targets(cfg, trust=trust, folders=folders):
+        place = f" as {group}" if group else ""
+        raise ValueError(f"{origin}: names code that no option of twostream does: {name!r}{place}{how_to_trust(name)}")
+
+
+def own_targets(
+    cfg: DictConfig, *, trust: Sequence[str] = (), folders: Sequence[Path] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yields (name, group) of the code that neither an option of the group names nor a trusted package holds."""
     trust, known = check_trust(trust), known_targets(tuple(folders))
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     named = [(name, group) for group, value in values.items() for name in targets(value)]
     named += [(str(values["_target_"]), "")] if "_target_" in values else []
     for name, group in named:
-        if name in known.get("backbone" if group == "flow_backbone" else group, ()) or is_trusted(name, trust):
-            continue
-        place = f" as {group}" if group else ""
-        raise ValueError(f"{origin}: names code that no option of twostream does: {name!r}{place}{how_to_trust(name)}")
+        if name not in known.get("backbone" if group == "flow_backbone" else group, ()) and not is_trusted(name, trust):
+            yield name, group
 
 
 @cache

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -22,11 +24,45 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
-        self.then = "the same command begins again"  # tells the user how to go on
+        self.then = ""  # tells the user how to go on
 
     @property
     def exit_code(self) -> int:
         return 128 + self.number
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: ends a command in the same way as Ctrl-C."""
+
+
+@contextmanager
+def ending_when_asked(then: Callable[[], str]) -> Iterator[None]:
+    """Ends the program on Ctrl-C and on SIGTERM with a line of what happened, and what to do `then`."""
+    process = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)  # a copy of this process, such as a worker of a loader
+        os.kill(os.getpid(), number)
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    except KeyboardInterrupt as asked:
+        stopped = Stopped(signal.SIGTERM if isinstance(asked, Terminated) else signal.SIGINT)
+        print(f"{line_end()}{stopped}; {then()}", file=sys.stderr, flush=True)
+        sys.exit(stopped.exit_code)
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def line_end() -> str:
+    """Returns what ends a line of a terminal that may hold a `^C` or a progress bar; "" for a file."""
+    return "\n" if sys.stderr.isatty() else ""
 
 
 class Signals:

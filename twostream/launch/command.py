@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import sys
 import traceback
 from collections import Counter
@@ -17,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from twostream.config.saved import own_targets
 from twostream.config.trust import find_own_code, search_plugins
 from twostream.config.typed import check_words, naming_options
 from twostream.config.values import check_choices, check_values
@@ -31,17 +31,15 @@ from twostream.files.errors import (
     say,
 )
 from twostream.files.resources import explain_shortages, raise_file_limit
-from twostream.files.signals import Stopped, requeue
+from twostream.files.signals import Stopped, line_end, requeue
 from twostream.launch.ranks import ProcessError, end_rank, end_with_parent
 from twostream.launch.resume import continued
 from twostream.launch.sweep import BASIC_SWEEPER, Ledger
-from twostream.options.command import train_command
+from twostream.options.command import command_of, is_sweep, once_more, this_command
 from twostream.runs.interrupted import has_begun
 from twostream.runs.results import write_text
 from twostream.runs.sweep import read_sweep
 from twostream.training.ranks import rank_of
-
-BEGINS = "nothing had begun, the same command begins again"
 
 
 def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -52,13 +50,13 @@ def notes_errors(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], An
         hydra_config = HydraConfig.get()
         folder, alone = Path(hydra_config.runtime.output_dir), hydra_config.mode != RunMode.MULTIRUN
         try:
-            with explain_shortages(lambda: then(folder, alone=alone)):
+            with explain_shortages(lambda: then(folder, cfg, alone=alone)):
                 find_own_code(OmegaConf.to_container(cfg))
                 with checked():
                     check_values(cfg)
                 return task(cfg)
         except Stopped as stopped:
-            stopped.then = then(folder, alone=alone)
+            stopped.then = then(folder, cfg, alone=alone)
             raise
         except Exception as error:
             failed_elsewhere = isinstance(error, ProcessError)  # it has printed the error, and written `error.txt`
@@ -90,13 +88,13 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         with ending_in_one_line():
             sys.argv[1:] = words_for_hydra(sys.argv[1:])
-            with explain_shortages(lambda: BEGINS), naming_options(UserError):  # errors before a run has its folder
+            with explain_shortages(begins), naming_options(UserError):  # errors before a run has its folder
                 main()
             if Ledger.ended is not None:
                 end_sweep(Ledger.ended)
     except Stopped as stopped:
         if not rank_of(os.environ):  # the only process, or the first
-            print(f"{stopped}; {stopped.then}", file=sys.stderr)
+            print(f"{line_end()}{stopped}; {stopped.then or begins()}", file=sys.stderr)
             print(requeue(stopped) or "", end="", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
 
@@ -128,20 +126,30 @@ def end_sweep(folder: Path) -> None:
         say(all_as_text(write_reports(folder)))
     text = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
     if states.keys() - {"running"}:
-        sys.exit(f"{text}; the same command tries them again")
+        sys.exit(f"{text}; try them again with: {this_command()}")
     if states:
         print(f"{text}: another process is at it", flush=True)
     if Ledger.failed:
         sys.exit(f"{folder}: {', '.join(Ledger.failed)}: not taken for finished, see above")
 
 
-def then(folder: Path, *, alone: bool) -> str:
-    """Says what to do after a run has stopped; unless it is a cell, with a whole command to paste into a shell."""
-    if not alone:
-        return "the same command goes on"
+def then(folder: Path, cfg: DictConfig, *, alone: bool) -> str:
+    """Says how to go on after a run has stopped, by a whole command to paste into a shell.
+
+    A cell goes on with its sweep. A run that uses code or options of the user's own needs them named anew.
+    """
+    if not alone or is_sweep(this_command()):
+        return once_more(this_command())
     if not (folder / "overrides.json").exists():
-        return BEGINS
-    start = train_command()
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        start = f"torchrun … {start.removeprefix('python ')}"
-    return f"{start} {shlex.quote(f'resume={folder}')} goes on"
+        return begins()
+    dirs = [word for word in sys.argv[1:] if word.startswith("--config-dir=")]
+    folders = [Path(word.partition("=")[2]) for word in dirs]
+    packages = dict.fromkeys(name.partition(".")[0] for name, _ in own_targets(cfg, folders=folders))
+    trust = [word for package in packages for word in ("--trust", package)]
+    return f"go on with: {command_of([f'resume={folder}', *dirs, *trust])}"
+
+
+def begins() -> str:
+    """Says how to begin again before a run has its folder."""
+    told = once_more(this_command())
+    return told if told.startswith("go on") else f"nothing had begun; {told}"

@@ -31,7 +31,7 @@ from twostream.files.lock import Claim
 from twostream.launch.claim import claimed
 from twostream.launch.ranks import STARTED_BY, ProcessError, tell
 from twostream.launch.sweep import as_typed
-from twostream.options.command import TWOSTREAM_TRAIN
+from twostream.options.command import TWOSTREAM_TRAIN, TYPED, this_command
 from twostream.training.ranks import rank_of
 
 GRACE_SECONDS = 10.0  # for the others to end by themselves, once one has failed
@@ -108,7 +108,7 @@ def config_dirs(hydra_config: HydraConf) -> list[str]:
 
 def environments(count: int, num_nodes: int) -> list[dict[str, str]]:
     """Returns the environment in which each process finds the others. Raises UserError if machines lack an address."""
-    common = {**os.environ, STARTED_BY: str(os.getpid())}
+    common = {**os.environ, STARTED_BY: str(os.getpid()), TYPED: this_command()}
     if rank_of(os.environ) is not None:  # a cell of a sweep whose processes torchrun or SLURM has started
         return [common]
     needed = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if num_nodes > 1 else ()

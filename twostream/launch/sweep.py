@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ from twostream.config.paths import check_paths
 from twostream.config.typed import naming_options
 from twostream.config.values import check_values, require_folder
 from twostream.files.errors import ExpectedError, UserError, end_with, one_line
-from twostream.options.command import train_command
+from twostream.options.command import this_command
 from twostream.runs.results import write_json
 from twostream.runs.sweep import LEDGER
 
@@ -137,8 +136,7 @@ class Ledger(Callback):
         else:  # this sweeper chooses values as it goes
             swept = [word.partition("=")[0].lstrip("+") for word in typed if is_axis(word)]
             axes, cells, fixed = {str(axis): [] for axis in (*params, *swept)}, [], {}
-        command = f"{train_command()} {shlex.join(sys.argv[1:])}"
-        write_json(folder / LEDGER, {"command": command, "axes": axes, "cells": cells, "fixed": fixed})
+        write_json(folder / LEDGER, {"command": this_command(), "axes": axes, "cells": cells, "fixed": fixed})
         Ledger.ended, Ledger.failed = None, ()
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)  # for processes that are started for cells, too
 

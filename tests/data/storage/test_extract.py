@@ -142,9 +142,7 @@ def test_what_is_done_is_said_when_it_is_stopped(source, tmp_path: Path, capsys,
     monkeypatch.setattr(extract_file, "run_tasks", stopped)
     with pytest.raises(KeyboardInterrupt):
         extract(source.train[:3], flow, root, decoder="pyav", workers=1)
-    *_, done, how = capsys.readouterr().out.splitlines()
-    assert done.startswith("1 video computed (11 fields")
-    assert how == "stopped; the same command goes on with the other videos"
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 video computed (11 fields")
 
 
 def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path: Path, capsys, monkeypatch) -> None:

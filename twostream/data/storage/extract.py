@@ -115,7 +115,6 @@ def fill(
         except KeyboardInterrupt:
             shown.end()
             progress.finish()
-            print("stopped; the same command goes on with the other videos", flush=True)
             raise
     return progress.finish()
 

@@ -1,0 +1,79 @@
+"""Ctrl-C and SIGTERM end every command in one line, that says what to type to go on, or to begin again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from twostream.cli import main
+from twostream.cli.commands import COMMANDS
+from twostream.files.signals import ending_when_asked
+from twostream.options.command import KEEPING, once_more
+
+ROOT = Path(__file__).parents[2]
+KEEPS_NOTHING = {*COMMANDS} - {*KEEPING, "train"}
+
+
+@pytest.mark.parametrize("command", [*KEEPING, "evaluate", "predict", "report"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_asked_to_stop(
+    command: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def asked(arguments: list[str]) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(f"{COMMANDS[command][0]}.{command}", asked)
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/twostream", command, "a b", "--out", "c"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 128 + number
+    how = "go on" if command in KEEPING else "begin again"
+    assert capsys.readouterr().err == f"stopped by {number.name}; {how} with: twostream {command} 'a b' --out c\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_training_that_is_stopped_before_it_begins(number: signal.Signals, tmp_path: Path) -> None:
+    """While Hydra is imported, and PyTorch is not yet."""
+    code = (
+        "import os, runpy, sys, threading, time\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'hydra': os.kill(os.getpid(), {int(number)}); time.sleep(10)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['train.py', 'seed=1']\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + number
+    assert done.stderr == f"stopped by {number.name}; begin again with: python train.py seed=1\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_of_the_process_ends_as_if_nobody_handled_it() -> None:
+    """Such as a worker of a loader, which PyTorch ends by SIGTERM: it prints nothing."""
+    read, write = os.pipe()
+    with ending_when_asked(lambda: "not said"):
+        child = os.fork()
+        if child == 0:
+            os.write(write, b"ready")
+            time.sleep(10)
+            os._exit(0)
+        assert os.read(read, 5) == b"ready"
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_what_is_said_is_true_of_each_command() -> None:
+    assert all(once_more(f"twostream {command} x").startswith("go on with: ") for command in KEEPING)
+    assert all(once_more(f"twostream {command} x").startswith("begin again with: ") for command in KEEPS_NOTHING)
