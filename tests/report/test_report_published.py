@@ -67,6 +67,7 @@ def test_all_numbers_of_ucf101_are_experiments() -> None:
         (("experiment=t1_conv", "attention=se"), ("1",)),
         (("experiment=t1_conv", "fusion.init=kaiming"), ("1",)),
         (("experiment=t1_conv", "backbone=resnet50"), ("1",)),
+        (("experiment=t1_conv", "data.classes=[Biking,Diving]"), ("1",)),
         (("fusion=conv",), ("1",)),
     ],
 )

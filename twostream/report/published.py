@@ -16,7 +16,13 @@ from twostream.runs.sweep import Cell
 FILE = Path(__file__).with_name("published.yaml")
 CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling", "sampling")
 RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}
-CONFIG = {"!streams": (str, [str]), "!two_towers": bool, "!fusion": {}, "!backbone": {"name": str, "inflate": bool}}
+CONFIG = {
+    "!streams": (str, [str]),
+    "!two_towers": bool,
+    "!fusion": {},
+    "!backbone": {"name": str, "inflate": bool},
+    "data": {},
+}
 USUAL = {  # of a row that does not name them
     "streams": [*STREAMS],
     "temporal": "pool2d",
@@ -118,13 +124,15 @@ def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], str] | None:
     """Returns the setting of a finished run, the options of its fusion, and its data set.
 
-    Returns None if its config.yaml is gone or damaged.
+    Returns None if its config.yaml is gone or damaged, and if it has some of the classes alone, which no paper has.
     """
     try:
         config = read_yaml(folder / "config.yaml")
     except ValueError:
         return None
     if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
+        return None
+    if config.get("data", {}).get("classes"):
         return None
     choices, layer, streams = results["choices"], results["layer"], config["streams"]
     streams = [*in_order([streams] if isinstance(streams, str) else streams)]
