@@ -72,7 +72,7 @@ def test_videos_of_one_group_are_one_sign_and_seeds_of_one_video_too(tmp_path: P
         report = build_report(made(tmp_path / name, right, groups=groups), marks_of=marks_of)
         compared = report.rows[1].comparison
         assert compared is not None
-        assert (compared.p_videos, compared.units, compared.kind.startswith("groups")) == (p, units, units == 2)
+        assert (compared.p_videos, compared.units, compared.kind[1].startswith("groups")) == (p, units, units == 2)
         assert compared.p_both is not None
         assert compared.p_both >= p, "who asks more cannot be surer"
         assert compared.p_seeds == 0.5

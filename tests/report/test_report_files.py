@@ -263,3 +263,39 @@ def test_in_a_browser_names_stay_text(tmp_path: Path) -> None:
     assert shown.count("<script") == 2
     assert shown.count("<rect") > 3
     assert shown.count('class="curve"') == 2
+
+
+ORDER = """<script>
+const buttons = [...document.querySelectorAll("#result-controls button.choice")];
+buttons.find((button) => button.textContent === PRESSED)?.click();
+</script></body>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+@pytest.mark.parametrize(
+    ("pressed", "rows"),
+    [
+        ("", ["conv conv5", "sum conv5", "conv conv3", "sum conv3"]),
+        ("worst first", ["conv conv3", "sum conv5", "conv conv5", "sum conv3"]),
+        ("sweep's order", ["sum conv3", "sum conv5", "conv conv3", "conv conv5"]),
+        ("runs", ["7 conv conv5", "3 sum conv5", "6 conv conv5", "2 sum conv5", "4 conv conv3"]),
+    ],
+)
+def test_in_a_browser_one_click_gives_each_order(pressed: str, rows: list[str], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(as_html(build_report(small())).replace("</body>", ORDER.replace("PRESSED", json.dumps(pressed))))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
+    options = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    done = subprocess.run(
+        [*command, *options, "--window-size=390,800", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    table = done.stdout.split('id="result-table"')[1].split("</table>")[0]
+    body = re.findall(r"<tr[^>]*>(<td.*?)</tr>", table.split("<tbody>")[1])
+    texts = [" ".join(re.findall(r"<td[^>]*>([^<]*)<", row)) for row in body]
+    assert [text.startswith(row) for text, row in zip(texts, rows, strict=False)] == [True] * len(rows), texts
+    assert 'class="scroll cut"' in done.stdout, "a table that is wider than the phone says so"
+    assert done.stdout.count(">more at the right →<") >= 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.files.errors import checked, say
+from twostream.files.words import counted
 from twostream.files.writable import require_writable
 from twostream.metrics.score_fusion import fuse
 from twostream.metrics.scores import Scores
@@ -49,7 +50,7 @@ def contributions(arguments: Sequence[str]) -> None:
 
         first = files[streams[0]]
         how = "" if FUSED in typed else "; fused: the mean of logits"
-        title = f"{first.data} split {first.split}, {first.part}: {len(first.videos)} videos; in %{how}"
+        title = f"{first.data} split {first.split}, {first.part}: {counted(len(first.videos), 'video')}; in %{how}"
         if options.out is not None:
             write_contributions(found, title, options.out)
     say(as_text(found, title, classes=SHOWN))

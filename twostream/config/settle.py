@@ -17,7 +17,6 @@ from twostream.config.starts import start_of
 from twostream.config.streams import columns_in
 from twostream.config.trust import code_of
 from twostream.data.sources.source import Source
-from twostream.files.words import counted
 from twostream.options import shown
 from twostream.training.distributed import FullySharded
 
@@ -25,7 +24,6 @@ FEW = 300  # refit=auto is true below this number of training videos
 EPOCHS = 20  # epochs=auto
 STEPS, LEAST_EPOCHS = 30, 6  # with few videos, from a probe: train at least so many steps and epochs
 SMALL_BATCH = 32  # batch_statistics=auto keeps those of the weights below this batch_size
-FEW_TESTS = 50  # below this number of test videos, a run says how much one of them counts
 NEW_HEADS = 100.0  # optimizer.head_factor=auto, for new classifiers on top of trained weights
 
 
@@ -105,18 +103,6 @@ def epochs_for(videos: int, batch_size: int) -> int:
     """
     steps = -(-videos // batch_size)
     return min(EPOCHS, max(LEAST_EPOCHS, -(-STEPS // steps))) if videos < FEW else EPOCHS
-
-
-def few_note(tests: int) -> str:
-    """Says what so few test videos cannot show; "" if they are not few.
-
-    >>> few_note(20)
-    '20 test videos: one of them is 5.0 points of accuracy; smaller differences say nothing'
-    """
-    if tests >= FEW_TESTS:
-        return ""
-    number = counted(tests, "test video")
-    return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
 
 
 def groups_note(source: Source) -> str:

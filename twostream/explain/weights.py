@@ -82,7 +82,7 @@ def learned_fusions(network: nn.Module) -> dict[str, Shares]:
 
     These are conv fusions, and 3-D filters behind concat.
     """
-    found, streams = {}, tuple(towers(network))
+    found, streams = {}, getattr(network, "streams", ("rgb", "flow"))
     for name, module in network.named_modules():
         if isinstance(module, ConvFusion):
             shares = read_shares(module.conv.weight, module.concat, module.out_channels)

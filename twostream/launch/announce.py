@@ -16,7 +16,7 @@ from twostream.config.bounds import cautions
 from twostream.config.data import mirror_note
 from twostream.config.loss import balance_cautions
 from twostream.config.run import Run
-from twostream.config.settle import few_note, groups_note, settled_note
+from twostream.config.settle import groups_note, settled_note
 from twostream.files.errors import say
 from twostream.files.words import counted
 from twostream.launch.ending import ending
@@ -35,8 +35,7 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
     notes = [groups_note(run.source)]
     if multi:
         notes += ["several labels a video: a sigmoid for each class, the best checkpoint by val/map, no probe"]
-    else:
-        notes += [few_note(len(data.test_set))]
+    notes += [few_note(len(data.test_set), multi=multi)]
     warnings = [*cautions(cfg), *balance_cautions(cfg, data.train_set.videos, run.source.classes)]
     if run.leaked_validation:
         warnings.append(

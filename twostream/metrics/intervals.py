@@ -14,8 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from twostream.files.words import counted
+
 Z = 1.959963984540054  # of an interval of 95 %
 DRAWS = 2000
+FEW_TESTS = 50  # below this number of test videos, it is said how much one of them counts
 SHARE = (2.5, 97.5)  # per cent: the ends of the middle 95 %
 
 Interval = tuple[float, float]
@@ -50,6 +53,22 @@ def share(right: Right) -> Number:
 def gain_of(first: Right, second: Right) -> Number:
     """Returns how much larger the second share of right videos is than the first, of the same videos."""
     return Number(float(second.mean() - first.mean()), *paired(first, second))
+
+
+def few_note(tests: int, *, multi: bool = False) -> str:
+    """Says what so few test videos cannot show; "" if they are not few. `multi`: of several labels a video.
+
+    >>> few_note(20)
+    '20 test videos: one of them is 5.0 points of accuracy; smaller differences say nothing'
+    >>> few_note(20, multi=True)
+    '20 test videos: few of each class, so small differences of average precision say nothing'
+    """
+    if tests >= FEW_TESTS:
+        return ""
+    number = counted(tests, "test video")
+    if multi:
+        return f"{number}: few of each class, so small differences of average precision say nothing"
+    return f"{number}: one of them is {100 / max(1, tests):.1f} points of accuracy; smaller differences say nothing"
 
 
 def wilson(right: float, videos: int) -> Interval:

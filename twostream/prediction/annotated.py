@@ -31,7 +31,7 @@ from twostream.prediction.canvas import (
     make_layout,
     shortened,
 )
-from twostream.prediction.predictor import Observer, Seen, best
+from twostream.prediction.predictor import Observer, Seen, best, near_chance
 
 BARS = 5
 MOST_POINTS = 300  # in the plot over time
@@ -51,11 +51,19 @@ class AnnotatedFilm(Observer):
     """Writes the film during the prediction; each frame is shown with the window whose middle is nearest.
 
     So a frame waits, as a small picture, until the window after its own is full: memory does not grow with the video.
-    `duration`: seconds of the video, or None if unknown.
+    `duration`: seconds of the video, or None if unknown. `multi`: whether a video may have several labels.
     """
 
     def __init__(
-        self, path: Path, *, title: str, classes: Sequence[str], view: View, maps: Sequence[str], duration: float | None
+        self,
+        path: Path,
+        *,
+        title: str,
+        classes: Sequence[str],
+        view: View,
+        maps: Sequence[str],
+        duration: float | None,
+        multi: bool = False,
     ) -> None:
         self.path = path
         self.title = title
@@ -63,6 +71,7 @@ class AnnotatedFilm(Observer):
         self.view = view
         self.maps = list(maps)
         self.duration = duration
+        self.multi = multi
         self._film: Film | None = None
         self._layout: Layout | None = None
         self._waiting: deque[Shown] = deque()
@@ -136,7 +145,7 @@ class AnnotatedFilm(Observer):
             draw_picture(canvas, layout, picture, place=place + (place >= bars_at), caption=caption)
         draw = ImageDraw.Draw(canvas)
         bars = [Bar(k, self.classes[k], float(seen.scores[k])) for k in best(seen.scores, BARS)]
-        draw_bars(draw, layout, bars, place=bars_at)
+        draw_bars(draw, layout, bars, place=bars_at, heading=self.heading(seen))
         width = layout.size[0]
         draw.text((GAP, 8), shortened(self.title, width - 100, 16), font=font(16), fill=INK)
         draw.text((width - GAP, 8), f"{shown.second:.1f} s", font=font(16), fill=INK, anchor="ra")
@@ -146,6 +155,10 @@ class AnnotatedFilm(Observer):
         labels = best(scores.mean(0), BARS)
         draw_strip(draw, layout, times=self._times[::every], scores=scores, labels=labels, now=shown.second, end=end)
         return np.asarray(canvas)
+
+    def heading(self, seen: Seen) -> str:
+        """Says above the bars what they are of, and whether the network is not sure there."""
+        return "this window: not sure" if not self.multi and near_chance(seen.scores[None]) else "this window"
 
     def _pictures(self, shown: Shown, window: Window, seen: Seen, *, largest: float) -> dict[str, np.ndarray]:
         """Returns {caption: picture} in the order of the cells."""

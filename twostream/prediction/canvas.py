@@ -67,10 +67,10 @@ def make_layout(height: int, width: int, pictures: int) -> Layout:
     return Layout(max(2, round(width * scale)), max(2, round(height * scale)), columns, rows)
 
 
-def draw_bars(draw: ImageDraw.ImageDraw, layout: Layout, bars: Sequence[Bar], *, place: int) -> None:
-    """Draws classes with bars as long as their probabilities, in the order given."""
+def draw_bars(draw: ImageDraw.ImageDraw, layout: Layout, bars: Sequence[Bar], *, place: int, heading: str) -> None:
+    """Draws classes with bars as long as their probabilities, in the order given, below a heading."""
     left, top = layout.corner(place)
-    draw.text((left, top + 4), "this window", font=font(13), fill=FAINT)
+    draw.text((left, top + 4), heading, font=font(13), fill=FAINT)
     step = min(46, (layout.height - 4) // max(1, len(bars)))
     for row, bar in enumerate(bars):
         y = top + CAPTION + 4 + row * step

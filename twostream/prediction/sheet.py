@@ -14,7 +14,8 @@ from twostream.data.windows import View, Window
 from twostream.explain.overlay import stream_picture
 from twostream.explain.pictures import Column, column_rows, draw_columns
 from twostream.metrics.plots import plain_text, save_figure
-from twostream.prediction.predictor import Prediction, Seen, best
+from twostream.prediction.output import UNSURE
+from twostream.prediction.predictor import Prediction, Seen, best, near_chance
 from twostream.prediction.window_sample import WindowSample
 
 COLUMNS, LEAST_COLUMNS = 6, 3
@@ -34,17 +35,24 @@ def save_sheet(sample: WindowSample, prediction: Prediction, path: Path, *, view
     for axes in grid[:, len(columns) :].flat:
         axes.set_axis_off()
     draw_confidence(below.subplots(), prediction)
-    name, (label, score) = os.path.basename(prediction.video), prediction.top(1)[0]
-    figure.suptitle(plain_text(f"{name}: {label} {score:.2f}"), fontsize=11)
+    figure.suptitle(sheet_title(prediction), fontsize=11)
     save_figure(figure, path, dpi=110)
+
+
+def sheet_title(prediction: Prediction) -> str:
+    """Names the video and its most probable class, or says that the network is not sure."""
+    label, score = prediction.top(1)[0]
+    told = f"{UNSURE}\nmost probable: {label} {score:.2f}" if prediction.unsure else f"{label} {score:.2f}"
+    return "\n".join(map(plain_text, f"{os.path.basename(prediction.video)}: {told}".splitlines()))
 
 
 def sheet_column(prediction: Prediction, window: Window, seen: Seen, view: View) -> Column:
     """Returns the column for the chunk in the middle of a window."""
     middle = len(window.shown) // 2
     second = sum(window.seconds) / 2
+    unsure = "not sure: " * (prediction.thresholds is None and near_chance(seen.scores[None]))
     return Column(
-        f"{second:.1f} s\n{plain_text(prediction.classes[seen.label])} {seen.scores[seen.label]:.2f}",
+        f"{second:.1f} s\n{unsure}{plain_text(prediction.classes[seen.label])} {seen.scores[seen.label]:.2f}",
         pictures_at(window, middle, view),
         {name: map_[middle] for name, map_ in seen.maps.items()},
         {name: float(map_.max()) for name, map_ in seen.maps.items()},
@@ -60,9 +68,14 @@ def pictures_at(window: Window, place: int, view: View) -> dict[str, np.ndarray]
 def draw_confidence(axes: Axes, prediction: Prediction) -> None:
     """Draws the probabilities of the best classes in every window."""
     middles = prediction.seconds.mean(1)
-    for k in best(prediction.overall, CLASSES):
+    for place, k in enumerate(best(prediction.overall, CLASSES)):
         axes.plot(
-            middles, prediction.scores[:, k], marker=".", color=class_colour(k), label=plain_text(prediction.classes[k])
+            middles,
+            prediction.scores[:, k],
+            marker=".",
+            color=class_colour(k),
+            linewidth=3.5 - 0.6 * place,  # so that a line below is seen where two are equal
+            label=plain_text(prediction.classes[k]),
         )
     end = float(prediction.seconds.max())
     axes.set(xlabel="seconds", ylabel="probability", ylim=(-0.02, 1.02), xlim=(0, end or 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from twostream.files.words import counted
 from twostream.report.build import Report, Row
 from twostream.report.column import Column, words
 from twostream.report.compare import TESTS, Comparison
@@ -126,7 +127,7 @@ def note(cell: Cell) -> str:
         parts.append(f"training has made it worse than its probe: {lower}")
     parts += result(cell, "cautions") or []
     for part, videos in (result(cell, "unreadable") or {}).items():
-        parts.append(f"{len(videos)} {part} videos could not be read")
+        parts.append(f"{counted(len(videos), f'{part} video')} could not be read")
     return "; ".join(parts)
 
 

@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
     low: float | None = None
     high: float | None = None
     units: int | None = None  # what signs are flipped of, and drawn again
-    kind: str = ""  # of the units, in words
+    kind: tuple[str, str] = ("", "")  # of the units, in words: one, several
     unknown: str = ""  # why nothing is known over videos
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from twostream.files.words import counted
+from twostream.metrics.intervals import few_note
 from twostream.report.build import Report
-from twostream.report.columns import note, p_text, starts_text
+from twostream.report.columns import note, p_text, result, starts_text
 from twostream.report.compare import Comparison, eligible_groups
 from twostream.report.groups import REPEATED
 from twostream.report.statistics import DRAWS, EXACT, RANDOM_FLIPS
@@ -47,6 +49,7 @@ def notes(report: Report) -> list[str]:
         lines.append(f"{repeated} of the runs repeat another one with the same configuration and are not counted.")
     if report.reference is not None and len(report.rows) > 1:
         lines += _significance(report)
+    lines += _few(report)
     lines += _papers(report)
     warned = [cell.name for cell in report.sweep.cells if cell.state == "finished" and note(cell)]
     if warned:
@@ -56,6 +59,15 @@ def notes(report: Report) -> list[str]:
     lines += [f"Weights at the start: {line}." for line in _starts(report)]
     lines += [f"Left out: {line}." for line in report.sweep.left_out]
     return lines
+
+
+def _few(report: Report) -> list[str]:
+    """Says how little the fewest test videos of a run can tell; nothing where they are many, or old runs do not say."""
+    told = [tested["test"] for cell in report.sweep.cells if "test" in (tested := result(cell, "data") or {})]
+    if not told:
+        return []
+    note = few_note(min(test["videos"] for test in told), multi=report.metric.name == "test/map")
+    return [f"{note}."] if note else []
 
 
 def _papers(report: Report) -> list[str]:
@@ -145,7 +157,8 @@ def _over_videos(found: Sequence[Comparison]) -> list[str]:
             "scatter of seeds by Student's t."
         )
     if tested:
-        units = f"{max(compared.units or 0 for compared in tested):,} {tested[0].kind}"
+        one, more = tested[0].kind
+        units = counted(max(compared.units or 0 for compared in tested), one, more)
         lines.append(
             f"p videos is for new videos and these very networks: sign flips of {units}, averaged over seeds. A seed "
             "that is lucky is so on all videos: it says nothing of other seeds."

@@ -49,11 +49,11 @@ class Paired(NamedTuple):
     grouped: bool  # else each video is a group of its own, since the runs do not say which are alike
 
     @property
-    def kind(self) -> str:
-        """What the groups are, in words."""
+    def kind(self) -> tuple[str, str]:
+        """What the groups are, in words: one of them, and several."""
         if not self.grouped:
-            return "videos (no split.csv says which are alike)"
-        return "groups of videos" if self.shares.shape[1] < self.videos else "videos"
+            return "video (no split.csv says which are alike)", "videos (no split.csv says which are alike)"
+        return ("group of videos", "groups of videos") if self.shares.shape[1] < self.videos else ("video", "videos")
 
 
 def marks_of(cells: Iterable[Cell], metric: Metric) -> Mapping[str, Marks | Unknown]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twostream.data.sources.split_file import FOLD, Row, read_csv
+from twostream.files.words import counted
 from twostream.metrics import ranks
 from twostream.metrics.intervals import DRAWS, SHARE, Number, draws_of_groups, outer, over_classes, share
 from twostream.report.build import Report
@@ -116,9 +117,9 @@ def whole_of(cells: Sequence[Cell], rows: Mapping[str, Row]) -> Whole | str:
         return f"fold {', '.join(map(str, absent[:NAMED]))}{more} of {max(row.fold for row in rows.values())}"
     videos = [video for found in scores for video in found.videos]
     if len({*videos}) < len(videos):
-        return f"{len(videos) - len({*videos})} videos were tested more than once"
+        return f"{counted(len(videos) - len({*videos}), 'video was', 'videos were')} tested more than once"
     if missing := len(rows.keys() - {*videos}):
-        return f"{missing} of {len(rows)} videos have no scores"
+        return f"{missing} of {counted(len(rows), 'video')} {'has' if missing == 1 else 'have'} no scores"
     if {*videos} - rows.keys() or len({found.classes for found in scores}) > 1:
         return "its runs are on different videos or classes"
     if any(found.labels.ndim > 1 for found in scores):

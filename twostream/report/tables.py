@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twostream.files.json_yaml import read_yaml
+from twostream.files.words import counted
 from twostream.runs.data_values import which_videos
 from twostream.runs.folders import Cell, value_of
 from twostream.runs.old_names import with_present_names, without_later
@@ -56,7 +57,7 @@ def tests_of(cells: Iterable[Cell]) -> Tests:
 def list_of(cell: Cell) -> str:
     """Returns number and hash of the test videos of a finished run, or that it does not say."""
     tested = ((cell.results or {}).get("data") or {}).get("test")
-    return f"{tested['videos']} test videos ({tested['fingerprint'][:4]})" if tested else UNKNOWN
+    return f"{counted(tested['videos'], 'test video')} ({tested['fingerprint'][:4]})" if tested else UNKNOWN
 
 
 def option_of(cells: Iterable[Cell]) -> str:

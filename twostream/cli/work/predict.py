@@ -74,6 +74,7 @@ def look_at(predictor: Predictor, video: Video, options: argparse.Namespace, *, 
                 view=predictor.view,
                 maps=list(predictor.layers),
                 duration=duration(video, options.limit),
+                multi=predictor.multi,
             )
             observers.append(stack.enter_context(annotated))
         if sheet is not None:

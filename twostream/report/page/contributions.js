@@ -67,7 +67,7 @@ function bars(classes, over) {
   classes.forEach(({ name, videos, gains }, index) => {
     const [value, from, to] = gains[over], y = top + index * side;
     svg.append(draw("g", {},
-      draw("title", {}, `${name}, ${videos} videos: ${signed(value)} points, interval ${signed(from)} to ${signed(to)}`),
+      draw("title", {}, `${name}, ${videos} video${videos === 1 ? "" : "s"}: ${signed(value)} points, interval ${signed(from)} to ${signed(to)}`),
       draw("rect", { class: value < 0 ? "loss" : "gain", x: Math.min(x(0), x(value)), y: y + 3, height: side - 6,
         width: Math.abs(x(value) - x(0)) }),
       draw("line", { class: "interval", x1: x(from), x2: x(to), y1: y + side / 2, y2: y + side / 2 }),
