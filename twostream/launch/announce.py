@@ -22,6 +22,7 @@ from twostream.files.words import counted
 from twostream.launch.ending import ending
 from twostream.launch.header import COLUMNS, header
 from twostream.metrics import untested
+from twostream.metrics.intervals import few_note
 from twostream.metrics.multi_label import MEANS_OF_LABELS
 from twostream.runs.results import worse_than_probe
 

@@ -22,7 +22,11 @@ def as_markdown(report: Report) -> str:
     if report.fixed:
         parts.append(f"All runs: {escape(label(report.fixed))}")
     best = [row.best for row in report.rows]
-    parts += ["## Comparison", "The best first, in bold." if any(best) else "", _table(group_columns(report), bold=best)]
+    parts += [
+        "## Comparison",
+        "The best first, in bold." if any(best) else "",
+        _table(group_columns(report), bold=best),
+    ]
     if report.pivot_axes:
         rows, columns = report.pivot_axes
         parts.append(f"## {escape(rows)} × {escape(columns)}: {escape(report.metric.title)}")

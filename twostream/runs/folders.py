@@ -105,7 +105,18 @@ def value_of(cell: Cell, name: str) -> str:
         return typed
     results = cell.results or {}
     value = {**results.get("choices", {}), **{key: results.get(key) for key in ("layer", "split", "seed")}}.get(name)
-    return "" if value is None else f"[{','.join(value)}]" if isinstance(value, list) else str(value)
+    return "" if value is None else text_of(value)
+
+
+def text_of(value: Any) -> str:
+    """Returns a plain value as it is typed.
+
+    >>> text_of(["conv5", "fc8"]), text_of(False), text_of(None), text_of(1e-3)
+    ('[conv5,fc8]', 'false', 'null', '0.001')
+    """
+    return one_spelling(
+        NULL if value is None else f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    )
 
 
 def one_spelling(value: str) -> str:

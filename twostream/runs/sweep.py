@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import read_json, read_yaml
-from twostream.runs.folders import STATES, Cell, never_began, one_spelling, read_run, run_folders, value_of
+from twostream.runs.folders import STATES, Cell, never_began, one_spelling, read_run, run_folders, text_of, value_of
 
 __all__ = ["STATES", "Cell"]
 LEDGER = "ledger.json"
@@ -109,11 +109,7 @@ def configured(cell: Cell) -> Cell:
 
     def value(name: str) -> str:
         found = reduce(lambda part, key: part.get(key, {}) if isinstance(part, dict) else {}, name.split("."), config)
-        if isinstance(found, dict):  # a group, or nothing
-            return ""
-        return one_spelling(
-            "null" if found is None else f"[{','.join(map(str, found))}]" if isinstance(found, list) else str(found)
-        )
+        return "" if isinstance(found, dict) else text_of(found)  # a group, or nothing
 
     return cell._replace(overrides={name: typed or value(name) for name, typed in cell.overrides.items()})
 
