@@ -37,7 +37,7 @@ function chart(place, lines, title, read) {
       ? draw("polyline", { class: "curve", points: points.join(" "), "stroke-dasharray": dash })
       : draw("circle", { r: 4, cx: points[0].split(",")[0], cy: points[0].split(",")[1] });
     line.style.setProperty(points.length > 1 ? "stroke" : "fill", colour);
-    line.style.setProperty("stroke-width", dash === "none" ? 4 : 2);  // seen where a dashed one is equal
+    line.style.setProperty("stroke-width", dash === "none" ? 4.5 : 2.5);  // seen where a dashed one is equal
     line.append(draw("title", {}, label));
     svg.append(line);
   }
