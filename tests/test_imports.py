@@ -56,6 +56,8 @@ def test_walls(path: Path) -> None:
         assert not inside(names, "hydra", "omegaconf"), "Hydra lives in config/, launch/, cli/ and train.py"
     if not where.startswith(("training/loggers.py", "report/")):
         assert not inside(names, "wandb")
+    if where != "prediction/demo.py":
+        assert not inside(names, "gradio", "fastapi", "uvicorn", "pandas")
     if where.startswith("models/"):
         family = re.split(r"[/.]", where)[1]
         others = [f"twostream.models.{name}" for name in FAMILIES if name != family]

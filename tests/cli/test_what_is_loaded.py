@@ -25,12 +25,13 @@ ROOT = Path(__file__).parents[2]
 HEAVY = (
     *("torch", "torch._dynamo", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "timm"),
     *("sklearn", "scipy", "matplotlib", "pandas", "PIL", "av", "cv2", "decord", "torchcodec", "wandb", "rich"),
-    *("huggingface_hub", "safetensors", "onnx", "numpy", "hydra"),
+    *("huggingface_hub", "safetensors", "onnx", "numpy", "hydra", "gradio"),
 )
 LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream --help": ("", "usage: twostream"),
     "twostream bench --help": ("hydra", "usage: twostream bench"),
     "twostream contributions --help": ("numpy", "usage: twostream contributions"),
+    "twostream demo --help": ("hydra", "usage: twostream demo"),
     "twostream doctor --help": ("", "usage: twostream doctor"),
     "twostream evaluate --help": ("hydra numpy", "usage: twostream evaluate"),
     "twostream export --help": ("hydra", "usage: twostream export"),
@@ -87,6 +88,11 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream export run --format pth": ("hydra", "error: --format pth: choose from onnx"),
     "twostream export run --push alone": ("hydra", "error: 'alone': name a repository"),
     "twostream prepare kinetics --root here": ("", "error: data_set kinetics: choose from ucf101, hmdb51, folder"),
+    "twostream demo nowhere": ("hydra", "error: nowhere: no such folder"),
+    "twostream demo run gone": ("hydra", "error: gone: no such folder"),
+    "twostream demo run --video gone.mp4": ("hydra", "error: gone.mp4: cannot be opened"),
+    "twostream demo run --host 203.0.113.1": ("hydra", "error: --host 203.0.113.1 --port 7860: cannot be opened"),
+    "twostream demo run --top 0": ("hydra", "error: --top 0: must be"),
     "twostream doctor nowhere": ("", "error: VIDEO|FOLDER nowhere: no such file"),
     "twostream contributions rgb=a.npz flow=b.npz": ("numpy", "error: b.npz: no such file"),
     "twostream contributions rgb=a.npz": ("numpy", "error: rgb: name two streams"),

@@ -20,6 +20,7 @@ from twostream.options.help import entries, print_lines, wrapped
 COMMANDS = {  # command -> (the module with the function of that name, what it does)
     "bench": ("twostream.cli.bench", "measure where the time of training goes"),
     "contributions": ("twostream.cli.contributions", "say what each of two streams adds to the other one"),
+    "demo": ("twostream.cli.demo", "open a page for the browser in which trained networks look at videos"),
     "doctor": ("twostream.cli.doctor", "check this machine, and the decoders on your videos"),
     "evaluate": ("twostream.cli.evaluate", "test a finished run by a protocol of views"),
     "export": ("twostream.cli.export", "write the network of a run as a file for use elsewhere"),
