@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,21 +23,25 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+import twostream.cli.demo as typed
 from twostream.data.decoding import timed_frames
 from twostream.files.errors import UserError
-from twostream.prediction.demo import Limits, make_server, serve
+from twostream.prediction import demo
+from twostream.prediction.demo import Limits, described, make_server, serve
 from twostream.prediction.predictor import load
 
-PARTS = ("facts", "classes", "chart", "picture", "film", "table")
+PARTS = ("facts", "classes", "chart", "legend", "picture", "film", "table")
+LIMITS = Limits(top=2, seconds=30, megabytes=1)
 
 
 class Served:
     """A page that answers in a thread, in this process."""
 
-    def __init__(self, folder: Path, *runs: Path, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, *runs: Path, limits: Limits = LIMITS) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.shown = {run.parent.name: load(run, device="cpu") for run in runs}
-        self.server = make_server(self.shown, limits or Limits(top=2, seconds=30, megabytes=1), folder=folder)
+        self.server = make_server(self.shown, limits, folder=folder)
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
@@ -93,18 +98,19 @@ def test_each_network_says_what_predict_says(page, run, flow_run, video) -> None
 
 
 def test_two_videos_at_once_do_not_mix(page, video, make_video, tmp_path) -> None:
-    """Each gets what it gets alone: lengths and scores of its own."""
+    """Each gets what its networks say of it alone."""
     other = make_video(tmp_path / "other.mp4", 13, motion=-3)
-    alone = {path: outcome(page.look(path)) for path in (video, other)}
-    assert alone[video] != alone[other]
-    with ThreadPoolExecutor(4) as pool:
-        for path, answer in zip([video, other] * 2, pool.map(page.look, [video, other] * 2), strict=True):
-            assert outcome(answer) == alone[path]
-
-
-def outcome(answer: tuple[str, list[Any]]) -> list[Any]:
-    said, networks = answer
-    return [said.partition(":")[0], *((one.facts, one.classes, one.table) for one in networks)]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(page.look, [video, other]))
+    for path, frames, (said, networks) in zip((video, other), ("24 frames", "13 frames"), answers, strict=True):
+        assert said.startswith(f"{path.name}: ")
+        for answer, network in zip(networks, page.shown.values(), strict=True):
+            scores = network.predict(path).scores
+            k = network.classes.index(answer.classes["label"])
+            assert answer.facts.startswith(frames)
+            assert [row[2] for row in answer.table["data"]] == [f"{score:.2f}" for score in scores[:, k]]
+            shown = [row[1] for row in answer.chart["value"]["data"]]
+            assert shown[: len(scores)] == pytest.approx(scores[:, k].tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -132,24 +138,94 @@ def test_no_video_yet(page) -> None:
 
 def test_a_file_that_is_too_large(page, tmp_path) -> None:
     (tmp_path / "a.mp4").write_bytes(bytes(1_100_000))
-    with pytest.raises(Exception, match="413|exceed|large"):
+    with pytest.raises(Exception, match=r"413|exceed|large"):
         page.look(tmp_path / "a.mp4")
 
 
-def test_nothing_of_a_video_stays(page, video) -> None:
-    """Files in use are in a folder that goes at the end; of those that are drawn, only what a browser still shows."""
-    page.look(video)
-    assert {path.name for path in page.folder.iterdir()} <= {"kept", "got"}
+def test_what_the_browser_may_fetch_and_what_is_not_asked(page) -> None:
+    """From this server alone, in fonts of the system; nothing is reported to anybody, nor kept by the browser."""
+    with urllib.request.urlopen(page.url) as answer:
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'self' ")
+        text = answer.read().decode()
+    config = page.client().config
+    assert (config["analytics_enabled"], config["run_history"], config["footer_links"]) == (False, False, [])
+    with urllib.request.urlopen(f"{page.url}/theme.css") as answer:
+        style = answer.read().decode()
+    assert "@font-face" not in style
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', text)
 
 
-def test_only_the_first_seconds(make_run, video, tmp_path) -> None:
-    """Of a run of several labels: what is above its threshold is said, too."""
-    served = Served(tmp_path, make_run("data.labels=multi"), limits=Limits(top=3, seconds=1.0, megabytes=1))
+def test_what_was_drawn_and_uploaded_is_deleted(make_run, video, tmp_path, monkeypatch) -> None:
+    """After its time, while the page goes on; what is drawn goes at once, but for what the browser shows.
+
+    Of a run of several labels, and of the first second alone.
+    """
+    monkeypatch.setattr(demo, "SWEEP", 1)
+    monkeypatch.setattr(demo, "KEPT", 2)
+    run = make_run("data=folder", "data.root=.", "data.labels=multi", "sampling=chunks", "weights=null")
+    served = Served(tmp_path / "page", run, limits=Limits(top=3, seconds=1.0, megabytes=1))
     try:
         _, [answer] = served.look(video)
+        assert {path.name for path in served.folder.iterdir()} <= {"kept", "got"}
+        end = time.monotonic() + 20
+        while left := [path for path in (served.folder / "kept").rglob("*") if path.is_file()]:
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
     finally:
         served.stop()
     first, cut, above = answer.facts.splitlines()
-    assert (first, cut) == ("11 frames, 1.0 s, 2 windows", "only the first 1 seconds of it")
+    assert (first, cut) == ("11 frames, 1.0 s, 1 window", "only its first 1 s")
     assert above.startswith("above its threshold: ")
     assert answer.table["headers"][1] == "above threshold"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ((), "rgb + flow; 3 classes"),
+        (
+            ("fusion=sum", "layer=softmax"),
+            "rgb + flow; 3 classes; its streams meet behind their last maps",
+        ),
+        (("streams=rgb",), "rgb; 3 classes; one stream, so no fused map; no flow"),
+    ],
+    ids=str,
+)
+def test_what_a_network_sees(make_run, overrides, says) -> None:
+    assert described(load(make_run(*overrides), device="cpu")).startswith(says)
+
+
+def test_a_network_that_sees_other_files_is_refused_in_one_line(make_run) -> None:
+    run = make_run("streams=[rgb,depth]")
+    with pytest.raises(ValueError, match=r"sees depth beside the video, .* twostream predict .* --stream depth=PATH"):
+        serve({"run": load(run, device="cpu")}, socket.socket(), LIMITS)
+
+
+def test_the_command(run, tmp_path) -> None:
+    """It says where the page is, and ends with a line on Ctrl-C, also while a browser is there; no file is left."""
+    (tmp_path / "tmp").mkdir()
+    words = [sys.executable, "-m", "twostream.cli", "demo", run, "--port", "0", "--device", "cpu"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"loading {run} …\n"
+        address = process.stdout.readline()
+        assert address.endswith("  (Ctrl-C ends it)\n")
+        with urllib.request.urlopen(address.split()[0] + "/gradio_api/heartbeat/abc", timeout=60):  # an open page
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (0, "ended; uploads are deleted\n", "")
+    assert not list((tmp_path / "tmp").glob("twostream-demo-*"))
+
+
+def test_without_gradio_the_error_names_the_extra(run, monkeypatch) -> None:
+    monkeypatch.setattr(typed.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"^twostream demo needs gradio, .*\[demo\]"):
+        typed.demo([str(run)])
+
+
+def test_a_port_that_is_taken(run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^--host 127.0.0.1 --port {port}: cannot be opened .*--port 0"):
+            typed.demo([str(run), "--port", str(port)])

@@ -5,12 +5,13 @@ Nothing of a video stays: what is uploaded, and what is drawn of it, is deleted 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, asynccontextmanager, suppress
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,8 +81,15 @@ def make_server(
     """Returns the server of the page; its files are in `folder`."""
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "kept")
     page = make_page(shown, limits, folder=folder, video=video)
+
+    @asynccontextmanager
+    async def swept(_app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(sweep(folder, stay=set(folder.rglob("*"))))
+        yield
+        task.cancel()
+
     app = gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=swept),
         page,
         path="/",
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
@@ -94,9 +102,18 @@ def make_server(
     return uvicorn.Server(uvicorn.Config(app, log_level="critical", headers=headers, timeout_graceful_shutdown=1))
 
 
+async def sweep(folder: Path, *, stay: Set[Path]) -> None:
+    """Deletes what is old in a folder, again and again, but for the files that `stay`."""
+    while True:
+        await asyncio.sleep(SWEEP)
+        for path in set(folder.rglob("*")) - stay:
+            if path.is_file() and time.time() - path.stat().st_ctime > KEPT:
+                path.unlink(missing_ok=True)
+
+
 def make_page(shown: Mapping[str, Predictor], limits: Limits, *, folder: Path, video: Path | None) -> gr.Blocks:
     """Builds the page: a video above, below it what each network says of it, side by side."""
-    with gr.Blocks(title="twostream demo", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as page:
+    with gr.Blocks(title="twostream demo", analytics_enabled=False) as page:
         gr.Markdown("# What does a two-stream network see?")
         with gr.Row():
             with gr.Column():
@@ -154,12 +171,29 @@ class Answer:
                 self.facts = gr.Textbox(label="looked at")
                 self.classes = gr.Label(label="classes", num_top_classes=limits.top)
                 self.chart = gr.LinePlot(
-                    x="seconds", y="probability", color="class", y_lim=[0, 1], label="over time", height=340
+                    x="seconds",
+                    y="probability",
+                    color="class",
+                    y_lim=[0, 1],
+                    tooltip="all",
+                    colors_in_legend=[],  # it would be cut off on a phone
+                    label="over time",
+                    height=240,
                 )
+                self.legend = gr.HTML()
                 self.picture = gr.Image(show_label=False, buttons=["download", "fullscreen"])
                 self.film = gr.Video(label="film", loop=True, visible=False)
                 self.table = gr.Dataframe(label="windows", interactive=False, max_height=300)
-        self.parts = (self.column, self.facts, self.classes, self.chart, self.picture, self.film, self.table)
+        self.parts = (
+            self.column,
+            self.facts,
+            self.classes,
+            self.chart,
+            self.legend,
+            self.picture,
+            self.film,
+            self.table,
+        )
 
     def fill(self, path: Path, out: Path, *, film: bool, tell: Callable[..., Any]) -> dict[Any, Any]:
         """Returns what the column shows of a video; the pictures are written into `out`."""
@@ -187,6 +221,7 @@ class Answer:
             self.facts: facts(prediction, limit if seconds > limit else None),
             self.classes: {printable(name): score for name, score in prediction.top(self.limits.top)},
             self.chart: chart(prediction, self.limits.top),
+            self.legend: legend(prediction, self.limits.top),
             self.picture: str(out / "picture.png"),
             self.film: gr.Video(str(out / "film.mp4") if film else None, visible=film),
             self.table: table(prediction, self.limits.top),
@@ -232,7 +267,7 @@ def facts(prediction: Prediction, limit: float | None) -> str:
     seconds, windows = float(prediction.seconds.max()), counted(len(prediction.scores), "window")
     lines = [f"{counted(prediction.num_frames, 'frame')}, {seconds:.1f} s, {windows}"]
     if limit is not None:
-        lines.append(f"only the first {limit:g} seconds of it")
+        lines.append(f"only its first {limit:g} s")
     if prediction.thresholds is not None:
         lines.append(f"above its threshold: {', '.join(prediction.present()) or 'none'}")
     if prediction.unsure:
@@ -250,8 +285,19 @@ def chart(prediction: Prediction, top: int) -> gr.LinePlot:
         pd.DataFrame({"seconds": times, "probability": scores[:, k], "class": printable(prediction.classes[k])})
         for k in labels
     ]
-    colours = {printable(prediction.classes[k]): "#{:02x}{:02x}{:02x}".format(*colour_of(k)) for k in labels}
-    return gr.LinePlot(pd.concat(parts), color_map=colours)
+    return gr.LinePlot(pd.concat(parts), color_map={printable(prediction.classes[k]): colour(k) for k in labels})
+
+
+def legend(prediction: Prediction, top: int) -> str:
+    """Returns HTML: which colour is which class."""
+    labels = best(prediction.overall, top)
+    names = [escape(printable(prediction.classes[k])) for k in labels]
+    return " ".join(f'<b style="color: {colour(k)}">━</b> {name}' for k, name in zip(labels, names, strict=True))
+
+
+def colour(label: int) -> str:
+    """Returns the colour that a class has in films, for HTML."""
+    return f"rgb{colour_of(label)}"
 
 
 def table(prediction: Prediction, top: int) -> dict[str, list[Any]]:
