@@ -32,6 +32,15 @@ def test_every_question_has_its_thread_and_a_command() -> None:
         assert re.search(r"```bash\n(twostream|python train\.py) ", question), question
 
 
+def test_the_memory_of_a_clip() -> None:
+    needs = [
+        describe_config(compose_config(["data=ucf101", "backbone=resnet50", f"checkpointing={kept}"]), 101)
+        for kept in ("true", "false")
+    ]
+    said = re.findall(r"(\d+) MiB", (DOCS / "faq.md").read_text())
+    assert [int(number) for number in said] == [round(need.training_bytes_per_clip / 2**20) for need in needs]
+
+
 def cell(items: list[dict[str, Any]]) -> np.ndarray:
     """A cell array of MATLAB, 1 × n, as MatConvNet keeps its layers."""
     array = np.empty((1, len(items)), dtype=object)
