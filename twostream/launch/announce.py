@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from twostream.config.data import mirror_note
 from twostream.config.loss import balance_cautions
 from twostream.config.run import Run
 from twostream.config.settle import groups_note, settled_note
+from twostream.config.trust import TYPED_IN
 from twostream.files.errors import say
 from twostream.files.words import counted
 from twostream.launch.ending import ending
@@ -31,7 +34,7 @@ JOINED = "\N{NO-BREAK SPACE}"  # where no line is broken
 
 def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
     """Prints what is going to be trained, on which videos, and what a reader of its numbers has to know."""
-    say(header(cfg, run, folder, cell=is_cell()))
+    say(header(cfg, run, as_seen_from_the_shell(folder), cell=is_cell()))
     multi, data = run.system.multi, run.data
     notes = [groups_note(run.source)]
     if multi:
@@ -47,7 +50,17 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
         print(textwrap.fill(line, COLUMNS, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False))
     for word, lines in (("WARNING", warnings), ("NOTE", [*run.without_effect, *filter(None, notes)])):
         for line in lines:
-            say(f"{word}: {line}")
+            text = f"{word}: {line}"
+            say(textwrap.fill(text, COLUMNS, subsequent_indent="  ") if sys.stdout.isatty() else text)
+
+
+def as_seen_from_the_shell(folder: Path) -> Path:
+    """Returns a folder by its path below the one that the user is in, if it is there.
+
+    With resume= that is not the current folder of the process.
+    """
+    here = Path(os.environ.get(TYPED_IN) or os.getcwd())
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def is_cell() -> bool:
@@ -87,4 +100,4 @@ def conclude(cfg: DictConfig, results: Mapping[str, Any], metrics: Mapping[str, 
     if worse := worse_than_probe(metrics, results["probe"]):
         lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)
         print(f"WARNING: training has made it worse than the probe that it started from: {lower}", flush=True)
-    say(ending(cfg, run, folder, results["seconds"], cell=is_cell()))
+    say(ending(cfg, run, folder, results["seconds"], shown=as_seen_from_the_shell(folder), cell=is_cell()))

@@ -19,13 +19,19 @@ PICTURES = ("learning_curves.png", "confusion_matrix.png")
 KNOWN = ("twostream", "torch", "pytorch_lightning")  # whose code needs no --trust
 
 
-def ending(cfg: DictConfig, run: Run, folder: Path, seconds: float, *, cell: bool = False) -> str:
-    """Returns the last lines of a run, with commands that can be pasted; of a `cell` of a sweep the folder alone."""
+def ending(
+    cfg: DictConfig, run: Run, folder: Path, seconds: float, *, shown: Path | None = None, cell: bool = False
+) -> str:
+    """Returns the last lines of a run, with commands that can be pasted; of a `cell` of a sweep the folder alone.
+
+    `shown`: the folder as the user's shell takes it; None: as it is.
+    """
+    shown = folder if shown is None else shown
     if cell:
-        return f"-> {folder}"
+        return f"-> {shown}"
     pictures = ", ".join(name for name in PICTURES if (folder / name).is_file())
-    lines = [f"folder    {folder}; trained in {duration(seconds)}"] + [f"pictures  {pictures}, in it"] * bool(pictures)
-    return "\n".join([*lines, "next", *(f"  {line}" for line in next_commands(cfg, run, folder))])
+    lines = [f"folder    {shown}; trained in {duration(seconds)}"] + [f"pictures  {pictures}, in it"] * bool(pictures)
+    return "\n".join([*lines, "next", *(f"  {line}" for line in next_commands(cfg, run, shown))])
 
 
 def next_commands(cfg: DictConfig, run: Run, folder: Path) -> list[str]:

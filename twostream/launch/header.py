@@ -119,7 +119,7 @@ def place_rows(run: Run, folder: Path) -> dict[str, str]:
     rows = {}
     for logger in run.trainer.loggers:
         if isinstance(logger, PatientWandb):
-            rows["W&B"] = logger.place
+            rows["W&B"] = logger.place(folder)
     return {**rows, "folder": str(folder)}
 
 

@@ -155,15 +155,14 @@ class PatientWandb(WandbLogger):
         """The pattern of the folders of W&B runs, as `wandb sync` takes it."""
         return Path(self.save_dir or ".") / "wandb" / "*run-*"
 
-    @property
-    def place(self) -> str:
-        """Where the numbers go, in words, before the W&B run begins."""
+    def place(self, folder: Path) -> str:
+        """Returns in words where the numbers go, before the W&B run begins; `folder`: the run's, as it is shown."""
         mode = self._wandb_init["mode"]
         if mode == "online":
             return f"online, project {self._wandb_init['project']}"
         if mode == "disabled":
             return "disabled"
-        return f"offline; to upload it: wandb sync {shlex.quote(str(self.files.parent))}/{self.files.name}"
+        return f"offline; to upload it: wandb sync {shlex.quote(str(folder / 'wandb'))}/{self.files.name}"
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

@@ -15,7 +15,7 @@ from twostream.data.prepare import arrange as module
 from twostream.data.prepare.archives import RAR_TOOLS, ArchiveError
 from twostream.data.prepare.arrange import arrange, arrange_folder
 from twostream.data.prepare.catalogue import HMDB51, UCF101
-from twostream.files.progress import Report
+from twostream.data.prepare.report import Report
 
 VIDEOS = {
     "YoYo/v_YoYo_g01_c01.avi": b"1",
