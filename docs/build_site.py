@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ FOLDERS = {  # folder of the repository -> page that lists its files
 PLACES = PAGES | FOLDERS | {"conf/config.yaml": "values.md"}  # the last is made by docs/build_options.py
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 BASH = re.compile(r"```bash\n.*?```", re.DOTALL)
+BADGE = re.compile(r"\[!\[([^]]*)\]\(https://[^)]*\)\]\(([^)]*)\)")  # its picture is from elsewhere
 DOCTEST = re.compile(r"^>>> .*\n(?:.+\n?)*", re.MULTILINE)
 SHAPES = ("__init__", "forward", "pool")  # methods that need no docstring: their signatures say the shapes
 
@@ -70,12 +71,25 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def as_markdown(path: Path) -> str:
-    """Returns a page of a file: Markdown as it is, or the cells of a notebook."""
+    """Returns a page of a file: Markdown as it is, or a notebook with its outputs."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
         return text
-    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
-    return "\n\n".join(source if kind == "markdown" else fenced(source, "python") for kind, source in cells)
+    return "\n\n".join(part for cell in json.loads(text)["cells"] for part in parts(cell))
+
+
+def parts(cell: dict[str, Any]) -> Iterator[str]:
+    """Yields a cell of a notebook, then what it printed and drew."""
+    source = "".join(cell["source"])
+    yield BADGE.sub(r"[\1](\2)", source) if cell["cell_type"] == "markdown" else fenced(source, "python")
+    for output in cell.get("outputs", []):
+        data = {kind: "".join(lines) for kind, lines in output.get("data", {}).items()}
+        if "text" in output:
+            yield fenced("".join(output["text"]), "text")
+        elif "image/png" in data:
+            yield f'<img alt="What the cell above draws" src="data:image/png;base64,{data["image/png"].strip()}">'
+        elif "text/markdown" in data:
+            yield data["text/markdown"]
 
 
 def fenced(code: str, language: str) -> str:
@@ -84,7 +98,7 @@ def fenced(code: str, language: str) -> str:
 
 def listing(folder: Path) -> str:
     """Returns a page with a link to each file and folder of a folder."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = sorted(path.name for path in folder.iterdir() if path.name[0] not in "._" and path.suffix != ".py")
     return f"# {folder.name}\n\n" + "\n".join(f"- [{name}]({name})" for name in names)
 
 
