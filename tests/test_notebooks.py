@@ -156,6 +156,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
 @pytest.mark.notebooks
 def test_a_command_that_fails_ends_it(tmp_path: Path) -> None:
     path = tmp_path / "failing.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("code = 3\n!echo said; exit {code}")]), path)
+    cell = nbformat.v4.new_code_cell("code = 3\n!echo said; exit {code}")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     with pytest.raises(Exception, match=r"said(?s:.*)exit status 3"):
         execute.execute(path, tmp_path)
