@@ -177,8 +177,8 @@ class Answer:
                     y_lim=[0, 1],
                     tooltip="all",
                     colors_in_legend=[],  # it would be cut off on a phone
-                    label="over time",
-                    height=240,
+                    label="over time, in seconds",
+                    height=280,
                 )
                 self.legend = gr.HTML()
                 self.picture = gr.Image(show_label=False, buttons=["download", "fullscreen"])
@@ -292,7 +292,8 @@ def legend(prediction: Prediction, top: int) -> str:
     """Returns HTML: which colour is which class."""
     labels = best(prediction.overall, top)
     names = [escape(printable(prediction.classes[k])) for k in labels]
-    return " ".join(f'<b style="color: {colour(k)}">━</b> {name}' for k, name in zip(labels, names, strict=True))
+    marked = [f'<b style="color: {colour(k)}">━</b> {name}' for k, name in zip(labels, names, strict=True)]
+    return " ".join(f'<span style="display: inline-block; margin-right: 1em">{one}</span>' for one in marked)
 
 
 def colour(label: int) -> str:
