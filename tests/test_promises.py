@@ -235,7 +235,7 @@ DATA: list[tuple[str, Callable[[], bool]]] = [
     ("| folder of JPEGs, quality 95, x and y apart", lambda: bench_store.FOLDER_QUALITY == 95),
     (
         "(`--encoding jpeg`, the default: quality 90)",
-        lambda: encodings.QUALITY == 90 and says("twostream/cli/flow.py", 'choices=ENCODINGS,\n        default="jpeg"'),
+        lambda: encodings.QUALITY == 90 and says("twostream/cli/flow.py", "choices=ENCODINGS", 'default="jpeg"'),
     ),
     ("T=5, L=10: 50 fields", lambda: bench_store.FIELDS == 50),
     (

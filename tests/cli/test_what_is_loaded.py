@@ -83,7 +83,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream trian": ("", "error: command trian: did you mean train? choose from"),
     "twostream info --classes 0": ("hydra", "error: --classes 0: must be"),
     "twostream flow --store here --encoding gif": ("hydra", "error: --encoding gif: choose from jpeg, png, small"),
-    "twostream evaluate run --protocol ten": ("hydra numpy", "error: --protocol ten: choose from train, paper"),
+    "twostream evaluate run --protocol ten": ("hydra numpy", "error: --protocol ten: did you mean train? choose from"),
     "twostream evaluate run --batch-size 0": ("hydra numpy", "error: batch_size=0: must be at least 1"),
     "twostream export run --format pth": ("hydra", "error: --format pth: choose from onnx"),
     "twostream export run --push alone": ("hydra", "error: 'alone': name a repository"),
@@ -192,7 +192,8 @@ def test_what_a_command_line_loads(line: str, tmp_path: Path) -> None:
     assert set(loaded.split()) - {"loaded", *allowed.split()} == set()
 
 
-def test_every_command_has_its_line() -> None:
+def test_every_command_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert {f"twostream {name} --help" for name in COMMANDS} <= LINES.keys()
     shown = subprocess.run(
         [sys.executable, "-m", "twostream.cli", "--help"], capture_output=True, text=True, check=True

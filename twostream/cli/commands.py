@@ -13,9 +13,9 @@ from functools import partial
 from twostream.files.errors import ending_in_one_line, print_any_name
 from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.files.signals import ending_when_asked
-from twostream.options.arguments import did_you_mean
 from twostream.options.command import once_more, this_command
 from twostream.options.help import entries, print_lines, wrapped
+from twostream.options.rule import did_you_mean
 
 COMMANDS = {  # command -> (the module with the function of that name, what it does)
     "bench": ("twostream.cli.bench", "measure where the time of training goes"),

@@ -17,9 +17,23 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from twostream.options import NO_VALUES, conf_folder
-from twostream.options.arguments import did_you_mean
 from twostream.options.command import train_command
 from twostream.options.help import read_groups
+from twostream.options.rule import did_you_mean
+
+
+ELSEWHERE = {  # names that other programs give to our options
+    "lr": "optimizer.learning_rate",
+    "gpus": "trainer.devices",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "bs": "batch_size",
+    "workers": "num_workers",
+    "model": "backbone",
+    "arch": "backbone",
+    "dataset": "data",
+    "data_path": "data.root",
+}
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -36,6 +50,9 @@ def check_words(words: Sequence[str]) -> None:
         if action.nargs != 0 and "=" not in word:
             next(rest, None)
     for word, following in itertools.pairwise([*others, ""]):
+        if following.startswith("="):
+            value = following[1:] or others[others.index(following) + 1 :][:1]
+            raise ValueError(f"{word} {following}: leave out the spaces beside =: {word}={''.join(value)}")
         if "=" not in word and not word.startswith("~"):
             raise ValueError(f"{word}: {meant(word, following)}{without_dashes()}")
     if not sweeps:
@@ -131,6 +148,8 @@ def like(name: str) -> list[str]:
     names = [*known_names()]
     if name in names:
         return [name]
+    if elsewhere := ELSEWHERE.get(name.rpartition(".")[2]):
+        return [elsewhere]
     ending = [one for one in names if one.endswith(f".{name}")]
     return ending[:3] or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
 

@@ -16,6 +16,7 @@ from twostream.files.errors import UserError
 from twostream.files.json_yaml import read_json, read_yaml
 from twostream.files.signals import INTERACTIVE, slurm_job
 from twostream.launch.sweep import file_name, hash_of
+from twostream.runs.sweep import LEDGER
 
 OVERRIDES = "overrides.json"
 
@@ -29,6 +30,8 @@ def continued(arguments: list[str]) -> list[str]:
     """
     arguments, trust = without_option(arguments, "--trust")
     arguments, folders = without_option(arguments, "--config-dir", "-cd")
+    if folders and not Path(folders[-1]).is_dir():
+        raise UserError(f"--config-dir {folders[-1]}: no such folder")
     config_dirs = [str(Path(folder).absolute()) for folder in folders[-1:]]
     options = [f"--config-dir={path}" for path in config_dirs]  # in front: Hydra allows no overrides before them
     typed = [word for word in arguments if not word.startswith("resume=")]
@@ -76,10 +79,19 @@ def read_overrides(folder: Path) -> list[str]:
     path = folder / OVERRIDES
     try:
         return read_json(path, [str], what="not a list of overrides")
-    except FileNotFoundError:
-        raise UserError(f"resume={folder}: is no run folder: it has no {OVERRIDES}, which training writes") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"resume={folder}: is no run folder{instead(folder)}") from None
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def instead(folder: Path) -> str:
+    """Says why a folder is that of no run, and what to type in place of it."""
+    if folder.is_file():
+        return f": name the folder that it is in: resume={folder.parent}"
+    if (folder / LEDGER).is_file():
+        return f" but that of a sweep, which goes on when its command is repeated: {folder / LEDGER} has it"
+    return f": it has no {OVERRIDES}, which training writes"
 
 
 def check_overrides(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from twostream.files.video_files import near
 from twostream.options.help import columns, wrapped
-from twostream.options.rule import Rule
+from twostream.options.rule import Rule, did_you_mean
 
 QUOTE = "'"
 
@@ -72,16 +71,6 @@ def as_typed(action: argparse.Action) -> str:
     if action.option_strings:
         return f"{action.option_strings[0]} {name}"
     return {"?": f"[{name}]", "*": f"[{name} …]", "+": f"{name} …"}.get(str(action.nargs), name)
-
-
-def did_you_mean(value: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Asks whether the user meant one of the choices that are spelt nearly like a value; "" if none is.
-
-    >>> did_you_mean("ucf11", ["folder", "ucf101"]), did_you_mean("x", ["folder", "ucf101"])
-    ('did you mean ucf101? ', '')
-    """
-    close = difflib.get_close_matches(value, list(choices), 2, cutoff)
-    return f"did you mean {' or '.join(close)}? " if close else ""
 
 
 def value_of(rule: str) -> Callable[[str], Any]:

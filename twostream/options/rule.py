@@ -13,9 +13,10 @@ A rule is one or more kinds of values, with ` | ` between them:
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -73,6 +74,16 @@ class Rule:
             except ValueError:
                 continue
         raise ValueError(self.words)
+
+
+def did_you_mean(value: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Asks whether the user meant one of the choices that are spelt nearly like a value; "" if none is.
+
+    >>> did_you_mean("ucf11", ["folder", "ucf101"]), did_you_mean("x", ["folder", "ucf101"])
+    ('did you mean ucf101? ', '')
+    """
+    close = difflib.get_close_matches(value, list(choices), 2, cutoff)
+    return f"did you mean {' or '.join(close)}? " if close else ""
 
 
 def words_of(kinds: Sequence[str]) -> str:

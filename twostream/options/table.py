@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from twostream.options.rule import Rule, shown
+from twostream.options.rule import Rule, did_you_mean, shown
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NO_VALUES = ("defaults", "hydra", "_target_", "_partial_")  # keys that instruct Hydra
@@ -136,4 +136,15 @@ def examine(
             try:
                 yield Finding(name, known.rule.read(value))
             except ValueError as error:
-                yield Finding(name, value, f"{name}={shown(value)}: {error}")
+                yield Finding(name, value, f"{name}={shown(value)}: {nearest(known.rule, value)}{error}")
+
+
+def nearest(rule: Rule, value: Any) -> str:
+    """Asks whether a choice that is spelt nearly like a wrong value was meant; "" if none is.
+
+    >>> nearest(Rule("imagenet | path | null"), "imagnet"), nearest(Rule("whole"), "one")
+    ('did you mean imagenet? ', '')
+    """
+    choices = [choice for choice in rule.choices if isinstance(choice, str)]
+    wrong = [word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str)]
+    return next((did_you_mean(word, choices) for word in wrong if word not in choices), "")

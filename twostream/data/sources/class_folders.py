@@ -12,7 +12,7 @@ from twostream.data.sources import tree
 from twostream.data.sources.sides import find_sides, side_of, sides_in_words
 from twostream.data.sources.source import first_ten
 from twostream.data.sources.split_file import Row
-from twostream.files.video_files import divide_by_suffix, files_below, is_visible, left_out
+from twostream.files.video_files import SUFFIXES, divide_by_suffix, files_below, is_visible, left_out
 from twostream.files.words import counted
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,7 @@ def scan(root: Path, split: int, suffixes: Sequence[str], classes: Sequence[str]
     Logs which folders are sides and which files are left out. Raises ValueError if there are fewer than two folders,
     if a class has no video, or if folders give one split and `split` is not 1.
     """
-    found = own_folders(root)
-    if len(found) < 2:
-        raise ValueError(_too_few(root, found))
+    found = require_classes(root)
     endings = tuple(
         f".{suffix.lstrip('.').lower()}" for suffix in ([suffixes] if isinstance(suffixes, str) else suffixes)
     )
@@ -57,12 +55,18 @@ def own_folders(root: Path) -> list[str]:
         return sorted(e.name for e in entries if is_visible(e.name) and not OURS.fullmatch(e.name) and e.is_dir())
 
 
-def _too_few(root: Path, found: Sequence[str]) -> str:
+def require_classes(root: Path) -> list[str]:
+    """Returns the names of the class folders, or of folders train/, test/ … Raises ValueError for less than two."""
+    found = own_folders(root)
+    if len(found) > 1:
+        return found
     message = f"data.root={str(root)!r}: should hold one folder of videos per class, holds {len(found)} folders"
-    if not found:
-        return message
-    alone = f"; name {root / found[0]} to have it split by chance" if side_of(found[0]) else ""
-    return f"{message}: {found[0]}{alone}"
+    if found:
+        alone = f"; name {root / found[0]} to have it split by chance" if side_of(found[0]) else ""
+        raise ValueError(f"{message}: {found[0]}{alone}")
+    videos = len(list(_stray(root, root, SUFFIXES)))
+    hint = f" and {videos} videos: move each into the folder of its class, or list them in data.csv=FILE"
+    raise ValueError(message + (hint if videos else ""))
 
 
 def _stray(folder: Path, root: Path, endings: tuple[str, ...]) -> Iterator[str]:

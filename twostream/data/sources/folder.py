@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from twostream.data.sources import tree
-from twostream.data.sources.class_folders import scan
+from twostream.data.sources.class_folders import require_classes, scan
 from twostream.data.sources.folds import check_folds, draw_folds
 from twostream.data.sources.holdout import divide
 from twostream.data.sources.sides import SIDES, TEST, TRAIN
@@ -123,7 +123,8 @@ class Folder(Source):
     ) -> Path:
         """Returns `root` as an absolute path. Finds no video.
 
-        Raises ValueError if it or the CSV is not there, and for several labels a video without a CSV.
+        Raises ValueError if it or the CSV is not there, without a CSV if there are fewer than two class folders, and
+        for several labels a video without a CSV.
         """
         top = tree.check_root(root, holds="one folder of videos per class")
         if labels not in LABELS:
@@ -134,6 +135,8 @@ class Folder(Source):
             )
         if csv is not None:
             read_bytes(Path(csv).expanduser())
+        else:
+            require_classes(top)
         return top
 
 
