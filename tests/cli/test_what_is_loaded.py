@@ -49,7 +49,10 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream train fusion --help": ("", "GROUPS: network"),
     "python train.py --help": ("", "Trains and tests a network"),
     "twostream nosuch": ("", "error: command nosuch: choose from"),
-    "twostream features run --layer conv9 --out here v.mp4": ("hydra", "error: --layer conv9: no network has conv9; "),
+    "twostream features run --layer conv9 --out here v.mp4": (
+        "hydra",
+        "error: --layer conv9: no network has conv9; did you mean conv5",
+    ),
     "twostream features run v.mp4 --layer head": ("hydra", "error: the following arguments are required: --out"),
     "twostream features run v.mp4 --layer head --out here": ("hydra", "error: v.mp4: cannot be opened"),
     "twostream features run --layer head --out here": ("hydra", "error: run: is followed by no VIDEO or FOLDER"),
@@ -86,6 +89,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream evaluate run --protocol ten": ("hydra numpy", "error: --protocol ten: did you mean train? choose from"),
     "twostream evaluate run --batch-size 0": ("hydra numpy", "error: batch_size=0: must be at least 1"),
     "twostream export run --format pth": ("hydra", "error: --format pth: choose from onnx"),
+    "twostream export run --format ONNX": ("hydra", "error: --format ONNX: did you mean onnx? choose from onnx"),
     "twostream export run --push alone": ("hydra", "error: 'alone': name a repository"),
     "twostream prepare kinetics --root here": ("", "error: data_set kinetics: choose from ucf101, hmdb51, folder"),
     "twostream demo nowhere": ("hydra", "error: nowhere: no such folder"),
@@ -103,6 +107,10 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream fuse nowhere.npz": ("numpy", "error: nowhere.npz: no such file"),
     "twostream inspect nowhere": ("hydra", "error: nowhere: no such folder"),
     "twostream predict nowhere {here}/train.py": ("hydra", "error: nowhere: no such folder"),
+    "twostream predict {here}/train.py .": ("hydra", "train.py: is a file; name the run folder that training has left"),
+    "twostream predict run picture.PNG": ("hydra", "error: picture.PNG: is a picture; name a video"),
+    "twostream inspect run picture.PNG": ("hydra", "error: picture.PNG: is a picture; name a video"),
+    "twostream evaluate run/config.yaml": ("hydra numpy", "error: run/config.yaml: is a file; name the run folder"),
     "twostream predict nowhere nowhere.mp4": ("hydra", "error: nowhere.mp4: "),
     "twostream replay nowhere": ("hydra", "error: nowhere: has no nonfinite-*.pt"),
     "twostream inspect run nowhere.mp4": ("hydra", "error: nowhere.mp4: cannot be opened"),
@@ -134,7 +142,21 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "python train.py -m epochs=1,-1": ("hydra", "error: epochs=-1: must be"),
     "python train.py -m fusion=sum,nosuch": ("hydra", "error: fusion=nosuch: no such option; choose from "),
     "python train.py -m nosuch=1,2": ("hydra", "error: nosuch=1: no such option"),
-    "python train.py resume=nowhere": ("hydra", "is no run folder"),
+    "python train.py resume=nowhere": ("hydra", "is no run folder: it has no overrides.json"),
+    "python train.py resume=run/results.json": ("hydra", "is no run folder: name the folder that it is in"),
+    "python train.py resume=sweep": (
+        "hydra",
+        "is no run folder but that of a sweep, which goes on when its",
+    ),
+    "python train.py data.root = X": ("hydra", "error: data.root =: leave out the spaces beside =: data.root=X"),
+    "python train.py data.root =X": ("hydra", "error: data.root =X: leave out the spaces beside =: data.root=X"),
+    "python train.py layer=[conv3,conb5]": ("hydra", "error: layer=[conv3,conb5]: did you mean conv5 or conv4? must"),
+    "python train.py lr=1": ("hydra", "error: lr=1: no such option; did you mean optimizer.learning_rate?"),
+    "python train.py --gpus 2": ("hydra", "error: --gpus: did you mean trainer.devices=2? options are typed as NAME="),
+    "python train.py --config-dir nowhere": ("hydra", "error: --config-dir nowhere: no such folder"),
+    "python train.py data=folder data.root=run": ("hydra", "should hold one folder of videos per class, holds 0 f"),
+    "python train.py data=folder data.root=flat": ("hydra", "holds 0 folders and 1 videos: move each into the f"),
+    "python train.py data=folder data.root=run weights=imagnet": ("hydra", "no such file; did you mean imagenet? cho"),
     "python train.py data=ucf101 data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
     "python train.py data=hmdb51 data.root=. data.lists=nowhere": ("hydra", "error: data.lists='nowhere': "),
     "python train.py data=folder data.root=nowhere": ("hydra", "error: data.root='nowhere': "),
@@ -179,6 +201,9 @@ def test_what_a_command_line_loads(line: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for name, text in RUN.items():
         (tmp_path / "run" / name).write_text(text)
+    for file in ("sweep/ledger.json", "flat/a.mp4", "picture.PNG"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
     scores = Scores(("a", "b"), np.arange(2), np.eye(2, dtype=np.float32), ("x", "y"), "train", "", "mine", 1, "test")
     scores.save(tmp_path / "a.npz")
     words = shlex.split(line.format(here=ROOT).replace("python train.py", str(ROOT / "train.py")))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
 from twostream.config.compose import compose_config
-from twostream.config.typed import check_words
+from twostream.config.typed import check_words, unknown_option
+from twostream.files.extras import install
 from twostream.launch.command import run_command
 
 WORDS = [
@@ -18,7 +20,8 @@ WORDS = [
     ("--fusion=conv", "--fusion=conv: did you mean fusion=conv?"),
     ("-layer", "-layer: did you mean layer=…?"),
     ("--batch-size 4", "did you mean batch_size=4?"),
-    ("--lr 4", "--lr: options are typed as NAME=VALUE"),
+    ("--lr 4", "--lr: did you mean optimizer.learning_rate=4? options are typed as NAME=VALUE"),
+    ("data.root = x", "data.root =: leave out the spaces beside =: data.root=x"),
     ("fusion conv", "fusion: did you mean fusion=conv?"),
     ("seed=0 conv4", "conv4: options are typed as NAME=VALUE"),
 ]
@@ -26,7 +29,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("words", "told"), WORDS)
 def test_words_that_are_no_override(words: str, told: str) -> None:
-    with pytest.raises(ValueError, match=r"several values|typed as NAME=VALUE") as found:
+    with pytest.raises(ValueError, match=r"several values|typed as NAME=VALUE|leave out the spaces") as found:
         check_words(words.split())
     assert told in str(found.value)
     assert "\n" not in str(found.value)
@@ -72,3 +75,11 @@ def test_the_first_command_of_the_readme_has_no_words(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.argv", ["train.py"])
     run_command(lambda: begun.append(True))
     assert begun
+
+
+@pytest.mark.parametrize(("plug_in", "extra"), [("joblib", "joblib"), ("submitit_slurm", "submitit"), ("mine", None)])
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(plug_in: str, extra: str | None) -> None:
+    said = f"In 'hydra/config': Could not find 'hydra/launcher/{plug_in}'\n\nAvailable options in 'hydra/launcher':\n\tbasic"
+    how = f"; {install(extra)}" if extra else ""
+    told = f"hydra/launcher={plug_in}: no such plug-in of Hydra is installed{how}"
+    assert unknown_option(HydraException(said)) == told

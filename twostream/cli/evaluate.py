@@ -54,10 +54,11 @@ def evaluate(arguments: Sequence[str]) -> None:
             raise ValueError(f"--output {output}: needs --splits; the numbers of one run are in its folder")
         if output and not output.absolute().parent.is_dir():
             raise ValueError(f"--output {output}: its folder does not exist")
+        for run in runs:
+            require_run(run)
         places = {run: place_of(run, out, splits) for run in runs}
         runs = runs if splits is None else of_splits(runs, splits, trust=plan.trust)
         for run in runs:
-            require_run(run)
             plan.check(run)
         begins("Loading PyTorch and the network")
         from twostream.evaluation.evaluate import prepare, score

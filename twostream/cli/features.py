@@ -23,6 +23,7 @@ from twostream.files.video_files import VideoError, why_absent
 from twostream.files.writable import require_writable
 from twostream.options.arguments import Parser, value_of
 from twostream.options.choices import AXES, FEATURE_FORMATS, PADDINGS, READABLE
+from twostream.options.rule import did_you_mean
 
 OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@]*=")
 
@@ -120,7 +121,9 @@ def divide(words: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
 def check_options(options: argparse.Namespace) -> None:
     """Raises ValueError for a layer that no network has, ImportError without h5py for a format that needs it."""
     if (name := options.layer.rpartition(".")[2]) not in READABLE:
-        raise ValueError(f"--layer {options.layer}: no network has {name or 'it'}; choose from {', '.join(READABLE)}")
+        raise ValueError(
+            f"--layer {options.layer}: no network has {name or 'it'}; {did_you_mean(name, READABLE)}choose from {', '.join(READABLE)}"
+        )
     if options.window and options.stride and options.stride > options.window:
         raise ValueError(f"--stride {options.stride}: leaves gaps; at most the window, {options.window} frames")
     if options.format == "h5" and importlib.util.find_spec("h5py") is None:

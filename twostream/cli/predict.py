@@ -20,6 +20,8 @@ from twostream.options.arguments import Parser, value_of
 def predict(arguments: Sequence[str]) -> None:
     """Say what happens in a video, in every video of a folder, or before a camera; over time, and overall."""
     options = read_options(arguments)
+    if options.run.is_file():
+        require_run(options.run)  # before the run folder is searched for videos, where the two were swapped
     videos = find_videos(options.video)
     for path in (options.json, options.csv, *([options.film, options.sheet] if len(videos) == 1 else [])):
         if path is not None and not path.absolute().parent.is_dir():

@@ -51,6 +51,8 @@ def load_config(folder: str | Path, *, trust: Sequence[str] = ()) -> DictConfig:
 def require_run(folder: str | Path) -> Path:
     """Returns the path of the configuration in a run folder. Raises ValueError if there is none."""
     path = config_file(folder)
+    if Path(folder).is_file():
+        raise ValueError(f"{folder}: is a file; name the run folder that training has left")
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
     if not path.is_file():

@@ -16,12 +16,13 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from twostream.files.extras import install
 from twostream.options import NO_VALUES, conf_folder
 from twostream.options.command import train_command
 from twostream.options.help import read_groups
 from twostream.options.rule import did_you_mean
 
-
+PLUGINS = ("joblib", "submitit", "ray", "optuna")  # extras with a launcher or sweeper whose name begins so
 ELSEWHERE = {  # names that other programs give to our options
     "lr": "optimizer.learning_rate",
     "gpus": "trainer.devices",
@@ -134,6 +135,10 @@ def unknown_option(error: BaseException) -> str | None:
     >>> unknown_option(ValueError("Could not find 'data/ucf11'\\nAvailable options in 'data':\\n\\tfolder\\n\\tucf101"))
     'data=ucf11: no such option; did you mean ucf101? choose from folder, ucf101'
     """
+    if absent := re.search(r"Could not (?:find|load) '(hydra/(?:launcher|sweeper))/(([a-z]+)\w*)'", str(error)):
+        group, name, start = absent.groups()
+        how = f"; {install(start)}" if start in PLUGINS else ""
+        return f"{group}={name}: no such plug-in of Hydra is installed{how}"
     listing = r"(?:\s+Available options in .+:((?:\n\t.+)+))?"
     found = re.search(r"Could not (?:find|load) '(?!hydra)(.+)/([^/']+)'" + listing, str(error))
     if not found:

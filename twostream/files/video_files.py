@@ -18,6 +18,7 @@ SUFFIXES = (
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv",
     ".wtv", ".xvid", ".y4m",
 )  # fmt: skip
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Folders of file servers and of other systems; some hold small copies of the videos beside them.
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 NUM_SHOWN = 3  # names of left-out files in a message
@@ -97,7 +98,7 @@ def left_out(names: Sequence[str]) -> str:
 
 
 def why_absent(path: str | os.PathLike[str]) -> str | None:
-    """Says why nothing is at `path`, and what may be meant instead; None if something is there."""
+    """Says why no video is at `path`, and what may be meant instead; None if something is there that may be one."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -106,11 +107,11 @@ def why_absent(path: str | os.PathLike[str]) -> str | None:
         return f"cannot be opened (No such file or directory){near(path)}"
     except (OSError, ValueError):  # opening it will give the reason
         pass
-    return None
+    return "is a picture; name a video" if os.fspath(path).lower().endswith(PICTURES) else None
 
 
 def require_video(path: str | os.PathLike[str]) -> None:
-    """Raises `VideoError` if nothing is at `path`."""
+    """Raises `VideoError` if nothing is at `path`, or a picture."""
     if reason := why_absent(path):
         raise VideoError(path, reason)
 

@@ -82,7 +82,7 @@ def did_you_mean(value: str, choices: Iterable[str], *, cutoff: float = 0.6) -> 
     >>> did_you_mean("ucf11", ["folder", "ucf101"]), did_you_mean("x", ["folder", "ucf101"])
     ('did you mean ucf101? ', '')
     """
-    close = difflib.get_close_matches(value, list(choices), 2, cutoff)
+    close = difflib.get_close_matches(value.lower(), list(choices), 2, cutoff)
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 

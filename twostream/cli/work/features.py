@@ -34,7 +34,9 @@ def write_features(recipe: Recipe, videos: Sequence[Video], options: argparse.Na
         settings: dict[str, Any] = {"axes": options.axes, "format": options.format, "chunks": chunks, **opened.settings}
         task = StoreFeatures(options.out, reader, grid, settings=settings, facts={"from": recipe.origin})
         options.out.mkdir(parents=True, exist_ok=True)
-    columns = ", ".join(f"{part} {end - start}" for part, (start, end) in settings["columns"].items())
+    streams = [stream.name for stream in opened.view.streams]
+    parts = [(part.partition(".")[0], end - start) for part, (start, end) in settings["columns"].items()]
+    columns = ", ".join(f"{part if part in streams else recipe.layer} {width}" for part, width in parts)
     say(f"layer {recipe.layer}: columns {columns}; windows of {grid.window} frames, one every {grid.stride}")
     one_is_enough = device != "cpu" or opened.view.flow.on_gpu
     workers = options.workers or (1 if one_is_enough else min(available_cores(), len(videos)))
