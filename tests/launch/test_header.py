@@ -101,7 +101,7 @@ def test_own_code_is_trusted_in_the_commands() -> None:
     assert own_packages(cfg) == ["mylab"]
 
 
-def test_pictures_and_a_video_that_is_gone(make: Make, tmp_path: Path) -> None:
+def test_pictures_and_a_video_that_is_gone(make: Make, tmp_path: Path, monkeypatch) -> None:
     cfg, run = built("logger=csv")
     place = tmp_path / "it's"
     place.mkdir()
@@ -109,9 +109,11 @@ def test_pictures_and_a_video_that_is_gone(make: Make, tmp_path: Path) -> None:
     for video in run.data.test_set.videos:
         video.path.unlink()
     lines = ending(cfg, run, place, 9000).splitlines()
-    assert lines[0] == f"folder    {place}; trained in 2.5 h"
+    assert lines[0] == "folder    it's; trained in 2.5 h"
     assert lines[1] == "pictures  learning_curves.png, in it"
-    assert lines[3] == f"""  twostream predict '{tmp_path!s}/it'"'"'s' VIDEO"""
+    assert lines[3] == """  twostream predict 'it'"'"'s' VIDEO"""
+    monkeypatch.setenv("TWOSTREAM_TYPED_IN", "/elsewhere")  # where resume= was typed
+    assert ending(cfg, run, place, 9000).splitlines()[0] == f"folder    {place}; trained in 2.5 h"
 
 
 def of_sizes(*sizes: int) -> list[Video]:

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,9 +149,8 @@ def test_rows_that_were_written_stay_when_the_disk_is_full(tmp_path: Path, monke
 
 def test_where_the_numbers_go_is_said_before_they_do(tmp_path: Path) -> None:
     folder = tmp_path / "my run"
-    places = {
-        mode: wandb_logger(folder, project="p", mode=mode).place(folder) for mode in ("online", "offline", "disabled")
-    }
+    loggers: Any = {mode: wandb_logger(folder, project="p", mode=mode) for mode in ("online", "offline", "disabled")}
+    places = {mode: logger.place(folder) for mode, logger in loggers.items()}
     assert places == {
         "online": "online, project p",
         "offline": f"offline; to upload it: wandb sync '{folder}/wandb'/*run-*",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -19,10 +18,9 @@ from twostream.config.data import mirror_note
 from twostream.config.loss import balance_cautions
 from twostream.config.run import Run
 from twostream.config.settle import groups_note, settled_note
-from twostream.config.trust import TYPED_IN
 from twostream.files.errors import say
 from twostream.files.words import counted
-from twostream.launch.ending import ending
+from twostream.launch.ending import as_seen_from_the_shell, ending
 from twostream.launch.header import COLUMNS, header
 from twostream.metrics import untested
 from twostream.metrics.intervals import few_note
@@ -52,15 +50,6 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
         for line in lines:
             text = f"{word}: {line}"
             say(textwrap.fill(text, COLUMNS, subsequent_indent="  ") if sys.stdout.isatty() else text)
-
-
-def as_seen_from_the_shell(folder: Path) -> Path:
-    """Returns a folder by its path below the one that the user is in, if it is there.
-
-    With resume= that is not the current folder of the process.
-    """
-    here = Path(os.environ.get(TYPED_IN) or os.getcwd())
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def is_cell() -> bool:
@@ -100,4 +89,4 @@ def conclude(cfg: DictConfig, results: Mapping[str, Any], metrics: Mapping[str, 
     if worse := worse_than_probe(metrics, results["probe"]):
         lower = ", ".join(f"{name} {now:.4f} after {then:.4f}" for name, now, then in worse)
         print(f"WARNING: training has made it worse than the probe that it started from: {lower}", flush=True)
-    say(ending(cfg, run, folder, results["seconds"], shown=as_seen_from_the_shell(folder), cell=is_cell()))
+    say(ending(cfg, run, folder, results["seconds"], cell=is_cell()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from twostream.config.run import Run
-from twostream.config.trust import plugin_packages, targets
+from twostream.config.trust import TYPED_IN, plugin_packages, targets
 from twostream.data.sources import Video
 from twostream.files.words import duration
 from twostream.options.streams import Stream
@@ -19,19 +20,23 @@ PICTURES = ("learning_curves.png", "confusion_matrix.png")
 KNOWN = ("twostream", "torch", "pytorch_lightning")  # whose code needs no --trust
 
 
-def ending(
-    cfg: DictConfig, run: Run, folder: Path, seconds: float, *, shown: Path | None = None, cell: bool = False
-) -> str:
-    """Returns the last lines of a run, with commands that can be pasted; of a `cell` of a sweep the folder alone.
-
-    `shown`: the folder as the user's shell takes it; None: as it is.
-    """
-    shown = folder if shown is None else shown
+def ending(cfg: DictConfig, run: Run, folder: Path, seconds: float, *, cell: bool = False) -> str:
+    """Returns the last lines of a run, with commands that can be pasted; of a `cell` of a sweep the folder alone."""
+    shown = as_seen_from_the_shell(folder)
     if cell:
         return f"-> {shown}"
     pictures = ", ".join(name for name in PICTURES if (folder / name).is_file())
     lines = [f"folder    {shown}; trained in {duration(seconds)}"] + [f"pictures  {pictures}, in it"] * bool(pictures)
     return "\n".join([*lines, "next", *(f"  {line}" for line in next_commands(cfg, run, shown))])
+
+
+def as_seen_from_the_shell(path: Path) -> Path:
+    """Returns a path below the folder that the user is in relative to it, and any other one as a whole.
+
+    With resume= that folder is not the current one of the process.
+    """
+    here, whole = Path(os.environ.get(TYPED_IN) or os.getcwd()), path.absolute()
+    return whole.relative_to(here) if whole.is_relative_to(here) else whole
 
 
 def next_commands(cfg: DictConfig, run: Run, folder: Path) -> list[str]:
@@ -54,7 +59,8 @@ def words_of(video: Video, streams: Sequence[Stream]) -> list[str]:
     files = {column: video.files.get(column) for column in columns}
     if not all(path is not None and path.is_file() for path in (video.path, *files.values())):
         return []
-    return [str(video.path), *(word for column, path in files.items() for word in ("--stream", f"{column}={path}"))]
+    beside = [f"{column}={as_seen_from_the_shell(path)}" for column, path in files.items() if path is not None]
+    return [str(as_seen_from_the_shell(video.path)), *(word for text in beside for word in ("--stream", text))]
 
 
 def own_packages(cfg: DictConfig) -> list[str]:
