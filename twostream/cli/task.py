@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -21,6 +22,7 @@ LOADING = "The configuration is read. Loading PyTorch, which takes some seconds 
 def main(cfg: DictConfig) -> float | None:
     """Does one run, or one cell of a sweep; Hydra has composed its configuration, and `notes_errors` checked it."""
     say_loading()
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it would tell of its fonts
     from twostream.train import run
 
     return run(cfg)
