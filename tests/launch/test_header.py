@@ -78,7 +78,7 @@ def test_what_is_not_usual_is_said_in_twelve_lines(make: Make) -> None:
     lines = above.splitlines()
     assert lines[7] == "loss      cross-entropy, class_weights=balanced, focal=2, sampler=balanced"
     assert lines[9] == "device    CPU, 1 process, precision=bf16-mixed"
-    assert lines[10] == "W&B       offline; to upload it: wandb sync runs/x/wandb/*run-*"
+    assert lines[10] == "W&B       offline; upload: wandb sync runs/x/wandb/*run-*"
     assert len(lines) == 12
     assert max(map(len, lines)) <= COLUMNS
 

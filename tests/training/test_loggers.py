@@ -153,6 +153,6 @@ def test_where_the_numbers_go_is_said_before_they_do(tmp_path: Path) -> None:
     places = {mode: logger.place(folder) for mode, logger in loggers.items()}
     assert places == {
         "online": "online, project p",
-        "offline": f"offline; to upload it: wandb sync '{folder}/wandb'/*run-*",
+        "offline": f"offline; upload: wandb sync '{folder}/wandb'/*run-*",
         "disabled": "disabled",
     }

@@ -162,7 +162,7 @@ class PatientWandb(WandbLogger):
             return f"online, project {self._wandb_init['project']}"
         if mode == "disabled":
             return "disabled"
-        return f"offline; to upload it: wandb sync {shlex.quote(str(folder / 'wandb'))}/{self.files.name}"
+        return f"offline; upload: wandb sync {shlex.quote(str(folder / 'wandb'))}/{self.files.name}"
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
