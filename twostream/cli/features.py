@@ -121,8 +121,9 @@ def divide(words: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
 def check_options(options: argparse.Namespace) -> None:
     """Raises ValueError for a layer that no network has, ImportError without h5py for a format that needs it."""
     if (name := options.layer.rpartition(".")[2]) not in READABLE:
+        near = did_you_mean(name, READABLE)
         raise ValueError(
-            f"--layer {options.layer}: no network has {name or 'it'}; {did_you_mean(name, READABLE)}choose from {', '.join(READABLE)}"
+            f"--layer {options.layer}: no network has {name or 'it'}; {near}choose from {', '.join(READABLE)}"
         )
     if options.window and options.stride and options.stride > options.window:
         raise ValueError(f"--stride {options.stride}: leaves gaps; at most the window, {options.window} frames")
