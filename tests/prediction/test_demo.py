@@ -218,6 +218,18 @@ def test_the_command(run, tmp_path) -> None:
     assert not list((tmp_path / "tmp").glob("twostream-demo-*"))
 
 
+def test_the_options_that_the_docs_name() -> None:
+    """Each of them, with its default."""
+    text = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
+    rows = re.findall(r"^\| `--([\w-]+) [A-Z]+` \| (\S+) \|", text, re.M)
+    options = vars(typed.read_options(["RUN_DIR"]))
+    left = {name: "none" if value in (None, []) else str(value) for name, value in options.items()}
+    assert {name.replace("-", "_"): value for name, value in rows} | {"run": "RUN_DIR", "second": "none"} == left
+    assert (demo.KEPT, demo.WAITING) == (3600, 20)
+    assert "at most 20 wait" in " ".join(text.split())
+    assert "deleted an hour after" in " ".join(text.split())
+
+
 def test_without_gradio_the_error_names_the_extra(run, monkeypatch) -> None:
     monkeypatch.setattr(typed.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"^twostream demo needs gradio, .*\[demo\]"):
