@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,7 +55,10 @@ def test_training_that_is_stopped_before_it_begins(number: signal.Signals, tmp_p
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 128 + number
-    assert done.stderr == f"stopped by {number.name}; begin again with: python train.py seed=1\n"
+    assert (
+        done.stderr
+        == f"stopped by {number.name}; begin again with: python {shlex.quote(str(ROOT / 'train.py'))} seed=1\n"
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -44,7 +44,7 @@ COMMANDS = {  # command -> (the module with the function of that name, what it d
 SECTIONS = {  # of the help, in the order of a day's work
     "start": ("probe", "info"),
     "train": ("train", "replay"),
-    "look": ("predict", "inspect"),
+    "look": ("predict", "inspect", "demo"),
     "compare": ("evaluate", "report", "fuse", "contributions"),
     "use elsewhere": ("features", "export"),
     "data": ("prepare", "flow"),

@@ -39,18 +39,22 @@ def demo(arguments: Sequence[str]) -> None:
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Reads what the user typed."""
-    parser = Parser("twostream demo", description=demo.__doc__)
+    parser = Parser("twostream demo", demo.__doc__, examples=("RUN_DIR", "RUN_DIR RUN_DIR --video VIDEO"))
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder that training has left")
     parser.add_argument("second", type=Path, nargs="?", metavar="RUN_DIR", help="another one, shown beside the first")
     parser.add_argument("--video", type=Path, metavar="FILE", help="the video that the page shows at first")
     seconds, count = value_of("number > 0"), value_of("whole >= 1")
-    parser.add_argument("--limit", type=seconds, default=30, metavar="SECONDS", help="looked at (default 30)")
-    parser.add_argument("--max-upload", type=count, default=200, metavar="MB", help="of a file (default 200)")
-    parser.add_argument("--top", type=count, default=5, help="so many classes (default 5)")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: other machines may open it (default 127.0.0.1)")
+    parser.add_argument("--limit", type=seconds, default=30, metavar="SECONDS", help="look at so much of a video")
+    parser.add_argument(
+        "--max-upload", type=count, default=200, metavar="MB", help="take files of so many megabytes at most"
+    )
+    parser.add_argument("--top", type=count, default=5, metavar="N", help="show so many classes")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="who may open the page; 127.0.0.1: this machine alone; 0.0.0.0: others, too"
+    )
     port = value_of("whole >= 0, <= 65535")
-    parser.add_argument("--port", type=port, default=7860, help="0: any that is free (default 7860)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the networks")
+    parser.add_argument("--port", type=port, default=7860, metavar="N", help="of the page; 0: any that is free")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes")
     add_trust(parser)
     return parser.parse_args(arguments)
 
