@@ -27,7 +27,7 @@ from twostream.files.atomic import atomic_file
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))
 SECONDS = 900  # for all cells of one; they take a minute or two on a machine without other work
-WIDTH, COLOURS = 800, 128  # of a stored picture, at most
+WIDTH, COLOURS = 800, 256  # of a stored picture, at most
 NEAR = 0.1  # how far a decimal of a headline may be from the stored one: other processors round otherwise
 TIME = re.compile(
     r"\d[\d.]* (?:s|min|h)(?=\)|$)|\d[\d.]*(?= (?:clips|videos)/s)|\d+:\d\d:\d\d"
@@ -106,7 +106,7 @@ def small(png: bytes) -> bytes:
     if picture.width > WIDTH:
         picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
