@@ -119,8 +119,8 @@ def test_pictures_are_made_small() -> None:
     ("found", "holds"),
     [
         ("late 0.25 of 80", True),
-        ("late 0.40 of 80", True),
-        ("late 0.41 of 80", False),
+        ("late 0.45 of 80", True),
+        ("late 0.46 of 80", False),
         ("late 0.25 of 81", False),
         ("late 0.25", False),
         ("fused 0.25 of 80", False),
