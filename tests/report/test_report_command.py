@@ -256,8 +256,8 @@ def test_what_is_no_training_run_is_named_once(tmp_path: Path, monkeypatch, caps
         ([], [], None),
         (["running"], [], None),
         ([], ["fusion_sum"], "fusion_sum: not taken for finished"),
-        (["failed"], [], "of 2 cells 1 failed; the same command tries them again"),
-        (["running", "interrupted"], [], "of 3 cells 1 running, 1 interrupted; the same"),
+        (["failed"], [], "of 2 cells 1 failed; try them again with: "),
+        (["running", "interrupted"], [], "of 3 cells 1 running, 1 interrupted; try them again with: "),
     ],
     ids=["all finished", "another process is at one", "other results", "failed", "nobody is at it"],
 )

@@ -129,7 +129,7 @@ def test_what_lacks_is_said(tmp_path: Path) -> None:
     Scores(**{**vars(scores), **some}).save(path)  # a video that could not be read
     found = table(tmp_path / "sweep")
     assert found is not None
-    assert found["lacks"][1] == "seed=0: fold 1 of 3; seed=1: 1 of 26 videos have no scores"
+    assert found["lacks"][1] == "seed=0: fold 1 of 3; seed=1: 1 of 26 videos has no scores"
     assert found["pooled test/top1, %"][1] == "—"
 
 

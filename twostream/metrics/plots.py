@@ -99,7 +99,7 @@ def draw_curves(axes: Axes, curves: Mapping[str, tuple[list[float], list[float]]
         )
     ends = [epoch for epochs, _ in shown.values() for epoch in (epochs[0], epochs[-1])] or [1]
     room = 0.04 * (max(ends) - min(ends)) or 0.5
-    axes.set_xlim(min(ends) - room, max(ends) + room)
+    axes.set_xlim(min(ends) - min(room, 0.5), max(ends) + room)  # no epoch 0
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=8))
     axes.set_xlabel("epoch", fontsize=12)
     axes.tick_params(labelsize=12)

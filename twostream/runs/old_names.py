@@ -36,6 +36,8 @@ LATER = {  # options that runs of before did not have -> the value with which th
     "backbone.inflate": False,
     "flow_backbone.inflate": False,
     "data.folds": None,
+    "data.decode": "cpu",
+    "flow.precision": "float32",
     "distill": {"from": None, "layer": None, "weight": 50.0},
     "data.labels": "single",
     "diff": {"length": 5, "std": None},
