@@ -17,7 +17,7 @@ import importlib.abc, os, runpy, sys
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "torch":
+        if name == "torch" and sys._getframe(2).f_code.co_name != "find_spec":  # not only asked whether it is there
             print("torch", flush=True)
             os._exit(0)
 
