@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from transcripts import commands_of, forms, shortened
+from transcripts import HOME, commands_of, shortened, words
 from warm import Warm
 
 ROOT = Path(__file__).parents[1]
@@ -54,19 +54,19 @@ def printed(tmp_path_factory, warm: Warm) -> dict[str, list[str]]:
     environment |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     found = {}
     for command in TRANSCRIPT:
-        program, *words = shlex.split(command)
+        program, *typed = shlex.split(command)
         start = [str(ROOT / "train.py")] if program == "python" else [str(home / "command.py")]
-        words = words[program == "python" :]
-        fast = FAST if words[0] != "prepare" and any("=" in word for word in words) else []
-        done = warm.run([*start, *words, *fast], cwd=home, env=environment, timeout=120)
+        typed = typed[program == "python" :]
+        fast = FAST if any("=" in word for word in typed) else []
+        done = warm.run([*start, *typed, *fast], cwd=home, env=environment, timeout=120)
         assert done.returncode == 0, done.stderr
-        found[command] = (done.stdout + done.stderr).splitlines()
+        found[command] = (done.stdout + done.stderr).replace(str(home), HOME).splitlines()
     return found
 
 
 @pytest.mark.parametrize("command", TRANSCRIPT)
 def test_a_command_prints_what_the_page_shows(command: str, printed: dict[str, list[str]]) -> None:
-    assert forms(TRANSCRIPT[command]) == forms(shortened(printed[command]))
+    assert words(TRANSCRIPT[command]) == words(shortened(printed[command]))
 
 
 def test_the_transcript_is_of_four_videos_or_more_in_two_classes() -> None:

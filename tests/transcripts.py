@@ -18,10 +18,16 @@ from pathlib import Path
 
 HOME, GAP = "/home/ada", "…"
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.S)
-PROGRESS = re.compile(r"[\w ]+: [\d,.]+/[\d,.]+.*")
-DATED = re.compile(r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d")  # the folder of a run
-HASH = re.compile(r"\b[0-9a-f]{16,}\b")
-NUMBER = re.compile(r"[+−-]?\d[\d,.]*(e-?\d+)?")
+PROGRESS = re.compile(r"[\w ,]+: [\d,.]+/[\d,.]+.*|.* …")
+MASKS = (  # in this order
+    (r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d", "#"),  # the folder of a run
+    (r"\b[0-9a-f]{16,}\b", "#"),
+    ("[▁-█]+", "#"),
+    (r"[+−-]?\d[\d,.]*(e-?\d+)?", "#"),
+    (r"# (min|h)\b", "# s"),
+    (r"# [KMG]\b", "# G"),
+    (r"\b(tensor|window|epoch|video|group)s\b", r"\1"),
+)
 
 
 def commands_of(text: str) -> dict[str, list[str]]:
@@ -38,11 +44,12 @@ def commands_of(text: str) -> dict[str, list[str]]:
 def form(line: str) -> str:
     """A line without its numbers, dates and spaces.
 
-    >>> form("epoch 2/10  train/loss 0.002 (31.7 s)")
-    'epoch #/# train/loss # (# s)'
+    >>> form("epoch 2/10  train/loss 0.002  31.7 s"), form("yoyo  0.567  ▅▇▇▃  2 min")
+    ('epoch #/# train/loss # # s', 'yoyo # # # s')
     """
-    line = re.sub(r"\btensors\b", "tensor", NUMBER.sub("#", HASH.sub("#", DATED.sub("#", line))))
-    return " ".join(line.replace("(# minutes)", "(# s)").split())
+    for pattern, mask in MASKS:
+        line = re.sub(pattern, mask, line)
+    return " ".join(line.split())
 
 
 def shortened(lines: Iterable[str]) -> list[str]:
@@ -51,9 +58,9 @@ def shortened(lines: Iterable[str]) -> list[str]:
     return [line for group in alike for line in (group if len(group) < 3 else (group[0], GAP, group[-1]))]
 
 
-def forms(lines: Iterable[str]) -> list[str]:
-    """Returns the forms of lines, each once where several follow one another."""
-    return [one for one, _ in groupby(form(line) for line in lines if line != GAP)]
+def words(lines: Iterable[str]) -> list[str]:
+    """Returns the words of lines, without numbers: where lines are broken depends on the length of paths."""
+    return [word for line in lines for word in form(line).split()]
 
 
 def write(page: Path, run: Callable[[str], str]) -> None:
@@ -63,7 +70,7 @@ def write(page: Path, run: Callable[[str], str]) -> None:
         shown = []
         for line in block[0].splitlines():
             if line.startswith("$ "):
-                shown += [line, *shortened(run(line[2:]).splitlines())]
+                shown += [line, *shortened(run(line[2:]).strip("\n").splitlines())]
         return "\n".join([*shown, ""])
 
     page.write_text(BLOCK.sub(again, page.read_text()))
