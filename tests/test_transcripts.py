@@ -66,7 +66,8 @@ def printed(tmp_path_factory, warm: Warm) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("command", TRANSCRIPT)
 def test_a_command_prints_what_the_page_shows(command: str, printed: dict[str, list[str]]) -> None:
-    assert words(TRANSCRIPT[command]) == words(shortened(printed[command]))
+    now = shortened(printed[command])
+    assert words(TRANSCRIPT[command]) == words(now), "\n".join(["see tests/transcripts.py; it prints now:", *now])
 
 
 def test_the_transcript_is_of_four_videos_or_more_in_two_classes() -> None:
