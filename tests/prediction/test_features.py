@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import pickle
 import signal
@@ -200,6 +201,15 @@ def in_this_process(monkeypatch) -> list[int]:
 
 def command(*words: object) -> None:
     typed.features([str(word) for word in words])
+
+
+def test_the_columns_of_a_head_are_said_in_plain_words(run, video, tmp_path, monkeypatch, capsys) -> None:
+    """Its JSON has the names of the classifiers in the checkpoint."""
+    in_this_process(monkeypatch)
+    command(run, video, "--layer", "head", "--out", tmp_path / "out", "--window", 10, "--stride", 5)
+    assert re.search(
+        r"^layer head: columns (rgb|flow|head) \d+(, (rgb|flow|head) \d+)*; windows", capsys.readouterr().out
+    )
 
 
 def test_a_folder(run, folder, tmp_path, monkeypatch, capsys) -> None:
