@@ -20,8 +20,8 @@ def test_the_recording_is_what_is_printed_now() -> None:
     assert first[1] == LOADING
     assert all(len(line) <= COLUMNS for line in (*first, *end, *wrong) if not line.startswith(("W&B", "$")))
     sources = "".join((ROOT / "twostream" / "launch" / f"{name}.py").read_text() for name in ("header", "ending"))
-    labels = {line[:LABEL].strip() for line in (*first[4:14], *end[2:4])}
-    assert labels - {"rgb", "flow"} == {name for name in labels if re.search(rf'"{name}["\s]', sources)}
+    labels = {line[:LABEL].strip() for line in (*first[4:14], *end[2:4])} - {"rgb", "flow"}
+    assert labels == {name for name in labels if re.search(rf'"{name}["\s]', sources)}
     assert first[16 - 1] == " " * len("epoch 1/6") + "".join(f"  {head:>10}" for head in list(TABLE.values())[:5])
     assert re.fullmatch(r"epoch 4/6 ━\S+ 43/57 loss \S+  top-1 \S+  31 clips/s \S+ left", first[-1])
     assert LOADING in stopped
