@@ -122,7 +122,7 @@ def test_from_an_archive_and_a_second_data_set_beside_it(ucf: Path, tmp_path: Pa
         "split 1: 1 training and 0 test videos (3,570 and 1,530 if complete)",
         "split 2: 1 training and 0 test videos (3,570 and 1,530 if complete)",
         "split 3: 1 training and 0 test videos (3,570 and 1,530 if complete)",
-        "1 listed videos are absent: data.missing=skip trains on the others",
+        "1 listed video is absent: data.missing=skip trains on the others",
     ]
     assert run("ucf101", root, capsys)[1][0] == "unpacking UCF101.zip"
     assert len(counts(root)) == 5
