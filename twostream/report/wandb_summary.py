@@ -68,9 +68,8 @@ def log_summary(report: Report, folder: Path, *, mode: str) -> None:
     try:
         title = f"{report.metric.name} over {' and '.join(report.over)}" if report.over else report.metric.name
         table = wandb.Table(columns=list(COLUMNS), data=summary_rows(report), allow_mixed_types=True)
-        bars = wandb.Table(
-            columns=["setting", "mean"], data=[row[:2] for row in summary_rows(report) if row[1] is not None]
-        )
+        means: Any = [row[:2] for row in summary_rows(report) if row[1] is not None]
+        bars = wandb.Table(columns=["setting", "mean"], data=means)
         run.log({"report/settings": table, "report/means": wandb.plot.bar(bars, "setting", "mean", title=title)})
         run.summary.update(
             {"report/runs": len(report.sweep.cells), **{f"report/{k}": n for k, n in report.states.items()}}
