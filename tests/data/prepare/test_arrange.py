@@ -213,7 +213,7 @@ def test_videos_and_lists_from_a_mirror(tmp_path: Path, server: FileServer, caps
     assert [asked[0] for asked in server.asked] == [
         "x/UCF101.rar", "x/UCF101_videos.zip", "x/UCF101_videos.zip", "x/UCF101TrainTestSplits-RecognitionTask.zip",
     ]  # fmt: skip
-    assert f"UCF101_videos.zip: {len(videos) / 1e6:,.1f} of {len(videos) / 1e6:,.1f} MB" in capsys.readouterr().out
+    assert "MB" not in capsys.readouterr().out  # in a file, a short download has no line of its own
     server.asked.clear()
     assert run(root, fetch=True, mirrors=[server.url("x/")]) == 0
     assert server.asked == []
