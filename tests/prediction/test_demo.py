@@ -239,5 +239,11 @@ def test_without_gradio_the_error_names_the_extra(run, monkeypatch) -> None:
 def test_a_port_that_is_taken(run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UserError, match=rf"^--host 127.0.0.1 --port {port}: cannot be opened .*--port 0"):
+        with pytest.raises(UserError, match=rf"^--host 127.0.0.1 --port {port}: cannot be opened \([^()]*\); --port 0"):
             typed.demo([str(run), "--port", str(port)])
+
+
+def test_an_address_of_another_machine() -> None:
+    """Says why it cannot be opened, once; another port would not help."""
+    with pytest.raises(ValueError, match=r"^--host 192\.0\.2\.1 --port 7860: cannot be opened \([^()]*\)$"):
+        typed.listen("192.0.2.1", 7860)

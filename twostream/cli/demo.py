@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import socket
 from collections.abc import Sequence
@@ -65,5 +66,6 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        where = f"--host {host} --port {port}"
-        raise ValueError(f"{where}: cannot be opened ({error.strerror}); --port 0 takes one that is free") from None
+        why = str(error.strerror).partition(" (while")[0]  # what follows repeats host and port
+        other = "; --port 0 takes one that is free" if error.errno == errno.EADDRINUSE else ""
+        raise ValueError(f"--host {host} --port {port}: cannot be opened ({why}){other}") from None

@@ -45,7 +45,7 @@ def summary(outcome: Outcome, metrics: Mapping[str, float]) -> str:
 
 def title(outcome: Outcome) -> str:
     """Says what was scored."""
-    scores, views = outcome.scores, f"{outcome.views} view{'s' * (outcome.views > 1)}"
+    scores, views = outcome.scores, counted(outcome.views, "view")
     return (
         f"{scores.data} split {scores.split}, {scores.part}: {counted(len(scores.videos), 'video')} × {views}, "
         f"{outcome.seconds:.1f} s; accuracies in %"

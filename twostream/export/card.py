@@ -157,7 +157,7 @@ def protocol(clips: ClipDataset, before: str) -> str:
     crops = len(clips.transform.fixed(240, 320))
     where: Any = clips.transform
     mirrored = " and mirrored" if where.test_flip or where.test == "ten" else ""
-    views = f"{starts.shape[0]} view{'s' * (starts.shape[0] > 1)} in time"
+    views = f"{counted(starts.shape[0], 'view')} in time"
     return (
         f"Every video is counted once. Its score is the mean, {before}, of {starts.shape[0] * crops} clip(s): "
         f"{views} × {crops} crop(s) of the frame ({where.test}{mirrored}). A clip has T = {starts.shape[1]} chunks of "

@@ -53,6 +53,7 @@ MORE = {
     "README.md, docs/": "in the repository: how to do what, and what was measured",
 }
 WIDTH, COLUMN = 100, 30  # of a line; where the text begins
+NARROW = 24  # columns that text needs beside names
 
 
 def print_help(words: Sequence[str]) -> None:
@@ -130,13 +131,16 @@ def entries(rows: Mapping[str, str], column: int = COLUMN) -> list[str]:
 
 
 def entry(name: str, text: str, column: int = COLUMN) -> str:
-    """Returns a line for a name, with its text wrapped in a column of its own; below a name that is too long for that.
+    """Returns a line for a name, with its text wrapped in a column of its own.
+
+    The text stands below a name that is too long for that, and below all names where the terminal is too narrow.
 
     >>> print(entry("epochs=6", "whole", 12), entry("batch_size=32", "whole", 12), sep="\\n")
       epochs=6  whole
       batch_size=32
                 whole
     """
+    column = column if columns() >= column + NARROW else 6
     indent = " " * column
     lines = wrapped(text, indent).removeprefix(indent)
     start = f"  {name}".ljust(column)

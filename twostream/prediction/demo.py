@@ -29,9 +29,10 @@ from twostream.data.windows import Step, Window
 from twostream.explain.pictures import save_columns
 from twostream.files.errors import UserError, checked, one_line, printable, say
 from twostream.files.video_files import SUFFIXES
+from twostream.files.words import counted
 from twostream.prediction.annotated import AnnotatedFilm
 from twostream.prediction.canvas import colour_of
-from twostream.prediction.output import UNSURE, counted
+from twostream.prediction.output import UNSURE
 from twostream.prediction.predictor import Observer, Prediction, Predictor, Seen, best
 from twostream.prediction.sheet import sheet_column
 from twostream.prediction.window_sample import WindowSample

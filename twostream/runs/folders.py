@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from twostream.files.json_yaml import read_json
 from twostream.files.lock import is_held
+from twostream.files.words import counted
 from twostream.runs.results import read_results
 
 STATES = ("finished", "failed", "running", "interrupted", "damaged", "missing")
@@ -49,8 +50,7 @@ def run_folders(folder: Path, left_out: list[str], *, deep: bool) -> Iterator[Pa
         yield from (Path(where, name) for name in sorted(runs))
         folders[:] = [name for name in folders if deep and name not in runs]
     for file, number in others.items():
-        what = f"{number:,} {NO_RUNS[file]}{'s' * (number > 1)}"
-        left_out.append(f"{folder}: {what} ({file}), since a report compares training runs")
+        left_out.append(f"{folder}: {counted(number, NO_RUNS[file])} ({file}), since a report compares training runs")
 
 
 def is_run(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from twostream.data.module import VideoDataModule
 from twostream.data.samplers import ClipBatches, ClipSampler
 from twostream.data.tasks import available_cores
 from twostream.files.errors import ExpectedError
+from twostream.files.words import counted
 from twostream.training.system import TwoStreamSystem
 
 LOADING = ("open", "decode", "flow", "transform", "collate")
@@ -382,7 +383,7 @@ def table(result: Bench) -> str:
     if result.step is not None:
         lines.append(f"step       {1e3 * result.step:.2f} ms a clip as a run does it, callbacks and all")
     needed = result.cores_needed
-    lines.append(f"feeding    {result.trained:.3g} clips/s take {needed} core{'s' * (needed > 1)} that load")
+    lines.append(f"feeding    {result.trained:.3g} clips/s take {counted(needed, 'core')} that load")
     return "\n".join([*lines, verdict(result)])
 
 

@@ -19,6 +19,7 @@ from twostream.files.atomic import atomic_file
 from twostream.files.errors import first_line
 from twostream.files.progress import watch_bytes
 from twostream.files.weights import require_weights
+from twostream.files.words import counted
 from twostream.models.backbone.base import Backbone
 from twostream.runs.checkpoint import load_plain
 
@@ -70,7 +71,7 @@ class WeightsReport:
             names = getattr(self, kind)
             stages = dict.fromkeys(name.split(".")[1] for name in names) if kind != "loaded" else {}
             where = f", {' '.join(stages)}" if stages else ""
-            parts.append(f"{len(names)} tensor{'s' * (len(names) != 1)} {kind} ({self.numbers[kind]:,} values{where})")
+            parts.append(f"{counted(len(names), 'tensor')} {kind} ({self.numbers[kind]:,} values{where})")
         return f"{self.backbone} <- {self.origin}: {', '.join(parts)}"
 
 
