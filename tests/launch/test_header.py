@@ -133,6 +133,14 @@ def of_sizes(*sizes: int) -> list[Video]:
             [],
             [
                 "2 of 2 classes have fewer than 10 training videos (a: 9): expect other numbers from another split or "
+                "seed"
+            ],
+        ),
+        (
+            (9, 9),
+            ["weights=imagenet", "backbone=resnet18"],
+            [
+                "2 of 2 classes have fewer than 10 training videos (a: 9): expect other numbers from another split or "
                 "seed; `twostream probe` says what to beat"
             ],
         ),

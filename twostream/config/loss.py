@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
+from twostream.config.compose import streams_of
 from twostream.config.older import is_multi
+from twostream.config.starts import start_of
 from twostream.data.balance import balanced_weights
 from twostream.data.sources import Video
 from twostream.files.words import counted
@@ -66,10 +68,12 @@ def balance_cautions(cfg: DictConfig, videos: Sequence[Video], classes: Sequence
     said = []
     fewest, most = int(counts.argmin()), int(counts.argmax())
     if few := int((counts < FEW_OF_CLASS).sum()):
+        started = all(start_of(cfg, stream) for stream in streams_of(cfg))
+        floor = "; `twostream probe` says what to beat" if started else ""  # it refuses random networks
         said.append(
             f"{few} of {counted(len(classes), 'class', 'classes')} {'has' if few == 1 else 'have'} fewer than "
             f"{FEW_OF_CLASS} training videos ({classes[fewest]}: {counts[fewest]}): expect other numbers from another "
-            "split or seed; `twostream probe` says what to beat"
+            f"split or seed{floor}"
         )
     balanced = is_balanced(cfg), loss_of(cfg, "class_weights") is not None
     if all(balanced):
