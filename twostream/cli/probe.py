@@ -33,7 +33,7 @@ def probe(arguments: Sequence[str]) -> None:
         "--folds",
         type=count,
         metavar="K",
-        help="cross-validation over all videos, groups kept together (default: the split)",
+        help="cross-validation over all videos, groups kept together (default: the split, if there is one; else 5)",
     )
     parser.add_argument(
         "--views",
