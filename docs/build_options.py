@@ -41,7 +41,7 @@ def options() -> str:
         rows = [(f"`{group}={file.stem}`", first_comment(file)) for file in sorted(folder.glob("*.yaml"))]
         about = f"{comment[:1].upper()}{comment[1:]}." if comment else ""
         rest = f"Options are those of [`{folder.name}`](#{folder.name})." if "@" in group else table(OPTIONS, rows)
-        parts.append(f"## {group}\n\n{about} Without a word of it: `{group}={default}`.\n\n{rest}")
+        parts.append(f"## {group}\n\n{about} Default: `{group}={default}`.\n\n{rest}")
     return "\n\n".join(parts)
 
 
