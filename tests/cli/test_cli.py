@@ -69,7 +69,7 @@ def test_info_has_a_row_for_the_fusion_of_several_stages(monkeypatch, capsys) ->
 def test_wrong_input_is_one_line(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "info", "layer=conv9")
-    assert str(stopped.value).startswith("error: layer=conv9: must be conv1, ")
+    assert str(stopped.value).startswith("error: layer=conv9: did you mean conv5 or conv4? must be conv1, ")
     assert "\n" not in str(stopped.value)
 
 

@@ -86,7 +86,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream trian": ("", "error: command trian: did you mean train? choose from"),
     "twostream info --classes 0": ("hydra", "error: --classes 0: must be"),
     "twostream flow --store here --encoding gif": ("hydra", "error: --encoding gif: choose from jpeg, png, small"),
-    "twostream evaluate run --protocol ten": ("hydra numpy", "error: --protocol ten: did you mean train? choose from"),
+    "twostream evaluate run --protocol ten": ("hydra numpy", "error: --protocol ten: did you mean tsn? choose from"),
     "twostream evaluate run --batch-size 0": ("hydra numpy", "error: batch_size=0: must be at least 1"),
     "twostream export run --format pth": ("hydra", "error: --format pth: choose from onnx"),
     "twostream export run --format ONNX": ("hydra", "error: --format ONNX: did you mean onnx? choose from onnx"),

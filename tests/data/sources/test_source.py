@@ -214,7 +214,7 @@ def test_configs_build_the_sources(tmp_path: Path) -> None:
         path = CONF / f"{option}.yaml"
         assert path.read_text().startswith("# @package _global_\n")
         config = OmegaConf.load(path).data
-        read_by = {"cache", "frames", "mirror", "packed"}  # how frames are read is not the source's business
+        read_by = {"cache", "decode", "frames", "mirror", "packed"}  # how frames are read is not the source's business
         assert read_by <= config.keys()
         assert config.keys() - which_videos(config).keys() == read_by
         config = OmegaConf.create(which_videos(config))
