@@ -164,6 +164,7 @@ def test_damage_is_told_by_name(source, stored, tmp_path) -> None:
         (["gpu", "data.frames=packed"], "flow is computed; write it into a store"),
         (["gpu", "data.frames=packed", "streams=rgb", "data.cache=ram"], "data.cache=ram keeps decoded frames"),
         (["gpu", "data.frames=packed", "streams=rgb", "transform.colour.hue=0.1"], "transform.colour changes"),
+        (["gpu", "data.frames=packed", "streams=rgb", "broken=skip"], "cannot leave out what is decoded behind them"),
         (["gpu", "streams=flow", "flow.store=STORE", "flow=motion_vectors"], "holds no JPEGs of whole pixels"),
     ],
 )

@@ -183,6 +183,8 @@ def check_decode(cfg: DictConfig) -> None:
         wrong = "data.cache=ram keeps decoded frames; choose data.cache=null"
     elif any(value for name, value in cfg.transform.colour.items() if name != "_target_"):
         wrong = "transform.colour changes decoded frames; leave it at 0"
+    elif cfg.get("broken") == "skip":
+        wrong = "workers cannot leave out what is decoded behind them; choose broken=error"
     if wrong:
         raise ValueError(f"data.decode=gpu: {wrong}; or choose data.decode=cpu")
 
