@@ -14,7 +14,7 @@ from twostream.config.settle import settle
 from twostream.data.sources import Video
 from twostream.launch.announce import announce
 from twostream.launch.ending import ending, own_packages
-from twostream.launch.header import COLUMNS, header
+from twostream.launch.header import COLUMNS, header, layout
 
 SMALL = ["data=folder", "weights=null", "backbone=tiny", "num_workers=0", "transform.size=64", "trainer=cpu"]
 SMALL += ["validation_fraction=0.2"]
@@ -174,3 +174,9 @@ def test_the_warnings_stand_below_the_header(tmp_path: Path, monkeypatch, capsys
         "WARNING: 2 of 2 classes have ",
         "NOTE: 4 test videos: one of t",
     ]
+
+
+def test_what_is_copied_stays_in_one_line() -> None:
+    """A line end within quotes would be part of the path."""
+    rows = {"W&B": "offline; upload: wandb sync " + "'my runs/a/wandb'" * 4, "folder": "my runs " * 12}
+    assert layout(rows).splitlines() == [f"{name:<10}{text}" for name, text in rows.items()]

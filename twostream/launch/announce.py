@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,13 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None
             f"the weights were trained on {run.leaked_validation} of the validation videos: "
             "the checkpoint that validation chooses may not be the best one"
         )
+    fill = partial(textwrap.fill, width=COLUMNS, break_long_words=False, break_on_hyphens=False)
     for line in filter(None, (settled_note(typed, cfg), mirror_note(cfg))):
-        print(textwrap.fill(line, COLUMNS, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False))
+        print(fill(line, subsequent_indent="      "))
     for word, lines in (("WARNING", warnings), ("NOTE", [*run.without_effect, *filter(None, notes)])):
         for line in lines:
             text = f"{word}: {line}"
-            say(textwrap.fill(text, COLUMNS, subsequent_indent="  ") if sys.stdout.isatty() else text)
+            say(fill(text, subsequent_indent="  ") if sys.stdout.isatty() else text)
 
 
 def is_cell() -> bool:

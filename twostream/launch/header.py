@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from twostream.training.distill import teacher_facts
 from twostream.training.loggers import PatientWandb
 
 COLUMNS, LABEL = 80, 10
+WHOLE = ("W&B", "folder")  # rows that are copied into a shell: in one line, however long
 OF_EACH_CELL = ("data", "algorithm", "fusion", "network", "teacher", "loss", "folder")  # and the streams
 
 
@@ -32,7 +34,7 @@ def header(cfg: DictConfig, run: Run, folder: Path, *, cell: bool = False) -> st
 
 
 def layout(rows: Mapping[str, str]) -> str:
-    r"""Returns rows with aligned facts, at most COLUMNS wide unless a single word is longer.
+    r"""Returns rows with aligned facts, at most COLUMNS wide unless a single word is longer, or they are WHOLE.
 
     >>> print(layout({"device": "CPU", "W&B": "offline"}))
     device    CPU
@@ -40,14 +42,9 @@ def layout(rows: Mapping[str, str]) -> str:
     """
     lines = []
     for name, text in rows.items():
-        indent = " " * LABEL
-        lines += textwrap.wrap(
-            f"{name:<{LABEL - 1}} {text}",
-            COLUMNS,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        row = f"{name:<{LABEL - 1}} {text}"
+        wrap = partial(textwrap.wrap, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False)
+        lines += [row] if name in WHOLE else wrap(row, COLUMNS)
     return "\n".join(lines)
 
 
