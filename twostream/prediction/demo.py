@@ -142,7 +142,8 @@ def make_page(shown: Mapping[str, Predictor], limits: Limits, *, folder: Path, v
             since = time.monotonic()
             try:
                 with checked(), TemporaryDirectory(dir=folder) as drawn:
-                    found: dict[Any, Any] = {answer.column: gr.Column(visible=False) for answer in answers}
+                    found: dict[Any, Any] = {status: ""}
+                    found |= {answer.column: gr.Column(visible=False) for answer in answers}
                     yield found  # what was said of the video before goes
                     for place, answer in enumerate(answers):
                         out = Path(drawn, str(place))
