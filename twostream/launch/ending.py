@@ -26,7 +26,8 @@ def ending(cfg: DictConfig, run: Run, folder: Path, seconds: float, *, cell: boo
     if cell:
         return f"-> {shown}"
     pictures = ", ".join(name for name in PICTURES if (folder / name).is_file())
-    lines = [f"folder    {shown}; trained in {duration(seconds)}"] + [f"pictures  {pictures}, in it"] * bool(pictures)
+    trained = f"; trained in {duration(seconds)}" if cfg.epochs else ""
+    lines = [f"folder    {shown}{trained}"] + [f"pictures  {pictures}, in it"] * bool(pictures)
     return "\n".join([*lines, "next", *(f"  {line}" for line in next_commands(cfg, run, shown))])
 
 
