@@ -27,6 +27,8 @@ def test_weights_that_are_not_there_have_one_line(backbone: str) -> None:
 
 def test_what_will_not_be_read_need_not_be_there(tmp_path: Path) -> None:
     check_paths(compose_config(["flow.store=absent", "streams=rgb"]))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     check_paths(compose_config(["data=folder", f"data.root={tmp_path}", "data.packed=absent"]))
     check_paths(compose_config([f"backbone.weights={__file__}", "data.root=absent"]))  # a cache folder is made
 

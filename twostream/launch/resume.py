@@ -87,9 +87,9 @@ def read_overrides(folder: Path) -> list[str]:
 
 def instead(folder: Path) -> str:
     """Says why a folder is that of no run, and what to type in place of it."""
-    if folder.is_file():
+    if os.path.isfile(folder):
         return f": name the folder that it is in: resume={folder.parent}"
-    if (folder / LEDGER).is_file():
+    if os.path.isfile(folder / LEDGER):
         return f" but that of a sweep, which goes on when its command is repeated: {folder / LEDGER} has it"
     return f": it has no {OVERRIDES}, which training writes"
 
