@@ -77,7 +77,7 @@ def without_option(arguments: list[str], *names: str) -> tuple[list[str], list[s
 def read_overrides(folder: Path) -> list[str]:
     """Returns what was typed to start the run in a folder. Raises UserError if this is missing or damaged."""
     path = folder / OVERRIDES
-    if not path.exists():
+    if not os.path.exists(path):  # of any name, also of one that is too long
         raise UserError(f"resume={folder}: is no run folder{instead(folder)}")
     try:
         return read_json(path, [str], what="not a list of overrides")
