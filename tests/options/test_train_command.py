@@ -46,7 +46,7 @@ def test_messages_name_the_command_of_the_user(
     monkeypatch.setattr("sys.argv", [program, "seed=1"])
     assert then(tmp_path, CFG, alone=True) == f"go on with: {command} resume={tmp_path}"
     examples = help_text().split("\n\n")[2]
-    assert examples.count(f"  {command} ") == 5
+    assert examples.count(f"  {command}") == 5
 
 
 def test_torchrun_starts_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_the_command_measures_the_embedded_set(tmp_path: Path, monkeypatch, caps
 class Slow(torch.nn.Module):
     """A system, and a data set, of 50 ms a clip."""
 
+    in_pieces = False
+
     def __init__(self) -> None:
         super().__init__()
         self.network = torch.nn.Linear(1, 1)
