@@ -291,7 +291,11 @@ def test_a_file_without_names(tmp_path: Path) -> None:
     [
         (vgg_m, "imagenet", "weights='imagenet': there are none for vgg_m to download; give the path"),
         (tiny, "imagenet", "weights='imagenet': there are none for tiny to download"),
-        (resnet50, "imagnet", "weights='imagnet': no such file; did you mean imagenet? choose from imagenet, imagenet_v2, null, the path"),
+        (
+            resnet50,
+            "imagnet",
+            "weights='imagnet': no such file; did you mean imagenet? choose from imagenet, imagenet_v2, null, the path",
+        ),
         (tiny, "a/b.pth", "weights='a/b.pth': no such file; choose from null, the path of a file"),
     ],
 )
