@@ -294,7 +294,7 @@ def test_a_file_without_names(tmp_path: Path) -> None:
         (
             resnet50,
             "imagnet",
-            r"weights='imagnet': no such file; did you mean imagenet\? choose from imagenet, imagenet_v2, null, the path",
+            r"weights='imagnet': no such file; did you mean imagenet\? choose from imagenet, imagenet_v2, null, ",
         ),
         (tiny, "a/b.pth", "weights='a/b.pth': no such file; choose from null, the path of a file"),
     ],
