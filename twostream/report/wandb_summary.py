@@ -67,8 +67,9 @@ def log_summary(report: Report, folder: Path, *, mode: str) -> None:
     )
     try:
         title = f"{report.metric.name} over {' and '.join(report.over)}" if report.over else report.metric.name
-        table = wandb.Table(columns=list(COLUMNS), data=summary_rows(report), allow_mixed_types=True)
-        means: Any = [row[:2] for row in summary_rows(report) if row[1] is not None]
+        rows: Any = summary_rows(report)  # what wandb takes depends on whether pandas is installed
+        table = wandb.Table(columns=list(COLUMNS), data=rows, allow_mixed_types=True)
+        means = [row[:2] for row in rows if row[1] is not None]
         bars = wandb.Table(columns=["setting", "mean"], data=means)
         run.log({"report/settings": table, "report/means": wandb.plot.bar(bars, "setting", "mean", title=title)})
         run.summary.update(
