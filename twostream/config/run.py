@@ -173,10 +173,6 @@ def check_training(cfg: DictConfig) -> list[str]:
             f"schedule.monitor={monitor}: needs validation videos; choose another schedule, or "
             "validation_fraction above 0"
         )
-    if cfg.trainer.get("weights") == "bfloat16" and any(
-        isinstance(one, nn.modules.batchnorm._BatchNorm) for one in network.modules()
-    ):
-        raise ValueError("trainer.weights=bfloat16: batch norm needs float32; choose a backbone without, or float32")
     without_effect = check_effects(cfg, network) + untrained(cfg, network) + unused(cfg)
     check_starts(cfg, network)
     check_teacher(cfg, network)
@@ -371,15 +367,15 @@ def build_trainer(
 def make_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
     """Returns Lightning's trainer. With `trainer=ddp`, processes exchange gradients where they lie, without copies.
 
-    `weights` and `gradients` say as which type they exchange those. The graph is not declared static: that would save a
+    `gradients` says as which type they exchange those. The graph is not declared static: that would save a
     search for weights without a gradient, but all that are trained have one, so nothing is searched.
     """
-    plain = {name: value for name, value in cfg.trainer.items() if name not in ("weights", "gradients")}
+    plain = {name: value for name, value in cfg.trainer.items() if name != "gradients"}
     if plain.get("strategy") == "ddp":
         hook = bf16_compress_hook if cfg.trainer.get("gradients") == "bfloat16" else None
         plain["strategy"] = DDPStrategy(gradient_as_bucket_view=True, ddp_comm_hook=hook)
-    elif "weights" in cfg.trainer:
-        plain["strategy"] = FullySharded(weights=cfg.trainer.weights, gradients=cfg.trainer.gradients)
+    elif isinstance(plain.get("strategy"), DictConfig) and "gradients" in cfg.trainer:
+        plain["strategy"] = FullySharded(gradients=cfg.trainer.gradients)
     return instantiate(plain)(**settings)
 
 

@@ -32,15 +32,13 @@ def of_all_processes(value: Value) -> list[Value]:
 class FullySharded(ModelParallelStrategy):
     """Gives every process a share of the parameters, of their gradients and of the optimizer's state (FSDP2).
 
-    Checkpoints are whole, in one file, as those of any other run are. Each process keeps its share in float32;
-    `weights` says as which type it is gathered and computed with, `gradients` as which they are exchanged.
+    Checkpoints are whole, in one file, as those of any other run are. `gradients` is the
+    type as which they are exchanged.
     """
 
-    def __init__(self, *, weights: str = "float32", gradients: str = "float32") -> None:
+    def __init__(self, *, gradients: str = "float32") -> None:
         super().__init__(data_parallel_size=1, tensor_parallel_size=1, save_distributed_checkpoint=False)
-        self.policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if weights == "bfloat16" else None, reduce_dtype=getattr(torch, gradients)
-        )
+        self.policy = MixedPrecisionPolicy(reduce_dtype=getattr(torch, gradients))
 
     def setup_environment(self) -> None:
         self._data_parallel_size = self.world_size
