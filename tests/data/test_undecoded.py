@@ -99,6 +99,10 @@ def test_mirrored_flow_is_negated_and_no_motion_stays_zero(source, stored) -> No
     made: Any = data._flow(flow(3), source.train[0], {}, pairs, boxes, (64, 64))
     assert made.clips[0].places.tolist() == [[[0, -1, 1]]]
     [[[plain], [mirrored]]] = made.to("cpu")
+    alone: Any = data._flow(flow(3), source.train[0], {}, pairs[:, :, [1, 1, 1]], boxes, (64, 64))
+    both = alone.joined([alone, made, alone]).to("cpu")  # a clip without any picture, beside one that has some
+    assert not both[::2].any()
+    assert torch.equal(both[1], made.to("cpu")[0])
     signs = torch.tensor([-1, 1]).repeat(3)[:, None, None]
     assert torch.equal(mirrored, plain.flip(-1) * signs)
     assert [bool(field.any()) for field in plain.chunk(3)] == [True, False, True]

@@ -414,6 +414,7 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*",  # between versions of PyTorch and Lightning
+        ".*decoding and encoding capabilities of TorchVision.*",  # of data.decode=gpu
         "Experiment logs directory .* exists and is not empty",  # it is the run folder
         "Checkpoint directory .* exists and is not empty",
         "You're resuming from a checkpoint that ended before the epoch ended.*",  # our sampler goes on where it was

@@ -6,7 +6,6 @@ both decoders give the same pixels.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,8 +53,8 @@ class Undecoded:
     @classmethod
     def joined(cls, parts: Sequence[Undecoded]) -> Undecoded:
         """Returns all clips of some parts of one stream."""
-        starts = np.cumsum([0, *(len(part.data) for part in parts)]).tolist()
-        ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
+        starts = np.cumsum([0, *(len(part.data) for part in parts[:-1])]).tolist()
+        ends = [part.ends + start for part, start in zip(parts, starts, strict=True)]
         clips = [clip for part in parts for clip in part.clips]
         return cls(parts[0].stream, torch.cat([part.data for part in parts]), torch.cat(ends), clips)
 
@@ -64,12 +63,11 @@ class Undecoded:
         blobs = [self.data[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
         names = [clip.video for clip in self.clips for _ in range(clip.pictures)]
         pictures = iter(decode(blobs, names, grey=self.stream.made == "flow", device=device))
-        return torch.stack(
-            [
-                arranged(self.stream, torch.stack([next(pictures) for _ in range(clip.pictures)]), clip)
-                for clip in self.clips
-            ]
-        )
+        made = []
+        for clip in self.clips:
+            own = [next(pictures) for _ in range(clip.pictures)]
+            made.append(arranged(self.stream, torch.stack(own), clip) if own else still(self.stream, clip, device))
+        return torch.stack(made)
 
     def pin_memory(self) -> Undecoded:
         """Returns itself: decoders read JPEGs from ordinary memory."""
@@ -154,7 +152,6 @@ def decode(
     if not blobs:
         return []
     mode = ImageReadMode.GRAY if grey else ImageReadMode.RGB
-    warnings.filterwarnings("ignore", ".*decoding and encoding capabilities of TorchVision", DeprecationWarning)
     try:
         return decode_jpeg(list(blobs), mode=mode, device=device)  # type: ignore[return-value]
     except RuntimeError:  # does not say which
@@ -177,6 +174,12 @@ def arranged(stream: Stream, pictures: UInt8[Tensor, "m c h w"], clip: Shown) ->
         changes = views[:, :, 1:].to(torch.int16) - views[:, :, :-1]
         return changes.flatten(2, 3)
     return views
+
+
+def still(stream: Stream, clip: Shown, device: torch.device | str) -> Num[Tensor, "v t c h2 w2"]:
+    """Returns a clip of fields without motion, such as that of a video of one frame, which has no field."""
+    v, t = clip.places.shape[:2]
+    return torch.zeros(len(clip.boxes) * v, t, stream.channels, *clip.sides, dtype=torch.int8, device=device)
 
 
 def cut_pictures(pictures: UInt8[Tensor, "m 3 h w"], box: Box, clip: Shown) -> UInt8[Tensor, "m 3 h2 w2"]:
