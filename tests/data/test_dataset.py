@@ -13,7 +13,7 @@ import twostream.data.frames as frames_module
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.decoding import VideoError
 from twostream.data.flow import DIS, quantise
-from twostream.data.frames import Cached, Decoded, Kept
+from twostream.data.frames import Cached, Decoded
 from twostream.data.made import in_boxes, mirrored_flow, mirrored_picture
 from twostream.data.module import VideoDataModule
 from twostream.data.samplers import ClipBatches, ClipSampler
@@ -100,9 +100,8 @@ def test_a_mirrored_crop_is_the_crop_mirrored_and_not_cut_out_again(source, monk
     assert len(cut) == 3 * 5
 
 
-def test_kept_frames_and_fields_give_the_same_clips_and_are_made_once(source, tmp_path, monkeypatch) -> None:
+def test_kept_frames_and_fields_give_the_same_clips_and_are_made_once(source, kept, monkeypatch) -> None:
     """In five epochs of random starts, each of the 11 pairs of a clip of 12 frames is computed once at most."""
-    kept = Kept(tmp_path)
     cached = clips(source, training=True, frame_source=Cached(Decoded(), kept), kept=kept)
     plain = clips(source, training=True)
     wanted = [plain[epoch, index] for epoch in range(5) for index in (0, 3)]

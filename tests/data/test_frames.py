@@ -100,16 +100,17 @@ def test_errors_pass_and_limits_are_checked() -> None:
         Guarded(Counting(), 0)
 
 
-def test_cached_frames_are_decoded_once_and_the_same(tmp_path: Path) -> None:
+def test_cached_frames_are_decoded_once_and_the_same(kept: Kept) -> None:
     inner = Counting()
-    cached = Cached(inner, Kept(tmp_path))
+    cached = Cached(inner, kept)
     for indices in ([4, 0, 4], [2]):
         assert cached.read(VIDEO, indices)[:, 1, 2, 0].tolist() == indices
     assert cached.count(VIDEO) == 5
     assert inner.reads == 1
 
 
-def test_workers_share_the_cache_and_it_goes_with_its_owner(tmp_path: Path) -> None:
+def test_workers_share_the_cache_and_it_goes_with_its_owner(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "SPARE", 0)  # the disk may be nearly full
     cached = Cached(Counting(), Kept(tmp_path))
     cached.read(VIDEO, [0])
     copy = pickle.loads(pickle.dumps(cached))
@@ -136,8 +137,8 @@ class Fields:
         return {pair: np.random.default_rng(pair).standard_normal((2, 3, 2), np.float32) for pair in pairs}
 
 
-def test_a_field_is_computed_once_and_the_same_bits_come_back(tmp_path: Path) -> None:
-    kept, compute = Kept(tmp_path), Fields()
+def test_a_field_is_computed_once_and_the_same_bits_come_back(kept: Kept) -> None:
+    compute = Fields()
     for pairs in ([(0, 1), (2, 2)], np.array([(1, 2), (0, 1)]), [(0, 1), (2, 2)]):
         found = kept.fields(VIDEO, pairs, compute)
         wanted = {(int(i), int(j)) for i, j in pairs}

@@ -312,8 +312,8 @@ def test_a_clip_has_the_motion_in_its_own_pixels(mpeg4: Path) -> None:
 
 
 @pytest.mark.parametrize("streams", [(rgb(), flow(3)), (flow(3),)], ids=["two", "flow"])
-def test_cached_guarded_and_decoded_clips_are_equal(mpeg4: Path, tmp_path: Path, streams: tuple[Stream, ...]) -> None:
-    video, kept = Video("a", mpeg4, 0, "a"), Kept(tmp_path)
+def test_cached_guarded_and_decoded_clips_are_equal(mpeg4: Path, kept: Kept, streams: tuple[Stream, ...]) -> None:
+    video = Video("a", mpeg4, 0, "a")
     cached = dataset(video, Cached(Guarded(Decoded(), 30), kept), kept=kept, streams=streams, training=True)
     plain = dataset(video, streams=streams, training=True)
     for epoch in (0, 1, 2):
