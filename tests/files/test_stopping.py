@@ -81,3 +81,23 @@ def test_a_copy_of_the_process_ends_as_if_nobody_handled_it() -> None:
 def test_what_is_said_is_true_of_each_command() -> None:
     assert all(once_more(f"twostream {command} x").startswith("go on with: ") for command in KEEPING)
     assert all(once_more(f"twostream {command} x").startswith("begin again with: ") for command in KEEPS_NOTHING)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("handlers", ["Signals()", "ending_when_asked(lambda: 'begin again')"])
+def test_a_signal_during_a_fork_is_not_lost(handlers: str, number: signal.Signals) -> None:
+    """Python ignores an exception in a hook of a fork, such as `logging`'s, which would keep its lock."""
+    code = (
+        "import logging, os, sys, time\n"
+        f"os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), {int(number)}))\n"
+        "from twostream.files.signals import *\n"
+        f"with {handlers}:\n"
+        "    if not os.fork(): os._exit(0)\n"
+        "    print('forked', flush=True)\n"
+        "    time.sleep(10)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "forked\n"
+    assert f"stopped by {number.name}" in done.stderr
+    assert "ignored" not in done.stderr
+    assert done.returncode == (1 if "Signals" in handlers else 128 + number)

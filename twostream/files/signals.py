@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging  # noqa: F401  its hooks of a fork run within ours, since they are registered first
 import os
 import signal
 import subprocess
@@ -10,12 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from functools import partial
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 SAME_SECONDS = 0.5  # a signal to all processes may reach one of them twice, by way of its parent
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which commands are typed
+
+AFTER_FORK = 0.05  # seconds until a signal that came during a fork is sent again
+fork = SimpleNamespace(under_way=False)
+over = partial(setattr, fork, "under_way", False)  # built in, as the next one: no signal is handled inside
+os.register_at_fork(before=partial(setattr, fork, "under_way", True), after_in_parent=over, after_in_child=over)
 
 
 class Stopped(BaseException):
@@ -41,14 +48,17 @@ def ending_when_asked(then: Callable[[], str]) -> Iterator[None]:
     process = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == process:
-            raise Terminated
-        signal.signal(number, signal.SIG_DFL)  # a copy of this process, such as a worker of a loader
-        os.kill(os.getpid(), number)
+        if os.getpid() != process and number == signal.SIGTERM:  # a copy, such as a worker of a loader
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not comes_later(number):
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, handle)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    in_main = threading.current_thread() is threading.main_thread()
+    ours = {number: usual for number, usual in usual.items() if in_main and signal.getsignal(number) == usual}
+    for number in ours:
+        signal.signal(number, handle)
     try:
         yield
     except KeyboardInterrupt as asked:
@@ -56,8 +66,19 @@ def ending_when_asked(then: Callable[[], str]) -> Iterator[None]:
         print(f"{line_end()}{stopped}; {then()}", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+
+
+def comes_later(number: int) -> bool:
+    """Returns whether this process is being forked; if so, the signal is sent again when that is over.
+
+    Python ignores an exception that is raised in a function that `os.register_at_fork` calls, and `logging` would keep
+    its lock there for ever.
+    """
+    if fork.under_way:
+        threading.Timer(AFTER_FORK, os.kill, (os.getpid(), number)).start()
+    return fork.under_way
 
 
 def line_end() -> str:
@@ -101,7 +122,7 @@ class Signals:
         return time.monotonic() - self.received_at if self.received is not None else 0.0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
+        if os.getpid() != self._process or comes_later(number):
             return
         if number == self.received != signal.SIGINT and self.seconds_waiting() < SAME_SECONDS:
             return
