@@ -108,7 +108,10 @@ def test_folders_that_are_no_runs(run, tmp_path_factory) -> None:
     with pytest.raises(ValueError, match=r"name one of its cells, such as cell$"):
         load_run(folder.parent)
     (folder / "checkpoints" / "best.ckpt").rename(folder / "gone")
-    with pytest.raises(ValueError, match=r"has no checkpoints/best\.ckpt; the run has not finished an epoch"):
+    with pytest.raises(ValueError, match=r"has no checkpoints/best\.ckpt; the run has not finished an epoch$"):
+        load_run(folder)
+    (folder / "checkpoints" / "recovery-000001.ckpt").touch()
+    with pytest.raises(ValueError, match=r"not finished an epoch; go on with it: twostream train resume=\S*cell$"):
         load_run(folder)
     (folder / "error.txt").write_text("Traceback\nValueError: loss is not finite\n")
     with pytest.raises(ValueError, match=r"the run failed: ValueError: loss is not finite"):

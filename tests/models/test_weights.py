@@ -272,6 +272,12 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     assert proof.exists()  # a plain unpickler does execute it
 
 
+def test_a_file_of_matconvnet(tmp_path: Path) -> None:
+    (tmp_path / "vgg.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(ValueError, match=r"vgg.mat': not a file .*torch.save; docs/reproduce.md converts one of Mat"):
+        tiny(3, 4, weights=str(tmp_path / "vgg.mat"))
+
+
 @pytest.mark.parametrize("contents", [b"", b"version https://git-lfs", b"<!doctype html>", b"PK\x03\x04" + bytes(99)])
 def test_a_file_of_something_else(tmp_path: Path, contents: bytes) -> None:
     path = tmp_path / "weights.pth"

@@ -48,6 +48,10 @@ def test_it_prints_the_comparison_and_where_the_page_is(folder: Path, monkeypatc
     [
         (["--metric", "top1"], "error: metric='top1': no run has it; choose from test/loss, test/top1"),
         (["--pivot", "fusion", "depth"], "error: pivot='depth': was not swept; choose from fusion, seed"),
+        (
+            ["--pivot", "fusion", "sead"],
+            "error: pivot='sead': was not swept; did you mean seed? choose from fusion, seed",
+        ),
         (["--wandb", "maybe"], "error: wandb='maybe': choose from off, auto, offline, online"),
     ],
 )
@@ -134,13 +138,18 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     patterns, mine, other = (
         {"_target_": "patterns"},
         {"_target_": "folder", "root": "a"},
-        {"_target_": "folder", "root": "b"},
+        {"_target_": "folder", "root": "../b"},
     )
     runs = tmp_path / "runs"
     single_run(runs / "2026-01-01" / "10-00-00", patterns, 0.5, "seed=0")
     single_run(runs / "2026-01-02" / "10-00-00", {**patterns, "cache": "ram"}, 0.7, "seed=1")
     single_run(runs / "2026-01-02" / "11-00-00", mine, 0.25)
     single_run(runs / "2026-01-02" / "12-00-00", other, 0.75)
+    single_run(runs / "2026-01-02" / "13-00-00", {**other, "root": "/home/me/b"}, 0.75)
+    for time, typed_in in (("12-00-00", "/home/me/work"), ("13-00-00", "/tmp")):
+        (runs / "2026-01-02" / time / ".hydra").mkdir()
+        said = json.dumps({"hydra": {"runtime": {"cwd": typed_in}}})
+        (runs / "2026-01-02" / time / ".hydra" / "hydra.yaml").write_text(said)
     single_run(runs / "2026-01-03" / "failed", mine, None)
     (runs / "2026-01-03" / "failed" / "error.txt").write_text("ValueError: no\n")
     single_run(runs / "2026-01-03" / "refused", mine, None)
@@ -160,14 +169,14 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     text = capsys.readouterr().out
     assert "patterns\n4 runs: 4 finished\n" in text
     assert "folder root=a\n2 runs: 1 finished, 1 failed\n" in text
-    assert "folder root=b\n1 run: 1 finished\n" in text
+    assert "folder root=/home/me/b\n2 runs: 2 finished\n" in text, "typed once as it is, once as ../b"
     assert "no result: 2026-01-03/failed: failed, ValueError: no\n" in text
     assert "left out: 2026-01-03/early: interrupted\n" in text
     assert "conv9" not in text
     assert text.count(f"left out: {runs}: a command was refused before a run began\n") == 1
     assert f"left out: {runs}/2026-01-03/lost/overrides.json: damaged" in text
     pages = sorted(path.parent.name for path in (runs / "report").rglob("report.html"))
-    assert pages == ["folder_root=a", "folder_root=b", "patterns"]
+    assert pages == ["folder_root=_home_me_b", "folder_root=a", "patterns"]
     assert "2026-01-02/11-00-00" in (runs / "report" / "folder_root=a" / "report.csv").read_text()
     run(monkeypatch, str(runs))
     assert capsys.readouterr().out == text, "a report is no run"

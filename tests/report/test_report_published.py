@@ -186,6 +186,24 @@ def test_of_rows_of_one_setting_that_with_the_nearest_start_is_shown(weights, ta
     assert (found.table, 100 * found.accuracy) == (table, pytest.approx(percent))
 
 
+@pytest.mark.parametrize(
+    ("data", "split", "videos", "differs"),
+    [
+        ("ucf101", "1", 3783, {}),
+        ("ucf101", "1", 3780, {"test videos": "there 3,783, here 3,780"}),
+        ("ucf101", "1", 24, None),  # some of the classes, in lists of one's own
+        ("ucf101", "1", 2664, None),  # a fold
+        ("hmdb51", "1", 1530, {}),
+        ("hmdb51", "1", 5, None),
+    ],
+)
+def test_a_part_of_the_data_is_not_the_papers(data: str, split: str, videos: int, differs, tmp_path: Path) -> None:
+    lists = {"test": {"videos": videos, "fingerprint": "0"}}
+    alone = ("experiment=t3_vgg16_spatial", f"data={data}", "flow=tvl1")
+    found = printed_number(group(tmp_path, *alone, splits=(split,), data=lists, weights={"rgb": IMAGENET["rgb"]}))
+    assert (found and found.differs) == differs
+
+
 def test_the_note_names_paper_source_and_differences(tmp_path: Path) -> None:
     made = sweep({"fusion": ("conv",)}, lambda fusion: 0.5)
     shown = printed_number(group(tmp_path, "experiment=t1_conv", weights=IMAGENET))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from twostream.config.network import build_network
 from twostream.config.saved import config_file
 from twostream.files.errors import one_line
 from twostream.runs.checkpoint import SAFE, read_checkpoint
+from twostream.runs.interrupted import has_begun
 
 
 def read_trained(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -47,10 +49,11 @@ def find_checkpoint(folder: Path) -> Path:
         if path.is_file():
             return path
     error = folder / "error.txt"
+    unfinished = f"; go on with it: twostream train resume={shlex.quote(str(folder))}" if has_begun(folder) else ""
     if error.is_file():
         lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run failed: {lines[-1] if lines else ''}")
-    raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run has not finished an epoch")
+    raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run has not finished an epoch{unfinished}")
 
 
 def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:

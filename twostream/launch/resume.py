@@ -13,9 +13,10 @@ from twostream.config.compose import compose_config, run_in
 from twostream.config.saved import check_targets, leaves, own_interpolations
 from twostream.config.trust import TYPED_IN
 from twostream.files.errors import UserError
-from twostream.files.json_yaml import read_json, read_yaml
+from twostream.files.json_yaml import read_json
 from twostream.files.signals import INTERACTIVE, slurm_job
 from twostream.launch.sweep import file_name, hash_of
+from twostream.runs.folders import working_folder
 from twostream.runs.sweep import LEDGER
 
 OVERRIDES = "overrides.json"
@@ -116,14 +117,6 @@ def check_overrides(
         check_targets(cfg, path, trust=trust, folders=[Path(each) for each in config_dirs])
     except (ValueError, ImportError) as error:
         raise UserError(str(error)) from None
-
-
-def working_folder(folder: Path) -> Path | None:
-    """Returns the folder in which the command of a run was typed, or None if that is not known."""
-    try:
-        return Path(str(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]))
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def key_of(override: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from twostream.options.rule import did_you_mean
 from twostream.report.groups import compared_axes
 
 Value = TypeVar("Value")
@@ -33,7 +34,8 @@ def choose_pivot(
     if wanted is not None:
         for axis in wanted:
             if axis not in axes:
-                raise ValueError(f"pivot={axis!r}: was not swept; choose from {', '.join(axes)}")
+                meant = did_you_mean(axis, axes)
+                raise ValueError(f"pivot={axis!r}: was not swept; {meant}choose from {', '.join(axes)}")
             if len(axes[axis]) < 2:
                 raise ValueError(f"pivot={axis!r}: has one value only ({axes[axis][0]})")
         rows, columns = wanted

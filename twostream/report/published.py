@@ -15,7 +15,12 @@ from twostream.runs.sweep import Cell
 
 FILE = Path(__file__).with_name("published.yaml")
 CHOICES = ("data", "backbone", "fusion", "temporal", "attention", "pooling", "sampling")
-RESULTS = {"!choices": {f"!{name}": str for name in CHOICES}, "!layer": (str, [str])}
+RESULTS = {
+    "!choices": {f"!{name}": str for name in CHOICES},
+    "!layer": (str, [str]),
+    "split": int,
+    "data": {str: {"!videos": int}},
+}
 CONFIG = {
     "!streams": (str, [str]),
     "!two_towers": bool,
@@ -40,13 +45,16 @@ FLOWS = {
     "motion_vectors": "motion vectors",
 }
 STARTS = ("random", "imagenet", "kinetics")
+TEST_VIDEOS = {"ucf101": {1: 3_783, 2: 3_734, 3: 3_696}, "hmdb51": {1: 1_530, 2: 1_530, 3: 1_530}}  # of whole splits
+UNREADABLE = 0.05  # at most so many of them are missing where files are broken; if more are, this is other data
 CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "10 crops"}
 
 
 class Printed(NamedTuple):
     """A number of a paper, and what differs between how it and these runs' were made, as far as known.
 
-    `differs`: {"flow", "weights" or "views": "there TV-L1, here DIS"}. `unknown`: those of these that were not read.
+    `differs`: {"flow", "weights", "views" or "test videos": "there TV-L1, here DIS"}. `unknown`: those of these that
+    were not read.
     """
 
     accuracy: float  # correct videos / all videos
@@ -111,7 +119,9 @@ def printed_number(group: Group) -> Printed | None:
     folder, results = finished[0]
     here = recipe_of(read_yaml(folder / "config.yaml"), results)
     most = max(len(row.setting) + len(row.options) for row in fitting)
-    compared = [_beside(row, here) for row in fitting if len(row.setting) + len(row.options) == most]
+    missing = dict.fromkeys(text for _, results in finished if (text := _missing(data, results)))
+    videos = {"test videos": "; ".join(missing)} if missing else {}
+    compared = [_beside(row, here, videos) for row in fitting if len(row.setting) + len(row.options) == most]
     return min(compared, key=lambda printed: len(printed.differs))
 
 
@@ -124,7 +134,7 @@ def _splits(cells: Sequence[Cell]) -> tuple[str, ...]:
 def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], str] | None:
     """Returns the setting of a finished run, the options of its fusion, and its data set.
 
-    Returns None if its config.yaml is gone or damaged, and if it has some of the classes alone, which no paper has.
+    Returns None if its config.yaml is gone or damaged, and if it has a part of the data alone, which no paper has.
     """
     try:
         config = read_yaml(folder / "config.yaml")
@@ -132,7 +142,8 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
         return None
     if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
         return None
-    if config.get("data", {}).get("classes"):
+    found, whole = _test_videos(results["choices"]["data"], results)
+    if config.get("data", {}).get("classes") or not (1 - UNREADABLE) * whole <= found <= whole:
         return None
     choices, layer, streams = results["choices"], results["layer"], config["streams"]
     streams = [*in_order([streams] if isinstance(streams, str) else streams)]
@@ -149,6 +160,19 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
     return alone | {"backbone": used, "flow_backbone": used}, {}, choices["data"]
 
 
+def _test_videos(data: str, results: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many test videos a run had, and how many the split has; of what is not known, the other one, or 0."""
+    whole = TEST_VIDEOS.get(data, {}).get(results.get("split", 0), 0)
+    found = results.get("data", {}).get("test", {}).get("videos", whole)
+    return found, whole or found
+
+
+def _missing(data: str, results: Mapping[str, Any]) -> str:
+    """Returns in words how many test videos of the split a run lacks; "" if none."""
+    found, whole = _test_videos(data, results)
+    return f"there {whole:,}, here {found:,}" if found != whole else ""
+
+
 def recipe_of(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, list[str]]:
     """Returns what is known of how a run was made: {"flow": [its], "weights": those of the streams, "views": [its]}."""
     found: dict[str, list[str]] = {}
@@ -163,14 +187,16 @@ def recipe_of(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str
     return found
 
 
-def _beside(row: Row, here: Mapping[str, Sequence[str]]) -> Printed:
-    """Returns the number of a row, with what differs between its recipe and that of the runs."""
+def _beside(row: Row, here: Mapping[str, Sequence[str]], videos: Mapping[str, str]) -> Printed:
+    """Returns the number of a row, with what differs between its recipe and that of the runs, and in their `videos`."""
     differs = {
         what: f"there {(' and ' if what == 'weights' else ' or ').join(there)}, here {'; '.join(here[what])}"
         for what, there in row.recipe.items()
         if what in here and not _alike(what, there, here[what])
     }
-    return row.printed._replace(differs=differs, unknown=tuple(what for what in here if what not in row.recipe))
+    return row.printed._replace(
+        differs={**differs, **videos}, unknown=tuple(what for what in here if what not in row.recipe)
+    )
 
 
 def _alike(what: str, there: Sequence[str], here: Sequence[str]) -> bool:

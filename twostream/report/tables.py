@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from twostream.files.json_yaml import read_yaml
 from twostream.files.words import counted
 from twostream.runs.data_values import which_videos
-from twostream.runs.folders import Cell, value_of
+from twostream.runs.folders import Cell, value_of, working_folder
 from twostream.runs.old_names import with_present_names, without_later
 from twostream.runs.sweep import Sweep, make_sweep, read_folder
 
@@ -71,6 +72,9 @@ def data_of(cell: Cell) -> str:
     try:
         described = without_later({"data": with_present_names(read_yaml(cell.folder / "config.yaml")["data"])})
         told = {key: value for key, value in which_videos(described["data"]).items() if value is not None}
+        paths = {key: told[key] for key in ("root", "lists", "csv") if isinstance(told.get(key), str)}
+        if not all(map(os.path.isabs, paths.values())) and (typed_in := working_folder(cell.folder)):
+            told |= {key: os.path.normpath(typed_in / path) for key, path in paths.items()}
         return json.dumps(told, sort_keys=True)
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""

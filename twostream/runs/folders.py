@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twostream.files.json_yaml import read_json
+from twostream.files.json_yaml import read_json, read_yaml
 from twostream.files.lock import is_held
 from twostream.files.words import counted
 from twostream.runs.results import read_results
@@ -51,6 +51,14 @@ def run_folders(folder: Path, left_out: list[str], *, deep: bool) -> Iterator[Pa
         folders[:] = [name for name in folders if deep and name not in runs]
     for file, number in others.items():
         left_out.append(f"{folder}: {counted(number, NO_RUNS[file])} ({file}), since a report compares training runs")
+
+
+def working_folder(folder: Path) -> Path | None:
+    """Returns the folder in which the command of a run was typed, or None if that is not known."""
+    try:
+        return Path(str(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["cwd"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def is_run(folder: Path) -> bool:

@@ -49,7 +49,8 @@ def read_folder(folder: str | Path) -> tuple[Path, dict[str, Any] | None, list[C
     """Returns (folder, its plan or None, its runs, what cannot be read as a run, with the reason)."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; name the folder of a sweep, or one that holds run folders")
+        wrong = "is a file" if folder.exists() else "no such folder"
+        raise ValueError(f"{folder}: {wrong}; name the folder of a sweep, or one that holds run folders")
     ledger, left_out = read_ledger(folder), []
     begun, refused = [], 0
     for path in run_folders(folder, left_out, deep=ledger is None):

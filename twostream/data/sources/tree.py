@@ -89,6 +89,7 @@ def find_lists(
             f"data.root={str(root)!r}: no {wanted} in it, nor below or beside it in {' or '.join(names)}; "
             f"get them from {source}, or name the folder of the official lists with data.lists=DIR"
         )
+    log.info("split lists: %s", folder)
     return folder
 
 
@@ -96,7 +97,6 @@ def look_for_lists(root: Path, names: Sequence[str], *, holds: Callable[[Path], 
     """Returns `root`, or the first of `names` below or beside it, that `holds` list files; None if none does."""
     for folder in (root, *(base / name for base in (root, root.parent) for name in names)):
         if folder.is_dir() and holds(folder):
-            log.info("split lists: %s", folder)
             return folder
     return None
 

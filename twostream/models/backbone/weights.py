@@ -255,9 +255,8 @@ def read_weights(backbone: Backbone, weights: str | Path) -> tuple[dict[str, Ten
     try:
         contents = _read_file(path)
     except Exception as error:  # a file of another kind may raise any exception
-        raise ValueError(
-            f"weights={str(path)!r}: not a file of plain tensors made by torch.save: {first_line(error)}"
-        ) from error
+        told = "; docs/reproduce.md converts one of MatConvNet" if path.suffix == ".mat" else f": {first_line(error)}"
+        raise ValueError(f"weights={str(path)!r}: not a file of plain tensors made by torch.save{told}") from error
     if isinstance(contents, Mapping) and isinstance(contents.get("state_dict"), Mapping):
         contents = contents["state_dict"]  # a Lightning checkpoint, and many others
     tensors = {str(key): value for key, value in _items(contents) if isinstance(value, Tensor)}
