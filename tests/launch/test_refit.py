@@ -139,8 +139,10 @@ def test_a_probe_that_training_does_not_improve_stays(tmp_path: Path, warm: Warm
     assert done.returncode == 0, done.stderr
     results = json.loads((run / "results.json").read_text())
     assert (results["epochs"], results["steps"]) == (0, 0)
-    assert results["metrics"]["test/top1"] == results["probe"]["top1"]
-    assert results["metrics"]["test/mean_class"] == pytest.approx(results["probe"]["mean_class"])
+    assert results["probe"].keys() == {"top1", "mean_class", "macro_f1", "loss"}
+    assert all(results["metrics"][f"test/{name}"] == value for name, value in results["probe"].items())
+    assert "probe: val/top1" in done.stdout
+    assert "probe: test/top1" not in done.stdout, "test videos were seen once"
     again = warm.run(
         ["-m", "twostream.cli", "evaluate", str(run), "--protocol", "train"],
         cwd=tmp_path,

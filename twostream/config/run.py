@@ -41,6 +41,7 @@ from twostream.config.settle import monitored, settle, settle_starts
 from twostream.config.starts import start_of
 from twostream.config.streams import check_streams
 from twostream.config.taught import as_seen, teacher_folder
+from twostream.data.dataset import ClipDataset
 from twostream.data.frames import FrameSource
 from twostream.data.history import History
 from twostream.data.leaks import check_leaks
@@ -121,7 +122,9 @@ def build_run(
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
         validate = len(data.validation_set) > 0
         if cfg.start == "probe":
-            callbacks = [*callbacks, build_probe(cfg, data, source.classes, tests=keep_best)]
+            measured = data.test_set if keep_best else data.validation_set
+            trains = (cfg.epochs if last_epoch is None else last_epoch) > 0
+            callbacks = [*callbacks, build_probe(cfg, data, source.classes, measured if trains else None)]
         trainer = build_trainer(cfg, folder, callbacks, validate=validate, keep_best=keep_best, last_epoch=last_epoch)
         share(cfg.batch_size, trainer.world_size)
         if cfg.trainer.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
@@ -290,12 +293,13 @@ def settled_statistics(cfg: DictConfig, network: Any) -> list[nn.Module]:
     return found
 
 
-def build_probe(cfg: DictConfig, data: VideoDataModule, classes: Sequence[str], *, tests: bool) -> StartFromProbe:
-    """Returns the callback that fits classifiers to the training videos in few fixed views.
+def build_probe(
+    cfg: DictConfig, data: VideoDataModule, classes: Sequence[str], measured: ClipDataset | None
+) -> StartFromProbe:
+    """Returns the callback that fits classifiers to the training videos in few fixed views, and measures them.
 
-    They are mirrored, too, where test views are: mirrored flow gives other features, on which a classifier that was
-    fitted to unmirrored views alone does worse. Then the callback measures the classifiers on the test videos, or with
-    `tests=False` on the validation videos, to choose by it.
+    The views are mirrored, too, where test views are: mirrored flow gives other features, on which a classifier that
+    was fitted to unmirrored views alone does worse.
     """
     mirrored = cfg.transform.test_flip or cfg.transform.test == "ten"
     fixed = data.train_set.in_fixed_views(
@@ -303,7 +307,6 @@ def build_probe(cfg: DictConfig, data: VideoDataModule, classes: Sequence[str], 
         transform=build_transform(cfg, test="centre", test_flip=mirrored),
     )
     fixed.streams = data.test_set.streams  # without those of a teacher
-    measured = data.test_set if tests else data.validation_set
     return StartFromProbe(fixed, measured, weigh=partial(probe_weights, cfg, classes))
 
 

@@ -168,16 +168,23 @@ def learned(run: Run, outcome: Outcome) -> dict[str, Any]:
     if best is None:
         best = run.trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     probed = next((c for c in run.trainer.callbacks if isinstance(c, StartFromProbe)), None)  # type: ignore[attr-defined]
+    start = None if probed is None else probed.accuracy or as_tested(outcome.metrics)
     return {
         "data": summary_of(run.source.classes, {name: part.videos for name, part in parts_of(run).items()}),
         "weights": starts(run.system.network),
         "teacher": teacher_facts(run.system),
         "metrics": finite_or_none(outcome.metrics),
-        "probe": None if probed is None else finite_or_none(probed.accuracy),
+        "probe": None if start is None else finite_or_none(start),
         "epochs": outcome.epochs,
         "steps": run.trainer.global_step,
         "validation": None if best is None else finite_or_none({"best": float(best)})["best"],
     }
+
+
+def as_tested(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns the accuracy of a probe from the test of a run without a step: its network is the probe's."""
+    names = ("top1", "mean_class", "macro_f1", "loss")
+    return {name: metrics[f"test/{name}"] for name in names if f"test/{name}" in metrics}
 
 
 def warned(run: Run, cfg: DictConfig) -> dict[str, Any]:

@@ -28,10 +28,11 @@ class StartFromProbe(pl.Callback):
     can distort pretrained features and underperform out-of-distribution"). The penalty is chosen on held-out groups of
     `videos`, the training videos in fixed views. `weigh` says what each class counts, as for `fit_linear`. Then
     `accuracy` has what the network reaches on `measured` before its first step (top1, mean_class, macro_f1, loss), and
-    `losses` the loss of each video by its position. A resumed run takes all of this from its checkpoint.
+    `losses` the loss of each video by its position; without `measured` they stay empty, as where no step follows and
+    the test of the run says it. A resumed run takes all of this from its checkpoint.
     """
 
-    def __init__(self, videos: ClipDataset, measured: ClipDataset, *, weigh: Weigh | None = None) -> None:
+    def __init__(self, videos: ClipDataset, measured: ClipDataset | None, *, weigh: Weigh | None = None) -> None:
         self.videos = videos
         self.measured = measured
         self.weigh = weigh
@@ -48,6 +49,8 @@ class StartFromProbe(pl.Callback):
         state = {name: layer.state_dict() for name, layer in classifiers(pl_module.network).items()}
         for name, layer in classifiers(pl_module.network).items():  # processes may round differently
             layer.load_state_dict(trainer.strategy.broadcast(state[name]))
+        if self.measured is None:
+            return
         with trainer.precision_plugin.forward_context():
             part = "test" if self.measured is data.test_set else "val"
             self.measure(pl_module, shown(trainer, f"probe, {part} videos", data.fixed_loader(self.measured)))
