@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.flow_stores import store_clip
 from twostream.config.compose import compose_config
-from twostream.config.data import build_data, build_source, check_decode
+from twostream.config.data import build_data, build_source, build_views, check_decode
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.decoding import VideoError
 from twostream.data.flow.opencv import DIS
@@ -187,8 +187,8 @@ def test_a_run_gets_such_clips(source, tmp_path, monkeypatch) -> None:
     words += ["pin_memory=false", "batch_size=4", "num_workers=0", "transform.size=40", "data.cache=null"]
     words += ["validation_fraction=0"]
     made = []
-    for decode in ("cpu", "gpu"):
-        cfg = compose_config([*words, f"data.decode={decode}"])
+    configured = [compose_config([*words, f"data.decode={decode}"]) for decode in ("cpu", "gpu")]
+    for cfg in configured:
         check_decode(cfg)
         listed = build_source(cfg)
         for video in (*listed.train, *listed.test):
@@ -201,3 +201,6 @@ def test_a_run_gets_such_clips(source, tmp_path, monkeypatch) -> None:
         assert most_apart(found.first, expected.first)[0] <= 1
         assert found.second.shape == expected.second.shape
         assert torch.equal(found.index, expected.index)
+    viewed = [build_views(cfg, listed, part="test", protocol="paper", frame_by_frame=False)[0, 0] for cfg in configured]
+    assert all(isinstance(part, torch.Tensor) for part in viewed[1])
+    assert all(torch.equal(one, other) for one, other in zip(*viewed, strict=True)), "evaluate takes both"

@@ -32,7 +32,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def of(*words: str, per_group: int = 1, cell: bool = False) -> tuple[str, str]:
         cfg, run = built(*words, per_group=per_group)
         place = Path("runs/x")
-        return header(cfg, run, place, cell=cell), ending(cfg, run, place, 75, cell=cell)
+        return header(cfg, run, place, run.trainer.loggers, cell=cell), ending(cfg, run, place, 75, cell=cell)
 
     return of
 

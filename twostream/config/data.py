@@ -265,7 +265,7 @@ def build_views(cfg: DictConfig, source: Any, *, part: str, protocol: str, frame
     parts = clip_parts(cfg, source)
     parts["sampling"] = sampling_of(protocol, parts["sampling"], frame_by_frame=frame_by_frame)
     parts["transform"] = build_transform(cfg, **CROPS[protocol])
-    return clips_class(cfg)(videos, **parts)
+    return ClipDataset(videos, **parts)  # decoded by its workers, also after training with data.decode=gpu
 
 
 def build_data(cfg: DictConfig, source: Any, frame_source: FrameSource | None = None) -> VideoDataModule:

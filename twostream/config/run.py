@@ -310,6 +310,11 @@ def build_probe(
     return StartFromProbe(fixed, measured, weigh=partial(probe_weights, cfg, classes))
 
 
+def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """Returns the loggers of `logger=`, before anything is logged."""
+    return [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
+
+
 def build_trainer(
     cfg: DictConfig,
     folder: Path,
@@ -344,15 +349,13 @@ def build_trainer(
         callbacks.append(Bar(every=cfg.log_every))
     if cfg.ema is not None:
         callbacks.append(MovingAverage(cfg.ema))
-    loggers: list[Logger] = [csv_logger(folder)]
-    loggers += [instantiate(logger)(folder) for logger in (cfg.logger or {}).values()]
     return make_trainer(
         cfg,
         max_epochs=cfg.epochs if last_epoch is None else last_epoch,
         precision=cfg.precision,
         accumulate_grad_batches=1 if cfg.accumulate == "auto" else cfg.accumulate,
         gradient_clip_val=cfg.gradient_clip,
-        logger=loggers,
+        logger=[csv_logger(folder), *build_loggers(cfg, folder)],
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         default_root_dir=folder,

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from twostream.config.bounds import cautions
 from twostream.config.data import mirror_note
 from twostream.config.loss import balance_cautions
-from twostream.config.run import Run
+from twostream.config.run import Run, build_loggers
 from twostream.config.settle import groups_note, settled_note
 from twostream.files.errors import say
 from twostream.files.words import counted
@@ -33,7 +33,8 @@ JOINED = "\N{NO-BREAK SPACE}"  # where no line is broken
 
 def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
     """Prints what is going to be trained, on which videos, and what a reader of its numbers has to know."""
-    say(header(cfg, run, as_seen_from_the_shell(folder), cell=is_cell()))
+    loggers = build_loggers(cfg, folder)  # those of the part that chooses the epochs would not tell
+    say(header(cfg, run, as_seen_from_the_shell(folder), loggers, cell=is_cell()))
     multi, data = run.system.multi, run.data
     notes = [groups_note(run.source)]
     if multi:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 
 from twostream.config.loss import loss_of
 from twostream.config.network import starts
@@ -26,9 +27,9 @@ WHOLE = ("W&B", "folder")  # rows that are copied into a shell: in one line, how
 OF_EACH_CELL = ("data", "algorithm", "fusion", "network", "teacher", "loss", "folder")  # and the streams
 
 
-def header(cfg: DictConfig, run: Run, folder: Path, *, cell: bool = False) -> str:
+def header(cfg: DictConfig, run: Run, folder: Path, loggers: Sequence[Logger], *, cell: bool = False) -> str:
     """Returns the lines above a training; of a `cell` of a sweep fewer, since the others are those of every cell."""
-    rows = {**data_rows(cfg, run), **network_rows(cfg, run), **training_rows(cfg, run), **place_rows(run, folder)}
+    rows = {**data_rows(cfg, run), **network_rows(cfg, run), **training_rows(cfg, run), **place_rows(loggers, folder)}
     streams = {stream.name for stream in run.data.test_set.streams}
     return layout({name: text for name, text in rows.items() if not cell or name in {*OF_EACH_CELL, *streams}})
 
@@ -111,13 +112,10 @@ def objective(cfg: DictConfig, *, multi: bool) -> str:
     return ", ".join(said if multi or not said else ["cross-entropy", *said])
 
 
-def place_rows(run: Run, folder: Path) -> dict[str, str]:
+def place_rows(loggers: Sequence[Logger], folder: Path) -> dict[str, str]:
     """Returns where W&B gets the numbers, and where everything else is."""
-    rows = {}
-    for logger in run.trainer.loggers:
-        if isinstance(logger, PatientWandb):
-            rows["W&B"] = logger.place(folder)
-    return {**rows, "folder": str(folder)}
+    places = [logger.place(folder) for logger in loggers if isinstance(logger, PatientWandb)]
+    return {**({"W&B": places[0]} if places else {}), "folder": str(folder)}
 
 
 def word_of(code: object, suffix: str = "") -> str:
