@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from warm import Warm
 
+from twostream.data import frames
 from twostream.models import attention, fusion, pooling, temporal
 from twostream.models.backbone.over_time import ClipStage, InflatedConv
 from twostream.models.backbone.units import EnteredStage, TimeFilter
@@ -41,6 +42,13 @@ def warm() -> Iterator[Warm]:
     process = Warm()
     yield process
     process.close()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> frames.Kept:
+    """A folder for frames and fields that is not full, however full this machine's disk is."""
+    monkeypatch.setattr(frames, "SPARE", 0)
+    return frames.Kept(tmp_path)
 
 
 # ---- the table of layers and of what tests show of each: pytest tests/models --layer-table ----

@@ -29,6 +29,7 @@ from twostream.data.storage.packed import Packed, pack_clip, packed_path
 from twostream.data.transform import CentreCrop, JitterCrop
 from twostream.data.undecoded import UndecodedClips, resized, weights
 from twostream.options.streams import Stream, diff, flow, rgb
+from twostream.training.bench import time_loader, time_loading
 
 STREAMS = {"both": [rgb(), flow(3)], "rgb": [rgb()], "flow": [flow(3)], "diff": [rgb(), diff(2)]}
 
@@ -177,6 +178,16 @@ def test_what_a_gpu_cannot_decode_is_refused_in_a_line(options, message, stored,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "gpu" in options)
     with pytest.raises(ValueError, match=f"^data.decode=gpu: .*{message}.*; or choose data.decode=cpu$"):
         check_decode(compose_config(["data=folder", "data.root=x", "data.decode=gpu", *words]))
+
+
+def test_the_time_of_each_stage_is_measured(source, stored) -> None:
+    """As `twostream bench` does: pictures are read, not decoded, and a batch comes in pieces."""
+    data = clips(UndecodedClips, source, stored, STREAMS["both"], training=True)
+    spent, made = time_loading(data, 60.0, most=3)
+    assert len(made) == 3
+    assert all(seconds > 0 for seconds in spent.values())
+    assert isinstance(data.frame_source, Packed), "the clocks are gone"
+    assert time_loader(data, 2, 0, 0.1) > 0
 
 
 def test_a_run_gets_such_clips(source, tmp_path, monkeypatch) -> None:

@@ -72,6 +72,8 @@ class Slow(torch.nn.Module):
 
     in_pieces = False
 
+    device = torch.device("cpu")
+
     def __init__(self) -> None:
         super().__init__()
         self.network = torch.nn.Linear(1, 1)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from twostream.config.data import build_data, build_source
 from twostream.config.loaded import build_trained_system
 from twostream.config.loss import build_objective
 from twostream.config.saved import errors_name_file, load_config
+from twostream.data.dataset import collate
 from twostream.data.history import History
+from twostream.data.loader import on_device
 from twostream.files.json_yaml import has_shape
 from twostream.runs.checkpoint import read_plain
 from twostream.training.recovery import set_random_state
@@ -59,7 +60,8 @@ def _replay(cfg: Any, kept: dict[str, Any]) -> Replay:
             indices = part["index"].tolist()
             repeats = part["repeat"].tolist() if "repeat" in part else [0] * len(indices)
             keys = zip(indices, repeats, strict=True)
-            batch: Any = default_collate([clips[int(kept["epoch"]), index, repeat] for index, repeat in keys])
+            batch: Any = collate([clips[int(kept["epoch"]), index, repeat] for index, repeat in keys])
+            batch = on_device(batch, "cpu")
             set_random_state(part["random"])
             loss, heads, _ = system.training_loss(batch)
             loss.backward()

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from twostream.data.clip import Clip
 from twostream.data.dataset import ClipDataset, collate
 from twostream.data.flow import pin_threads
-from twostream.data.loader import ClipLoader
+from twostream.data.loader import ClipLoader, on_device
 from twostream.data.module import VideoDataModule
 from twostream.data.samplers import ClipBatches, ClipSampler
 from twostream.data.tasks import available_cores
@@ -27,6 +27,8 @@ from twostream.files.words import counted
 from twostream.training.system import TwoStreamSystem
 
 LOADING = ("open", "decode", "flow", "transform", "collate")
+READING = {"count": "open", "read": "decode", "read_moving": "decode", "jpegs": "decode"}  # of a frame source
+STORED = {"count": "open", "levels": "flow", "jpegs": "flow"}  # of a flow store
 TRAINING = ("copy", "forward", "backward", "optimizer")
 STEPS = 8  # of training in all: the stages take 2 at least, a whole step of a run 3
 BATCHES = 3  # that each loader process makes, the first of them uncounted
@@ -162,7 +164,7 @@ def batch_of(clips: Sequence[Clip], size: int) -> Clip:
 
 def train_on(system: TwoStreamSystem, batch: Clip) -> None:
     """Computes the gradients of a batch."""
-    system.training_loss(batch)[0].backward()
+    system.training_loss(on_device(batch, system.device))[0].backward()
     system.zero_grad()
 
 
@@ -188,9 +190,9 @@ def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[di
     clock, clips = Stopwatch(), []
     frame_source, flow, store = dataset.frame_source, dataset.flow, dataset.flow_store
     _ = dataset[(0, 0)]
-    dataset.frame_source = Timed(frame_source, clock, count="open", read="decode", read_moving="decode")  # type: ignore[assignment]
+    dataset.frame_source = Timed(frame_source, clock, **READING)  # type: ignore[assignment]
     dataset.flow = Timed(flow, clock, fields="flow")  # type: ignore[assignment]
-    dataset.flow_store = store and Timed(store, clock, levels="flow", count="open")  # type: ignore[assignment]
+    dataset.flow_store = store and Timed(store, clock, **STORED)  # type: ignore[assignment]
     make = clock.around("transform", dataset.__getitem__)  # what the other stages leave: crops, colour, quantisation
     started = time.perf_counter()
     try:
@@ -208,12 +210,13 @@ def time_loading(dataset: ClipDataset, seconds: float, *, most: int) -> tuple[di
 
 
 class Timed:
-    """Passes everything on to `inner`, and times the calls of some of its methods. `stages`: {method: stage}."""
+    """Passes everything on to `inner`, and times those of its methods that it has. `stages`: {method: stage}."""
 
     def __init__(self, inner: Any, clock: Stopwatch, **stages: str) -> None:
         self.inner = inner
         for method, stage in stages.items():
-            setattr(self, method, clock.around(stage, getattr(inner, method)))
+            if hasattr(inner, method):
+                setattr(self, method, clock.around(stage, getattr(inner, method)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -237,7 +240,7 @@ def time_training(
         elif time.perf_counter() - started > seconds:
             break
         with synchronised(clock, "copy", device):
-            there = Clip(*(part.to(device, non_blocking=True) for part in batch))
+            there = on_device(batch, device)  # with data.decode=gpu, decoding as well
         with synchronised(clock, "forward", device), torch.autocast(device.type, half, enabled=half is not None):
             loss, *_ = system.training_loss(there)
         with synchronised(clock, "backward", device):
@@ -316,7 +319,7 @@ def time_loader(dataset: ClipDataset, batch_size: int, workers: int, seconds: fl
         if number == 0 and len(batches) > 1:
             started = time.perf_counter()
             continue
-        clips += len(batch.label)
+        clips += sum(len(piece.label) for piece in (batch if isinstance(batch, list) else [batch]))
         if time.perf_counter() - started > seconds:
             break
     return clips / (time.perf_counter() - started)
