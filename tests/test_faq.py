@@ -81,6 +81,7 @@ def test_the_conversion_of_vgg_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (len(report.loaded), report.random, report.unused) == (16, (), ())
 
 
+@pytest.mark.long
 def test_the_costs_of_rows() -> None:
     """9,537 training videos less a tenth, 3,783 test videos of 20 views; whole frames are 256 × 341 pixels."""
     rows = re.findall(r"^\| `(t\d_\w+)` \|(.*)\|$", (DOCS / "reproduce.md").read_text(), re.M)

@@ -32,6 +32,7 @@ def test_an_entry_is_one_or_two_sentences(word: str) -> None:
     assert 1 <= len(re.findall(r"\.(?: |$)", text)) <= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", NAMED)
 def test_what_an_entry_names_exists(code: str) -> None:
     if code.startswith("twostream "):

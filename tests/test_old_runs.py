@@ -67,6 +67,7 @@ def test_an_old_sweep_is_reported() -> None:
     ]
 
 
+@pytest.mark.long
 def test_an_old_run_is_evaluated_and_an_interrupted_one_goes_on(tmp_path: Path, warm: Warm) -> None:
     shutil.copytree(OLD, tmp_path / "old")
     environment = {**os.environ, "TWOSTREAM_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}

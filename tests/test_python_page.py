@@ -14,6 +14,7 @@ import twostream
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 
+@pytest.mark.long
 def test_the_script_trains_in_25_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [script] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(script.splitlines()) <= 25

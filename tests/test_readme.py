@@ -34,6 +34,7 @@ def test_there_are_commands() -> None:
     assert len([command for command in COMMANDS if command.startswith("python train.py")]) > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(r"python train.py|twostream info", c)])
 def test_a_command_composes_and_its_network_can_be_built(command: str) -> None:
     overrides = [word for word in shlex.split(command, comments=True)[2:] if not word.startswith(("-", "hydra"))]
@@ -63,6 +64,7 @@ def settings_in_tables(page: Path) -> Iterator[str]:
 SETTINGS = list(dict.fromkeys(text for page in PAGES[1:] for text in settings_in_tables(page)))
 
 
+@pytest.mark.long
 def test_settings_in_tables_compose() -> None:
     """As few at a time as take each group once: composing takes a while."""
     together: list[dict[str, str]] = []

@@ -186,6 +186,7 @@ def test_same_seed_same_numbers(finished: Path, tmp_path: Path, environment) -> 
     assert one == pytest.approx(other, abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(tmp_path: Path, train: Train) -> None:
     command = ("-m", "fusion=concat,sum", "layer=fc8,softmax", *SMALL, "logger=csv")
     done = train(tmp_path, *command)
@@ -211,6 +212,7 @@ def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(
     assert kept.stat().st_mtime_ns == trained["fusion_sum-layer_softmax"]
 
 
+@pytest.mark.long
 def test_broken_videos_are_left_out_if_asked_for_and_counted(tmp_path: Path, train: Train) -> None:
     options = ["logger=csv", "data.test_clips=17", *SMALL[:1], *SMALL[2:], "epochs=1", "batch_size=8"]
     first = train(tmp_path, *options, f"hydra.run.dir={tmp_path}/first", "data.root=data")
@@ -258,6 +260,7 @@ def loaded(tmp_path_factory, cache) -> dict[str, DataLoader[Clip]]:
         return {name: DataLoader(list(getattr(data, name)()), batch_size=None) for name in LOADERS}  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("option", options_of(GROUPS) + OVER_CLIP)
 def test_every_layer_trains(option: str, tmp_path: Path, cache, loaded, monkeypatch) -> None:
     """In this process, for speed: one epoch of two steps, and finite numbers at its end."""
@@ -397,6 +400,7 @@ REAL = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", REAL)
 def test_real_clips_train(name: str, real_data: Path, tmp_path: Path, train: Train) -> None:
     weights = real_data / "weights" / "squeezenet1_0_from_deep_compression.pth"

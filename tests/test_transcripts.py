@@ -15,6 +15,7 @@ import torchvision
 from transcripts import HOME, commands_of, shortened, words
 from warm import Warm
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/your-videos.md"
 TRANSCRIPT = commands_of(PAGE.read_text())

@@ -84,6 +84,7 @@ def test_the_default_command_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "--fusion=sum: did you mean fusion=sum? options are typed as NAME=VALUE, without dashes" in done.stderr
 
 
+@pytest.mark.long
 def test_a_run_that_an_agent_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, warm: Warm) -> None:
     """Its folder is named after W&B's run, whose id it has in W&B's files, too."""
     words = [*typed(monkeypatch, settings()[-1])[3:], *FEW]

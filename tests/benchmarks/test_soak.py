@@ -24,6 +24,7 @@ print(round(more - memory), other_files - files)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_usage_counts_memory_and_files(tmp_path: Path, warm: Warm) -> None:
     """In a process of its own: other tests leave theirs, which come and go."""

@@ -35,6 +35,7 @@ def printed(*words: str, folder: Path, **environment: str) -> list[str]:
     return (done.stdout + done.stderr).splitlines()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]])
 def test_a_training_says_what_it_does_before_pytorch_is_imported(words: list[str], tmp_path: Path) -> None:
     assert printed(*words, folder=tmp_path) == [LOADING, "torch"]

@@ -195,6 +195,7 @@ else:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", LINES)
 def test_what_a_command_line_loads(line: str, tmp_path: Path) -> None:
     allowed, says = LINES[line]

@@ -123,6 +123,7 @@ CHANGES: dict[str, tuple[Callable[[Place], object], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", CHANGES)
 def test_other_data_are_refused_and_named(place: Place, kind: str) -> None:
     change, told = CHANGES[kind]
@@ -139,6 +140,7 @@ def test_swapped_labels_are_refused(place: Place) -> None:
         place.look()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["another seed", "another file"])
 def test_a_split_drawn_anew_is_refused(place: Place, change: str) -> None:
     drawn = ["data.csv=null", "data.test_fraction=0.3"]

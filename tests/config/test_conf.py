@@ -34,6 +34,7 @@ NEEDED = {  # what an option cannot do without
 BY_A_TRAINING = ("experiment", "fusion", "temporal", "pooling", "attention")  # below; test_every_layer_trains
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith(BY_A_TRAINING)])
 def test_every_option_composes_and_builds_a_network(option: str) -> None:
     group, name = option.split("/")
@@ -51,6 +52,7 @@ def test_every_option_composes_and_builds_a_network(option: str) -> None:
 UNTRAINED = ["weights=null", "init.rgb=null", "init.flow=null"]  # no trained streams here
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
     name = option.split("/")[1]
@@ -61,6 +63,7 @@ def test_every_experiment_has_the_parameters_of_the_paper(option: str) -> None:
 SOFT = {"actionvlad": ["pooling.alpha=1"]}  # with 1000, assignments at random are so hard that no gradient passes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("option", EXPERIMENTS)
 def test_every_experiment_takes_a_step_at_reduced_size(option: str) -> None:
     """Stochastic gradient descent moves every tensor that is to be trained, and no other.

@@ -76,6 +76,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, classes: tuple[str, ...]) -> 
     return teacher
 
 
+@pytest.mark.long
 def test_what_a_teacher_must_share(make: Make, tmp_path: Path, classes: tuple[str, ...]) -> None:
     flow, both = make("streams=flow"), make("fusion=sum")
 
@@ -148,6 +149,7 @@ def test_a_network_that_goes_on_with_tokens_has_no_map_to_compare(make: Make) ->
         check_training(compose_config([*words, f"distill.from={make('streams=flow')}"]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("own", "teacher", "second"),
     [
@@ -217,6 +219,7 @@ def test_what_chooses_epochs_is_recorded_with_all_streams(make: Make) -> None:
     assert held_out_record(cfg, build_source(cfg)).order("train")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [["ema=0.9"], ["accumulate=2", "batch_size=8"], ["accumulate=auto"], ["precision=bf16-mixed"]]
 )
@@ -297,6 +300,7 @@ def command(warm: Warm, folder: Path, *words: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.long
 def test_a_run_is_that_of_one_stream_and_needs_no_teacher_afterwards(make: Make, tmp_path: Path, warm: Warm) -> None:
     teacher, run = make("streams=flow"), tmp_path / "run"
     copy = tmp_path / "flow"
@@ -317,6 +321,7 @@ def test_a_run_is_that_of_one_stream_and_needs_no_teacher_afterwards(make: Make,
         check_training(loaded.cfg)
 
 
+@pytest.mark.long
 def test_it_goes_on_exactly_and_only_with_the_same_teacher(make: Make, tmp_path: Path, warm: Warm) -> None:
     """Stopped after the first of two epochs; the results are those of the run that was not stopped."""
     teacher = make("streams=flow")

@@ -15,6 +15,7 @@ from twostream.options import conf_folder
 BACKBONES = sorted(file.stem for file in (conf_folder() / "backbone").glob("*.yaml"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_weights_that_are_not_there_have_one_line(backbone: str) -> None:
     cfg = compose_config([f"backbone={backbone}", "backbone.weights=absent.pth", "transform.size=224", "sampling=clip"])

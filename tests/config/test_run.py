@@ -107,6 +107,7 @@ def test_options_that_came_later_change_no_identity_unless_they_are_used() -> No
     assert plain != identity(compose_config(["optimizer.fused=false"]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("value", "number"), [("batch", 20), ("kept", 0), ("all_but_first", 1)])
 @pytest.mark.parametrize("inflate", [False, True])
 def test_which_layers_follow_the_statistics_of_the_batch(

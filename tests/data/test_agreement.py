@@ -323,6 +323,7 @@ ODD = {  # what decord does
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ODD)
 def test_odd_files(real_data: Path, tmp_path: Path, decoder: str, name: str) -> None:
     path = real_data / "odd" / name

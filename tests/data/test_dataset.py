@@ -173,6 +173,7 @@ def test_sampler_shuffles_anew_each_epoch_and_reproducibly() -> None:
     assert list(same) == first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_of_both_kinds_make_the_same_batches(source, context: str) -> None:
     def batches(num_workers: int) -> list[np.ndarray]:

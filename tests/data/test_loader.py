@@ -126,6 +126,7 @@ def test_an_error_names_the_video() -> None:
         list(loader)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("persistent", [True, False])
 def test_workers_end_when_training_does(persistent: bool) -> None:
     """In the middle of an epoch, with pieces on their way, and after the last one has begun the next."""

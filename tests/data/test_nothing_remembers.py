@@ -196,6 +196,7 @@ def keep(place: Place) -> dict[tuple[str, str], Any]:
     return {task[:2]: make(task.kind, task.option, place) for task in all_tasks() if task.video == 0}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("threads")
 def test_a_mix_in_one_process_is_what_new_objects_in_new_processes_make(place: Place, alone: dict[Task, str]) -> None:
     kept, order = keep(place), random.Random(0)

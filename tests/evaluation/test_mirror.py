@@ -17,6 +17,7 @@ from twostream.report.tables import data_of
 from twostream.runs.folders import Cell
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("transform", ["paper", "tsn", "centre", "none"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_no_view_is_mirrored_where_left_and_right_matter(transform: str, protocol: str) -> None:

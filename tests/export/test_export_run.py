@@ -65,6 +65,7 @@ def test_command_line(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     assert torch.allclose(score, from_system(load_run(run).system)(inputs), atol=1e-5)
 
 
+@pytest.mark.long
 def test_onnx_on_a_clip(run: Path, tmp_path: Path, videos: list[Path]) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX: pip install 'twostream[onnx]'")
     said: list[str] = []

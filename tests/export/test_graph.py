@@ -100,6 +100,7 @@ def identity(overrides: list[str]) -> str:
     return "-".join(overrides)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", SOME, ids=identity)
 def test_torch_export(overrides: list[str], tmp_path: Path) -> None:
     check(overrides, write_pt2, load_pt2, tmp_path / "model.pt2", tolerance=1e-6)

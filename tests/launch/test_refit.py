@@ -117,6 +117,7 @@ def test_both_parts_of_a_run(tmp_path: Path, warm: Warm) -> None:
     assert "finished before" in again.stdout, again.stderr
 
 
+@pytest.mark.long
 def test_it_goes_on_wherever_it_was_stopped(tmp_path: Path, warm: Warm) -> None:
     """After the choice, and within the selection: the results are those of the run that was not stopped."""
     run = tmp_path / "run"

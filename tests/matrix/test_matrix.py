@@ -126,6 +126,7 @@ SAMPLE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", SAMPLE)
 def test_a_sample(words: str, tmp_path: Path, warm: Warm, environment) -> None:
     """Options that meet in one tensor, through the commands that take no longer than a second."""

@@ -102,6 +102,7 @@ def test_as_many_parameters_as_torchvision_says(name: str) -> None:
     assert count(on_meta(MAKE[name])) == meta["num_params"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [name if name not in LARGE else pytest.param(name, marks=pytest.mark.slow) for name in MAKE]
 )
@@ -128,6 +129,7 @@ def test_maps_and_scores_are_those_of_torchvisions_own_forward_pass(name: str) -
     torch.testing.assert_close(ours(clips), scores, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 @every_network
 def test_the_input_is_normalised_as_torchvision_does_it(name: str) -> None:
     frames = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
@@ -154,6 +156,7 @@ def test_googlenet_gets_what_its_published_weights_were_trained_on() -> None:
 # Inflated 2-D networks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("frames", [4, 9])
 @pytest.mark.parametrize("make", [tiny, resnet18, resnet50, googlenet])
 def test_a_video_of_one_frame_gives_exactly_the_maps_of_the_2_d_network(make: Any, frames: int) -> None:
@@ -215,6 +218,7 @@ def test_weights_of_a_2_d_network_are_repeated_over_time_for_flow_too() -> None:
 # In a network
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["block", "interleaved"])
 @pytest.mark.parametrize(
     ("make", "name"),
@@ -283,6 +287,7 @@ def clips(count: int = 2) -> tuple[Tensor, Tensor]:
 FUSIONS = ("sum", "max", "concat", "conv", "bilinear", "compact_bilinear", "attention", "weighted")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("fusion", "layer"), [(fusion, CONV[i % 5]) for i, fusion in enumerate(FUSIONS)])
 def test_every_stage_can_be_fused_by_every_fusion(fusion: str, layer: str) -> None:
     network = built("backbone=r2plus1d_18", f"fusion={fusion}", f"layer={layer}", meta=True)
@@ -290,6 +295,7 @@ def test_every_stage_can_be_fused_by_every_fusion(fusion: str, layer: str) -> No
     assert network(rgb, flow).shape == (1, 2, 5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("temporal", ["pool2d", "pool3d", "conv3d"])
 @pytest.mark.parametrize("flow", ["tiny", "swin3d_t", "mvit_v2_s", "googlenet"])
 def test_networks_of_frames_and_of_clips_are_fused_though_their_maps_differ_in_time(flow: str, temporal: str) -> None:
@@ -314,6 +320,7 @@ def test_without_temporal_fusion_scores_are_torchvisions_own() -> None:
         torch.testing.assert_close(network(rgb)[0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_channels_last_and_checkpointing_change_no_number() -> None:
     network = built("backbone=mc3_18", "layer=conv3", "fusion=concat", "dropout.rgb=0").double().train()
     others = [copy.deepcopy(network), channels_last(copy.deepcopy(network))]
@@ -342,6 +349,7 @@ def test_grad_cam_has_a_map_for_each_frame() -> None:
     assert not torch.equal(maps["flow"][:, 3], maps["flow"][:, 4])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -367,6 +375,7 @@ def test_an_exported_network_of_clips_gives_the_same_scores(words, write, load, 
         assert (predict({"rgb": rgb}) - score).abs().max() <= 1e-5 * score.abs().max()
 
 
+@pytest.mark.long
 def test_what_is_fused_behind_the_last_conv_stage_of_a_transformer_reaches_its_scores() -> None:
     network = awake(built("backbone=mvit_v2_s", "temporal=pool2d", "fusion=concat"))
     with torch.no_grad():
@@ -375,6 +384,7 @@ def test_what_is_fused_behind_the_last_conv_stage_of_a_transformer_reaches_its_s
         assert not torch.allclose(network(rgb, flow), network(rgb, -flow), rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [["backbone=s3d"], ["backbone.inflate=true"], ["backbone=mvit_v2_s"]])
 def test_on_a_cpu_filters_over_time_get_the_gradients_of_float32_under_autocast(words: list[str]) -> None:
     """PyTorch's own, in bfloat16, are other numbers in each call, often NaN."""

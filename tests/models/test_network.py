@@ -358,6 +358,7 @@ def test_single_stream_towers_have_the_names_of_the_two_stream_network() -> None
     assert set(single.state_dict()) <= set(both.state_dict())
 
 
+@pytest.mark.long
 def test_correspondence_needs_fusion_at_a_convolutional_layer() -> None:
     """The paper's core claim (PAPER 5) on a toy: the label is the pattern in the cell that moves."""
 

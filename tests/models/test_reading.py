@@ -22,6 +22,7 @@ def made(*overrides: str):
     return network, [torch.randint(0, 255, x.shape).float() for x in blank_clip(cfg, network)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [

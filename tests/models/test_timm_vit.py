@@ -61,6 +61,7 @@ def check_same(actual: Tensor, expected: Tensor) -> None:
 # Stages
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_maps_tokens_and_scores_are_those_of_the_library(name: str) -> None:
@@ -89,6 +90,7 @@ def test_maps_tokens_and_scores_are_those_of_the_library(name: str) -> None:
     assert done == len(theirs.blocks)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_images_of_another_size_as_the_library_resamples_positions(name: str) -> None:
@@ -204,6 +206,7 @@ def test_a_pooling_follows_the_last_norm() -> None:
     check_same(ours(rgb, flow)[0], expected.unflatten(0, (2, 3)).mean(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "title"),
     [

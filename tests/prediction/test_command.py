@@ -183,6 +183,7 @@ def test_inspect(command, run, video, make_run, capsys) -> None:
     assert sorted(path.name for path in (other / "inspection").iterdir()) == names
 
 
+@pytest.mark.long
 def test_inspect_shows_pictures_in_wandb(command, make_run, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     folder = make_run("streams=flow")

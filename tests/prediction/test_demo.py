@@ -76,6 +76,7 @@ def page(run, flow_run, tmp_path_factory) -> Iterator[Served]:
     served.stop()
 
 
+@pytest.mark.long
 def test_each_network_says_what_predict_says(page, run, flow_run, video) -> None:
     said, answers = page.look(video, film=True)
     assert re.fullmatch(r"right\.mp4: \d+\.\d s", said)
@@ -97,6 +98,7 @@ def test_each_network_says_what_predict_says(page, run, flow_run, video) -> None
         assert np.ptp(np.asarray(Image.open(answer.picture))[..., :3]) > 200
 
 
+@pytest.mark.long
 def test_two_videos_at_once_do_not_mix(page, video, make_video, tmp_path) -> None:
     """Each gets what its networks say of it alone."""
     other = make_video(tmp_path / "other.mp4", 13, motion=-3)
@@ -155,6 +157,7 @@ def test_what_the_browser_may_fetch_and_what_is_not_asked(page) -> None:
     assert not re.search(r'(?:src|href)="(?:https?:)?//', text)
 
 
+@pytest.mark.long
 def test_what_was_drawn_and_uploaded_is_deleted(make_run, video, tmp_path, monkeypatch) -> None:
     """After its time, while the page goes on; what is drawn goes at once, but for what the browser shows.
 
@@ -201,6 +204,7 @@ def test_a_network_that_sees_other_files_is_refused_in_one_line(make_run) -> Non
         serve({"run": load(run, device="cpu")}, socket.socket(), LIMITS)
 
 
+@pytest.mark.long
 def test_the_command(run, tmp_path) -> None:
     """It says where the page is, and ends with a line on Ctrl-C, also while a browser is there; no file is left."""
     (tmp_path / "tmp").mkdir()

@@ -71,6 +71,7 @@ def listed(path: Path, name: str | None = None) -> Video:
     return Video(name or path.name, path, 0, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_features_times_the_classifiers_weights_are_the_scores_of_predict(kind, make_run, make_video, tmp_path) -> None:
     """Of 20 frames, so that the windows of both are frames 0 to 9, 5 to 14 and 10 to 19."""
@@ -342,6 +343,7 @@ def test_a_process_opens_its_network_once(run, folder, tmp_path, monkeypatch) ->
         reader_of(Recipe("conv5", str(run)), "cpu", "0" * 64)
 
 
+@pytest.mark.long
 def test_from_weights(make_video, tmp_path, monkeypatch, capsys) -> None:
     """The network that training would start with; only where all that is read has been given."""
     in_this_process(monkeypatch)
@@ -382,6 +384,7 @@ def finished(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_a_killed_command_goes_on_and_two_processes_write_what_one_writes(run, make_video, warm, tmp_path) -> None:
     for number in range(8):
         (tmp_path / "in" / str(number % 3)).mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,7 @@ def probed(folder: Path, weights: Path, *words: str):
     return run, probe
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", NETWORKS.values(), ids=NETWORKS)
 def test_scores_are_those_of_the_regression(words, tmp_path: Path, weights: Path) -> None:
     """A head's scores of a video in fixed views = the regression's, on features that a hook of our own has seen."""

@@ -238,6 +238,7 @@ def test_a_running_cell_says_so_and_a_second_report_replaces_the_first(tmp_path:
     assert "interrupted" in (made.folder / "report" / "report.md").read_text()
 
 
+@pytest.mark.long
 def test_a_page_of_a_thousand_runs_stays_small(tmp_path: Path) -> None:
     """5 × 5 × 4 settings of 10 seeds, 30 epochs each, curves and scores of 16 classes."""
     axes = {"fusion": "abcde", "layer": "fghij", "pooling": "klmn", "seed": "0123456789"}
@@ -250,6 +251,7 @@ def test_a_page_of_a_thousand_runs_stays_small(tmp_path: Path) -> None:
     assert len(page_data(report)["confusions"]) == MATRICES
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_in_a_browser_names_stay_text(tmp_path: Path) -> None:
     made = evil(tmp_path)
@@ -271,6 +273,7 @@ buttons.find((button) => button.textContent === PRESSED)?.click();
 </script></body>"""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 @pytest.mark.parametrize(
     ("pressed", "rows"),

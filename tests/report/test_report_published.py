@@ -58,6 +58,7 @@ def test_all_numbers_of_ucf101_are_experiments() -> None:
     assert len(of_ucf101) == len(ROWS) - len(IN_T1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "splits"),
     [
@@ -113,12 +114,14 @@ HYBRIDS = {  # leave one group out: the abstract does not say the splits
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", HYBRIDS)
 def test_hybrids_have_the_numbers_of_the_abstract(overrides: tuple, tmp_path: Path) -> None:
     found = printed_number(group(tmp_path, *overrides, splits=tuple(map(str, range(1, 26)))))
     assert (found and round(100 * found.accuracy, 2)) == HYBRIDS[overrides]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", OTHERS)
 def test_other_papers_have_numbers_too(overrides: tuple, tmp_path: Path) -> None:
     found = printed_number(group(tmp_path, *overrides))

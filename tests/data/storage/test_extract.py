@@ -43,6 +43,7 @@ def files_of(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_broken_videos_are_named_and_stop_no_other(source, tmp_path: Path, capsys) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"")
@@ -104,6 +105,7 @@ def interrupt(root: Path, cache: Path, after: int, *, alone: bool) -> None:
             Container(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_store_that_was_killed_and_continued_equals_an_undisturbed_one(
     kills: int, source, cache, warm, tmp_path
@@ -145,6 +147,7 @@ def test_what_is_done_is_said_when_it_is_stopped(source, tmp_path: Path, capsys,
     assert capsys.readouterr().out.splitlines()[-1].startswith("1 video computed (11 fields")
 
 
+@pytest.mark.long
 def test_a_clip_of_another_process_is_waited_for_and_taken_over(source, tmp_path: Path, capsys, monkeypatch) -> None:
     flow, root = DIS(preset="ultrafast"), tmp_path / "store"
     make_store(root, flow)
@@ -176,6 +179,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_in_one_line_and_a_store_that_can_be_continued(cache, warm, small_disk: Path) -> None:
     root = small_disk / "store"
     call, environment = command(root, cache, workers=1)

@@ -154,6 +154,7 @@ def test_files_that_are_no_index(tmp_path: Path) -> None:
             open_index(tmp_path / "index.sqlite", write=write)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_update_keeps_what_it_has(tmp_path: Path, number: signal.Signals) -> None:
