@@ -41,6 +41,7 @@ def test_a_training_says_what_it_does_before_pytorch_is_imported(words: list[str
     assert printed(*words, folder=tmp_path) == [LOADING, "torch"]
 
 
+@pytest.mark.long
 def test_of_several_processes_one_says_so(tmp_path: Path) -> None:
     """The one that starts the others, or the first of those that torchrun has started."""
     assert printed(folder=tmp_path, RANK="1") == ["torch"]

@@ -238,6 +238,7 @@ def test_ways_to_train(make: Make, tmp_path: Path, words: list[str]) -> None:
     assert best["teacher"]["streams"] == ["rgb", "flow"]
 
 
+@pytest.mark.long
 def test_without_weight_training_is_that_of_the_network_alone(make: Make, tmp_path: Path) -> None:
     """The losses of all steps, to the last bit: same start, same clips, same dropout."""
     found = []
@@ -249,6 +250,7 @@ def test_without_weight_training_is_that_of_the_network_alone(make: Make, tmp_pa
     assert found[0] == found[1]
 
 
+@pytest.mark.long
 def test_a_probe_sees_the_stream_of_the_network_alone(make: Make, tmp_path: Path) -> None:
     weights = torch.load(make("streams=rgb") / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     prefix = "network.rgb.backbone."

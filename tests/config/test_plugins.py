@@ -131,6 +131,7 @@ def test_a_run_is_refused_with_what_to_type(run: Path, lab: Path, say: Say) -> N
     assert str(lab) not in sys.path
 
 
+@pytest.mark.long
 def test_a_run_through_every_command(run: Path, say: Say, monkeypatch) -> None:
     from small_videos import write_video
 

@@ -26,6 +26,7 @@ def check(overrides: list[str]) -> None:
     check_starts(cfg, build_network(cfg, 10, meta=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", REAL)
 def test_real_data_start_from_imagenet_as_the_readme_says(data: str) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()

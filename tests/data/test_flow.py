@@ -235,6 +235,7 @@ def test_forked_workers_compute_what_the_parent_computes(option):
     assert np.array_equal(in_a_worker("fork", flow, frames), expected)
 
 
+@pytest.mark.long
 def test_spawned_workers_compute_what_the_parent_computes():
     flow, frames = DIS(), texture_and_moved(2.0, 1.0)
     expected = flow.compute(*frames)

@@ -72,6 +72,7 @@ class SlowDecoder(PyAVReader):
             yield picture
 
 
+@pytest.mark.long
 def test_a_long_video_may_take_longer_than_decode_timeout(tmp_path: Path, monkeypatch) -> None:
     """Progress, not total time, is what may not stop: sixty frames of .02 s each with a limit of half a second."""
     assert len(Guarded(Slow(), 0.5).read(VIDEO, range(60))) == 60

@@ -63,6 +63,7 @@ def two_epochs(loader: DataLoader, batches: ClipBatches, first: int = 0) -> Iter
         yield from ([tensor.clone() for tensor in batch] for batch in loader)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("persistent", [True, False])
 @pytest.mark.parametrize(("world_size", "done"), [(1, (0, 0)), (1, (0, 2)), (3, (1, 1)), (4, (0, 0))])

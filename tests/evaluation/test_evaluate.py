@@ -69,6 +69,7 @@ def logits(folder: Path, **plan) -> np.ndarray:
     return outcome.scores.logits
 
 
+@pytest.mark.long
 def test_batches_of_videos_and_views_and_workers_change_no_score(folder: Path) -> None:
     one = logits(folder, protocol="paper", batch_size=1, views_per_batch=3)
     assert one.std() > 0.1
@@ -269,6 +270,7 @@ def other(tmp_path_factory) -> Path:
     return left_by(tmp_path_factory.mktemp("other"), "split=2")
 
 
+@pytest.mark.long
 def test_the_mean_over_splits(folder: Path, other: Path, tmp_path, monkeypatch, capsys) -> None:
     output = tmp_path / "mean.json"
     run(monkeypatch, "evaluate", other, folder, "--splits", "1,2", "--protocol", "quick", "--output", output)

@@ -60,6 +60,7 @@ RESIDUAL = ("fusion=residual", "backbone=resnet18", "backbone.weights=null", "tw
 SIZE = ["transform.size=64", "sampling.num_chunks=2", "sampling=segments"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [

@@ -52,6 +52,7 @@ def test_safetensors_is_a_run_folder(run: Path, tmp_path: Path, videos: list[Pat
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.long
 def test_command_line(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     command = ["twostream", "export", str(run), "--format", "torch-export", "--to", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", command)

@@ -43,6 +43,7 @@ def exported(run: Path, tmp_path_factory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
 
+@pytest.mark.long
 def test_there_and_back(run: Path, hub: Hub, tmp_path: Path, monkeypatch, capsys) -> None:
     command = ["twostream", "export", str(run), "--push", "ada/net", "--private", "--to", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", command)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 KEEPS_NOTHING = {*COMMANDS} - {*KEEPING, "train"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [*KEEPING, "evaluate", "predict", "report"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_asked_to_stop(

@@ -207,6 +207,7 @@ def test_thresholds_of_others_are_checked(run: Path, tmp_path: Path) -> None:
             load_run(tmp_path / "run")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -73,6 +73,7 @@ def reads_clips(backbone: Backbone) -> bool:
 # Every option
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
 def test_stages_channels_and_strides_are_what_is_said(path: Path) -> None:
     backbone = on_meta(option(path), in_channels=20, num_classes=51)

@@ -219,6 +219,7 @@ def silence(network: Any, value: float) -> None:
         unit.downsample[1].bias.zero_()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("operation", "neutral"), [("add", 0.0), ("multiply", 1.0)])
 def test_rgb_is_the_single_stream_network_where_flow_is_neutral(operation: str, neutral: float) -> None:
     network = build(f"fusion.operation={operation}").eval()
@@ -331,6 +332,7 @@ def test_attention_and_both_ways_are_described() -> None:
     assert sum(row.parameters for row in description.rows) == description.parameters
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -250,6 +250,7 @@ def test_grad_cam_has_a_map_that_the_scores_depend_on(overrides: list[str]) -> N
         assert map_.max() > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_every_parameter_gets_a_gradient_also_with_checkpointing(precision: torch.dtype) -> None:
     gradients = []
@@ -357,6 +358,7 @@ def whole(*overrides: str) -> Any:
     return config, network
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides", [["streams=rgb"], ["streams=flow"], ["layer=fc8", "fusion=sum"], ["layer=softmax", "fusion=sum"]]
 )

@@ -28,6 +28,7 @@ def command(monkeypatch):
     return run
 
 
+@pytest.mark.long
 def test_all_files_of_a_video(command, run, video, tmp_path, capsys) -> None:
     files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "mp4", "png")}
     command("predict", run, video, "--json", files["json"], "--csv", files["csv"], "--video", files["mp4"],

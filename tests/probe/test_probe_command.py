@@ -101,6 +101,7 @@ def test_what_it_says_writes_and_keeps(command, videos: Path, tmp_path: Path, ca
     assert json.loads((tmp_path / "probes" / f"{videos.name}-tiny-split1" / "probe.json").read_text())["videos"] == 3
 
 
+@pytest.mark.long
 def test_only_what_is_damaged_or_changed_is_computed_anew(command, videos: Path, tmp_path: Path, capsys) -> None:
     root = tmp_path / "copy"
     for path in videos.rglob("*.avi"):

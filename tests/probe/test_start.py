@@ -92,6 +92,7 @@ def build_run_network(words: list[str]):
     return build_network(compose_config([*FEW, *words]), num_classes=16, meta=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_training_goes_on_from_it_and_a_checkpoint_knows_it(tmp_path: Path, weights: Path, precision: str) -> None:
     words = ["streams=flow", "optimizer.learning_rate=1e-9", "dropout.rgb=0", f"precision={precision}"]

@@ -183,6 +183,7 @@ def test_videos_alone_give_the_usual_interval() -> None:
     assert (both.low, both.high) == pytest.approx((d.sum() - half, d.sum() + half), abs=1 / 400)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "tested", [np.ones((3, 200)), np.kron(np.eye(5), np.ones(40))], ids=["one split", "five folds"]
 )

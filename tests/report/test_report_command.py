@@ -101,6 +101,7 @@ def test_costs_that_differ_are_their_mean_everywhere() -> None:
     assert groups_as_csv(report).splitlines()[1].split(",")[-3:] == ["162912", "15.0", ""]
 
 
+@pytest.mark.long
 def test_the_wandb_run_has_the_table_and_the_bars(folder: Path, monkeypatch) -> None:
     run(monkeypatch, str(folder), "--wandb", "offline")
     tables = {path.name.split("_0_")[0]: path for path in (folder / "report" / "wandb").rglob("*.table.json")}

@@ -46,6 +46,7 @@ def gradients(folder: Path, rendered: Path, *overrides: str) -> list[Tensor]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("parts", "whole"),
     [

@@ -117,6 +117,7 @@ def test_a_loader_is_measured_for_as_long_as_it_is_told(monkeypatch) -> None:
     assert time.perf_counter() - started < 2
 
 
+@pytest.mark.long
 def test_a_network_that_diverges_is_measured_without_the_step_of_a_run(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("TWOSTREAM_CACHE", str(tmp_path))
     small = ["data.train_clips=32", "data.test_clips=16", "batch_size=4", "flow.preset=ultrafast"]

@@ -78,6 +78,7 @@ def test_too_few_distinct_descriptors() -> None:
         InitialiseVLAD().on_fit_start(trainer_of([corners(2)]), Pooled(clusters=4))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [["fusion=multilevel", "layer=[conv4,conv5]"], ["ema=0.9"]])
 def test_training_starts_from_k_means(options, tmp_path, monkeypatch) -> None:
     """Whatever the network around the layers: random centres have length 1, means of unit vectors are shorter."""

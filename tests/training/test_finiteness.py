@@ -79,6 +79,7 @@ def test_the_run_stops_and_the_step_can_be_done_again(overrides: list[str], tmp_
     assert not again.gradients
 
 
+@pytest.mark.long
 def test_a_step_with_a_video_that_came_before_is_done_again_with_the_same_clips(tmp_path: Path) -> None:
     """24 videos of 16 classes: in the second epoch, one step of 24, eight videos come twice, with other frames."""
     words = ["data.train_clips=24", "batch_size=24", "epochs=2", "sampler=balanced", "loss.class_weights=balanced"]
@@ -95,6 +96,7 @@ def test_a_step_with_a_video_that_came_before_is_done_again_with_the_same_clips(
     assert len(again.losses) == 16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", [[], LATE, [*LATE, "optimizer=sgd"]], ids=["at once", "late", "late, SGD"])
 def test_what_is_kept_is_the_state_before_the_step(overrides: list[str], tmp_path: Path) -> None:
     """Batch normalisation has seen the step, and its running means may be those of infinite values.

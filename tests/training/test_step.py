@@ -28,6 +28,7 @@ def test_calls_that_wait_are_counted() -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", [["optimizer=sgd"], ["accumulate=2"], ["batch_size=2"]])
 def test_no_step_waits_for_the_device(overrides: list[str]) -> None:
     """But for what was found in the step before, which the device has done by now."""

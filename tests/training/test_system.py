@@ -98,6 +98,7 @@ def test_frozen_stages_stay_as_they_are_statistics_included(tmp_path, monkeypatc
     assert not any(".stages.conv" in name for name in moved)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides", [["schedule=plateau", "schedule.warmup_epochs=1"], ["validation_fraction=0"], ["precision=bf16-mixed"]]
 )

@@ -292,6 +292,7 @@ def test_broken_archives_and_mirrors_end_in_one_line(tmp_path: Path, monkeypatch
         assert "\n" not in str(stopped.value)
 
 
+@pytest.mark.long
 def test_in_other_processes(tmp_path: Path, capsys) -> None:
     write_video(tmp_path / "walk" / "1.avi", 3)
     write_video(tmp_path / "run" / "2.mp4", 4)

@@ -140,6 +140,7 @@ def test_broken_originals_leave_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.avi"]
 
 
+@pytest.mark.long
 def test_real_clips(real_data: Path, tmp_path: Path) -> None:
     """The clip whose header counts a frame too many, one to be turned, one of unequal times, one with B-frames."""
     derived = real_data / "hard" / "derived"
