@@ -152,7 +152,7 @@ def test_towers_that_were_trained_on_test_videos_are_refused(
     run = build_run(compose_config([*overrides, "allow_leak=true"]), tmp_path)
     assert run.leaked == 3
     assert run.leaked_validation == 16, "the list of training is that of validation, too"
-    announce(cfg := compose_config(overrides), cfg, run, tmp_path)
+    announce(cfg := compose_config(overrides), cfg, run, tmp_path, run.trainer.loggers)
     assert "WARNING: the weights were trained on 16 of the validation videos" in capsys.readouterr().out
     towers = [f"init.rgb={finished}", f"init.flow={finished}"]
     honest = build_run(compose_config([*SMALL, "logger=csv", *towers]), tmp_path)

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from twostream.config.data import build_source
-from twostream.config.run import Run, build_run, check_options
+from twostream.config.run import Run, build_loggers, build_run, check_options
 from twostream.config.settle import needs_videos, settle
 from twostream.files.errors import checked
 from twostream.files.lock import Claim
@@ -64,7 +64,7 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
     run = build_run(cfg, folder, callbacks, start, source=source, frame_source=frame_source, last_epoch=epochs)
     if run.trainer.is_global_zero:  # of several processes, only the first prints and writes
         if frame_source is None:  # otherwise `begin_selection` has announced the run
-            announce(typed, cfg, run, folder)
+            announce(typed, cfg, run, folder, run.trainer.loggers)
         if choice is not None:
             announce_refit(run, epochs)
 
@@ -87,7 +87,9 @@ def train(typed: DictConfig, folder: Path, claim: Claim, signals: Signals) -> di
 
 def begin_selection(typed: DictConfig, cfg: DictConfig, folder: Path, run: Run) -> None:
     """Announces a run that chooses its number of epochs first, and writes its configuration."""
-    announce(typed, cfg, run, folder)
+    with checked():
+        loggers = build_loggers(cfg, folder)  # the part that chooses the epochs has none
+    announce(typed, cfg, run, folder, loggers)
     leave_config(cfg, folder)
 
 

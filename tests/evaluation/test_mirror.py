@@ -69,4 +69,4 @@ def test_runs_that_mirror_and_runs_that_do_not_are_on_the_same_data(tmp_path: Pa
         cfg = compose_config(["data=folder", "data.root=x", f"data.mirror={mirror}"])
         (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         described.append(data_of(Cell("run", tmp_path, {}, "finished")))
-    assert described[0] == described[1] != ""
+    assert described[0] == described[1] != ("", "")

@@ -14,7 +14,7 @@ import pytest
 
 from twostream.cli import main
 from twostream.cli.commands import COMMANDS
-from twostream.files.signals import ending_when_asked
+from twostream.files.signals import Signals, Stopped, ending_when_asked
 from twostream.options.command import KEEPING, once_more
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +102,19 @@ def test_a_signal_during_a_fork_is_not_lost(handlers: str, number: signal.Signal
     assert f"stopped by {number.name}" in done.stderr
     assert "ignored" not in done.stderr
     assert done.returncode == (1 if "Signals" in handlers else 128 + number)
+
+
+def test_what_lightning_makes_of_a_signal_is_told_as_the_signal() -> None:
+    """It turns Ctrl-C into exit code 1, and fails anew when it clears away what a signal has cut off."""
+
+    def ends(first: BaseException, second: BaseException) -> None:
+        try:
+            raise first
+        except BaseException:
+            raise second  # noqa: B904  as Lightning does
+
+    with pytest.raises(SystemExit) as ended, ending_when_asked(lambda: "begin again"):
+        ends(KeyboardInterrupt(), SystemExit(1))
+    assert ended.value.code == 128 + signal.SIGINT
+    with pytest.raises(Stopped), Signals():
+        ends(Stopped(signal.SIGINT), RuntimeError("iter first"))

@@ -168,7 +168,7 @@ def test_classes_that_are_few_unequal_or_balanced_twice(sizes: tuple[int, int], 
 def test_the_warnings_stand_below_the_header(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     cfg, run = built("logger=csv", per_group=2)
-    announce(cfg, cfg, run, Path("runs/x"))
+    announce(cfg, cfg, run, Path("runs/x"), run.trainer.loggers)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:29] for line in lines if line.startswith(("WARNING", "NOTE"))] == [
         "WARNING: 2 of 2 classes have ",

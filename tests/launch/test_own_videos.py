@@ -59,5 +59,11 @@ def test_a_run_says_that_every_video_is_a_group_of_its_own(tmp_path: Path, capsy
     for pattern, is_said in (("null", True), (r"'(\d)'", False)):  # 1.mp4 of both classes is one recording
         overrides = [how, f"data.group_pattern={pattern}", "validation_fraction=0"]
         run = run_on(tmp_path, *overrides)
-        announce(cfg := compose_config([*SMALL, f"data.root={tmp_path}", *overrides]), cfg, run, tmp_path)
+        announce(
+            cfg := compose_config([*SMALL, f"data.root={tmp_path}", *overrides]),
+            cfg,
+            run,
+            tmp_path,
+            run.trainer.loggers,
+        )
         assert ("NOTE: each video is a group of its own" in capsys.readouterr().out) == is_said

@@ -145,9 +145,14 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     single_run(runs / "2026-01-01" / "10-00-00", patterns, 0.5, "seed=0")
     single_run(runs / "2026-01-02" / "10-00-00", {**patterns, "cache": "ram"}, 0.7, "seed=1")
     single_run(runs / "2026-01-02" / "11-00-00", mine, 0.25)
-    single_run(runs / "2026-01-02" / "12-00-00", other, 0.75)
-    single_run(runs / "2026-01-02" / "13-00-00", {**other, "root": "/home/me/b"}, 0.75)
-    for time, typed_in in (("12-00-00", "/home/me/work"), ("13-00-00", "/tmp")):
+    single_run(runs / "2026-01-02" / "12-00-00", other, 0.75, "data.root=../b")
+    single_run(runs / "2026-01-02" / "13-00-00", {**other, "root": "/home/me/b"}, 0.75, "data.root=/home/me/b")
+    single_run(runs / "2026-01-02" / "14-00-00", {**other, "root": "~/b"}, 0.75, "data.root=~/b")
+    single_run(runs / "2026-01-02" / "15-00-00", other, 0.75, "data.root=../b")  # copied from another machine
+    monkeypatch.setenv("HOME", "/home/me")
+    (runs / "report").mkdir()
+    (runs / "report" / "report.html").write_text("of the time when all runs were one table")
+    for time, typed_in in (("12-00-00", "/home/me/work"), ("13-00-00", "/tmp"), ("15-00-00", "/scratch/job1")):
         (runs / "2026-01-02" / time / ".hydra").mkdir()
         said = json.dumps({"hydra": {"runtime": {"cwd": typed_in}}})
         (runs / "2026-01-02" / time / ".hydra" / "hydra.yaml").write_text(said)
@@ -170,7 +175,7 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     text = capsys.readouterr().out
     assert "patterns\n4 runs: 4 finished\n" in text
     assert "folder root=a\n2 runs: 1 finished, 1 failed\n" in text
-    assert "folder root=/home/me/b\n2 runs: 2 finished\n" in text, "typed once as it is, once as ../b"
+    assert "folder root=/home/me/b\n4 runs: 4 finished\n" in text, "typed in three ways, and once elsewhere"
     assert "no result: 2026-01-03/failed: failed, ValueError: no\n" in text
     assert "left out: 2026-01-03/early: interrupted\n" in text
     assert "conv9" not in text
@@ -179,6 +184,7 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     pages = sorted(path.parent.name for path in (runs / "report").rglob("report.html"))
     assert pages == ["folder_root=_home_me_b", "folder_root=a", "patterns"]
     assert "2026-01-02/11-00-00" in (runs / "report" / "folder_root=a" / "report.csv").read_text()
+    assert "75.00 ± 0.00  4" in text, "and one setting"
     run(monkeypatch, str(runs))
     assert capsys.readouterr().out == text, "a report is no run"
     run(monkeypatch, str(runs / "2026-01-02" / "11-00-00"))

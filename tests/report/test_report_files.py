@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from made_sweeps import save_scores, sweep, write, write_report
 
-from twostream.report import as_text, build_report
+from twostream.report import all_as_text, as_text, build_report
 from twostream.report.confusion import group_confusion
 from twostream.report.csv_files import cells_as_csv, groups_as_csv
 from twostream.report.curves import read_curves
@@ -218,6 +218,18 @@ def test_a_terminal_shows_the_best_with_a_star() -> None:
     lines = as_text(build_report(small())).splitlines()
     assert lines[0] == "8 runs: 5 finished, 1 failed, 2 missing"
     assert lines[2].startswith("*  conv ")
+
+
+def test_a_narrow_terminal_shows_the_columns_that_fit() -> None:
+    report = build_report(small())
+    whole, _ = all_as_text({Path("report"): report}).split("\n->")
+    for width in (20, 60, 80):
+        cut, named = all_as_text({Path("report"): report}, width).split("not shown here: ")
+        lines = cut.splitlines()
+        assert all(line.startswith(short) for line, short in zip(whole.splitlines(), lines, strict=False))
+        assert width < 60 or max(map(len, lines)) <= width < max(map(len, whole.splitlines()))
+        assert lines[1].split()[:4] == ["fusion", "layer", "test/top1,", "%"]
+        assert "parameters" in named
 
 
 def test_of_nothing_finished_everything_is_written(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twostream.files.errors import checked, say
+from twostream.files.progress import terminal_width
 from twostream.options.arguments import Parser
 from twostream.report import all_as_text, write_reports
 
@@ -41,4 +42,4 @@ def report(arguments: Sequence[str]) -> None:
             wandb=options.wandb,
             out=options.out,
         )
-    say(all_as_text(reports))
+    say(all_as_text(reports, terminal_width()))

@@ -15,6 +15,7 @@ from twostream.config.saved import config_file
 from twostream.files.errors import one_line
 from twostream.runs.checkpoint import SAFE, read_checkpoint
 from twostream.runs.interrupted import has_begun
+from twostream.runs.sweep import LEDGER
 
 
 def read_trained(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -49,7 +50,8 @@ def find_checkpoint(folder: Path) -> Path:
         if path.is_file():
             return path
     error = folder / "error.txt"
-    unfinished = f"; go on with it: twostream train resume={shlex.quote(str(folder))}" if has_begun(folder) else ""
+    alone = has_begun(folder) and not (folder.parent / LEDGER).is_file()  # a sweep goes on by its own command
+    unfinished = f"; go on with it: twostream train resume={shlex.quote(str(folder))}" if alone else ""
     if error.is_file():
         lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run failed: {lines[-1] if lines else ''}")

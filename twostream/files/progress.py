@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,11 @@ def begins(what: str) -> None:
     """Says on a terminal why nothing will happen for some seconds; the first process alone, before PyTorch is there."""
     if sys.stdout.isatty() and "torch" not in sys.modules and os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"{what} …", flush=True)
+
+
+def terminal_width() -> int | None:
+    """Returns how many letters a line of the terminal has; None if what is printed goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 class Watch(Protocol):

@@ -56,18 +56,21 @@ def ending_when_asked(then: Callable[[], str]) -> Iterator[None]:
 
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     in_main = threading.current_thread() is threading.main_thread()
-    ours = {number: usual for number, usual in usual.items() if in_main and signal.getsignal(number) == usual}
+    ours = [number for number, handler in usual.items() if in_main and signal.getsignal(number) == handler]
     for number in ours:
         signal.signal(number, handle)
     try:
         yield
-    except KeyboardInterrupt as asked:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        asked = ended.__context__ if isinstance(ended, SystemExit) else ended  # Lightning makes exit code 1 of it
+        if not isinstance(asked, KeyboardInterrupt):
+            raise
         stopped = Stopped(signal.SIGTERM if isinstance(asked, Terminated) else signal.SIGINT)
         print(f"{line_end()}{stopped}; {then()}", file=sys.stderr, flush=True)
         sys.exit(stopped.exit_code)
     finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, usual[number])
 
 
 def comes_later(number: int) -> bool:
@@ -106,9 +109,11 @@ class Signals:
         self.install()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if error is not None and isinstance(stopped := error.__context__, Stopped):
+            raise stopped from None  # what was cut off failed again as Lightning cleared it away
 
     def install(self) -> None:
         """Installs the handlers; called again after Lightning has put its own in their place."""

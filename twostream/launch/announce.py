@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 
 from twostream.config.bounds import cautions
 from twostream.config.data import mirror_note
 from twostream.config.loss import balance_cautions
-from twostream.config.run import Run, build_loggers
+from twostream.config.run import Run
 from twostream.config.settle import groups_note, settled_note
 from twostream.files.errors import say
 from twostream.files.words import counted
@@ -31,9 +32,8 @@ from twostream.runs.results import worse_than_probe
 JOINED = "\N{NO-BREAK SPACE}"  # where no line is broken
 
 
-def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path) -> None:
+def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path, loggers: Sequence[Logger]) -> None:
     """Prints what is going to be trained, on which videos, and what a reader of its numbers has to know."""
-    loggers = build_loggers(cfg, folder)  # those of the part that chooses the epochs would not tell
     say(header(cfg, run, as_seen_from_the_shell(folder), loggers, cell=is_cell()))
     multi, data = run.system.multi, run.data
     notes = [groups_note(run.source)]

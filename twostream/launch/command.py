@@ -30,6 +30,7 @@ from twostream.files.errors import (
     print_any_name,
     say,
 )
+from twostream.files.progress import terminal_width
 from twostream.files.resources import explain_shortages, raise_file_limit
 from twostream.files.signals import Stopped, line_end, requeue
 from twostream.launch.ranks import ProcessError, end_rank, end_with_parent
@@ -123,7 +124,7 @@ def end_sweep(folder: Path) -> None:
     states = Counter(cell.state for cell in sweep.cells)
     finished = states.pop("finished", 0)
     if finished:
-        say(all_as_text(write_reports(folder)))
+        say(all_as_text(write_reports(folder), terminal_width()))
     text = f"{folder}: of {len(sweep.cells)} cells {', '.join(f'{count} {state}' for state, count in states.items())}"
     if states.keys() - {"running"}:
         sys.exit(f"{text}; try them again with: {this_command()}")

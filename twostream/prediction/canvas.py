@@ -130,6 +130,19 @@ def colour_of(label: int) -> tuple[int, int, int]:
     return COLOURS[label % len(COLOURS)]
 
 
+def colours_of(labels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Returns a colour for each class that is shown: its own, or if another one has it, one that none has yet.
+
+    >>> [COLOURS.index(colour) for colour in colours_of([12, 2, 3]).values()]
+    [2, 0, 3]
+    """
+    found: dict[int, tuple[int, int, int]] = {}
+    for label in labels:
+        free = [colour for colour in COLOURS if colour not in found.values()]
+        found[label] = colour_of(label) if colour_of(label) in free or not free else free[0]
+    return found
+
+
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """Returns the font that comes with matplotlib, which has most letters."""

@@ -31,7 +31,7 @@ from twostream.files.errors import UserError, checked, one_line, printable, say
 from twostream.files.video_files import SUFFIXES
 from twostream.files.words import counted
 from twostream.prediction.annotated import AnnotatedFilm
-from twostream.prediction.canvas import colour_of
+from twostream.prediction.canvas import colours_of
 from twostream.prediction.output import UNSURE
 from twostream.prediction.predictor import Observer, Prediction, Predictor, Seen, best
 from twostream.prediction.sheet import sheet_column
@@ -287,20 +287,17 @@ def chart(prediction: Prediction, top: int) -> gr.LinePlot:
         pd.DataFrame({"seconds": times, "probability": scores[:, k], "class": printable(prediction.classes[k])})
         for k in labels
     ]
-    return gr.LinePlot(pd.concat(parts), color_map={printable(prediction.classes[k]): colour(k) for k in labels})
+    colours = {printable(prediction.classes[k]): f"rgb{colour}" for k, colour in colours_of(labels).items()}
+    return gr.LinePlot(pd.concat(parts), color_map=colours)
 
 
 def legend(prediction: Prediction, top: int) -> str:
     """Returns HTML: which colour is which class."""
     labels = best(prediction.overall, top)
     names = [escape(printable(prediction.classes[k])) for k in labels]
-    marked = [f'<b style="color: {colour(k)}">━</b> {name}' for k, name in zip(labels, names, strict=True)]
+    colours = colours_of(labels).values()
+    marked = [f'<b style="color: rgb{one}">━</b> {name}' for one, name in zip(colours, names, strict=True)]
     return " ".join(f'<span style="display: inline-block; margin-right: 1em">{one}</span>' for one in marked)
-
-
-def colour(label: int) -> str:
-    """Returns the colour that a class has in films, for HTML."""
-    return f"rgb{colour_of(label)}"
 
 
 def table(prediction: Prediction, top: int) -> dict[str, list[Any]]:

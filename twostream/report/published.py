@@ -163,7 +163,8 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
 def _test_videos(data: str, results: Mapping[str, Any]) -> tuple[int, int]:
     """Returns how many test videos a run had, and how many the split has; of what is not known, the other one, or 0."""
     whole = TEST_VIDEOS.get(data, {}).get(results.get("split", 0), 0)
-    found = results.get("data", {}).get("test", {}).get("videos", whole)
+    unread = (results.get("unreadable") or {}).get("test", [])
+    found = results.get("data", {}).get("test", {}).get("videos", whole) - len(unread)
     return found, whole or found
 
 

@@ -16,6 +16,7 @@ from twostream.runs.old_names import with_present_names, without_later
 from twostream.runs.sweep import Sweep, make_sweep, read_folder
 
 UNKNOWN = "unknown test videos"
+PATHS = ("root", "lists", "csv")  # of `data`
 Tests = Mapping[str, set[str]]  # {split: hashes of the lists of test videos}
 
 
@@ -28,7 +29,7 @@ def read_tables(folder: str | Path) -> dict[str, Sweep]:
     """
     folder, ledger, begun, left_out = read_folder(folder)
     if ledger is None:
-        kinds = _by(data_of, begun)
+        kinds = _by_data(begun)
         names = name_data({data: option_of(cells) for data, cells in kinds.items() if tests_of(cells)})
         found = {name: kinds.pop(data) for data, name in names.items()}
         lost = [cell for cells in kinds.values() for cell in cells]
@@ -66,18 +67,48 @@ def option_of(cells: Iterable[Cell]) -> str:
     return next(value_of(cell, "data") for cell in cells if cell.results is not None)
 
 
-def data_of(cell: Cell) -> str:
-    """Returns the data of a run, as its configuration describes them; "" if that is not known (yet)."""
+def _by_data(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Returns {data: the runs on them}. Data are the same if they were typed alike, or lie in the same folders.
+
+    They are named as they were typed, or if that was done in several ways, with whole paths; in these runs the paths
+    that were typed set nothing apart.
+    """
+    kinds: list[tuple[set[str], set[str], set[int]]] = []  # data as typed, with whole paths, and the places of the runs
+    for place, cell in enumerate(cells):
+        typed, whole = data_of(cell)
+        same = [kind for kind in kinds if typed in kind[0] or whole in kind[1]]
+        kinds = [kind for kind in kinds if kind not in same]
+        merged = [set().union(*parts) for parts in zip(*same, ({typed}, {whole}, {place}), strict=True)]
+        kinds.append((merged[0], merged[1], merged[2]))
+    kinds.sort(key=lambda kind: min(kind[2]))
+    found = {}
+    for typed, whole, places in kinds:
+        own = [cells[place] for place in sorted(places)]
+        found[min(typed if len(typed) == 1 else whole)] = own if len(typed) == 1 else [*map(without_paths, own)]
+    return found
+
+
+def without_paths(cell: Cell) -> Cell:
+    """Returns a run without the overrides that say where its data lie."""
+    paths = {f"data.{key}" for key in PATHS}
+    return cell._replace(overrides={key: value for key, value in cell.overrides.items() if key not in paths})
+
+
+def data_of(cell: Cell) -> tuple[str, str]:
+    """Returns the data of a run as its configuration describes them, and with whole paths; "" if not known (yet).
+
+    Paths begin in the folder in which the run was typed; where that is not known, they stay as they are.
+    """
     assert cell.folder is not None
     try:
         described = without_later({"data": with_present_names(read_yaml(cell.folder / "config.yaml")["data"])})
         told = {key: value for key, value in which_videos(described["data"]).items() if value is not None}
-        paths = {key: told[key] for key in ("root", "lists", "csv") if isinstance(told.get(key), str)}
-        if not all(map(os.path.isabs, paths.values())) and (typed_in := working_folder(cell.folder)):
-            told |= {key: os.path.normpath(typed_in / path) for key, path in paths.items()}
-        return json.dumps(told, sort_keys=True)
+        paths = {key: os.path.expanduser(told[key]) for key in PATHS if isinstance(told.get(key), str)}
+        typed_in = None if all(map(os.path.isabs, paths.values())) else working_folder(cell.folder)
+        whole = {key: os.path.normpath(os.path.join(typed_in or "", path)) for key, path in paths.items()}
+        return json.dumps(told, sort_keys=True), json.dumps({**told, **whole}, sort_keys=True)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+        return "", ""
 
 
 def name_data(options: Mapping[str, str]) -> dict[str, str]:

@@ -16,12 +16,15 @@ ROWS = 40  # most rows that are shown; the files have all
 RUNS = 10  # most runs without a result that are shown
 
 
-def all_as_text(reports: Mapping[Path, Report]) -> str:
-    """Returns the tables of {folder: report}, each with its page, and then once what all of them leave out."""
+def all_as_text(reports: Mapping[Path, Report], width: int | None = None) -> str:
+    """Returns the tables of {folder: report}, each with its page, and then once what all of them leave out.
+
+    Columns that do not fit into `width` letters are left out from the right, and named.
+    """
     parts = []
     for folder, report in reports.items():
         title = [*[""] * bool(parts), report.sweep.data] if len(reports) > 1 else []
-        parts += [*title, *_table(report), f"-> {folder / 'report.html'}"]
+        parts += [*title, *_table(report, width), f"-> {folder / 'report.html'}"]
     left_out = dict.fromkeys(line for report in reports.values() for line in report.sweep.left_out)
     return "\n".join([*parts, *_some("left out", [*left_out])])
 
@@ -31,9 +34,16 @@ def as_text(report: Report) -> str:
     return "\n".join([*_table(report), *_some("left out", report.sweep.left_out)])
 
 
-def _table(report: Report) -> list[str]:
+def _table(report: Report, width: int | None = None) -> list[str]:
     """Returns headline, aligned columns with a star at the best rows, and what each stream contributes, if known."""
-    lines = _aligned(group_columns(report), ["*" if row.best else " " for row in report.rows])
+    columns, marks = group_columns(report), ["*" if row.best else " " for row in report.rows]
+    least = 1 + next(place for place, column in enumerate(columns) if column.is_number)  # settings and the metric
+    fitting = len(columns)
+    while width and fitting > least and max(map(len, _aligned(columns[:fitting], marks))) > width:
+        fitting -= 1
+    lines = _aligned(columns[:fitting], marks)
+    if fitting < len(columns):
+        lines.append(f"not shown here: {', '.join(column.title for column in columns[fitting:])}")
     more = len(report.rows) - ROWS
     further = [f"… and {more} more rows"] if more > 0 else []
     folds = [f"{TITLE}:", *_aligned(report.folds, [" "] * len(report.folds[0].texts))] if report.folds else []

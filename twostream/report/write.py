@@ -72,6 +72,9 @@ def write_reports(
         print(f"no report of {problem}", file=sys.stderr)
     for output, report in reports.items():
         write(report, output, wandb)
+    if whole not in reports:  # an earlier report, of what was one table then
+        for name in FORMATS:
+            (whole / name).unlink(missing_ok=True)
     return reports
 
 
