@@ -134,7 +134,7 @@ def classifier(channels: int) -> int:
 
 
 REAL, PAPER = ("data=folder",), ("experiment=t1_conv",)
-PLAIN = "layer split seed epochs batch_size streams dropout train_from init precision compile ema"
+PLAIN = "layer split seed epochs batch_size streams train_from init precision compile ema"
 README: list[tuple[str, Callable[[], bool]]] = [
     ("Python ≥ 3.10", lambda: says("pyproject.toml", 'requires-python = ">=3.10"')),
     ("Apache-2.0. See", lambda: says("LICENSE", "Apache License") and says("pyproject.toml", 'license = "Apache-2.0"')),
