@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,6 +202,7 @@ def test_a_sweep_goes_on_after_a_cell_that_fails_and_repeats_none_that_finished(
         ("sum", "softmax", "finished"),
     ]
     assert "choose fusion=sum, max or conv" in str(sweep.cells[0].error)
+    assert re.findall(r"^cell      (.+)$", done.stdout, flags=re.M) == ["3 of 4", "4 of 4"], "of those that were built"
     trained = {cell.name: (folder / cell.name / "results.json").stat().st_mtime_ns for cell in sweep.cells[2:]}
     (folder / "fusion_sum-layer_fc8").rename(tmp_path / "lost")
     trained.pop("fusion_sum-layer_fc8", None)

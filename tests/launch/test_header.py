@@ -29,10 +29,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
 
-    def of(*words: str, per_group: int = 1, cell: bool = False) -> tuple[str, str]:
+    def of(*words: str, per_group: int = 1, cell: str = "") -> tuple[str, str]:
         cfg, run = built(*words, per_group=per_group)
         place = Path("runs/x")
-        return header(cfg, run, place, run.trainer.loggers, cell=cell), ending(cfg, run, place, 75, cell=cell)
+        return header(cfg, run, place, run.trainer.loggers, cell=cell), ending(cfg, run, place, 75, cell=bool(cell))
 
     return of
 
@@ -84,8 +84,9 @@ def test_what_is_not_usual_is_said_in_twelve_lines(make: Make) -> None:
 
 
 def test_a_cell_of_a_sweep_says_less(make: Make) -> None:
-    above, below = make("streams=rgb", "fusion=sum", cell=True)
+    above, below = make("streams=rgb", "fusion=sum", cell="3 of 8")
     assert above.splitlines() == [
+        "cell      3 of 8",
         "data      folder clips, split 1, 2 classes",
         "rgb       tiny, random weights",
         "network   79,314 parameters",

@@ -28,13 +28,14 @@ from twostream.metrics import untested
 from twostream.metrics.intervals import few_note
 from twostream.metrics.multi_label import MEANS_OF_LABELS
 from twostream.runs.results import worse_than_probe
+from twostream.runs.sweep import read_ledger
 
 JOINED = "\N{NO-BREAK SPACE}"  # where no line is broken
 
 
 def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path, loggers: Sequence[Logger]) -> None:
     """Prints what is going to be trained, on which videos, and what a reader of its numbers has to know."""
-    say(header(cfg, run, as_seen_from_the_shell(folder), loggers, cell=is_cell()))
+    say(header(cfg, run, as_seen_from_the_shell(folder), loggers, cell=which_cell()))
     multi, data = run.system.multi, run.data
     notes = [groups_note(run.source)]
     if multi:
@@ -58,6 +59,16 @@ def announce(typed: DictConfig, cfg: DictConfig, run: Run, folder: Path, loggers
 def is_cell() -> bool:
     """Whether this run is a cell of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def which_cell() -> str:
+    """Returns the place of this run in its sweep, such as "3 of 8"; "" if it is in none."""
+    if not is_cell():
+        return ""
+    hydra = HydraConfig.get()
+    planned = read_ledger(Path(hydra.sweep.dir))
+    of_all = f" of {len(planned['cells'])}" if planned else ""
+    return f"{hydra.job.num + 1}{of_all}"
 
 
 def announce_refit(run: Run, epochs: int) -> None:

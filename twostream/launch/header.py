@@ -24,12 +24,13 @@ from twostream.training.loggers import PatientWandb
 
 COLUMNS, LABEL = 80, 10
 WHOLE = ("W&B", "folder")  # rows that are copied into a shell: in one line, however long
-OF_EACH_CELL = ("data", "algorithm", "fusion", "network", "teacher", "loss", "folder")  # and the streams
+OF_EACH_CELL = ("cell", "data", "algorithm", "fusion", "network", "teacher", "loss", "folder")  # and the streams
 
 
-def header(cfg: DictConfig, run: Run, folder: Path, loggers: Sequence[Logger], *, cell: bool = False) -> str:
-    """Returns the lines above a training; of a `cell` of a sweep fewer, since the others are those of every cell."""
-    rows = {**data_rows(cfg, run), **network_rows(cfg, run), **training_rows(cfg, run), **place_rows(loggers, folder)}
+def header(cfg: DictConfig, run: Run, folder: Path, loggers: Sequence[Logger], *, cell: str = "") -> str:
+    """Returns the lines above a training; of a `cell` of a sweep, such as "3 of 8", those that other cells have not."""
+    rows = {"cell": cell} if cell else {}
+    rows |= {**data_rows(cfg, run), **network_rows(cfg, run), **training_rows(cfg, run), **place_rows(loggers, folder)}
     streams = {stream.name for stream in run.data.test_set.streams}
     return layout({name: text for name, text in rows.items() if not cell or name in {*OF_EACH_CELL, *streams}})
 
