@@ -51,6 +51,7 @@ def settings() -> list[dict[str, Any]]:
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
+@pytest.mark.long
 def test_every_setting_of_the_grid_is_typed_as_training_understands(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (SWEEP["method"], len(settings())) == ("grid", 27)
     for values in (settings()[0], settings()[-1]):

@@ -72,6 +72,7 @@ def command(videos: Path, weights: Path, tmp_path: Path, monkeypatch) -> Callabl
     return run
 
 
+@pytest.mark.long
 def test_what_it_says_writes_and_keeps(command, videos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     command("--folds=2")
     said = capsys.readouterr().out
@@ -122,6 +123,7 @@ def test_only_what_is_damaged_or_changed_is_computed_anew(command, videos: Path,
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
 
 
+@pytest.mark.long
 def test_broken_videos_are_named_or_left_out(command, videos: Path, tmp_path: Path, capsys) -> None:
     root = tmp_path / "broken"
     for path in videos.rglob("*.avi"):
