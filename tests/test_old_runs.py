@@ -85,6 +85,6 @@ def test_an_old_run_is_evaluated_and_an_interrupted_one_goes_on(tmp_path: Path, 
     interrupted = tmp_path / "old" / "interrupted"
     # other versions of PyAV may render other bytes, so the data may count as changed; the configuration must not
     said = run(str(ROOT / "train.py"), f"resume={interrupted}", "allow_change=true")
-    assert "going on in epoch 1 after 1 batches" in said
+    assert "going on in epoch 1 after 1 batch" in said
     assert "configuration has changed" not in said
     assert read_results(interrupted) is not None

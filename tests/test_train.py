@@ -223,7 +223,7 @@ def test_broken_videos_are_left_out_if_asked_for_and_counted(tmp_path: Path, tra
     broken.write_bytes(b"")
     fatal = train(tmp_path, *options, f"hydra.run.dir={tmp_path}/fatal", "data.root=data")
     assert fatal.returncode == 1
-    assert "test-00003.mp4: is empty" in fatal.stderr
+    assert "test-00003.mp4: is empty; broken=skip leaves out such videos" in fatal.stderr
     skipping = [f"hydra.run.dir={tmp_path}/skip", "data.root=data", "broken=skip", "test_batch_size=1", "num_workers=1"]
     done = train(tmp_path, *options, *skipping)
     assert done.returncode == 0, done.stderr

@@ -144,8 +144,10 @@ class ClipDataset(Dataset[Clip | None]):
         try:
             return self._clip(*key)
         except VideoError as error:
-            if self.broken == "error" or shortage(error):  # having too many files open is not the video's fault
+            if shortage(error):  # having too many files open is not the video's fault
                 raise
+            if self.broken == "error":
+                raise VideoError(error.path, f"{error.reason}; broken=skip leaves out such videos") from error
             if not self.is_unreadable[key[1]]:
                 log.warning("left out: %s", error)
             self.is_unreadable[key[1]] = True

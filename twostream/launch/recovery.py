@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from twostream.files.errors import UserError
+from twostream.files.words import counted
 from twostream.launch.claim import difference, identity
 from twostream.training.recovery import newest_recovery, read_recovery
 
@@ -21,9 +22,9 @@ def recovery_of(cfg: DictConfig, folder: Path, part: str = "") -> Path | None:
     if path is None:
         return None
     state = read_recovery(path)
-    rank_zero_only(print)(
-        f"{folder / part}: going on in epoch {state['epoch'] + 1} after {state['batch']} batches", flush=True
-    )
+    begun = f"in epoch {state['epoch'] + 1} after {counted(state['batch'], 'batch', 'batches')}"
+    where = begun if state["batch"] or not state["epoch"] else f"after epoch {state['epoch']}"
+    rank_zero_only(print)(f"{folder / part}: going on {where}", flush=True)
     same_configuration(state["cell"], cfg, folder)
     return path
 
