@@ -63,6 +63,22 @@ def test_training_that_is_stopped_before_it_begins(number: signal.Signals, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_within_a_command_is_told_once(number: signal.Signals, monkeypatch, capsys) -> None:
+    """`twostream train` is one within `twostream`."""
+
+    def asked(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    monkeypatch.setattr("twostream.launch.command.run_command", asked)
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/twostream", "train", "seed=1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == f"stopped by {number.name}; begin again with: twostream train seed=1\n"
+
+
 def test_a_copy_of_the_process_ends_as_if_nobody_handled_it() -> None:
     """Such as a worker of a loader, which PyTorch ends by SIGTERM: it prints nothing."""
     read, write = os.pipe()

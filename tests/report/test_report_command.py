@@ -187,6 +187,11 @@ def test_every_finished_run_below_a_folder_is_found(tmp_path: Path, monkeypatch,
     assert "75.00 ± 0.00  4" in text, "and one setting"
     run(monkeypatch, str(runs))
     assert capsys.readouterr().out == text, "a report is no run"
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "report.tex").write_text("mine")
+    run(monkeypatch, str(runs), "--out", str(tmp_path / "paper"))
+    capsys.readouterr()
+    assert (tmp_path / "paper" / "report.tex").read_text() == "mine", "in a folder of one's own nothing goes"
     run(monkeypatch, str(runs / "2026-01-02" / "11-00-00"))
     assert "1 run: 1 finished\n" in capsys.readouterr().out, "a run alone"
 

@@ -50,12 +50,12 @@ def find_checkpoint(folder: Path) -> Path:
         if path.is_file():
             return path
     error = folder / "error.txt"
-    alone = has_begun(folder) and not (folder.parent / LEDGER).is_file()  # a sweep goes on by its own command
-    unfinished = f"; go on with it: twostream train resume={shlex.quote(str(folder))}" if alone else ""
     if error.is_file():
         lines = error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run failed: {lines[-1] if lines else ''}")
-    raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run has not finished an epoch{unfinished}")
+    alone = has_begun(folder) and not (folder.parent / LEDGER).is_file()  # a sweep goes on by its own command
+    then = f"; go on with it: twostream train resume={shlex.quote(str(folder))}" if alone else ""
+    raise ValueError(f"{folder}: has no checkpoints/best.ckpt; the run has not finished an epoch{then}")
 
 
 def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -62,7 +62,8 @@ def ending_when_asked(then: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as ended:
-        asked = ended.__context__ if isinstance(ended, SystemExit) else ended  # Lightning makes exit code 1 of it
+        by_lightning = isinstance(ended, SystemExit) and ended.code == 1  # it makes exit code 1 of Ctrl-C
+        asked = ended.__context__ if by_lightning else ended
         if not isinstance(asked, KeyboardInterrupt):
             raise
         stopped = Stopped(signal.SIGTERM if isinstance(asked, Terminated) else signal.SIGINT)

@@ -72,7 +72,7 @@ def write_reports(
         print(f"no report of {problem}", file=sys.stderr)
     for output, report in reports.items():
         write(report, output, wandb)
-    if whole not in reports:  # an earlier report, of what was one table then
+    if out is None and whole not in reports:  # an earlier report, of what was one table then
         for name in FORMATS:
             (whole / name).unlink(missing_ok=True)
     return reports
