@@ -336,7 +336,7 @@ def test_damage_is_an_error_and_never_a_wrong_frame(
         assert numbers_of(read_frames(path, [30, 5], decoder=decoder)) == [30, 5]
     except VideoError:
         assert decoder == "decord"  # whose thread may run ahead into the damage
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert capfd.readouterr().err == ""
 
 

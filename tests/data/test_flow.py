@@ -3,7 +3,6 @@ from __future__ import annotations
 import inspect
 import multiprocessing
 import pickle
-import time
 from pathlib import Path
 
 import cv2
@@ -168,35 +167,6 @@ def test_dis_begins_where_opencv_says_and_ends_no_coarser_than_that(preset):
         if hasattr(algorithm, "setCoarsestScale"):
             algorithm.setCoarsestScale(level)  # what it has chosen by itself
             assert np.array_equal(algorithm.calc(*frames, None), field), (height, width)
-
-
-def test_dis_costs_less_for_fewer_pixels():
-    def seconds(size: tuple[int, int]) -> float:
-        frames = [np.random.default_rng(i).integers(0, 256, size).astype(np.uint8) for i in range(2)]
-        flow, times = DIS(), []
-        for _ in range(10):
-            start = time.perf_counter()
-            flow.compute(*frames)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert 2 * seconds((64, 64)) < seconds((240, 320))
-
-
-def test_dis_is_at_least_fifty_times_cheaper_than_tvl1():
-    frames = texture_and_moved(2.0, 1.0)
-
-    def seconds(flow: OpticalFlow, repeats: int) -> float:
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            flow.compute(*frames)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    slow = seconds(TVL1(), 1)
-    for preset in ("ultrafast", "fast"):
-        assert slow > 50 * seconds(DIS(preset=preset), 10), preset
 
 
 @pytest.mark.parametrize(

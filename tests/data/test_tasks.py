@@ -40,7 +40,7 @@ def note(path: str) -> str:
 def half_written(path: str) -> None:
     Path(path).touch()
     try:
-        time.sleep(60)
+        time.sleep(600)
     finally:
         Path(path).unlink()
 
@@ -92,7 +92,7 @@ def half_written_or_note(path: str) -> object:
     return note(path) if path.endswith("quick") else half_written(path)
 
 
-def until(condition, seconds: float = 30) -> None:
+def until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -117,9 +117,9 @@ def test_ctrl_c_or_the_death_of_the_parent_ends_the_workers(tmp_path: Path, numb
                               env=os.environ | {"PYTHONPATH": str(Path.cwd())})  # fmt: skip
     until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     parent.send_signal(number)
-    parent.communicate(timeout=20)
+    parent.communicate(timeout=60)
     workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    until(lambda: not any(alive(worker) for worker in workers), seconds=10)
+    until(lambda: not any(alive(worker) for worker in workers), seconds=60)
 
 
 def alive(process: int) -> bool:

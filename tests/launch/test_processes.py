@@ -38,7 +38,7 @@ def started(*programs: str) -> list[subprocess.Popen]:
     return [subprocess.Popen([sys.executable, "-S", "-c", program]) for program in programs]
 
 
-SLEEPS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+SLEEPS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_one_that_fails_ends_all(dies: str, code: int, said: str, tmp_path: Path
     monkeypatch.setattr(starting, "GRACE_SECONDS", 0.2)
     running, began = started(SLEEPS, dies), time.monotonic()
     assert starting.watch(running, tmp_path, Claim(tmp_path / "results.json"), []) == (1, code)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert all(process.poll() is not None for process in running)
     assert capfd.readouterr().err.startswith(said)
 

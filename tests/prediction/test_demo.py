@@ -170,7 +170,7 @@ def test_what_was_drawn_and_uploaded_is_deleted(make_run, video, tmp_path, monke
     try:
         _, [answer] = served.look(video)
         assert {path.name for path in served.folder.iterdir()} <= {"kept", "got"}
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while left := [path for path in (served.folder / "kept").rglob("*") if path.is_file()]:
             assert time.monotonic() < end, left
             time.sleep(0.1)

