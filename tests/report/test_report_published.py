@@ -207,6 +207,18 @@ def test_a_part_of_the_data_is_not_the_papers(data: str, split: str, videos: int
     assert (found and found.differs) == differs
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("train", "test", "differs"),
+    [(1_500, 100, {}), (1_490, 100, {"videos": "there 1,600, here 1,590"}), (700, 50, None)],
+)
+def test_splits_that_leave_out_a_group_need_all_videos(train: int, test: int, differs, tmp_path: Path) -> None:
+    lists = {"train": {"videos": train}, "validation": {"videos": 0}, "test": {"videos": test}}
+    splits = tuple(map(str, range(1, 26)))
+    found = printed_number(group(tmp_path, "experiment=hybrid_cross_attention", splits=splits, data=lists))
+    assert (found and found.differs) == differs
+
+
 def test_the_note_names_paper_source_and_differences(tmp_path: Path) -> None:
     made = sweep({"fusion": ("conv",)}, lambda fusion: 0.5)
     shown = printed_number(group(tmp_path, "experiment=t1_conv", weights=IMAGENET))

@@ -46,6 +46,7 @@ FLOWS = {
 }
 STARTS = ("random", "imagenet", "kinetics")
 TEST_VIDEOS = {"ucf101": {1: 3_783, 2: 3_734, 3: 3_696}, "hmdb51": {1: 1_530, 2: 1_530, 3: 1_530}}  # of whole splits
+GROUPED = {"ucf11": 1_600, "ucf50": 6_618}  # videos of the data sets whose splits each leave out one group
 UNREADABLE = 0.05  # at most so many of them are missing where files are broken; if more are, this is other data
 CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "10 crops"}
 
@@ -53,8 +54,8 @@ CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "
 class Printed(NamedTuple):
     """A number of a paper, and what differs between how it and these runs' were made, as far as known.
 
-    `differs`: {"flow", "weights", "views" or "test videos": "there TV-L1, here DIS"}. `unknown`: those of these that
-    were not read.
+    `differs`: {"flow", "weights", "views", "videos" or "test videos": "there TV-L1, here DIS"}. `unknown`: those of
+    these that were not read.
     """
 
     accuracy: float  # correct videos / all videos
@@ -120,7 +121,7 @@ def printed_number(group: Group) -> Printed | None:
     here = recipe_of(read_yaml(folder / "config.yaml"), results)
     most = max(len(row.setting) + len(row.options) for row in fitting)
     missing = dict.fromkeys(text for _, results in finished if (text := _missing(data, results)))
-    videos = {"test videos": "; ".join(missing)} if missing else {}
+    videos = {"videos" if data in GROUPED else "test videos": "; ".join(missing)} if missing else {}
     compared = [_beside(row, here, videos) for row in fitting if len(row.setting) + len(row.options) == most]
     return min(compared, key=lambda printed: len(printed.differs))
 
@@ -142,7 +143,7 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
         return None
     if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
         return None
-    found, whole = _test_videos(results["choices"]["data"], results)
+    found, whole = _videos(results["choices"]["data"], results)
     if config.get("data", {}).get("classes") or not (1 - UNREADABLE) * whole <= found <= whole:
         return None
     choices, layer, streams = results["choices"], results["layer"], config["streams"]
@@ -160,17 +161,21 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
     return alone | {"backbone": used, "flow_backbone": used}, {}, choices["data"]
 
 
-def _test_videos(data: str, results: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns how many test videos a run had, and how many the split has; of what is not known, the other one, or 0."""
-    whole = TEST_VIDEOS.get(data, {}).get(results.get("split", 0), 0)
-    unread = (results.get("unreadable") or {}).get("test", [])
-    found = results.get("data", {}).get("test", {}).get("videos", whole) - len(unread)
-    return found, whole or found
+def _videos(data: str, results: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many videos a run had, and how many there are; of what is not known, the other one, or 0.
+
+    These are the test videos of a split; where splits are groups, whose sizes are not known, those of all its parts.
+    """
+    parts = {"train", "validation", "test"} if data in GROUPED else {"test"}
+    whole = GROUPED.get(data) or TEST_VIDEOS.get(data, {}).get(results.get("split", 0), 0)
+    unread = sum(len((results.get("unreadable") or {}).get(part, [])) for part in parts)
+    listed = [part["videos"] for name, part in results.get("data", {}).items() if name in parts and "videos" in part]
+    return (sum(listed) if listed else whole) - unread, whole or sum(listed) - unread
 
 
 def _missing(data: str, results: Mapping[str, Any]) -> str:
-    """Returns in words how many test videos of the split a run lacks; "" if none."""
-    found, whole = _test_videos(data, results)
+    """Returns in words how many of these videos a run lacks; "" if none."""
+    found, whole = _videos(data, results)
     return f"there {whole:,}, here {found:,}" if found != whole else ""
 
 
