@@ -29,10 +29,11 @@ def bench(arguments: Sequence[str]) -> None:
         from twostream.config.network import describe_config, without_starts
         from twostream.config.run import build_bench_trainer, build_system
         from twostream.config.settle import settle_starts
+        from twostream.config.taught import as_seen
         from twostream.training.bench import bench as run_bench
         from twostream.training.bench import save_chart, table
 
-        check_parts(cfg)
+        check_parts(as_seen(cfg))
         cfg, source = settle_starts(cfg), build_source(cfg)  # data.cache=auto stays: what is kept costs nothing to load
         named = ("batch_size", "precision", "channels_last", "compile", "decoder", "layer")
         with TemporaryDirectory() as folder:

@@ -67,7 +67,7 @@ def counts(root: Path) -> dict[str, int | None]:
 def test_a_tree_is_counted_and_indexed_once(ucf: Path, capsys) -> None:
     broken, lines = run("ucf101", ucf, capsys)
     assert broken == 0
-    assert lines[0].startswith(f"4 videos in {ucf / 'UCF-101'}: 4 examined, 0 forgotten, 0 broken (")
+    assert lines[0].startswith(f"4 videos in {ucf / 'UCF-101'}: 4 examined, 0 broken (")
     assert lines[1:] == [
         "4 of 13,320 videos of UCF101 are there; its splits are derived by their rule, as there are no list files",
         "split 1: 3 training and 1 test video (9,537 and 3,783 if complete)",
@@ -76,7 +76,7 @@ def test_a_tree_is_counted_and_indexed_once(ucf: Path, capsys) -> None:
     ]
     assert counts(ucf) == {f"UCF-101/{name}": 4 + number for number, name in enumerate(UCF)}
     broken, again = run("ucf101", ucf, capsys)
-    assert again[0].startswith(f"4 videos in {ucf / 'UCF-101'}: 0 examined, 0 forgotten, 0 broken (")
+    assert again[0].startswith(f"4 videos in {ucf / 'UCF-101'}: 0 examined, 0 broken (")
     assert again[1:] == [*lines[1:], "nothing to do"]
 
 
@@ -103,7 +103,7 @@ def test_only_what_changed_is_done_again_and_broken_files_are_named(ucf: Path, c
     broken, lines = run("ucf101", ucf, capsys)
     assert broken == 1
     assert "3 videos in" in lines[0]
-    assert "1 examined, 1 forgotten, 1 broken" in lines[0]
+    assert "1 examined, 1 no longer there, 1 broken" in lines[0]
     assert lines[1] == f"  broken: UCF-101/{UCF[0]}: is a web page, not a video: download it again"
     assert run("ucf101", ucf, capsys)[1][-1] == "nothing to do"
     assert sorted(counts(ucf)) == [f"UCF-101/{name}" for name in sorted([UCF[0], *UCF[2:]])]

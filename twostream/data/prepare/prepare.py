@@ -136,9 +136,10 @@ def _index(
     """Brings the index up to date and reports broken files; returns how many there are."""
     progress = watch("examined")
     update = update_index(root, inside=videos, file=file, decoder=decoder, progress=progress, **workers._asdict())
+    gone = f"{update.forgotten:,} no longer there, " if update.forgotten else ""
     report.did(
         update.examined + update.forgotten,
-        f"{counted(update.found, 'video')} in {videos}: {update.examined:,} examined, {update.forgotten:,} forgotten, "
+        f"{counted(update.found, 'video')} in {videos}: {update.examined:,} examined, {gone}"
         f"{len(update.broken):,} broken ({update.seconds:.2f} s)",
     )
     for entry in update.broken:
