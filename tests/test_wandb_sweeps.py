@@ -80,7 +80,7 @@ def test_values_become_what_the_table_says(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_default_command_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, warm: Warm) -> None:
     words = typed(monkeypatch, settings()[0], command=[])
     assert words[3:] == ["--fusion=sum", "--layer=conv4", "--seed=0"]
-    done = warm.run([str(ROOT / "train.py"), *words[3:]], cwd=tmp_path, env={**os.environ}, timeout=60)
+    done = warm.run([str(ROOT / "train.py"), *words[3:]], cwd=tmp_path, env={**os.environ}, timeout=200)
     assert done.returncode != 0
     assert "--fusion=sum: did you mean fusion=sum? options are typed as NAME=VALUE, without dashes" in done.stderr
 

@@ -55,7 +55,7 @@ class Warm:
         assert self.server.stdin is not None
         with suppress(BrokenPipeError):
             self.server.stdin.close()
-        self.server.wait(timeout=60)
+        self.server.wait(timeout=200)
 
 
 def serve() -> None:

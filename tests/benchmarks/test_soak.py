@@ -29,7 +29,7 @@ print(round(more - memory), other_files - files)
 def test_usage_counts_memory_and_files(tmp_path: Path, warm: Warm) -> None:
     """In a process of its own: other tests leave theirs, which come and go."""
     (tmp_path / "use.py").write_text(SCRIPT)
-    done = warm.run([str(tmp_path / "use.py")], cwd=tmp_path, env={**os.environ}, timeout=60)
+    done = warm.run([str(tmp_path / "use.py")], cwd=tmp_path, env={**os.environ}, timeout=200)
     memory, files = map(int, done.stdout.split())
     assert memory == pytest.approx(64, abs=8)
     assert files == 7

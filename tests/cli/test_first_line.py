@@ -31,7 +31,7 @@ def printed(*words: str, folder: Path, **environment: str) -> list[str]:
     """The lines of a training until PyTorch would be imported."""
     command = [sys.executable, "-c", STOPS, str(ROOT / "train.py"), *words]
     variables = {**os.environ, **environment}
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=200)
     return (done.stdout + done.stderr).splitlines()
 
 

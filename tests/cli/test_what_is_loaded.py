@@ -137,6 +137,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "python train.py fusion=cnv": ("hydra", "error: fusion=cnv: no such option; did you mean conv? choose from "),
     "twostream info checkpointing=true compile=true": ("hydra", "error: checkpointing=true: the compiler cannot"),
     "python train.py checkpointing=true compile=true": ("hydra", "error: checkpointing=true: the compiler cannot"),
+    "python train.py streams=optical": ("hydra", "error: streams=optical: choose from rgb, flow, diff, or a column of"),
     "python train.py epochs=-1": ("hydra", "error: epochs=-1: must be"),
     "python train.py epochs=1,2": ("hydra", "error: epochs=1,2: several values"),
     "python train.py -m epochs=1,-1": ("hydra", "error: epochs=-1: must be"),
@@ -209,7 +210,7 @@ def test_what_a_command_line_loads(line: str, tmp_path: Path) -> None:
     scores.save(tmp_path / "a.npz")
     words = shlex.split(line.format(here=ROOT).replace("python train.py", str(ROOT / "train.py")))
     command = [sys.executable, "-c", TOLD, " ".join(HEAVY), *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     *printed, loaded = (done.stdout + done.stderr).strip().splitlines()
     assert says in "\n".join(printed)
     failed = "error: " in done.stderr

@@ -49,7 +49,7 @@ def test_the_thread_ends_if_nobody_takes_more():
 
 
 def test_functions_run_side_by_side_and_keep_the_order():
-    meet = threading.Barrier(2, timeout=60)
+    meet = threading.Barrier(2, timeout=200)
 
     def square(number: int) -> int:
         if number < 2:

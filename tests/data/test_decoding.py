@@ -365,7 +365,7 @@ def test_works_in_worker_processes(b_frames: Path, decoder: str, method: str) ->
     assert numbers_of(read_frames(b_frames, [3], decoder=decoder)) == [3]  # used by the parent first
     with multiprocessing.get_context(method).Pool(1) as pool:
         result = pool.apply_async(read_frames, (b_frames, [27, 20]), {"decoder": decoder})
-        assert numbers_of(result.get(timeout=60)) == [27, 20]
+        assert numbers_of(result.get(timeout=200)) == [27, 20]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")

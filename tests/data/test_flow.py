@@ -194,7 +194,7 @@ def test_wrong_values_are_named(make, named):
 def in_a_worker(method: str, flow: OpticalFlow, frames: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     with multiprocessing.get_context(method).Pool(1, initializer=pin_threads) as pool:
         assert pool.apply(cv2.getNumThreads) == 1
-        return pool.apply_async(flow.compute, frames).get(timeout=60)  # a deadlock fails, it does not hang
+        return pool.apply_async(flow.compute, frames).get(timeout=200)  # a deadlock fails, it does not hang
 
 
 @every_algorithm

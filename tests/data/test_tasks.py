@@ -117,7 +117,7 @@ def test_ctrl_c_or_the_death_of_the_parent_ends_the_workers(tmp_path: Path, numb
                               env=os.environ | {"PYTHONPATH": str(Path.cwd())})  # fmt: skip
     until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     parent.send_signal(number)
-    parent.communicate(timeout=60)
+    parent.communicate(timeout=200)
     workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
     until(lambda: not any(alive(worker) for worker in workers), seconds=60)
 

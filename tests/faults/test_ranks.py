@@ -103,7 +103,7 @@ def test_the_error_of_a_rank_is_shown_first(how: str, start, shared_cache: Path,
     if training is None:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
         words = [*TWO, f"data.root={tmp_path}/data", f"hydra.run.dir={tmp_path}/run", "logger=csv", "batch_size=8"]
-        done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 1
         output = done.stderr
     else:

@@ -41,7 +41,7 @@ def train(folder: Path, cache: Path, *options: str, under: str = "", code: str |
     if under:
         command = ["unshare", "-m", "sh", "-c", f'{under} && exec "$@"', "sh", *command]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "TWOSTREAM_CACHE": str(cache), **environment}
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=200, check=False)
 
 
 def one_line_of(output: str, *, traceback: bool = False) -> str:

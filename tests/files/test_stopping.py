@@ -54,7 +54,7 @@ def test_training_that_is_stopped_before_it_begins(number: signal.Signals, tmp_p
         "sys.argv = ['train.py', 'seed=1']\n"
         f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 128 + number
     assert (
         done.stderr
@@ -113,7 +113,7 @@ def test_a_signal_during_a_fork_is_not_lost(handlers: str, number: signal.Signal
         "    print('forked', flush=True)\n"
         "    time.sleep(10)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert done.stdout == "forked\n"
     assert f"stopped by {number.name}" in done.stderr
     assert "ignored" not in done.stderr

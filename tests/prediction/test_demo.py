@@ -215,9 +215,9 @@ def test_the_command(run, tmp_path) -> None:
         assert process.stdout.readline() == f"loading {run} …\n"
         address = process.stdout.readline()
         assert address.endswith("  (Ctrl-C ends it)\n")
-        with urllib.request.urlopen(address.split()[0] + "/gradio_api/heartbeat/abc", timeout=60):  # an open page
+        with urllib.request.urlopen(address.split()[0] + "/gradio_api/heartbeat/abc", timeout=200):  # an open page
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=60)
+            out, errors = process.communicate(timeout=200)
     assert (process.returncode, out, errors) == (0, "ended; uploads are deleted\n", "")
     assert not list((tmp_path / "tmp").glob("twostream-demo-*"))
 

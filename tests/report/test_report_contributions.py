@@ -119,7 +119,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
     page.write_text(as_html(build_report(made(tmp_path), contributions=settings)))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
     done = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60, check=True
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=200, check=True
     )
     assert "flow adds +25.0 points to rgb" in done.stdout
     assert done.stdout.count('class="gain"') == 2

@@ -120,7 +120,7 @@ def test_latex_has_rows_that_begin_with_a_bracket(tmp_path: Path) -> None:
         page = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{text}\\end{{document}}"
         (tmp_path / "page.tex").write_text(page)
         command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stdout[-2000:]
 
 
@@ -271,7 +271,7 @@ def test_in_a_browser_names_stay_text(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(as_html(build_report(made)))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
     assert "2 of 2 rows" in shown
     assert "<title>&lt;b&gt;evil: report</title>" in shown
     assert shown.count("<script") == 2
@@ -305,7 +305,7 @@ def test_in_a_browser_one_click_gives_each_order(pressed: str, rows: list[str], 
         [*command, *options, "--window-size=390,800", "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
     )
     table = done.stdout.split('id="result-table"')[1].split("</table>")[0]

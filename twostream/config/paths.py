@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from twostream.config.compose import streams_of
 from twostream.config.starts import backbone_config, start_of
+from twostream.config.streams import check_streams
 from twostream.config.taught import as_seen
 from twostream.config.trust import code_of, is_below
 from twostream.data.storage.absent import packed_folder, require_packed, require_store
@@ -20,7 +21,11 @@ from twostream.runs.data_values import which_videos
 
 
 def check_paths(cfg: DictConfig) -> None:
-    """Raises ValueError or ExpectedError for the first path of what a run starts from and reads that is not there."""
+    """Raises ValueError or ExpectedError for the first path of what a run starts from and reads that is not there.
+
+    And for a stream that no file can have.
+    """
+    check_streams(cfg)
     check_weight_files(cfg)
     check_stores(as_seen(cfg))
     check_videos(cfg)
