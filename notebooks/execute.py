@@ -26,7 +26,7 @@ from PIL import Image
 from twostream.files.atomic import atomic_file
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))
-SECONDS = 900  # for all cells of one; they take a minute or two on a machine without other work
+SECONDS = 1800  # for all cells of one; they take a minute or two on a machine without other work
 WIDTH, COLOURS = 800, 256  # of a stored picture, at most
 NEAR = 0.2  # how far a decimal of a headline may be from the stored one: another processor moved 0.45 to 0.35
 TIME = re.compile(

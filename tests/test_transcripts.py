@@ -59,7 +59,7 @@ def printed(tmp_path_factory, warm: Warm) -> dict[str, list[str]]:
         start = [str(ROOT / "train.py")] if program == "python" else [str(home / "command.py")]
         typed = typed[program == "python" :]
         fast = FAST if any("=" in word for word in typed) else []
-        done = warm.run([*start, *typed, *fast], cwd=home, env=environment, timeout=120)
+        done = warm.run([*start, *typed, *fast], cwd=home, env=environment, timeout=280)
         assert done.returncode == 0, done.stderr
         found[command] = (done.stdout + done.stderr).replace(str(home), HOME).splitlines()
     return found

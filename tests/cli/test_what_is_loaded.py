@@ -138,6 +138,7 @@ LINES = {  # command line: (which of these packages it may load, what it prints)
     "twostream info checkpointing=true compile=true": ("hydra", "error: checkpointing=true: the compiler cannot"),
     "python train.py checkpointing=true compile=true": ("hydra", "error: checkpointing=true: the compiler cannot"),
     "python train.py streams=optical": ("hydra", "error: streams=optical: choose from rgb, flow, diff, or a column of"),
+    "python train.py -m streams=rgb,optical": ("hydra", "error: streams=optical: choose from rgb, flow, diff, or a c"),
     "python train.py epochs=-1": ("hydra", "error: epochs=-1: must be"),
     "python train.py epochs=1,2": ("hydra", "error: epochs=1,2: several values"),
     "python train.py -m epochs=1,-1": ("hydra", "error: epochs=-1: must be"),

@@ -11,6 +11,7 @@ import time
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,37 +53,50 @@ def test_a_decoder_that_hangs_is_given_up_and_the_video_named() -> None:
     with pytest.raises(VideoError, match=r"b.avi: decoding hangs: no frame within 0.05 s \(decode_timeout\)"):
         guarded.read(VIDEO, [0])
     assert time.perf_counter() - started < 60
+    guarded.seconds = 60
     assert guarded.count(VIDEO) == 5
     assert Guarded(Counting(), 5).read(VIDEO, [3, 1])[:, 0, 0, 0].tolist() == [3, 1]
 
 
-class Slow(Counting):
-    """Takes .05 s a frame."""
+class Clock:
+    """Goes on by .05 s a frame."""
 
+    now = 0.0
+
+    def frame(self) -> None:
+        self.now += 0.05
+        time.sleep(0.03)  # while the other thread may look
+
+
+CLOCK = Clock()
+
+
+class Slow(Counting):
     def read(self, video: Video, indices, count: int | None = None) -> np.ndarray:
         for _ in progressing(indices):
-            time.sleep(0.05)
+            CLOCK.frame()
         return super().read(video, indices, count)
 
 
 class SlowDecoder(PyAVReader):
     def pictures(self) -> Iterator[VideoFrame]:
         for picture in super().pictures():
-            time.sleep(0.05)
+            CLOCK.frame()
             yield picture
 
 
 @pytest.mark.long
 def test_a_long_video_may_take_longer_than_decode_timeout(tmp_path: Path, monkeypatch) -> None:
-    """Progress, not total time, is what may not stop: forty frames of .05 s each with a limit of 1.5 s."""
-    assert len(Guarded(Slow(), 1.5).read(VIDEO, range(40))) == 40
-    with pytest.raises(VideoError, match=r"no frame within 0.01 s"):
-        Guarded(Slow(), 0.01).read(VIDEO, range(40))
+    """Progress, not total time, is what may not stop: forty frames of .05 s each with a limit of .09 or .9 s."""
+    monkeypatch.setattr("twostream.data.frames.time", SimpleNamespace(monotonic=lambda: CLOCK.now))
+    assert len(Guarded(Slow(), 0.09).read(VIDEO, range(40))) == 40
+    with pytest.raises(VideoError, match=r"no frame within 0.04 s"):
+        Guarded(Slow(), 0.04).read(VIDEO, range(40))
     monkeypatch.setitem(DECODERS, "pyav", SlowDecoder)
     monkeypatch.setattr(frames, "PyAVReader", SlowDecoder)
     video = MovingPatterns(tmp_path, split=1, train_clips=16, test_clips=16, frames=40).train[0]
-    assert Guarded(Decoded(), 1.5).count(video) == 40
-    assert Guarded(Decoded(), 1.5).read(video, [39]).shape == (1, 64, 64, 3)
+    assert Guarded(Decoded(), 0.9).count(video) == 40
+    assert Guarded(Decoded(), 0.9).read(video, [39]).shape == (1, 64, 64, 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")

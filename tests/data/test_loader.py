@@ -131,7 +131,8 @@ def test_an_error_names_the_video() -> None:
 @pytest.mark.parametrize("persistent", [True, False])
 def test_workers_end_when_training_does(persistent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of an epoch, with pieces on their way, and after the last one has begun the next."""
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 60.0)  # so long a worker is waited for
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 60.0)  # so long a worker is waited for,
+    monkeypatch.setattr("torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL", 60.0)  # … and waits for work
     for batches in (1, 3):
         loader = loader_of(Clips(), batches_of(), workers=3, persistent=persistent, epochs=2)
         combined = CombinedLoader(loader)

@@ -163,7 +163,7 @@ def alone(place: Place) -> dict[Task, str]:
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system has no cheap new processes")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(in_new_processes, place).result(timeout=120)
+        return pool.submit(in_new_processes, place).result(timeout=280)
 
 
 def in_new_processes(place: Place) -> dict[Task, str]:

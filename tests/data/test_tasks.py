@@ -38,11 +38,11 @@ def note(path: str) -> str:
 
 
 def half_written(path: str) -> None:
-    Path(path).touch()
     try:
+        Path(path).touch()
         time.sleep(600)
     finally:
-        Path(path).unlink()
+        Path(path).unlink(missing_ok=True)
 
 
 def unsendable(_item: int) -> object:

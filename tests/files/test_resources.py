@@ -103,7 +103,7 @@ class NoHandle:
 
 
 def test_a_batch_that_a_worker_cannot_hand_over_is_an_error_and_no_endless_wait() -> None:
-    loader = DataLoader(Unpicklable(), batch_size=None, num_workers=1, worker_init_fn=start_worker, timeout=20)
+    loader = DataLoader(Unpicklable(), batch_size=None, num_workers=1, worker_init_fn=start_worker, timeout=120)
     with pytest.raises(ShortageError, match=r"^too many open files"), explain_shortages():
         next(iter(loader))
 

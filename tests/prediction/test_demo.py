@@ -164,12 +164,12 @@ def test_what_was_drawn_and_uploaded_is_deleted(make_run, video, tmp_path, monke
     Of a run of several labels, and of the first second alone.
     """
     monkeypatch.setattr(demo, "SWEEP", 1)
-    monkeypatch.setattr(demo, "KEPT", 2)
     run = make_run("data=folder", "data.root=.", "data.labels=multi", "sampling=chunks", "weights=null")
     served = Served(tmp_path / "page", run, limits=Limits(top=3, seconds=1.0, megabytes=1))
     try:
         _, [answer] = served.look(video)
         assert {path.name for path in served.folder.iterdir()} <= {"kept", "got"}
+        monkeypatch.setattr(demo, "KEPT", 0)
         end = time.monotonic() + 60
         while left := [path for path in (served.folder / "kept").rglob("*") if path.is_file()]:
             assert time.monotonic() < end, left

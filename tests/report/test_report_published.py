@@ -209,13 +209,20 @@ def test_a_part_of_the_data_is_not_the_papers(data: str, split: str, videos: int
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("train", "test", "differs"),
-    [(1_500, 100, {}), (1_490, 100, {"videos": "there 1,600, here 1,590"}), (700, 50, None)],
+    ("videos", "unreadable", "differs"),
+    [
+        ({"train": 1_400, "validation": 100, "test": 100}, {}, {}),
+        ({"train": 1_490, "validation": 0, "test": 100}, {}, {"videos": "there 1,600, here 1,590"}),
+        ({"train": 1_501, "validation": 0, "test": 100}, {}, {"videos": "there 1,600, here 1,601"}),
+        ({"train": 1_400, "validation": 100, "test": 100}, {"val": ["a"]}, {"videos": "there 1,600, here 1,599"}),
+        ({"train": 700, "validation": 0, "test": 50}, {}, None),
+        ({"test": 100}, {}, {}),  # of others it is not known
+    ],
 )
-def test_splits_that_leave_out_a_group_need_all_videos(train: int, test: int, differs, tmp_path: Path) -> None:
-    lists = {"train": {"videos": train}, "validation": {"videos": 0}, "test": {"videos": test}}
+def test_splits_that_leave_out_a_group_need_all_videos(videos, unreadable, differs, tmp_path: Path) -> None:
+    results = {"data": {part: {"videos": number} for part, number in videos.items()}, "unreadable": unreadable}
     splits = tuple(map(str, range(1, 26)))
-    found = printed_number(group(tmp_path, "experiment=hybrid_cross_attention", splits=splits, data=lists))
+    found = printed_number(group(tmp_path, "experiment=hybrid_cross_attention", splits=splits, **results))
     assert (found and found.differs) == differs
 
 

@@ -284,7 +284,7 @@ def test_a_worker_heeds_sigterm_of_its_own_process_alone() -> None:
     assert len(list(numbers)) == 2
     assert worker.is_alive()
     worker.terminate()
-    worker.join(10)
+    worker.join(120)
     assert worker.exitcode == 0
 
 

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from twostream.config.paths import check_paths
+from twostream.config.streams import check_streams
 from twostream.config.typed import naming_options
 from twostream.config.values import check_values, require_folder
 from twostream.files.errors import ExpectedError, UserError, end_with, one_line
@@ -175,6 +176,8 @@ def check_cells(config: DictConfig) -> None:
             cell = copy.deepcopy(cfg)
             OmegaConf.update(cell, name, OverridesParser.create().parse_override(f"{name}={text}").value())
             check_values(cell, only=[name])
+            if name == "streams" and not choosing & {"data", "data.csv", "experiment"}:
+                check_streams(cell)
     if config.hydra.launcher._target_ == BASIC_LAUNCHER:  # others may run where the data are
         check_new(cfg, Path(config.hydra.sweep.dir) / LEDGER)
 

@@ -47,6 +47,7 @@ FLOWS = {
 STARTS = ("random", "imagenet", "kinetics")
 TEST_VIDEOS = {"ucf101": {1: 3_783, 2: 3_734, 3: 3_696}, "hmdb51": {1: 1_530, 2: 1_530, 3: 1_530}}  # of whole splits
 GROUPED = {"ucf11": 1_600, "ucf50": 6_618}  # videos of the data sets whose splits each leave out one group
+PARTS = {"train": "train", "validation": "val", "test": "test"}  # of the data, and its name in `unreadable`
 UNREADABLE = 0.05  # at most so many of them are missing where files are broken; if more are, this is other data
 CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "10 crops"}
 
@@ -144,7 +145,8 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
     if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
         return None
     found, whole = _videos(results["choices"]["data"], results)
-    if config.get("data", {}).get("classes") or not (1 - UNREADABLE) * whole <= found <= whole:
+    most = whole * (1 + UNREADABLE * (results["choices"]["data"] in GROUPED))  # whose archives differ by some videos
+    if config.get("data", {}).get("classes") or not (1 - UNREADABLE) * whole <= found <= most:
         return None
     choices, layer, streams = results["choices"], results["layer"], config["streams"]
     streams = [*in_order([streams] if isinstance(streams, str) else streams)]
@@ -166,11 +168,13 @@ def _videos(data: str, results: Mapping[str, Any]) -> tuple[int, int]:
 
     These are the test videos of a split; where splits are groups, whose sizes are not known, those of all its parts.
     """
-    parts = {"train", "validation", "test"} if data in GROUPED else {"test"}
+    parts = PARTS if data in GROUPED else {"test": "test"}
     whole = GROUPED.get(data) or TEST_VIDEOS.get(data, {}).get(results.get("split", 0), 0)
-    unread = sum(len((results.get("unreadable") or {}).get(part, [])) for part in parts)
-    listed = [part["videos"] for name, part in results.get("data", {}).items() if name in parts and "videos" in part]
-    return (sum(listed) if listed else whole) - unread, whole or sum(listed) - unread
+    listed, unreadable = results.get("data", {}), results.get("unreadable") or {}
+    known = {"train", "test"} & parts.keys() <= listed.keys()
+    found = sum(listed[part]["videos"] for part in parts if part in listed) if known else whole
+    found -= sum(len(unreadable.get(name, [])) for name in parts.values())
+    return found, whole or found
 
 
 def _missing(data: str, results: Mapping[str, Any]) -> str:

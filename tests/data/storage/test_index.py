@@ -164,7 +164,7 @@ def test_an_interrupted_update_keeps_what_it_has(tmp_path: Path, number: signal.
     script.write_text(
         "import sys, time\nfrom pathlib import Path\nfrom twostream.data.storage import index\n"
         "index.COMMIT_EVERY = 0\nexamine = index.examine\n"
-        "def slow(*arguments):\n    time.sleep(0.1)\n    return examine(*arguments)\n"
+        "def slow(*arguments):\n    time.sleep(1)\n    return examine(*arguments)\n"
         "index.examine = slow\n"
         "if __name__ == '__main__':\n    index.update_index(Path(sys.argv[1]), workers=1)\n"
     )
@@ -175,7 +175,7 @@ def test_an_interrupted_update_keeps_what_it_has(tmp_path: Path, number: signal.
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    process.wait(20)
+    process.wait(200)
     kept = len(VideoIndex(tmp_path / "root").entries())
     assert 3 <= kept < 30
     assert update_index(tmp_path / "root", workers=1)[:3] == (30, 30 - kept, 0)
