@@ -21,10 +21,7 @@ from twostream.runs.data_values import which_videos
 
 
 def check_paths(cfg: DictConfig) -> None:
-    """Raises ValueError or ExpectedError for the first path of what a run starts from and reads that is not there.
-
-    And for a stream that no file can have.
-    """
+    """Raises ValueError or ExpectedError for the first stream or path that a run cannot read, as it is not there."""
     check_streams(cfg)
     check_weight_files(cfg)
     check_stores(as_seen(cfg))

@@ -48,7 +48,7 @@ STARTS = ("random", "imagenet", "kinetics")
 TEST_VIDEOS = {"ucf101": {1: 3_783, 2: 3_734, 3: 3_696}, "hmdb51": {1: 1_530, 2: 1_530, 3: 1_530}}  # of whole splits
 GROUPED = {"ucf11": 1_600, "ucf50": 6_618}  # videos of the data sets whose splits each leave out one group
 PARTS = {"train": "train", "validation": "val", "test": "test"}  # of the data, and its name in `unreadable`
-UNREADABLE = 0.05  # at most so many of them are missing where files are broken; if more are, this is other data
+UNREADABLE = 0.05  # at most so many of them are missing, or too many in GROUPED; beyond, this is other data
 CROPS = {"centre": "1 crop", "full": "whole frames", "five": "5 crops", "ten": "10 crops"}
 
 
@@ -144,11 +144,11 @@ def _setting(folder: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Any
         return None
     if not has_shape(config, CONFIG) or not has_shape(results, RESULTS):
         return None
-    found, whole = _videos(results["choices"]["data"], results)
-    most = whole * (1 + UNREADABLE * (results["choices"]["data"] in GROUPED))  # whose archives differ by some videos
+    choices, layer, streams = results["choices"], results["layer"], config["streams"]
+    found, whole = _videos(choices["data"], results)
+    most = (1 + UNREADABLE) * whole if choices["data"] in GROUPED else whole  # only the others have official lists
     if config.get("data", {}).get("classes") or not (1 - UNREADABLE) * whole <= found <= most:
         return None
-    choices, layer, streams = results["choices"], results["layer"], config["streams"]
     streams = [*in_order([streams] if isinstance(streams, str) else streams)]
     backbone = _name(choices["backbone"], config["backbone"])
     second = choices.get("backbone@flow_backbone")
@@ -178,7 +178,7 @@ def _videos(data: str, results: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _missing(data: str, results: Mapping[str, Any]) -> str:
-    """Returns in words how many of these videos a run lacks; "" if none."""
+    """Returns in words how many videos there are and how many a run had; "" if these are equal."""
     found, whole = _videos(data, results)
     return f"there {whole:,}, here {found:,}" if found != whole else ""
 
